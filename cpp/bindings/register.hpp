@@ -1,0 +1,11 @@
+// One function per bind_<concept>.cpp.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace linnet::bindings {
+
+void register_train(pybind11::module_& m);
+void register_info(pybind11::module_& m);
+
+}  // namespace linnet::bindings

@@ -1,0 +1,98 @@
+// The C++ face of the core: describe a batch of runs with plain structs, call train().
+//
+// A network computes x -> W_L ... W_1 x. weights[l] has shape (widths[l + 1], widths[l]), row-major. Every array that
+// belongs to runs may broadcast along any of the run axes (stride 0), so that nothing is copied per run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace linnet {
+
+using Index = std::ptrdiff_t;
+
+/// How a run ended. The numbers are part of the file format.
+enum class Status : std::int8_t { completed = 0, converged = 1, diverged = 2 };
+
+/// One sentence on a status, for users.
+const char* message(Status status);
+
+/// An array with leading run axes: the first element of run (i_0, i_1, ...) is data[sum_k i_k strides[k]].
+template <class T>
+struct RunArray {
+    const T* data = nullptr;
+    std::vector<Index> strides;
+
+    /// Does every run see the same values?
+    bool shared() const {
+        for (const Index stride : strides) {
+            if (stride != 0) return false;
+        }
+        return true;
+    }
+    /// Values of one run, given its flat index in C order.
+    const T* at(Index run, const std::vector<Index>& run_shape) const {
+        Index offset = 0;
+        for (std::size_t k = run_shape.size(); k-- > 0;) {
+            offset += (run % run_shape[k]) * strides[k];
+            run /= run_shape[k];
+        }
+        return data + offset;
+    }
+};
+
+/// What to train. T is the type of the weights and of the arithmetic of a step, double or float.
+template <class T>
+struct Problem {
+    std::vector<Index> widths;     ///< input first, n_layers + 1 of them
+    std::vector<Index> run_shape;  ///< extents of the run axes
+    std::vector<RunArray<T>> weights;
+    RunArray<double> input_cov;     ///< (in, in)
+    RunArray<double> cross_cov;     ///< (out, in)
+    RunArray<double> output_power;  ///< scalar
+    RunArray<double> step_size;     ///< (n_layers)
+    RunArray<double> weight_decay;  ///< scalar
+    RunArray<double> stop_loss;           ///< scalar; no data: no such rule
+    RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
+    Index check_every = 1;                ///< stop rules are looked at on multiples of this step count
+    Index first_step = 0;                 ///< steps already taken
+    Index n_steps = 0;                    ///< steps to take now
+    const std::int8_t* ended = nullptr;   ///< per run, not 0: leave it as it is; null: all are to be trained
+};
+
+/// Where results go. Arrays are (run, record, ...) in C order; null: not wanted. Entries after the end of a run are
+/// not written, the caller fills them beforehand.
+template <class T>
+struct Results {
+    std::vector<std::int64_t> record_steps;  ///< increasing, within first_step .. first_step + n_steps
+    double* loss = nullptr;
+    double* singular_values = nullptr;  ///< (min(in, out)), descending
+    double* product = nullptr;          ///< (out, in)
+    double* layer_norms = nullptr;      ///< (n_layers)
+    double* imbalance = nullptr;        ///< (n_layers - 1)
+    double* gradient_norm = nullptr;
+    std::vector<T*> weights;  ///< per layer; empty: not wanted
+
+    std::vector<T*> final_weights;       ///< per layer, (run, out, in)
+    std::int8_t* status = nullptr;       ///< (run)
+    std::int64_t* stopped_at = nullptr;  ///< (run)
+};
+
+struct Control {
+    int n_threads = 1;
+    /// Called by the calling thread about every 50 ms with the run-steps done; true: stop as soon as possible.
+    std::function<bool(std::int64_t)> poll;
+};
+
+/// Train every run. Returns false when poll asked to stop; results are then incomplete.
+///
+/// The bits of a run depend on nothing but that run: not on n_threads, on its place in the batch, or on its neighbours.
+template <class T>
+bool train(const Problem<T>& problem, const Results<T>& results, const Control& control);
+
+extern template bool train<double>(const Problem<double>&, const Results<double>&, const Control&);
+extern template bool train<float>(const Problem<float>&, const Results<float>&, const Control&);
+
+}  // namespace linnet

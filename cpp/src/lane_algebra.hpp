@@ -1,0 +1,170 @@
+// Products of small matrices, one run per lane: entry (i, j) of every matrix is a pack, lane r belongs to run r.
+#pragma once
+
+#include <array>
+#include <utility>
+
+#include "plan.hpp"
+#include "simd.hpp"
+
+namespace linnet {
+
+/// Operands of one product: C is (rows, cols), with `inner` terms per entry.
+template <class V>
+struct LaneOperands {
+    V* c;
+    const V* a;
+    const void* b;         ///< packs; scalars where the moments are shared by all lanes
+    const void* subtract;  ///< residual: cross_cov, likewise
+    const V* step;         ///< update
+    const V* decay;        ///< update; null without weight decay
+    Index rows, cols, inner;
+};
+
+// Register tiles: the accumulators, a row of B and an entry of A must fit the register file.
+inline constexpr int lane_tile = vector_registers >= 32 ? 4 : 3;
+
+/// The updates of all machines: gradient descent with weight decay.
+template <class V>
+inline V descend(V weight, V gradient, V step, const V* decay) {
+    if (decay != nullptr) gradient = fma(*decay, weight, gradient);
+    return fma(-step, gradient, weight);
+}
+
+/// One block of C, n_rows by n_cols, at (row, col).
+template <class V, Product kind, bool shared, int n_rows, int n_cols>
+void lane_block(const LaneOperands<V>& o, Index row, Index col) {
+    using T = ScalarOf<V>;
+    using B = std::conditional_t<shared, T, V>;
+    constexpr bool a_transposed = kind == Product::store_tn || kind == Product::update_tn;
+    constexpr bool b_transposed = kind == Product::store_nt || kind == Product::update_nt;
+    constexpr bool update = kind == Product::update_tn || kind == Product::update_nt;
+    const auto pack = [](B x) {
+        if constexpr (shared) {
+            return broadcast<V>(x);
+        } else {
+            return x;
+        }
+    };
+    const Index inner = o.inner;
+    const Index cols = o.cols;
+
+    V acc[n_rows][n_cols];
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; ++i) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n_cols; ++j) {
+            if constexpr (kind == Product::residual) {
+                acc[i][j] = -pack(static_cast<const B*>(o.subtract)[(row + i) * cols + col + j]);
+            } else {
+                acc[i][j] = V{};
+            }
+        }
+    }
+    const Index a_row = a_transposed ? 1 : inner;
+    const Index a_inner = a_transposed ? o.rows : 1;
+    const Index b_col = b_transposed ? inner : 1;
+    const Index b_inner = b_transposed ? 1 : cols;
+    const V* a = o.a + row * a_row;
+    const B* b = static_cast<const B*>(o.b) + col * b_col;
+    for (Index k = 0; k < inner; ++k) {
+        V b_k[n_cols];
+#pragma GCC unroll 8
+        for (int j = 0; j < n_cols; ++j) b_k[j] = pack(b[j * b_col]);
+#pragma GCC unroll 8
+        for (int i = 0; i < n_rows; ++i) {
+            const V a_ik = a[i * a_row];
+#pragma GCC unroll 8
+            for (int j = 0; j < n_cols; ++j) acc[i][j] = fma(a_ik, b_k[j], acc[i][j]);
+        }
+        a += a_inner;
+        b += b_inner;
+    }
+    V* const c = o.c + row * cols + col;
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; ++i) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n_cols; ++j) {
+            V& out = c[i * cols + j];
+            out = update ? descend(out, acc[i][j], *o.step, o.decay) : acc[i][j];
+        }
+    }
+}
+
+/// C -= step (A + decay C)
+template <class V>
+void lane_update_by(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
+    const V step = *o.step;
+    const Index size = o.rows * o.cols;
+    for (Index i = 0; i < size; ++i) o.c[i] = descend(o.c[i], o.a[i], step, o.decay);
+}
+
+/// C = A input_cov - cross_cov with a diagonal input_cov that all lanes share.
+template <class V>
+void lane_residual_diagonal(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
+    using T = ScalarOf<V>;
+    const T* const cov = static_cast<const T*>(o.b);
+    const T* const cross = static_cast<const T*>(o.subtract);
+    for (Index i = 0; i < o.rows; ++i) {
+        for (Index j = 0; j < o.cols; ++j) {
+            const Index at = i * o.cols + j;
+            o.c[at] = fma(o.a[at], broadcast<V>(cov[j * o.cols + j]), broadcast<V>(-cross[at]));
+        }
+    }
+}
+
+template <class V>
+using LaneKernel = void (*)(const LaneOperands<V>&, Index row, Index col);
+
+namespace detail {
+
+template <class V, Product kind, bool shared, int... blocks>
+constexpr auto lane_blocks(std::integer_sequence<int, blocks...>) {
+    return std::array<LaneKernel<V>, sizeof...(blocks)>{
+        lane_block<V, kind, shared, blocks / lane_tile + 1, blocks % lane_tile + 1>...};
+}
+
+}  // namespace detail
+
+/// The kernel for blocks of n_rows x n_cols, both 1 ... lane_tile.
+template <class V, Product kind, bool shared = false>
+LaneKernel<V> lane_block_kernel(Index n_rows, Index n_cols) {
+    static constexpr auto table =
+        detail::lane_blocks<V, kind, shared>(std::make_integer_sequence<int, lane_tile * lane_tile>{});
+    return table[static_cast<std::size_t>((n_rows - 1) * lane_tile + n_cols - 1)];
+}
+
+/// The kernel of an operation; shared: all lanes have the same moments.
+template <class V>
+LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols) {
+    switch (kind) {
+        case Product::store:
+            return lane_block_kernel<V, Product::store>(n_rows, n_cols);
+        case Product::store_tn:
+            return lane_block_kernel<V, Product::store_tn>(n_rows, n_cols);
+        case Product::store_nt:
+            return lane_block_kernel<V, Product::store_nt>(n_rows, n_cols);
+        case Product::update_tn:
+            return lane_block_kernel<V, Product::update_tn>(n_rows, n_cols);
+        case Product::update_nt:
+            return lane_block_kernel<V, Product::update_nt>(n_rows, n_cols);
+        case Product::residual:
+            return shared ? lane_block_kernel<V, Product::residual, true>(n_rows, n_cols)
+                          : lane_block_kernel<V, Product::residual, false>(n_rows, n_cols);
+        case Product::update_by:
+            return lane_update_by<V>;
+        case Product::residual_diagonal:
+            return lane_residual_diagonal<V>;
+    }
+    return nullptr;
+}
+
+/// `extent` in as few blocks of at most `most` as possible, as even as possible: the sizes are small and small + 1.
+struct Blocks {
+    Index count, small, n_large;
+    Blocks(Index extent, Index most)
+        : count((extent + most - 1) / most), small(extent / count), n_large(extent % count) {}
+    Index size(Index block) const { return block < n_large ? small + 1 : small; }
+};
+
+}  // namespace linnet

@@ -1,0 +1,284 @@
+// Observables of a group of runs, always in double precision: one pack per group of lanes, or one plain number.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "direct_machine.hpp"
+#include "lane_machine.hpp"
+#include "singular_values.hpp"
+
+namespace linnet {
+
+/// Which observables are wanted.
+struct Wanted {
+    bool loss = false;
+    bool singular_values = false;
+    bool product = false;
+    bool layer_norms = false;
+    bool imbalance = false;
+    bool gradient_norm = false;
+
+    bool any() const { return loss || singular_values || product || layer_norms || imbalance || gradient_norm; }
+};
+
+/// A matrix of packs (or scalars) in row-major order.
+template <class V>
+struct Entries {
+    const V* data;
+    Index ld;
+    Index rows, cols;
+    V operator()(Index i, Index j) const { return data[i * ld + j]; }
+};
+
+template <class V>
+V sum_of_squares(const Entries<V>& m) {
+    V total{};
+    for (Index i = 0; i < m.rows; ++i) {
+        V row{};  // a sum per row: their chains overlap
+        for (Index j = 0; j < m.cols; ++j) row = fma(m(i, j), m(i, j), row);
+        total = total + row;
+    }
+    return total;
+}
+
+/// || upper^T upper - lower lower^T ||_F^2 of two neighbouring layers.
+template <class V>
+V imbalance_squared(const Entries<V>& upper, const Entries<V>& lower) {
+    V total{};
+    const Index n = lower.rows;
+    for (Index i = 0; i < n; ++i) {
+        for (Index j = 0; j <= i; ++j) {
+            V sum{};
+            for (Index k = 0; k < upper.rows; ++k) sum = fma(upper(k, i), upper(k, j), sum);
+            for (Index k = 0; k < lower.cols; ++k) sum = fma(-lower(i, k), lower(j, k), sum);
+            const V weight = broadcast<V>(i == j ? 1.0 : 2.0);
+            total = fma(weight * sum, sum, total);
+        }
+    }
+    return total;
+}
+
+/// 1/2 (power + sum P o (R - S)) with R = P input_cov - S.
+template <class V, class Cross>
+V squared_loss(const Entries<V>& product, const Entries<V>& residual, const Cross& cross, V power) {
+    V total = power;
+    for (Index i = 0; i < product.rows; ++i) {
+        V row{};
+        for (Index j = 0; j < product.cols; ++j) row = fma(product(i, j), residual(i, j) - cross(i, j), row);
+        total = total + row;
+    }
+    return broadcast<V>(0.5) * total;
+}
+
+/// Singular values with their storage.
+template <class V>
+class SingularValues {
+public:
+    SingularValues(Index rows, Index cols)
+        : m_(std::max(rows, cols)), n_(std::min(rows, cols)), memory_(m_ * n_ + 2 * n_ + 3 * (m_ + n_)) {}
+
+    /// Unordered squares, relative to scale^2: n entries. Non-finite matrices give NaN.
+    template <class Pulse>
+    const V* squares(const Entries<V>& a, V& scale, Pulse&& pulse) {
+        V largest{};
+        V check{};
+        for (Index i = 0; i < a.rows; ++i) {
+            for (Index j = 0; j < a.cols; ++j) {
+                largest = larger(largest, absolute(a(i, j)));
+                check = fma(a(i, j), V{}, check);  // NaN if any entry is not finite
+            }
+        }
+        scale = largest + check;
+        const auto finite = less_equal(V{}, scale);
+        const V divisor = select(less(V{}, scale), scale, broadcast<V>(1));
+        V* const b = memory_.data();
+        const bool transposed = a.rows < a.cols;
+        for (Index i = 0; i < m_; ++i) {
+            for (Index j = 0; j < n_; ++j) {
+                b[i * n_ + j] = select(finite, (transposed ? a(j, i) : a(i, j)) / divisor, V{});
+            }
+        }
+        V* const q = b + m_ * n_;
+        V* const e = q + n_;
+        V* const scratch = e + n_;
+        detail::bidiagonalize(b, m_, n_, q, e, scratch, pulse);
+        detail::qd_eigenvalues(q, e, n_, detail::QdWorkspace<V>{scratch, scratch + n_, scratch + 2 * n_});
+        return q;
+    }
+    Index count() const { return n_; }
+
+private:
+    Index m_, n_;
+    Arena<V> memory_;
+};
+
+/// Where a probe writes for one run; null: not wanted.
+struct ObservedArrays {
+    double* singular_values = nullptr;
+    double* product = nullptr;
+    double* layer_norms = nullptr;
+    double* imbalance = nullptr;
+};
+
+/// Observables of up to n_slots runs at once, on a lane machine or a direct machine that holds a gradient plan.
+template <class Machine>
+class Probe {
+public:
+    static constexpr bool packed = Machine::packed;
+    using V = std::conditional_t<packed, Pack<double, native_lanes<double>>, double>;
+    static constexpr int lanes = packed ? native_lanes<double> : 1;
+
+    Probe(Machine machine, const double* shared_cross, Index cross_size)
+        : machine_(std::move(machine)),
+          shared_cross_(shared_cross),
+          singular_values_(machine_.plan().n_outputs(), machine_.plan().n_inputs()) {
+        const int n_groups = machine_.n_slots() / lanes;
+        const Index n_layers = machine_.plan().n_layers();
+        const Index per_group = 3 + n_layers + std::max<Index>(n_layers - 1, 0) + singular_values_.count() + 1;
+        values_ = Arena<V>(per_group * n_groups);
+        cross_ = Arena<V>(shared_cross == nullptr ? cross_size * n_groups : 0);
+        power_ = Arena<V>(n_groups);
+        sorted_.resize(static_cast<std::size_t>(singular_values_.count()));
+        for (int g = 0; g < n_groups; ++g) groups_.push_back(values_.data() + per_group * g);
+        cross_size_ = cross_size;
+    }
+
+    Machine& machine() { return machine_; }
+
+    void set_moments(int slot, const double* cov, const double* cross, double power) {
+        machine_.set_moments(slot, cov, cross);
+        if (shared_cross_ == nullptr) {
+            for (Index i = 0; i < cross_size_; ++i) put(cross_.data()[(slot / lanes) * cross_size_ + i], slot, cross[i]);
+        }
+        set_power(slot, power);
+    }
+    void set_power(int slot, double power) { put(power_.data()[slot / lanes], slot, power); }
+
+    /// Evaluate the groups of slots first ... last - 1 from the weights in the machine; false if asked to stop.
+    template <class Pulse>
+    bool evaluate(const Wanted& wanted, int first_slot, int last_slot, Pulse&& pulse) {
+        const auto first_group = static_cast<std::size_t>(first_slot / lanes);
+        const auto last_group = static_cast<std::size_t>((last_slot + lanes - 1) / lanes);
+        const Plan& plan = machine_.plan();
+        const std::size_t end = wanted.gradient_norm ? plan.operations.size() : wanted.loss ? plan.residual_end : plan.product_end;
+        if (!machine_.run(0, end, first_group, last_group)) return false;
+        for (std::size_t g = first_group; g < last_group; ++g) {
+            const auto group = static_cast<int>(g);
+            V* const values = groups_[g];
+            const auto entries = [&](int id) { return view(group, id); };
+            const Entries<V> product = entries(plan.product);
+            if (wanted.loss) {
+                const V power = power_.data()[g];
+                if (shared_cross_ != nullptr) {
+                    const auto cross = [&](Index i, Index j) { return broadcast<V>(shared_cross_[i * product.cols + j]); };
+                    values[0] = squared_loss(product, entries(plan.residual), cross, power);
+                } else {
+                    const V* const own = cross_.data() + group * cross_size_;
+                    const auto cross = [&](Index i, Index j) { return own[i * product.cols + j]; };
+                    values[0] = squared_loss(product, entries(plan.residual), cross, power);
+                }
+            }
+            if (wanted.gradient_norm) {
+                V total{};
+                for (Index l = 0; l < plan.n_layers(); ++l) {
+                    const auto at = static_cast<std::size_t>(l);
+                    total = total + gradient_squares(group, entries(plan.gradients[at]), entries(plan.weights[at]));
+                }
+                values[1] = square_root(total);
+            }
+            V* const norms = values + 2;
+            V* const imbalance = norms + plan.n_layers();
+            V* const squares = imbalance + std::max<Index>(plan.n_layers() - 1, 0);
+            if (wanted.layer_norms) {
+                for (Index l = 0; l < plan.n_layers(); ++l) {
+                    norms[l] = square_root(sum_of_squares(entries(plan.weights[static_cast<std::size_t>(l)])));
+                }
+            }
+            if (wanted.imbalance) {
+                for (std::size_t l = 0; l + 1 < plan.weights.size(); ++l) {
+                    imbalance[l] = square_root(imbalance_squared(entries(plan.weights[l + 1]), entries(plan.weights[l])));
+                }
+            }
+            if (wanted.singular_values) {
+                V scale;
+                const V* const found = singular_values_.squares(product, scale, pulse);
+                for (Index i = 0; i < singular_values_.count(); ++i) squares[i] = square_root(larger(found[i], V{})) * scale;
+            }
+            if (pulse()) return false;
+        }
+        return true;
+    }
+
+    double loss(int slot) const { return read(value(slot, 0), slot); }
+    double gradient_norm(int slot) const { return read(value(slot, 1), slot); }
+
+    /// Write what was evaluated for one slot.
+    void write(int slot, const ObservedArrays& to) {
+        const Plan& plan = machine_.plan();
+        const Index n_layers = plan.n_layers();
+        Index at = 2;
+        if (to.layer_norms != nullptr) {
+            for (Index l = 0; l < n_layers; ++l) to.layer_norms[l] = read(value(slot, at + l), slot);
+        }
+        at += n_layers;
+        if (to.imbalance != nullptr) {
+            for (Index l = 0; l + 1 < n_layers; ++l) to.imbalance[l] = read(value(slot, at + l), slot);
+        }
+        at += std::max<Index>(n_layers - 1, 0);
+        if (to.singular_values != nullptr) {
+            for (Index i = 0; i < singular_values_.count(); ++i) {
+                sorted_[static_cast<std::size_t>(i)] = read(value(slot, at + i), slot);
+            }
+            std::sort(sorted_.begin(), sorted_.end(), [](double a, double b) { return a > b; });
+            std::copy(sorted_.begin(), sorted_.end(), to.singular_values);
+        }
+        if (to.product != nullptr) machine_.get_matrix(slot, plan.product, to.product);
+    }
+
+private:
+    static void put(V& x, int slot, double value) {
+        if constexpr (packed) {
+            x[slot % lanes] = value;
+        } else {
+            x = value;
+        }
+    }
+    static double read(const V& x, int slot) {
+        if constexpr (packed) {
+            return x[slot % lanes];
+        } else {
+            return x;
+        }
+    }
+    const V& value(int slot, Index at) const { return groups_[static_cast<std::size_t>(slot / lanes)][at]; }
+    Entries<V> view(int group, int id) const {
+        const Plan::Matrix& shape = machine_.plan().matrices[static_cast<std::size_t>(id)];
+        const auto m = machine_.view(group, id);
+        return {m.data, m.ld, shape.rows, shape.cols};
+    }
+    V gradient_squares(int group, const Entries<V>& gradient, const Entries<V>& weight) const {
+        const V decay = machine_.decay(group);
+        V total{};
+        for (Index i = 0; i < gradient.rows; ++i) {
+            V row{};
+            for (Index j = 0; j < gradient.cols; ++j) {
+                const V g = fma(decay, weight(i, j), gradient(i, j));
+                row = fma(g, g, row);
+            }
+            total = total + row;
+        }
+        return total;
+    }
+
+    Machine machine_;
+    const double* shared_cross_;
+    Index cross_size_ = 0;
+    SingularValues<V> singular_values_;
+    Arena<V> values_, cross_, power_;
+    std::vector<V*> groups_;
+    std::vector<double> sorted_;
+};
+
+}  // namespace linnet

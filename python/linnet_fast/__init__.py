@@ -1,0 +1,38 @@
+"""Deep linear networks, trained many at once, fast and exactly.
+
+Start with `train`; `show_config` tells what this installation runs on.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+
+from linnet_fast import initialization
+from linnet_fast.architecture import Dense
+from linnet_fast.config import show_config
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.method import GradientDescent
+from linnet_fast.record import Record, Stop
+from linnet_fast.train import train
+from linnet_fast.trajectory import DivergenceError, State, Status, Trajectory
+
+__version__ = version("linnet-fast")
+
+__all__ = [
+    "Dense",
+    "DivergenceError",
+    "GradientDescent",
+    "Record",
+    "SquaredLoss",
+    "State",
+    "Status",
+    "Stop",
+    "Trajectory",
+    "__version__",
+    "initialization",
+    "show_config",
+    "train",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

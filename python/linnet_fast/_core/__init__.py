@@ -1,0 +1,54 @@
+"""The compiled core: picks the module for this processor.
+
+There is one module per instruction set, ``_core_v2``, ``_core_v3`` and ``_core_v4`` (the levels of
+x86-64), or ``_core_generic`` elsewhere. The best one that the processor runs is taken, or the one
+that the environment variable ``LINNET_FAST_ISA`` names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+
+
+def _built_levels() -> list[str]:
+    """Return the levels this installation has modules for, slowest first."""
+    found = {path.name.split(".")[0] for path in Path(__file__).parent.glob("_core_*")}
+    return [level for level in ("generic", "v2", "v3", "v4") if f"_core_{level}" in found]
+
+
+def _choose() -> str:
+    """Return the level to load."""
+    built = _built_levels()
+    try:
+        from linnet_fast._core import _cpu  # noqa: PLC0415  (fails if nothing was compiled)
+    except ImportError as error:
+        error.add_note("linnet_fast was not compiled: install it with pip, and import the installed one")
+        raise
+    runnable = [level for level in built if level == "generic" or level in _cpu.supported_levels()]
+    forced = os.environ.get("LINNET_FAST_ISA")
+    if forced:
+        if forced not in runnable:
+            msg = f"LINNET_FAST_ISA must be one of {', '.join(runnable)} on this machine, got {forced!r}"
+            raise ImportError(msg)
+        return forced
+    if not runnable:
+        msg = f"no compiled core runs on this processor: built for {', '.join(built) or 'none'}"
+        raise ImportError(msg)
+    return runnable[-1]
+
+
+def _load() -> ModuleType:
+    return importlib.import_module(f"linnet_fast._core._core_{_choose()}")
+
+
+_module = _load()
+train = _module.train
+build_info = _module.build_info
+default_threads = _module.default_threads
+fma_peak = _module.fma_peak
+status_messages = _module.status_messages
+
+__all__ = ["build_info", "default_threads", "fma_peak", "status_messages", "train"]

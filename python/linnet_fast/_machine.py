@@ -1,0 +1,63 @@
+"""What the machine offers: processors and memory that this process may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from linnet_fast import _core
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def n_threads() -> int:
+    """Return the number of threads to use by default.
+
+    The least of what OpenMP would take (it reads OMP_NUM_THREADS, and threadpoolctl sets it), the
+    processors this process is bound to, and the quota of its control group, rounded up.
+    """
+    limits = [_core.default_threads()]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append(len(os.sched_getaffinity(0)))
+    elif (cpus := os.cpu_count()) is not None:
+        limits.append(cpus)
+    if (quota := _cpu_quota()) is not None:
+        limits.append(-int(-quota // 1))
+    return max(1, min(limits))
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that this process may still take, or None if that is unknown."""
+    limits = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                limits.append(int(line.split()[1]) * 1024)
+    except OSError:
+        pass
+    if (limit := _cgroup_number("memory.max", "memory/memory.limit_in_bytes")) is not None:
+        limits.append(int(limit))
+    return min(limits, default=None)
+
+
+def _cpu_quota() -> float | None:
+    """Return the processors that the control group may use, or None if it is not limited."""
+    try:
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        return None if quota == "max" else float(quota) / float(period)
+    except (OSError, ValueError):
+        pass
+    quota_v1 = _cgroup_number("cpu/cpu.cfs_quota_us")
+    period_v1 = _cgroup_number("cpu/cpu.cfs_period_us")
+    if quota_v1 is None or period_v1 is None or quota_v1 <= 0 or period_v1 <= 0:
+        return None
+    return quota_v1 / period_v1
+
+
+def _cgroup_number(*names: str) -> float | None:
+    for name in names:
+        try:
+            return float((_CGROUP / name).read_text())
+        except (OSError, ValueError):
+            continue
+    return None

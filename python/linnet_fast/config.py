@@ -1,0 +1,49 @@
+"""What this installation is and what it found on this machine."""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+import scipy
+
+from linnet_fast import _core, _machine
+
+
+def config() -> dict[str, str | int]:
+    """Return versions, instruction set, threads and compiler.
+
+    Returns
+    -------
+    dict
+        What `show_config` prints, by name.
+
+    Examples
+    --------
+    >>> sorted(config())[:3]
+    ['compiler', 'eigen', 'float64_lanes']
+    """
+    info = _core.build_info()
+    return {
+        "version": info["version"],
+        "instruction_set": info["isa"],
+        "float64_lanes": info["float64_lanes"],
+        "threads": _machine.n_threads(),
+        "thread_backend": info["threads"],
+        "compiler": info["compiler"],
+        "eigen": info["eigen"],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "platform": platform.platform(),
+    }
+
+
+def show_config() -> None:
+    """Print versions, instruction set, threads and compiler: put it into bug reports.
+
+    The environment variable ``LINNET_FAST_ISA`` (v2, v3 or v4 on x86-64) chooses another
+    instruction set when the library is imported.
+    """
+    for name, value in config().items():
+        print(f"{name:16} {value}")  # noqa: T201  (printing is what it is for)

@@ -1,0 +1,384 @@
+"""Initial weights: random, orthogonal, balanced, or aligned with the data.
+
+Every function returns a tuple of one C-contiguous array per layer, of shape ``(*batch_shape, out_l,
+in_l)``. Each run has a random stream of its own, keyed by its index in the batch: what run i gets
+depends on `rng`, i and the network, not on how many runs there are. `rng` follows SPEC 7: anything
+``numpy.random.default_rng`` takes; None draws from the system.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray, Shape, WeightArray
+from linnet_fast.architecture import Dense
+from linnet_fast.loss import SquaredLoss
+
+Seed: TypeAlias = (
+    int
+    | Sequence[int]
+    | npt.NDArray[np.integer[Any]]
+    | np.random.SeedSequence
+    | np.random.BitGenerator
+    | np.random.Generator
+    | None
+)
+
+_WORDS_PER_COUNTER = 4  # 64-bit words that Philox makes from one value of its counter
+
+
+def gaussian(
+    network: Dense,
+    *,
+    scale: npt.ArrayLike = 1.0,
+    fan: Literal["in", "none"] = "in",
+    rng: Seed = None,
+    batch_shape: int | Sequence[int] = (),
+    dtype: npt.DTypeLike = np.float64,
+) -> tuple[WeightArray, ...]:
+    """Return weights with independent normal entries.
+
+    Parameters
+    ----------
+    network : Dense
+        Gives the shapes.
+    scale : array_like, default 1
+        Factor >= 0 on all layers; broadcasts to `batch_shape`.
+    fan : {"in", "none"}
+        Standard deviation of an entry: scale / sqrt(inputs of the layer), or scale itself.
+    rng : seed or Generator, optional
+        See the module's notes on random streams.
+    batch_shape : int or tuple of int, default ()
+        Run axes of the result.
+    dtype : dtype, default float64
+        float64 or float32.
+
+    Returns
+    -------
+    tuple of ndarray, shapes (*batch_shape, widths[l + 1], widths[l])
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If a number is out of range, or `scale` does not broadcast to `batch_shape`.
+
+    Examples
+    --------
+    >>> weights = gaussian(Dense((3, 5, 2)), scale=[[0.1], [1.0]], rng=0, batch_shape=(2, 4))
+    >>> [w.shape for w in weights]
+    [(2, 4, 5, 3), (2, 4, 2, 5)]
+    """
+    _validate.instance("network", network, Dense)
+    _validate.choice("fan", fan, ("in", "none"))
+    runs, factor, kind = _options(scale, batch_shape, dtype)
+    blocks = _blocks(rng, runs, network.shapes)
+    fans = [columns if fan == "in" else 1 for _, columns in network.shapes]
+    return tuple(
+        _finish(block * (factor[..., None, None] / math.sqrt(n)), runs, kind)
+        for block, n in zip(blocks, fans, strict=True)
+    )
+
+
+def orthogonal(
+    network: Dense,
+    *,
+    scale: npt.ArrayLike = 1.0,
+    rng: Seed = None,
+    batch_shape: int | Sequence[int] = (),
+    dtype: npt.DTypeLike = np.float64,
+) -> tuple[WeightArray, ...]:
+    """Return weights whose layers are scaled orthogonal matrices, uniform (Haar) at random.
+
+    Rectangular layers have orthonormal rows or columns, whichever are fewer, times the scale.
+
+    Parameters
+    ----------
+    network : Dense
+        Gives the shapes.
+    scale : array_like, default 1
+        Factor >= 0 on all layers: all singular values of each layer. Broadcasts to `batch_shape`.
+    rng : seed or Generator, optional
+        See the module's notes on random streams.
+    batch_shape : int or tuple of int, default ()
+        Run axes of the result.
+    dtype : dtype, default float64
+        float64 or float32.
+
+    Returns
+    -------
+    tuple of ndarray, shapes (*batch_shape, widths[l + 1], widths[l])
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If a number is out of range, or `scale` does not broadcast to `batch_shape`.
+
+    References
+    ----------
+    F. Mezzadri, "How to generate random matrices from the classical compact groups", Notices of the
+    AMS 54 (2007): QR with the signs of R's diagonal moved into Q is Haar distributed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> (w,) = orthogonal(Dense((3, 2)), scale=2.0, rng=0)
+    >>> np.allclose(w @ w.T, 4 * np.eye(2))
+    True
+    """
+    _validate.instance("network", network, Dense)
+    runs, factor, kind = _options(scale, batch_shape, dtype)
+    blocks = _blocks(rng, runs, network.shapes)
+    layers = (b.mT if b.shape[-1] > b.shape[-2] else b for b in blocks)
+    bases = (_orthonormal_columns(layer) for layer in layers)
+    return tuple(
+        _finish(factor[..., None, None] * (q if q.shape[-2:] == shape else q.mT), runs, kind)
+        for q, shape in zip(bases, network.shapes, strict=True)
+    )
+
+
+def balanced(
+    network: Dense,
+    *,
+    product: npt.ArrayLike | None = None,
+    scale: npt.ArrayLike = 1.0,
+    rng: Seed = None,
+    batch_shape: int | Sequence[int] = (),
+    dtype: npt.DTypeLike = np.float64,
+) -> tuple[WeightArray, ...]:
+    """Return balanced weights, W_{l+1}^T W_{l+1} = W_l W_l^T, of a given or random product.
+
+    The end-to-end matrix U S V^T is split evenly, W_l = O_l S^(1/L) O_{l-1}^T with O_L = U and O_0
+    = V; the hidden bases O_l are random with orthonormal columns, one draw per run.
+
+    Parameters
+    ----------
+    network : Dense
+        Gives the shapes.
+    product : array_like, shape (*run, out, in), optional
+        End-to-end matrix; its run axes broadcast to `batch_shape`. Its rank must not exceed the
+        smallest width. By default one per run with independent N(0, 1/in) entries, cut to its
+        leading ``min(widths)`` singular values.
+    scale : array_like, default 1
+        Factor >= 0 on the end-to-end matrix; broadcasts to `batch_shape`.
+    rng : seed or Generator, optional
+        See the module's notes on random streams.
+    batch_shape : int or tuple of int, default ()
+        Run axes of the result.
+    dtype : dtype, default float64
+        float64 or float32.
+
+    Returns
+    -------
+    tuple of ndarray, shapes (*batch_shape, widths[l + 1], widths[l])
+        Weights whose product is ``scale * product``, up to rounding.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If a number is out of range, run axes do not broadcast, or the rank of `product` is too
+        large.
+
+    Notes
+    -----
+    Singular values of `product` below eps * max(out, in) times the largest are rounding noise and
+    count as zero; their L-th roots would not be small.
+
+    References
+    ----------
+    S. Arora, N. Cohen, N. Golowich, W. Hu, "A convergence analysis of gradient descent for deep
+    linear neural networks", ICLR 2019, Procedure 1 (balanced initialisation).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w1, w2 = balanced(Dense((2, 3, 2)), product=np.diag([4.0, 1.0]), rng=0)
+    >>> np.allclose(w2 @ w1, np.diag([4.0, 1.0])), np.allclose(w2.T @ w2, w1 @ w1.T)
+    (True, True)
+    """
+    _validate.instance("network", network, Dense)
+    runs, factor, kind = _options(scale, batch_shape, dtype)
+    rank = network.max_rank
+    ends = (network.n_outputs, network.n_inputs)
+    hidden = [(width, rank) for width in network.widths[1:-1]]
+    if product is None:
+        *blocks, drawn = _blocks(rng, runs, [*hidden, ends])
+        target = drawn / math.sqrt(network.n_inputs)
+    else:
+        blocks = _blocks(rng, runs, hidden)
+        given = _validate.real_array("product", product)
+        if given.shape[-2:] != ends:
+            msg = f"product must have shape (*run, {ends[0]}, {ends[1]}), got {given.shape}"
+            raise ValueError(msg)
+        _validate.fits_batch("product", given.shape[:-2], runs)
+        target = _validate.unbroadcast(given, keep=2)
+    u, s, vt = np.linalg.svd(target, full_matrices=False)
+    s = np.where(s > np.finfo(np.float64).eps * max(ends) * s[..., :1], s, 0.0)
+    ranks = np.count_nonzero(s, axis=-1)
+    if product is not None and ranks.max() > rank:
+        msg = f"product must have rank <= {rank}, the smallest width, got rank {ranks.max()}"
+        raise ValueError(msg)
+    strengths = factor[..., None] * s[..., :rank]
+    factors = strengths ** (1 / network.n_layers)
+    return _factored(u[..., :rank], factors, vt[..., :rank, :].mT, blocks, runs, kind)
+
+
+def aligned(
+    network: Dense,
+    loss: SquaredLoss,
+    strengths: npt.ArrayLike,
+    *,
+    scale_of: Literal["product", "factor"] = "product",
+    rng: Seed = None,
+    batch_shape: int | Sequence[int] = (),
+    dtype: npt.DTypeLike = np.float64,
+) -> tuple[WeightArray, ...]:
+    """Return balanced weights along the singular vectors of ``loss.cross_cov``.
+
+    From here, and with whitened inputs, gradient descent moves each mode by itself.
+
+    Parameters
+    ----------
+    network : Dense
+        Gives the shapes.
+    loss : SquaredLoss
+        Its `cross_cov` gives the singular vectors; its run axes broadcast to `batch_shape`.
+    strengths : array_like, shape (*run, k) or ()
+        Strength >= 0 of each of the k leading modes, k <= min(widths); a single number is put on
+        ``min(widths)`` modes. Run axes broadcast to `batch_shape`.
+    scale_of : {"product", "factor"}
+        Whether `strengths` are the singular values of the end-to-end matrix or of each layer; of
+        each layer makes those of the end-to-end matrix ``strengths**n_layers``.
+    rng : seed or Generator, optional
+        For the hidden bases, which are random with orthonormal columns. See the module's notes on
+        random streams.
+    batch_shape : int or tuple of int, default ()
+        Run axes of the result.
+    dtype : dtype, default float64
+        float64 or float32.
+
+    Returns
+    -------
+    tuple of ndarray, shapes (*batch_shape, widths[l + 1], widths[l])
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If a number is out of range, shapes do not match, or run axes do not broadcast.
+
+    References
+    ----------
+    A. M. Saxe, J. L. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of learning
+    in deep linear neural networks", ICLR 2014: decoupled modes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = SquaredLoss(np.eye(2), np.diag([3.0, 1.0]), 10.0)
+    >>> w1, w2 = aligned(Dense((2, 5, 2)), loss, [0.5, 0.25], rng=0)
+    >>> np.allclose(w2 @ w1, np.diag([0.5, 0.25]))
+    True
+    """
+    _validate.instance("network", network, Dense)
+    _validate.instance("loss", loss, SquaredLoss)
+    _validate.choice("scale_of", scale_of, ("product", "factor"))
+    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
+        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
+        msg = f"loss must match the network's widths {network.widths}, got {got}"
+        raise ValueError(msg)
+    runs, _, kind = _options(1.0, batch_shape, dtype)
+    values = _validate.real_array("strengths", strengths, at_least=0)
+    n_modes = values.shape[-1] if values.ndim else network.max_rank
+    if n_modes > network.max_rank:
+        msg = f"strengths must have at most {network.max_rank} modes, min(widths), got {n_modes}"
+        raise ValueError(msg)
+    _validate.fits_batch("strengths", values.shape[:-1], runs)
+    _validate.fits_batch("loss", loss.cross_cov.shape[:-2], runs)
+    if scale_of == "product":
+        values = values ** (1 / network.n_layers)
+    factors = np.broadcast_to(values, (*values.shape[:-1], n_modes))
+    hidden = [(width, n_modes) for width in network.widths[1:-1]]
+    blocks = _blocks(rng, runs, hidden)
+    u, _, vt = np.linalg.svd(_validate.unbroadcast(loss.cross_cov, keep=2), full_matrices=False)
+    return _factored(u[..., :n_modes], factors, vt[..., :n_modes, :].mT, blocks, runs, kind)
+
+
+def _options(
+    scale: npt.ArrayLike, batch_shape: int | Sequence[int], dtype: npt.DTypeLike
+) -> tuple[Shape, FloatArray, np.dtype[Any]]:
+    """Return the run axes, the scale (checked against them) and the dtype."""
+    sizes = batch_shape if isinstance(batch_shape, Sequence) else (batch_shape,)
+    runs = _validate.integers("batch_shape", sizes, low=1, high=2**62)
+    factor = _validate.real_array("scale", scale, at_least=0)
+    _validate.fits_batch("scale", factor.shape, runs)
+    return runs, factor, _validate.float_dtype("dtype", dtype)
+
+
+def _finish(array: FloatArray, runs: Shape, dtype: np.dtype[Any]) -> WeightArray:
+    """Return `array` with all run axes, in memory of its own."""
+    return np.array(np.broadcast_to(array, (*runs, *array.shape[-2:])), dtype=dtype, order="C")
+
+
+def _orthonormal_columns(normal: FloatArray) -> FloatArray:
+    """Return Haar-distributed orthonormal columns made from a tall matrix of normal entries."""
+    q, r = np.linalg.qr(normal)
+    diagonal = np.diagonal(r, axis1=-2, axis2=-1)
+    signed: FloatArray = q * np.where(diagonal < 0, -1.0, 1.0)[..., None, :]
+    return signed
+
+
+def _factored(
+    left: FloatArray,
+    factors: FloatArray,
+    right: FloatArray,
+    blocks: Sequence[FloatArray],
+    runs: Shape,
+    dtype: np.dtype[Any],
+) -> tuple[WeightArray, ...]:
+    """Return W_l = O_l diag(factors) O_{l-1}^T, from O_0 = right to O_L = left."""
+    bases = [right, *map(_orthonormal_columns, blocks), left]
+    return tuple(
+        _finish((after * factors[..., None, :]) @ before.mT, runs, dtype)
+        for before, after in pairwise(bases)
+    )
+
+
+def _blocks(rng: Seed, runs: Shape, shapes: Sequence[tuple[int, int]]) -> list[FloatArray]:
+    """Return normal numbers from the runs' streams, (*runs, *shape) for each shape."""
+    sizes = [rows * columns for rows, columns in shapes]
+    key = np.random.default_rng(rng).integers(0, 2**64, size=2, dtype=np.uint64)
+    flat = _standard_normal(key, 0, math.prod(runs), sum(sizes))
+    parts = np.split(flat, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
+    return [part.reshape(*runs, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _standard_normal(
+    key: npt.NDArray[np.uint64], first_run: int, n_runs: int, n: int
+) -> FloatArray:
+    """Return n standard normal numbers for each of the runs first_run ... first_run + n_runs - 1.
+
+    Run i owns the ceil(n / 4) counters of Philox from i * ceil(n / 4) on. So any stretch of runs is
+    one vectorised draw, and a run's numbers are the same in every stretch.
+    """
+    counters = -(-n // _WORDS_PER_COUNTER)
+    source = np.random.Generator(np.random.Philox(key=key, counter=first_run * counters))
+    uniform = source.random((n_runs, counters * _WORDS_PER_COUNTER))[:, :n]
+    # The middle of each of the 2**53 cells of [0, 1); above 1/2 it rounds to an end, which must not
+    # be 1.
+    normal: FloatArray = ndtri(np.minimum(uniform + 2.0**-54, 1 - 2.0**-53))
+    return normal

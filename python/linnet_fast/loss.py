@@ -1,0 +1,260 @@
+"""Losses of the end-to-end matrix of a linear network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray, Shape
+
+_SYMMETRY_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class SquaredLoss:
+    """Squared loss of a linear map, from the second moments of the data.
+
+    For n pairs of rows (x, y) the loss of the end-to-end matrix P is ::
+
+        1/(2n) sum |y - P x|^2 = 1/2 tr(P input_cov P^T) - <P, cross_cov> + 1/2 output_power
+
+    so a training step never costs O(n). Leading run axes give each run its own data; they
+    broadcast.
+
+    Parameters
+    ----------
+    input_cov : array_like, shape (*run, in, in)
+        Second moment X^T X / n of the inputs: symmetric (to 1e-9 of its largest entry), diagonal >=
+        0.
+    cross_cov : array_like, shape (*run, out, in)
+        Cross moment Y^T X / n.
+    output_power : array_like, shape (*run)
+        Mean square of the outputs, tr(Y^T Y) / n, >= 0. Only shifts the loss.
+
+    Attributes
+    ----------
+    input_cov, cross_cov, output_power : ndarray of float64
+        Read-only views of the arguments (not copies where these are float64 already).
+
+    Raises
+    ------
+    TypeError
+        If an argument is not made of real numbers.
+    ValueError
+        If shapes do not match, a number is not finite, `input_cov` is not symmetric or has a
+        negative diagonal entry, `output_power` is negative, or run axes do not broadcast.
+
+    See Also
+    --------
+    SquaredLoss.from_data : the same from the data themselves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = SquaredLoss(input_cov=np.eye(2), cross_cov=np.diag([3.0, 1.0]), output_power=10.0)
+    >>> loss
+    SquaredLoss(n_inputs=2, n_outputs=2, run_shape=())
+    >>> float(loss.value(np.zeros((2, 2)))), float(loss.value([[3.0, 0.0], [0.0, 1.0]]))
+    (5.0, 0.0)
+    """
+
+    input_cov: FloatArray
+    cross_cov: FloatArray
+    output_power: FloatArray
+
+    def __init__(
+        self,
+        input_cov: npt.ArrayLike,
+        cross_cov: npt.ArrayLike,
+        output_power: npt.ArrayLike,
+    ) -> None:
+        inputs = _validate.real_array("input_cov", input_cov)
+        cross = _validate.real_array("cross_cov", cross_cov)
+        power = _validate.real_array("output_power", output_power, at_least=0)
+        if inputs.ndim < 2 or inputs.shape[-1] != inputs.shape[-2]:
+            msg = f"input_cov must have shape (*run, in, in), got {inputs.shape}"
+            raise ValueError(msg)
+        if cross.ndim < 2 or cross.shape[-1] != inputs.shape[-1]:
+            msg = f"cross_cov must have shape (*run, out, {inputs.shape[-1]}), got {cross.shape}"
+            raise ValueError(msg)
+        _check_input_cov(inputs)
+        object.__setattr__(self, "input_cov", inputs)
+        object.__setattr__(self, "cross_cov", cross)
+        object.__setattr__(self, "output_power", power)
+        _ = self.run_shape  # refuses run axes that do not broadcast
+
+    @classmethod
+    def from_data(cls, X: npt.ArrayLike, Y: npt.ArrayLike, *, center: bool = False) -> SquaredLoss:
+        """Return the loss 1/(2n) ||Y - X P^T||_F^2 of the data.
+
+        Parameters
+        ----------
+        X : array_like, shape (*run, n, in)
+            Inputs, one sample per row.
+        Y : array_like, shape (*run, n, out)
+            Outputs, one sample per row. A single output is a column, ``y[:, None]``.
+        center : bool, default False
+            Subtract the mean over the samples from X and from Y first, as a network with a bias
+            would.
+
+        Returns
+        -------
+        SquaredLoss
+            Its moments cost O(n in (in + out)), once.
+
+        Raises
+        ------
+        TypeError
+            If X or Y is not made of real numbers.
+        ValueError
+            If shapes do not match, a number is not finite, or the moments overflow.
+
+        Examples
+        --------
+        >>> X = [[1.0, 0.0], [0.0, 2.0]]
+        >>> Y = [[2.0], [2.0]]
+        >>> loss = SquaredLoss.from_data(X, Y)
+        >>> loss.input_cov.tolist(), loss.cross_cov.tolist(), float(loss.output_power)
+        ([[0.5, 0.0], [0.0, 2.0]], [[1.0, 2.0]], 4.0)
+        """
+        x = _samples("X", X)
+        y = _samples("Y", Y)
+        n_samples = x.shape[-2]
+        if y.shape[-2] != n_samples:
+            msg = f"X and Y must have equally many rows, got {n_samples} and {y.shape[-2]}"
+            raise ValueError(msg)
+        _validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
+        with np.errstate(over="ignore", invalid="ignore"):
+            if center:
+                x = x - x.mean(axis=-2, keepdims=True)
+                y = y - y.mean(axis=-2, keepdims=True)
+            input_cov = x.mT @ x / n_samples
+            input_cov = (input_cov + input_cov.mT) / 2  # exactly symmetric whatever the BLAS does
+            cross_cov = y.mT @ x / n_samples
+            output_power = np.sum(y * y, axis=(-2, -1)) / n_samples
+        if not all(np.isfinite(m).all() for m in (input_cov, cross_cov, output_power)):
+            msg = "X and Y must have moments within float64, got an overflow; rescale the data"
+            raise ValueError(msg)
+        return cls(input_cov, cross_cov, output_power)
+
+    def __repr__(self) -> str:
+        """Show sizes; the moments themselves are too long to show."""
+        return (
+            f"SquaredLoss(n_inputs={self.n_inputs}, n_outputs={self.n_outputs}, "
+            f"run_shape={self.run_shape})"
+        )
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs."""
+        return int(self.cross_cov.shape[-1])
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return int(self.cross_cov.shape[-2])
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the three moments."""
+        return _validate.broadcast_runs(
+            input_cov=self.input_cov.shape[:-2],
+            cross_cov=self.cross_cov.shape[:-2],
+            output_power=self.output_power.shape,
+        )
+
+    def value(self, product: npt.ArrayLike) -> FloatArray:
+        """Return the loss of end-to-end matrices.
+
+        Parameters
+        ----------
+        product : array_like, shape (*batch, out, in)
+            End-to-end matrices; ``batch`` broadcasts with the run axes of the moments.
+
+        Returns
+        -------
+        ndarray of float64, shape broadcast of (*batch) and (*run)
+            The losses. Being a difference of moments, they carry a rounding error of about 1e-16
+            times `output_power`.
+
+        Raises
+        ------
+        TypeError
+            If `product` is not made of real numbers.
+        ValueError
+            If its last two axes are not ``(out, in)`` or the others do not broadcast.
+
+        Examples
+        --------
+        >>> loss = SquaredLoss([[1.0]], [[2.0]], 4.0)
+        >>> loss.value([[[0.0]], [[1.0]], [[2.0]]]).tolist()
+        [2.0, 0.5, 0.0]
+        """
+        matrix = np.asarray(product)
+        if matrix.dtype.kind not in "fiu":
+            msg = f"product must be an array of real numbers, got dtype {matrix.dtype}"
+            raise TypeError(msg)
+        shape = (self.n_outputs, self.n_inputs)
+        if matrix.shape[-2:] != shape:
+            msg = f"product must have shape (*batch, {shape[0]}, {shape[1]}), got {matrix.shape}"
+            raise ValueError(msg)
+        _validate.broadcast_runs(product=matrix.shape[:-2], loss=self.run_shape)
+        quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
+        linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
+        return np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, dtype=np.float64)
+
+    def minimum(self) -> FloatArray:
+        """Return the least loss of any matrix, whatever its rank.
+
+        Returns
+        -------
+        ndarray of float64, shape (*run)
+            The loss of the least-squares solution cross_cov pinv(input_cov); eigenvalues of
+            `input_cov` below eps * in times the largest count as zero, as in
+            ``numpy.linalg.lstsq``.
+
+        Notes
+        -----
+        This is the minimum for moments that data can have. Moments made by hand may have no
+        minimum: the loss is unbounded below if `input_cov` has a negative eigenvalue, or
+        `cross_cov` acts where `input_cov` vanishes.
+
+        Examples
+        --------
+        >>> loss = SquaredLoss.from_data([[1.0], [1.0]], [[0.0], [2.0]])
+        >>> round(float(loss.minimum()), 12)
+        0.5
+        """
+        rtol = np.finfo(np.float64).eps * self.n_inputs
+        return self.value(
+            self.cross_cov @ np.linalg.pinv(self.input_cov, rtol=rtol, hermitian=True)
+        )
+
+
+def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
+    array = _validate.real_array(name, value)
+    if array.ndim < 2:
+        msg = (
+            f"{name} must have shape (*run, n, {'in' if name == 'X' else 'out'}), got {array.shape}"
+        )
+        if array.ndim == 1:
+            msg += f"; make a single column of it with {name}[:, None]"
+        raise ValueError(msg)
+    return array
+
+
+def _check_input_cov(input_cov: FloatArray) -> None:
+    stored = _validate.unbroadcast(input_cov, keep=2)
+    with np.errstate(over="ignore"):
+        skew = np.abs(stored - stored.mT).max(axis=(-2, -1))
+    largest = np.abs(stored).max(axis=(-2, -1))
+    if (skew > _SYMMETRY_TOLERANCE * largest).any():
+        msg = f"input_cov must be symmetric, got entries that differ by {skew.max():g}"
+        raise ValueError(msg)
+    diagonal = np.diagonal(stored, axis1=-2, axis2=-1)
+    if (diagonal < 0).any():
+        msg = f"input_cov must have a non-negative diagonal, got {diagonal.min():g}"
+        raise ValueError(msg)

@@ -1,0 +1,354 @@
+"""What to record of a training, when, and when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray, Shape
+from linnet_fast.architecture import Dense
+
+MAX_STEP = 2**62
+"""Largest step a training may reach; far beyond any run, and safe in 64-bit arithmetic."""
+
+ShapeFunction: TypeAlias = Callable[[Dense], Shape | tuple[Shape, ...]]
+
+OBSERVABLES: Mapping[str, ShapeFunction] = MappingProxyType(
+    {
+        "loss": lambda _network: (),
+        "singular_values": lambda network: (min(network.n_inputs, network.n_outputs),),
+        "product": lambda network: (network.n_outputs, network.n_inputs),
+        "weights": lambda network: network.shapes,
+        "layer_norms": lambda network: (network.n_layers,),
+        "imbalance": lambda network: (network.n_layers - 1,),
+        "gradient_norm": lambda _network: (),
+    }
+)
+"""Name of each observable -> function from the network to the shape of one record.
+
+``loss`` (weight decay not included), ``singular_values`` of the end-to-end matrix, descending,
+``product`` (the end-to-end matrix itself), ``weights`` (a tuple, one array per layer),
+``layer_norms`` (Frobenius), ``imbalance`` (Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T) and
+``gradient_norm`` (Frobenius norm over all layers of the gradient of the objective, weight decay
+included). All are float64 but ``weights``, which have the dtype of the run.
+"""
+
+_DEFAULT = ("loss", "singular_values")
+
+
+@dataclass(frozen=True, repr=False)
+class Record:
+    """What to record, and at which steps. Make one by `geomspace`, `every` or `at`.
+
+    Steps are absolute: they count from the very start of training, also in a run that continues
+    another.
+
+    Parameters
+    ----------
+    schedule : {"geomspace", "every", "at"}
+        Name of the rule.
+    numbers : tuple of int
+        The argument of the rule: ``(n,)``, ``(k,)`` or the steps.
+    observables : tuple of str
+        Names out of `OBSERVABLES`, each once.
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer, or `observables` is a single string.
+    ValueError
+        If a number is out of range, steps do not increase, or a name is unknown or given twice.
+
+    Examples
+    --------
+    >>> record = Record.geomspace(6, observables=("loss",))
+    >>> record
+    Record.geomspace(6, observables=('loss',))
+    >>> record.steps(0, 1000).tolist()
+    [0, 1, 6, 32, 178, 1000]
+    >>> Record.every(250).steps(0, 1000).tolist()
+    [0, 250, 500, 750, 1000]
+    >>> Record.at([0, 10, 1000]).steps(0, 1000).tolist()
+    [0, 10, 1000]
+    """
+
+    schedule: str
+    numbers: tuple[int, ...]
+    observables: tuple[str, ...] = _DEFAULT
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        _validate.choice("schedule", self.schedule, ("geomspace", "every", "at"))
+        if self.schedule == "at":
+            numbers = _validate.integers("steps", self.numbers, low=0, high=MAX_STEP)
+            if not numbers:
+                msg = "steps must name at least one step, got none"
+                raise ValueError(msg)
+            for before, after in pairwise(numbers):
+                if before >= after:
+                    msg = f"steps must be strictly increasing, got {before} before {after}"
+                    raise ValueError(msg)
+        else:
+            name, low = ("n", 2) if self.schedule == "geomspace" else ("k", 1)
+            if len(self.numbers) != 1:
+                msg = f"numbers must be a tuple ({name},) for {self.schedule}, got {self.numbers!r}"
+                raise ValueError(msg)
+            numbers = (_validate.integer(name, self.numbers[0], low=low, high=MAX_STEP),)
+        object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "observables", _names(self.observables))
+
+    @classmethod
+    def geomspace(cls, n: int, observables: Iterable[str] = _DEFAULT) -> Record:
+        """Record at `n` steps in geometric progression, the first and the last step among them.
+
+        The steps are distinct integers as near to geometric as such can be; while the progression
+        would grow by less than one step at a time they are consecutive. A training of fewer than
+        `n` steps records every step.
+
+        Parameters
+        ----------
+        n : int
+            Number of records, at least 2. From step 0 the first record is 0 and the progression
+            begins at 1.
+        observables : iterable of str
+            Names out of `OBSERVABLES`.
+
+        Returns
+        -------
+        Record
+        """
+        return cls("geomspace", (n,), _names(observables))
+
+    @classmethod
+    def every(cls, k: int, observables: Iterable[str] = _DEFAULT) -> Record:
+        """Record at all multiples of `k`, step 0 among them.
+
+        Parameters
+        ----------
+        k : int
+            At least 1. The last step is recorded only if it is a multiple.
+        observables : iterable of str
+            Names out of `OBSERVABLES`.
+
+        Returns
+        -------
+        Record
+        """
+        return cls("every", (k,), _names(observables))
+
+    @classmethod
+    def at(cls, steps: Iterable[int], observables: Iterable[str] = _DEFAULT) -> Record:
+        """Record at the given steps.
+
+        Parameters
+        ----------
+        steps : iterable of int
+            Absolute steps, strictly increasing, from 0. Steps a training does not reach are an
+            error there.
+        observables : iterable of str
+            Names out of `OBSERVABLES`.
+
+        Returns
+        -------
+        Record
+        """
+        return cls(
+            "at", _validate.integers("steps", steps, low=0, high=MAX_STEP), _names(observables)
+        )
+
+    def __repr__(self) -> str:
+        """Show the call that makes this record."""
+        argument = list(self.numbers) if self.schedule == "at" else self.numbers[0]
+        return f"Record.{self.schedule}({argument}, observables={self.observables})"
+
+    def n_records(self, first: int, last: int) -> int:
+        """Return how many records a training from step `first` to step `last` makes.
+
+        Parameters
+        ----------
+        first, last : int
+            0 <= first <= last.
+
+        Returns
+        -------
+        int
+            ``len(steps(first, last))``, without making the steps.
+
+        Raises
+        ------
+        ValueError
+            As `steps`.
+
+        Examples
+        --------
+        >>> Record.every(2).n_records(1, 10**15)
+        500000000000000
+        """
+        first, last = _range(first, last)
+        if self.schedule == "geomspace":
+            return min(self.numbers[0], last - first + 1)
+        if self.schedule == "every":
+            return last // self.numbers[0] - -(-first // self.numbers[0]) + 1
+        outside = [step for step in self.numbers if not first <= step <= last]
+        if outside:
+            shown = ", ".join(map(str, outside[:5])) + (", ..." if len(outside) > 5 else "")
+            msg = f"steps must lie within this training, {first} ... {last}, got {shown}"
+            raise ValueError(msg)
+        return len(self.numbers)
+
+    def steps(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        """Return the steps at which a training from step `first` to step `last` is recorded.
+
+        Parameters
+        ----------
+        first, last : int
+            0 <= first <= last: the absolute steps at which the training begins and ends.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_records,)
+            Strictly increasing, within [first, last]; empty if no multiple of ``k`` lies there.
+
+        Raises
+        ------
+        TypeError
+            If `first` or `last` is not an integer.
+        ValueError
+            If they are out of order or range, or a step of `at` lies outside.
+        """
+        n_records = self.n_records(first, last)
+        if self.schedule == "geomspace":
+            return _geometric_steps(int(first), int(last), n_records)
+        if self.schedule == "every":
+            k = self.numbers[0]
+            return np.arange(n_records, dtype=np.int64) * k + -(-int(first) // k) * k
+        return np.array(self.numbers, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Stop:
+    """When a run stops before its last step, as converged.
+
+    A run stops at the first absolute step, a multiple of `check_every`, at which its loss or its
+    gradient norm is at or below the threshold; either suffices.
+
+    Parameters
+    ----------
+    loss : array_like, shape (*run), optional
+        Threshold >= 0 on the loss, weight decay not included.
+    gradient_norm : array_like, shape (*run), optional
+        Threshold >= 0 on the norm of the gradient of the objective, weight decay included.
+    check_every : int, default 100
+        Steps between checks, at least 1.
+
+    Raises
+    ------
+    TypeError
+        If a threshold is not made of real numbers or `check_every` is not an integer.
+    ValueError
+        If no threshold is given, a number is out of range, or run axes do not broadcast.
+
+    Examples
+    --------
+    >>> Stop(loss=1e-3)
+    Stop(loss=0.001, check_every=100)
+    >>> Stop(loss=[1e-3, 1e-4], gradient_norm=1e-6).run_shape
+    (2,)
+    """
+
+    loss: FloatArray | None
+    gradient_norm: FloatArray | None
+    check_every: int
+
+    def __init__(
+        self,
+        loss: npt.ArrayLike | None = None,
+        gradient_norm: npt.ArrayLike | None = None,
+        check_every: int = 100,
+    ) -> None:
+        if loss is None and gradient_norm is None:
+            msg = "Stop must have a threshold for loss, for gradient_norm or for both, got none"
+            raise ValueError(msg)
+        for name, threshold in (("loss", loss), ("gradient_norm", gradient_norm)):
+            array = None
+            if threshold is not None:
+                array = _validate.real_array(name, threshold, at_least=0)
+            object.__setattr__(self, name, array)
+        every = _validate.integer("check_every", check_every, low=1, high=MAX_STEP)
+        object.__setattr__(self, "check_every", every)
+        _ = self.run_shape  # refuses run axes that do not broadcast
+
+    def __repr__(self) -> str:
+        """Show numbers, and only the shapes of arrays."""
+        parts = [
+            f"{name}=<array {array.shape}>" if array.ndim else f"{name}={array:g}"
+            for name, array in (("loss", self.loss), ("gradient_norm", self.gradient_norm))
+            if array is not None
+        ]
+        return f"Stop({', '.join(parts)}, check_every={self.check_every})"
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the thresholds."""
+        shapes: dict[str, Any] = {}
+        if self.loss is not None:
+            shapes["loss"] = self.loss.shape
+        if self.gradient_norm is not None:
+            shapes["gradient_norm"] = self.gradient_norm.shape
+        return _validate.broadcast_runs(**shapes)
+
+
+def _names(observables: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(observables, str) or not isinstance(observables, Iterable):
+        msg = f"observables must be a tuple of names such as ('loss',), got {observables!r}"
+        raise TypeError(msg)
+    names = tuple(observables)
+    for i, name in enumerate(names):
+        _validate.choice(f"observables[{i}]", name, OBSERVABLES)
+        if name in names[:i]:
+            msg = f"observables must name each observable once, got {name!r} twice"
+            raise ValueError(msg)
+    if not names:
+        msg = f"observables must name at least one of {', '.join(OBSERVABLES)}; got none"
+        raise ValueError(msg)
+    return names
+
+
+def _range(first: int, last: int) -> tuple[int, int]:
+    first = _validate.integer("first", first, low=0, high=MAX_STEP)
+    return first, _validate.integer("last", last, low=first, high=MAX_STEP)
+
+
+def _geometric_steps(first: int, last: int, n: int) -> npt.NDArray[np.int64]:
+    """Return n <= last - first + 1 distinct integers from first to last, nearly geometric."""
+    if n <= 2:
+        return np.array([first, last][:n], dtype=np.int64)
+    head = [0, 1] if first == 0 else [first]
+    # Consecutive steps until the geometric progression from the newest step to the last grows by at
+    # least one.
+    while (rest := n - len(head)) > 0:
+        base = head[-1]
+        rate = math.log1p((last - base) / base) / rest
+        if base * math.expm1(rate) >= 1:
+            break
+        head.append(base + 1)
+    if rest == 0:
+        return np.array(head, dtype=np.int64)
+    # Beyond that its terms differ by at least one, so their nearest integers (halves upward) are
+    # distinct. The offset from the base is what is rounded: it is exact where the steps themselves
+    # exceed the integers of a float64.
+    offsets = np.floor(base * np.expm1(rate * np.arange(1, rest + 1)) + 0.5).astype(np.int64)
+    offsets[-1] = last - base
+    ranks = np.arange(1, rest + 1)
+    # Rounding errors in the terms may still make two meet: keep them apart, and below the last.
+    offsets = np.maximum.accumulate(offsets - ranks) + ranks
+    offsets = np.minimum(offsets, last - base - ranks[::-1] + 1)
+    return np.concatenate([np.array(head, dtype=np.int64), base + offsets])

@@ -1,0 +1,346 @@
+"""The whole training again in slow, readable NumPy: what the fast core is tested against.
+
+It shares no code with the compiled core. One statement does all runs at once: leading run axes
+broadcast through ``numpy.matmul``, and runs that have ended are masked.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast.architecture import Dense
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.method import GradientDescent
+from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
+from linnet_fast.trajectory import Observable, State, Status, Trajectory
+
+Layers: TypeAlias = tuple[WeightArray, ...]
+
+
+def end_to_end(weights: Sequence[WeightArray]) -> WeightArray:
+    """Return the end-to-end matrix W_L ... W_1.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray, shapes (*run, widths[l + 1], widths[l])
+        The layers, first to last.
+
+    Returns
+    -------
+    ndarray, shape (*run, out, in)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> end_to_end([np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]])]).tolist()
+    [[11.0]]
+    """
+    return reduce(lambda product, layer: layer @ product, weights)
+
+
+def gradients(
+    weights: Sequence[WeightArray], loss: SquaredLoss, weight_decay: npt.ArrayLike = 0.0
+) -> Layers:
+    """Return the gradient of loss + weight_decay/2 times the sum of squares of the weights.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray, shapes (*run, widths[l + 1], widths[l])
+        The layers, first to last; their dtype is that of the arithmetic.
+    loss : SquaredLoss
+        The loss of the end-to-end matrix P, with dloss/dP = P input_cov - cross_cov.
+    weight_decay : array_like, shape (*run), default 0
+        Coefficient of the weight decay.
+
+    Returns
+    -------
+    tuple of ndarray
+        dobjective/dW_l = (W_L ... W_{l+1})^T dloss/dP (W_{l-1} ... W_1)^T + weight_decay W_l, one
+        per layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = SquaredLoss([[1.0]], [[5.0]], 25.0)
+    >>> [g.tolist() for g in gradients([np.array([[2.0]]), np.array([[3.0]])], loss)]
+    [[[3.0]], [[2.0]]]
+    """
+    dtype = weights[0].dtype
+    decay = np.asarray(weight_decay, dtype)[..., None, None]
+    by_product = end_to_end(weights) @ loss.input_cov.astype(dtype) - loss.cross_cov.astype(dtype)
+    result = []
+    for layer, own in enumerate(weights):
+        gradient = by_product
+        if layer < len(weights) - 1:
+            gradient = end_to_end(weights[layer + 1 :]).mT @ gradient
+        if layer > 0:
+            gradient = gradient @ end_to_end(weights[:layer]).mT
+        result.append(gradient + decay * own)
+    return tuple(result)
+
+
+def _norm(matrix: WeightArray) -> FloatArray:
+    norm: FloatArray = np.sqrt(np.sum(np.square(matrix), axis=(-2, -1)))
+    return norm
+
+
+def _loss(weights: Layers, loss: SquaredLoss, _weight_decay: npt.ArrayLike) -> FloatArray:
+    return loss.value(end_to_end(weights))
+
+
+def _singular_values(weights: Layers, *_unused: object) -> FloatArray:
+    product = end_to_end(weights)
+    finite = np.asarray(np.isfinite(product).all(axis=(-2, -1), keepdims=True))
+    values = np.linalg.svd(np.where(finite, product, 0.0), compute_uv=False)
+    return np.where(finite[..., 0], values, np.nan)
+
+
+def _layer_norms(weights: Layers, *_unused: object) -> FloatArray:
+    return np.stack([_norm(layer) for layer in weights], axis=-1)
+
+
+def _imbalance(weights: Layers, *_unused: object) -> FloatArray:
+    runs = weights[0].shape[:-2]
+    norms = np.empty((*runs, len(weights) - 1))
+    for i, (before, after) in enumerate(pairwise(weights)):
+        norms[..., i] = _norm(after.mT @ after - before @ before.mT)
+    return norms
+
+
+def _gradient_norm(weights: Layers, loss: SquaredLoss, weight_decay: npt.ArrayLike) -> FloatArray:
+    squares = [np.square(_norm(g)) for g in gradients(weights, loss, weight_decay)]
+    norm: FloatArray = np.sqrt(np.sum(squares, axis=0))
+    return norm
+
+
+_OBSERVERS: Mapping[str, Callable[[Layers, SquaredLoss, npt.ArrayLike], Any]] = MappingProxyType(
+    {
+        "loss": _loss,
+        "singular_values": _singular_values,
+        "product": lambda weights, *_unused: end_to_end(weights),
+        "weights": lambda weights, *_unused: weights,
+        "layer_norms": _layer_norms,
+        "imbalance": _imbalance,
+        "gradient_norm": _gradient_norm,
+    }
+)
+
+
+def observe(
+    name: str,
+    weights: Sequence[WeightArray],
+    loss: SquaredLoss,
+    weight_decay: npt.ArrayLike = 0.0,
+) -> Any:
+    """Return an observable of the weights, computed in float64.
+
+    Parameters
+    ----------
+    name : str
+        A name out of `linnet_fast.record.OBSERVABLES`.
+    weights : sequence of ndarray, shapes (*run, widths[l + 1], widths[l])
+        The layers, first to last.
+    loss : SquaredLoss
+        Used by ``loss`` and ``gradient_norm``.
+    weight_decay : array_like, shape (*run), default 0
+        Used by ``gradient_norm``.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, ...), or a tuple of them for ``weights``
+
+    Raises
+    ------
+    ValueError
+        If `name` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = SquaredLoss([[1.0]], [[5.0]], 25.0)
+    >>> observe("layer_norms", [np.array([[2.0]]), np.array([[3.0]])], loss).tolist()
+    [2.0, 3.0]
+    """
+    _validate.choice("name", name, OBSERVABLES)
+    layers = tuple(np.asarray(layer, np.float64) for layer in weights)
+    return _OBSERVERS[name](layers, loss, weight_decay)
+
+
+def train(
+    network: Dense,
+    loss: SquaredLoss,
+    start: Sequence[npt.ArrayLike] | State,
+    *,
+    method: GradientDescent,
+    n_steps: int,
+    record: Record,
+    stop: Stop | None = None,
+) -> Trajectory:
+    """Train as `linnet_fast.train` does, slowly.
+
+    Parameters
+    ----------
+    network : Dense
+        What to train.
+    loss : SquaredLoss
+        On what.
+    start : tuple of array_like, shapes (*run, widths[l + 1], widths[l]), or State
+        Start weights, or the final state of a training to continue. float32 if all arrays are.
+    method : GradientDescent
+        How.
+    n_steps : int
+        Number of further steps, >= 0.
+    record : Record
+        What to record, and when.
+    stop : Stop, optional
+        When a run ends before its last step.
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If shapes do not match, run axes do not broadcast, or a number is out of range.
+
+    Notes
+    -----
+    At each step, from the first to the last: a run with a weight that is not finite has diverged;
+    the others are recorded; those that meet the stop rule have converged; the rest move on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = SquaredLoss([[1.0]], [[1.0]], 1.0)
+    >>> run = train(Dense((1, 1)), loss, (np.zeros((1, 1)),), method=GradientDescent([0.5, 4.0]),
+    ...             n_steps=3, record=Record.every(1), stop=Stop(loss=0.1, check_every=1))
+    >>> run.loss.tolist()
+    [[0.5, 0.125, 0.03125, nan], [0.5, 4.5, 40.5, 364.5]]
+    >>> run.status.tolist(), run.stopped_at.tolist()
+    ([1, 0], [2, 3])
+    """
+    state = _initial_state(network, loss, start, method, stop)
+    runs, dtype = state.status.shape, state.weights[0].dtype
+    first = state.step
+    n_steps = _validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
+    last = first + n_steps
+    _validate.instance("record", record, Record)
+    steps = record.steps(first, last)
+    at = {int(step): index for index, step in enumerate(steps)}
+    kept: dict[str, Any] = dict.fromkeys(record.observables)
+    for name in record.observables:
+        shape = OBSERVABLES[name](network)
+        if name == "weights":
+            layers = network.shapes
+            kept[name] = tuple(np.full((*runs, len(steps), *s), np.nan, dtype) for s in layers)
+        else:
+            kept[name] = np.full((*runs, len(steps), *shape), np.nan)
+
+    decay = np.broadcast_to(method.weight_decay, runs)
+    layer_steps = method.layer_step_sizes(network.n_layers).astype(dtype)
+    weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in range(first, last + 1):
+            active = status == Status.COMPLETED
+            stopped_at[active] = step
+            finite = np.all([np.isfinite(w).all(axis=(-2, -1)) for w in weights], axis=0)
+            status[active & ~finite] = Status.DIVERGED
+            active &= finite
+            if step in at:
+                # A converged run that is continued from the very step it ended at is recorded there
+                # once more.
+                shown = active | ((status == Status.CONVERGED) & (stopped_at == step))
+                for name, array in kept.items():
+                    value = observe(name, weights, loss, decay)
+                    parts = (
+                        zip(array, value, strict=True) if name == "weights" else [(array, value)]
+                    )
+                    for target, part in parts:
+                        target[shown, at[step]] = part[shown]
+            if stop is not None and step % stop.check_every == 0:
+                status[active & _meets(stop, weights, loss, decay)] = Status.CONVERGED
+                active &= status == Status.COMPLETED
+            if step == last or not active.any():
+                continue
+            moves = gradients(weights, loss, decay)
+            weights = tuple(
+                np.where(active[..., None, None], w - layer_steps[..., i, None, None] * move, w)
+                for i, (w, move) in enumerate(zip(weights, moves, strict=True))
+            )
+
+    provenance = {
+        "engine": "linnet_fast.reference",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "parameters": {
+            "step_size": method.step_size,
+            "weight_decay": method.weight_decay,
+            "layer_multipliers": method.layer_multipliers,
+            "n_steps": n_steps,
+        },
+    }
+    observables: dict[str, Observable] = kept
+    final = State(weights, last, status, stopped_at)
+    return Trajectory(
+        network, steps, method.step_size[..., None] * steps, observables, final, provenance
+    )
+
+
+def _meets(stop: Stop, weights: Layers, loss: SquaredLoss, decay: FloatArray) -> Any:
+    """Return which runs are at or below a threshold."""
+    met = np.zeros(weights[0].shape[:-2], dtype=bool)
+    if stop.loss is not None:
+        met |= observe("loss", weights, loss) <= stop.loss
+    if stop.gradient_norm is not None:
+        met |= observe("gradient_norm", weights, loss, decay) <= stop.gradient_norm
+    return met
+
+
+def _initial_state(
+    network: Dense,
+    loss: SquaredLoss,
+    start: Sequence[npt.ArrayLike] | State,
+    method: GradientDescent,
+    stop: Stop | None,
+) -> State:
+    """Check the arguments together and return the state to begin from, with all run axes."""
+    _validate.instance("network", network, Dense)
+    _validate.instance("loss", loss, SquaredLoss)
+    _validate.instance("method", method, GradientDescent)
+    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
+        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
+        msg = f"loss must match the network's widths {network.widths}, got {got}"
+        raise ValueError(msg)
+    method.check_layers(network.n_layers)
+    shapes = {"loss": loss.run_shape, "method": method.run_shape}
+    if stop is not None:
+        shapes["stop"] = _validate.instance("stop", stop, Stop).run_shape
+    if isinstance(start, State):
+        start.check_network(network)
+        runs = start.status.shape
+        for name, shape in shapes.items():
+            _validate.fits_batch(name, shape, runs)
+        return start
+    weights = _validate.weights("start", start, network.shapes)
+    runs = _validate.broadcast_runs(
+        start=np.broadcast_shapes(*(array.shape[:-2] for array in weights)), **shapes
+    )
+    full = tuple(
+        np.broadcast_to(array, (*runs, *shape))
+        for array, shape in zip(weights, network.shapes, strict=True)
+    )
+    return State(full, 0, np.zeros(runs, np.int8), np.zeros(runs, np.int64))

@@ -1,0 +1,287 @@
+"""The front door: train a batch of networks."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _core, _files, _machine, _validate
+from linnet_fast._validate import Shape, WeightArray
+from linnet_fast.architecture import Dense
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.method import GradientDescent
+from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
+from linnet_fast.trajectory import State, Status, Trajectory
+
+Progress: TypeAlias = bool | Callable[[int, int], object]
+
+_MOST_BYTES = 2**62
+
+
+def train(
+    network: Dense,
+    loss: SquaredLoss,
+    start: Sequence[npt.ArrayLike] | State,
+    *,
+    method: GradientDescent,
+    n_steps: int,
+    record: Record | None = None,
+    stop: Stop | None = None,
+    n_threads: int | None = None,
+    progress: Progress = False,
+    dtype: npt.DTypeLike | None = None,
+) -> Trajectory:
+    """Train networks, as many at once as the leading run axes of the arguments say.
+
+    Run axes of the start weights, of the loss and of the method broadcast against each other, as
+    NumPy's do, without being copied; together they make the run axes of the result. The bits of a
+    run do not depend on the other runs, on its place among them, or on the number of threads.
+
+    Parameters
+    ----------
+    network : Dense
+        The architecture.
+    loss : SquaredLoss
+        The loss, from data or from their moments.
+    start : tuple of array_like, shapes (*run, widths[l + 1], widths[l]), or State
+        Start weights, as `linnet_fast.initialization` makes them; or the ``final`` of an earlier
+        trajectory, which is then continued: 400 steps and 600 more are 1000 steps, bit for bit.
+    method : GradientDescent
+        The step size and weight decay.
+    n_steps : int
+        Steps to take, from 0 up.
+    record : Record, optional
+        What to record and when; by default loss and singular values at 100 geometrically spaced
+        steps.
+    stop : Stop, optional
+        When to end a run before its last step.
+    n_threads : int, optional
+        Threads, at least 1. By default the least of OMP_NUM_THREADS, the processors this process is
+        bound to and the quota of its control group.
+    progress : bool or callable, default False
+        True shows a bar (needs tqdm). A callable is called as ``progress(done, total)``, in steps
+        of all runs together, from the calling thread, about 20 times a second and at the end.
+    dtype : dtype, optional
+        float64 or float32: the type of the weights and of the arithmetic. By default that of
+        `start`. Observables but the weights are computed in float64 in either case.
+
+    Returns
+    -------
+    Trajectory
+        Records, final state and status of every run. A run that diverges is not an error: its
+        status says so, and ``raise_for_status()`` raises.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type, shape or value; before any work.
+    MemoryError
+        If the records would not fit into memory; before any work.
+    KeyboardInterrupt
+        On Ctrl-C, within a fraction of a second.
+    ImportError
+        If ``progress=True`` and tqdm is not installed.
+
+    Notes
+    -----
+    A step costs about ``2 (3 L - 2)`` times width^3 operations for L layers of equal width, whatever
+    the number of samples was; an `input_cov` that is exactly diagonal and shared by all runs saves
+    one product of the ``3 L - 2``.
+
+    Examples
+    --------
+    Two modes of strengths 2 and 1, learned one after the other from a small start:
+
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> network = lf.Dense((2, 2, 2))
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> start = lf.initialization.aligned(network, loss, 1e-6)
+    >>> run = lf.train(network, loss, start, method=lf.GradientDescent(0.05), n_steps=400,
+    ...                record=lf.Record.at([0, 200, 400]))
+    >>> run.singular_values.round(3)
+    array([[0.   , 0.   ],
+           [2.   , 0.001],
+           [2.   , 1.   ]])
+    """
+    _validate.instance("network", network, Dense)
+    _validate.instance("loss", loss, SquaredLoss)
+    _validate.instance("method", method, GradientDescent)
+    record = Record.geomspace(100) if record is None else _validate.instance("record", record, Record)
+    if stop is not None:
+        _validate.instance("stop", stop, Stop)
+    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
+        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
+        msg = f"loss must match the network's widths {network.widths}, got {got}"
+        raise ValueError(msg)
+    method.check_layers(network.n_layers)
+
+    weights, first, ended, runs = _begin(network, loss, start, method, stop, dtype)
+    n_steps = _validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
+    steps = record.steps(first, first + n_steps)
+    if n_threads is None:
+        threads = _machine.n_threads()
+    else:
+        threads = _validate.integer("n_threads", n_threads, low=1, high=2**15)
+    _check_memory(network, runs, record, steps.size, weights[0].dtype)
+
+    layer_steps = method.layer_step_sizes(network.n_layers)
+    n_runs = math.prod(runs)
+    n_going = n_runs if ended is None else int(np.count_nonzero(ended == Status.COMPLETED))
+    with _reporter(progress, n_going * n_steps) as report:
+        result = _core.train(
+            widths=network.widths,
+            run_shape=runs,
+            weights=[_over_runs(w, runs, 2) for w in weights],
+            input_cov=_over_runs(loss.input_cov, runs, 2),
+            cross_cov=_over_runs(loss.cross_cov, runs, 2),
+            output_power=_over_runs(loss.output_power, runs, 0),
+            step_size=_over_runs(layer_steps, runs, 1),
+            weight_decay=_over_runs(method.weight_decay, runs, 0),
+            stop_loss=_limit(stop and stop.loss, runs),
+            stop_gradient_norm=_limit(stop and stop.gradient_norm, runs),
+            check_every=1 if stop is None else stop.check_every,
+            first_step=first,
+            n_steps=n_steps,
+            ended=ended,
+            record_steps=steps.tolist(),
+            observables=set(record.observables),
+            n_threads=threads,
+            progress=report,
+        )
+
+    status, stopped_at = result["status"], result["stopped_at"]
+    if isinstance(start, State):
+        over = start.status != Status.COMPLETED
+        status = np.where(over, start.status, status)
+        stopped_at = np.where(over, start.stopped_at, stopped_at)
+    final = State(result["weights"], first + n_steps, status, stopped_at)
+    observables = {name: result["observables"][name] for name in record.observables}
+    time = method.step_size[..., None] * steps
+    provenance = _provenance(network, method, record, stop, first, n_steps, final)
+    return Trajectory(network, steps, time, observables, final, provenance)
+
+
+def _begin(
+    network: Dense,
+    loss: SquaredLoss,
+    start: Sequence[npt.ArrayLike] | State,
+    method: GradientDescent,
+    stop: Stop | None,
+    dtype: npt.DTypeLike | None,
+) -> tuple[tuple[WeightArray, ...], int, npt.NDArray[np.int8] | None, Shape]:
+    """Return weights, first step, which runs have ended, and the run axes of the result."""
+    shapes = {"loss": loss.run_shape, "method": method.run_shape}
+    if stop is not None:
+        shapes["stop"] = stop.run_shape
+    if not isinstance(start, State):
+        weights = _validate.weights("start", start, network.shapes, dtype=dtype)
+        own = np.broadcast_shapes(*(w.shape[:-2] for w in weights))
+        return weights, 0, None, _validate.broadcast_runs(start=own, **shapes)
+    start.check_network(network)
+    kind = start.weights[0].dtype
+    if dtype is not None and _validate.float_dtype("dtype", dtype) != kind:
+        msg = f"dtype must be {kind} to continue a training in {kind}, got {np.dtype(dtype)}"
+        raise ValueError(msg)
+    runs = start.status.shape
+    for name, shape in shapes.items():
+        _validate.fits_batch(name, shape, runs)
+    return start.weights, start.step, np.ascontiguousarray(start.status), runs
+
+
+def _over_runs(array: npt.NDArray[Any], runs: Shape, n_inner: int) -> npt.NDArray[Any]:
+    """Return a view with all run axes and, at most copied, inner axes that lie side by side."""
+    inner = array.shape[array.ndim - n_inner :]
+    item = array.itemsize
+    for axis in range(array.ndim - 1, array.ndim - n_inner - 1, -1):
+        if array.shape[axis] > 1 and array.strides[axis] != item:
+            array = np.ascontiguousarray(_validate.unbroadcast(array, keep=n_inner))
+            break
+        item *= array.shape[axis]
+    return np.broadcast_to(array, (*runs, *inner))
+
+
+def _limit(limit: npt.NDArray[np.float64] | None, runs: Shape) -> npt.NDArray[np.float64] | None:
+    return None if limit is None else _over_runs(limit, runs, 0)
+
+
+def _check_memory(
+    network: Dense, runs: Shape, record: Record, n_records: int, dtype: np.dtype[Any]
+) -> None:
+    """Raise MemoryError, naming the bytes, if the result would not fit."""
+    n_runs = math.prod(runs)
+    per_record = 0
+    for name in record.observables:
+        shape = OBSERVABLES[name](network)
+        if name == "weights":
+            per_record += network.n_weights * dtype.itemsize
+        else:
+            per_record += math.prod(int(extent) for extent in shape) * 8  # type: ignore[arg-type]
+    needed = n_runs * (n_records * per_record + network.n_weights * dtype.itemsize + 9)
+    available = _machine.available_memory()
+    limit = _MOST_BYTES if available is None else min(available, _MOST_BYTES)
+    if needed > limit:
+        msg = (
+            f"the result needs {needed:,} bytes ({n_runs:,} runs, {n_records:,} records of "
+            f"{', '.join(record.observables)}) but {limit:,} are available; record less, or train "
+            "fewer runs at a time"
+        )
+        raise MemoryError(msg)
+
+
+@contextmanager
+def _reporter(progress: Progress, total: int) -> Iterator[Callable[[int], object] | None]:
+    """Give the function to call with the steps done so far, or None."""
+    if progress is False:
+        yield None
+    elif callable(progress):
+        yield lambda done: progress(done, total)
+        progress(total, total)
+    elif progress is True:
+        tqdm = _files.optional("tqdm.auto", "progress").tqdm
+        with tqdm(total=total, unit="step", unit_scale=True, smoothing=0.1) as bar:
+            yield lambda done: bar.update(done - bar.n)
+            bar.update(total - bar.n)
+    else:
+        msg = f"progress must be a bool or a callable, got {type(progress).__name__}"
+        raise TypeError(msg)
+
+
+def _provenance(
+    network: Dense,
+    method: GradientDescent,
+    record: Record,
+    stop: Stop | None,
+    first: int,
+    n_steps: int,
+    final: State,
+) -> dict[str, Any]:
+    info = _core.build_info()
+    return {
+        "version": info["version"],
+        "isa": info["isa"],
+        "compiler": info["compiler"],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parameters": {
+            "widths": network.widths,
+            "run_shape": final.status.shape,
+            "dtype": str(final.weights[0].dtype),
+            "step_size": method.step_size,
+            "weight_decay": method.weight_decay,
+            "layer_multipliers": method.layer_multipliers,
+            "record": repr(record),
+            "stop": None if stop is None else repr(stop),
+            "first_step": first,
+            "n_steps": n_steps,
+        },
+    }
