@@ -118,11 +118,15 @@ py::dict train_as(const Arguments& a) {
     bool raised = false;
     control.poll = [&](std::int64_t done) {
         const py::gil_scoped_acquire gil;
-        // An error is left set for the calling thread to pick up: nothing is thrown across the workers.
+        // An error is left set for the calling thread to pick up: nothing is thrown across the workers. The caller may
+        // poll again while it waits for them.
+        if (raised) return true;
         if (PyErr_CheckSignals() != 0) {
             raised = true;
         } else if (!a.progress.is_none()) {
-            raised = PyObject_CallFunction(a.progress.ptr(), "L", static_cast<long long>(done)) == nullptr;
+            PyObject* const result = PyObject_CallFunction(a.progress.ptr(), "L", static_cast<long long>(done));
+            raised = result == nullptr;
+            Py_XDECREF(result);
         }
         return raised;
     };

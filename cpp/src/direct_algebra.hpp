@@ -108,12 +108,17 @@ void direct_update_by(const DirectOperands<T>& o) {
     }
 }
 
-/// C = A input_cov - cross_cov with a diagonal input_cov, given by its diagonal in b.
+/// C = A input_cov - cross_cov with a diagonal input_cov, given by its diagonal in b. As in the full product, an
+/// infinite entry of A makes its whole row NaN; fused: as the small kernels round, else as Eigen's do.
 template <class T>
-void direct_residual_diagonal(const DirectOperands<T>& o) {
+void direct_residual_diagonal(const DirectOperands<T>& o, bool fused) {
     for (Index i = 0; i < o.rows; ++i) {
-        for (Index j = 0; j < o.ldc; ++j) {
-            o.c[i * o.ldc + j] = fma(o.a[i * o.lda + j], o.b[j], -o.subtract[i * o.ldc + j]);
+        const T* const a = o.a + i * o.lda;
+        T check{};
+        for (Index j = 0; j < o.cols && o.cols > 1; ++j) check = fma(a[j], T{0}, check);
+        for (Index j = 0; j < o.cols; ++j) {
+            const T subtract = o.subtract[i * o.ldc + j];
+            o.c[i * o.ldc + j] = (fused ? fma(a[j], o.b[j], -subtract) : a[j] * o.b[j] - subtract) + check;
         }
     }
 }

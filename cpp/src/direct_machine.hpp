@@ -12,6 +12,9 @@ namespace linnet {
 /// packing buffers in every product; the kernels below that size never allocate.
 inline constexpr double eigen_from = 448.0 * 448.0 * 448.0;
 
+/// Multiply-adds between two looks at the pulse: about a millisecond's.
+inline constexpr double pulse_every = 2e7;
+
 /// A product done by Eigen; false if `pulse` asked to stop half-way. Defined for double and float.
 template <class T>
 bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch, const std::function<bool()>& pulse);
@@ -61,7 +64,7 @@ public:
         for (const Operation& operation : plan.operations) {
             const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
             const bool residual = operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
-            Call call{operation.kind, {}, {}, Blocks(c.rows, direct_tile_rows), Blocks(vectors(c.cols), direct_tile_vectors), false, nullptr, 0, 0, 0};
+            Call call{operation.kind, {}, {}, Blocks(c.rows, direct_tile_rows), Blocks(vectors(c.cols), direct_tile_vectors), 0, false, nullptr, 0, 0, 0};
             DirectOperands<T>& o = call.operands;
             o.c = matrix(operation.c).data;
             o.ldc = matrix(operation.c).ld;
@@ -80,8 +83,10 @@ public:
             o.rows = c.rows;
             o.cols = c.cols;
             o.inner = plan.inner(operation);
-            const double work = static_cast<double>(o.rows) * static_cast<double>(o.cols) * static_cast<double>(o.inner);
-            call.by_eigen = work >= eigen_from;
+            // Whether a product is large must not depend on whether input_cov happens to be diagonal.
+            const Index inner = operation.kind == Product::residual_diagonal ? n_in : o.inner;
+            call.work = static_cast<double>(o.rows) * static_cast<double>(o.cols) * static_cast<double>(inner);
+            call.by_eigen = operation.kind != Product::update_by && call.work >= eigen_from;
             if (!call.by_eigen && (operation.kind == Product::store_nt || operation.kind == Product::update_nt)) {
                 // The kernels want rows of B: transpose it first.
                 const Plan::Matrix& b = plan.matrices[static_cast<std::size_t>(operation.b)];
@@ -119,6 +124,18 @@ public:
     void get_matrix(int /*slot*/, int id, T* dense) const {
         unpad(matrix(id), shape(id), dense);
     }
+    /// Take the weights of another machine for the same widths.
+    template <class Other>
+    void copy_weights(int /*first_slot*/, const Other& other) {
+        for (std::size_t l = 0; l < plan_.weights.size(); ++l) {
+            const auto from = other.matrix(other.plan().weights[l]);
+            const View to = matrix(plan_.weights[l]);
+            const Plan::Matrix& s = shape(plan_.weights[l]);
+            for (Index i = 0; i < s.rows; ++i) {
+                for (Index j = 0; j < s.cols; ++j) to.data[i * to.ld + j] = static_cast<T>(from.data[i * from.ld + j]);
+            }
+        }
+    }
     void set_moments(int /*slot*/, const T* cov, const T* cross) {
         const Index n_in = plan_.n_inputs();
         const Plan::Matrix cov_shape{n_in, n_in, 0};
@@ -138,12 +155,17 @@ public:
     bool run(std::size_t first, std::size_t last, std::size_t /*first_group*/ = 0, std::size_t /*last_group*/ = 1) {
         for (std::size_t k = first; k < last; ++k) {
             const Call& call = calls_[k];
+            work_ += call.work;
+            if (work_ > pulse_every) {
+                work_ = 0;
+                if (pulse_()) return false;
+            }
             if (call.kind == Product::update_by) {
                 direct_update_by(call.operands);
             } else if (call.kind == Product::residual_diagonal) {
                 DirectOperands<T> o = call.operands;
                 o.b = diagonal();
-                direct_residual_diagonal(o);
+                direct_residual_diagonal(o, !call.by_eigen);
             } else if (call.by_eigen) {
                 if (!eigen_product(call.kind, call.operands, scratch_, pulse_)) return false;
             } else {
@@ -187,6 +209,7 @@ private:
         DirectOperands<T> operands;
         DirectKernel<T> kernels[2][2];  // [large row block][large block of vectors]
         Blocks rows, vectors;
+        double work;  // multiply-adds
         bool by_eigen;
         const T* transpose_from;
         Index transpose_rows, transpose_cols, transpose_ld;
@@ -244,6 +267,7 @@ private:
     T* rates_ = nullptr;
     std::vector<Call> calls_;
     std::function<bool()> pulse_;
+    double work_ = 0;  // since the pulse was asked
 };
 
 }  // namespace linnet

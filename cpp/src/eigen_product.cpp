@@ -34,11 +34,7 @@ bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch, const s
         if (pulse()) return false;
         const Index rows = std::min(height, o.rows - row);
         Map out(update ? scratch : o.c + row * o.ldc, rows, o.cols, Stride(o.ldc));
-        if (kind == Product::residual) {
-            out = -ConstMap(o.subtract + row * o.ldc, rows, o.cols, Stride(o.ldc));
-        } else {
-            out.setZero();
-        }
+        out.setZero();
         if (a_transposed) {
             out.noalias() += a.transpose().middleRows(row, rows) * b;
         } else if (b_transposed) {
@@ -46,6 +42,7 @@ bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch, const s
         } else {
             out.noalias() += a.middleRows(row, rows) * b;
         }
+        if (kind == Product::residual) out -= ConstMap(o.subtract + row * o.ldc, rows, o.cols, Stride(o.ldc));
         if (update) {
             for (Index i = 0; i < rows; ++i) {
                 T* const c = o.c + (row + i) * o.ldc;

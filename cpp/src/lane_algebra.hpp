@@ -99,16 +99,19 @@ void lane_update_by(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
     for (Index i = 0; i < size; ++i) o.c[i] = descend(o.c[i], o.a[i], step, o.decay);
 }
 
-/// C = A input_cov - cross_cov with a diagonal input_cov that all lanes share.
+/// C = A input_cov - cross_cov with a diagonal input_cov that all lanes share. The terms left out are zeros, but an
+/// infinite entry of A would make them NaN, and so it does here.
 template <class V>
 void lane_residual_diagonal(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
     using T = ScalarOf<V>;
     const T* const cov = static_cast<const T*>(o.b);
     const T* const cross = static_cast<const T*>(o.subtract);
     for (Index i = 0; i < o.rows; ++i) {
+        V check{};
+        for (Index j = 0; j < o.cols && o.cols > 1; ++j) check = fma(o.a[i * o.cols + j], V{}, check);
         for (Index j = 0; j < o.cols; ++j) {
             const Index at = i * o.cols + j;
-            o.c[at] = fma(o.a[at], broadcast<V>(cov[j * o.cols + j]), broadcast<V>(-cross[at]));
+            o.c[at] = fma(o.a[at], broadcast<V>(cov[j * o.cols + j]), broadcast<V>(-cross[at])) + check;
         }
     }
 }

@@ -102,6 +102,26 @@ public:
         const V* const from = matrix(slot / lanes, id);
         for (Index i = 0; i < size(id); ++i) dense[i] = from[i][slot % lanes];
     }
+    /// Take the weights of a group of another machine for the same widths; it may have wider lanes.
+    template <class Other>
+    void copy_weights(int first_slot, const Other& other) {
+        constexpr int ratio = Other::lanes / lanes;  // groups of this machine to one of the other
+        const int from_group = first_slot / Other::lanes;
+        for (std::size_t l = 0; l < plan_.weights.size(); ++l) {
+            const int to_id = plan_.weights[l];
+            const auto* const from = other.matrix(from_group, other.plan().weights[l]);
+            for (int part = 0; part < ratio; ++part) {
+                V* const to = matrix(from_group * ratio + part, to_id);
+                for (Index i = 0; i < size(to_id); ++i) {
+                    if constexpr (ratio == 1) {
+                        to[i] = from[i];
+                    } else {
+                        for (int r = 0; r < lanes; ++r) to[i][r] = static_cast<T>(from[i][part * lanes + r]);
+                    }
+                }
+            }
+        }
+    }
     void set_moments(int slot, const T* cov, const T* cross) {
         if (shared_) return;
         const auto g = static_cast<std::size_t>(slot / lanes);

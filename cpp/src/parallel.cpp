@@ -23,8 +23,8 @@ namespace {
 constexpr auto poll_interval = std::chrono::milliseconds(50);
 
 #ifdef LINNET_OPENMP
-// libgomp's idle threads do not survive a fork: a parallel region in the child would wait for them for ever. The
-// child therefore starts plain threads instead.
+// Plain threads take over where libgomp would not do: its idle threads do not survive a fork, so that a parallel region
+// in the child would wait for them for ever; and it ends the process if the system gives it too few threads.
 std::atomic<bool> forked{false};
 #if defined(__unix__) || defined(__APPLE__)
 [[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
@@ -131,7 +131,7 @@ void run_workers(int n_threads, Progress& progress, const std::function<bool(std
     if (n_threads <= 1) {
         team.work(0, 1);
 #ifdef LINNET_OPENMP
-    } else if (!forked.load()) {
+    } else if (!forked.load() && n_threads <= omp_get_num_procs()) {
 #pragma omp parallel num_threads(n_threads)
         team.work(omp_get_thread_num(), omp_get_num_threads());
 #endif

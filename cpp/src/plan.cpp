@@ -99,6 +99,14 @@ Plan make_plan(const std::vector<Index>& widths, bool diagonal_cov, bool update)
         back = next;
         turn = 1 - turn;
     }
+    b.plan.gradient_end = b.plan.operations.size();
+    for (int l = 0; !update && l + 1 < n_layers; ++l) {
+        const int upper = b.add(width(l + 1), width(l + 1));
+        const int lower = b.add(width(l + 1), width(l + 1));
+        b.emit(Product::store_tn, upper, weight(l + 1), weight(l + 1));
+        b.emit(Product::store_nt, lower, weight(l), weight(l));
+        b.plan.grams.emplace_back(upper, lower);
+    }
     return b.plan;
 }
 

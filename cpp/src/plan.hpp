@@ -4,6 +4,7 @@
 // calls of its own kernels. It is the one place where the mathematics of the chain is written down.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "linnet/train.hpp"
@@ -38,10 +39,13 @@ struct Plan {
     std::vector<Operation> operations;
     std::vector<int> weights;    ///< matrix number per layer
     std::vector<int> gradients;  ///< the same, in a gradient plan
+    /// In a gradient plan, per pair of neighbours: W_{l+1}^T W_{l+1} and W_l W_l^T.
+    std::vector<std::pair<int, int>> grams;
     int product = 0;             ///< end-to-end matrix, lives until the residual is done
     int residual = 0;            ///< dloss / dproduct
     std::size_t product_end = 0;   ///< operations before this one give the product
     std::size_t residual_end = 0;  ///< operations before this one give the residual
+    std::size_t gradient_end = 0;  ///< operations before this one give the gradients, the rest the grams
 
     Index n_layers() const { return static_cast<Index>(weights.size()); }
     Index n_inputs() const { return matrices[static_cast<std::size_t>(weights.front())].cols; }
@@ -53,7 +57,7 @@ struct Plan {
 /// One step of gradient descent; the weights are updated in place.
 Plan training_plan(const std::vector<Index>& widths, bool diagonal_cov);
 
-/// Product, residual and the gradient of the loss by every layer; the product outlives the residual.
+/// Product, residual, the gradient of the loss by every layer, and grams; everything stays to be looked at.
 Plan gradient_plan(const std::vector<Index>& widths, bool diagonal_cov);
 
 }  // namespace linnet

@@ -43,19 +43,17 @@ V sum_of_squares(const Entries<V>& m) {
     return total;
 }
 
-/// || upper^T upper - lower lower^T ||_F^2 of two neighbouring layers.
+/// || a - b ||_F^2
 template <class V>
-V imbalance_squared(const Entries<V>& upper, const Entries<V>& lower) {
+V squared_distance(const Entries<V>& a, const Entries<V>& b) {
     V total{};
-    const Index n = lower.rows;
-    for (Index i = 0; i < n; ++i) {
-        for (Index j = 0; j <= i; ++j) {
-            V sum{};
-            for (Index k = 0; k < upper.rows; ++k) sum = fma(upper(k, i), upper(k, j), sum);
-            for (Index k = 0; k < lower.cols; ++k) sum = fma(-lower(i, k), lower(j, k), sum);
-            const V weight = broadcast<V>(i == j ? 1.0 : 2.0);
-            total = fma(weight * sum, sum, total);
+    for (Index i = 0; i < a.rows; ++i) {
+        V row{};
+        for (Index j = 0; j < a.cols; ++j) {
+            const V difference = a(i, j) - b(i, j);
+            row = fma(difference, difference, row);
         }
+        total = total + row;
     }
     return total;
 }
@@ -77,39 +75,41 @@ template <class V>
 class SingularValues {
 public:
     SingularValues(Index rows, Index cols)
-        : m_(std::max(rows, cols)), n_(std::min(rows, cols)), memory_(m_ * n_ + 2 * n_ + 3 * (m_ + n_)) {}
+        : transposed_(rows < cols),
+          m_(std::max(rows, cols)),
+          n_(std::min(rows, cols)),
+          memory_(m_ * n_ + 2 * n_ + 3 * (m_ + n_)) {}
 
-    /// Unordered squares, relative to scale^2: n entries. Non-finite matrices give NaN.
-    template <class Pulse>
-    const V* squares(const Entries<V>& a, V& scale, Pulse&& pulse) {
+    /// The singular values of the matrix a(i, j), unordered: n entries. NaN where an entry is not finite.
+    template <class Matrix, class Pulse>
+    const V* of(const Matrix& a, Pulse&& pulse) {
+        V* const b = memory_.data();
         V largest{};
         V check{};
-        for (Index i = 0; i < a.rows; ++i) {
-            for (Index j = 0; j < a.cols; ++j) {
-                largest = larger(largest, absolute(a(i, j)));
-                check = fma(a(i, j), V{}, check);  // NaN if any entry is not finite
-            }
-        }
-        scale = largest + check;
-        const auto finite = less_equal(V{}, scale);
-        const V divisor = select(less(V{}, scale), scale, broadcast<V>(1));
-        V* const b = memory_.data();
-        const bool transposed = a.rows < a.cols;
         for (Index i = 0; i < m_; ++i) {
             for (Index j = 0; j < n_; ++j) {
-                b[i * n_ + j] = select(finite, (transposed ? a(j, i) : a(i, j)) / divisor, V{});
+                const V x = transposed_ ? a(j, i) : a(i, j);
+                b[i * n_ + j] = x;
+                largest = larger(largest, absolute(x));
+                check = fma(x, V{}, check);  // NaN if any entry is not finite
             }
         }
+        const V scale = largest + check;
+        const auto finite = less_equal(V{}, scale);
+        const V divisor = select(less(V{}, scale), scale, broadcast<V>(1));
+        for (Index i = 0; i < m_ * n_; ++i) b[i] = select(finite, b[i] / divisor, V{});
         V* const q = b + m_ * n_;
         V* const e = q + n_;
         V* const scratch = e + n_;
         detail::bidiagonalize(b, m_, n_, q, e, scratch, pulse);
-        detail::qd_eigenvalues(q, e, n_, detail::QdWorkspace<V>{scratch, scratch + n_, scratch + 2 * n_});
+        detail::qd_eigenvalues(q, e, n_, detail::QdWorkspace<V>{scratch, scratch + n_, scratch + 2 * n_}, pulse);
+        for (Index i = 0; i < n_; ++i) q[i] = square_root(larger(q[i], V{})) * scale;
         return q;
     }
     Index count() const { return n_; }
 
 private:
+    bool transposed_;
     Index m_, n_;
     Arena<V> memory_;
 };
@@ -133,10 +133,10 @@ public:
     Probe(Machine machine, const double* shared_cross, Index cross_size)
         : machine_(std::move(machine)),
           shared_cross_(shared_cross),
-          singular_values_(machine_.plan().n_outputs(), machine_.plan().n_inputs()) {
+          singular_values_(machine_.plan().n_outputs(), machine_.plan().n_inputs()),
+          twin_values_(packed ? machine_.plan().n_outputs() : 1, packed ? machine_.plan().n_inputs() : 1) {
         const int n_groups = machine_.n_slots() / lanes;
-        const Index n_layers = machine_.plan().n_layers();
-        const Index per_group = 3 + n_layers + std::max<Index>(n_layers - 1, 0) + singular_values_.count() + 1;
+        const Index per_group = singular_values_at() + singular_values_.count();
         values_ = Arena<V>(per_group * n_groups);
         cross_ = Arena<V>(shared_cross == nullptr ? cross_size * n_groups : 0);
         power_ = Arena<V>(n_groups);
@@ -162,8 +162,9 @@ public:
         const auto first_group = static_cast<std::size_t>(first_slot / lanes);
         const auto last_group = static_cast<std::size_t>((last_slot + lanes - 1) / lanes);
         const Plan& plan = machine_.plan();
-        const std::size_t end = wanted.gradient_norm ? plan.operations.size() : wanted.loss ? plan.residual_end : plan.product_end;
+        const std::size_t end = wanted.gradient_norm ? plan.gradient_end : wanted.loss ? plan.residual_end : plan.product_end;
         if (!machine_.run(0, end, first_group, last_group)) return false;
+        if (wanted.imbalance && !machine_.run(plan.gradient_end, plan.operations.size(), first_group, last_group)) return false;
         for (std::size_t g = first_group; g < last_group; ++g) {
             const auto group = static_cast<int>(g);
             V* const values = groups_[g];
@@ -190,25 +191,19 @@ public:
             }
             V* const norms = values + 2;
             V* const imbalance = norms + plan.n_layers();
-            V* const squares = imbalance + std::max<Index>(plan.n_layers() - 1, 0);
             if (wanted.layer_norms) {
                 for (Index l = 0; l < plan.n_layers(); ++l) {
                     norms[l] = square_root(sum_of_squares(entries(plan.weights[static_cast<std::size_t>(l)])));
                 }
             }
             if (wanted.imbalance) {
-                for (std::size_t l = 0; l + 1 < plan.weights.size(); ++l) {
-                    imbalance[l] = square_root(imbalance_squared(entries(plan.weights[l + 1]), entries(plan.weights[l])));
+                for (std::size_t l = 0; l < plan.grams.size(); ++l) {
+                    imbalance[l] = square_root(squared_distance(entries(plan.grams[l].first), entries(plan.grams[l].second)));
                 }
-            }
-            if (wanted.singular_values) {
-                V scale;
-                const V* const found = singular_values_.squares(product, scale, pulse);
-                for (Index i = 0; i < singular_values_.count(); ++i) squares[i] = square_root(larger(found[i], V{})) * scale;
             }
             if (pulse()) return false;
         }
-        return true;
+        return !wanted.singular_values || evaluate_singular_values(first_group, last_group, pulse);
     }
 
     double loss(int slot) const { return read(value(slot, 0), slot); }
@@ -226,7 +221,7 @@ public:
         if (to.imbalance != nullptr) {
             for (Index l = 0; l + 1 < n_layers; ++l) to.imbalance[l] = read(value(slot, at + l), slot);
         }
-        at += std::max<Index>(n_layers - 1, 0);
+        at = singular_values_at();
         if (to.singular_values != nullptr) {
             for (Index i = 0; i < singular_values_.count(); ++i) {
                 sorted_[static_cast<std::size_t>(i)] = read(value(slot, at + i), slot);
@@ -238,6 +233,36 @@ public:
     }
 
 private:
+    template <class Pulse>
+    bool evaluate_singular_values(std::size_t first, std::size_t last, Pulse&& pulse) {
+        const Index n = singular_values_.count();
+        const int id = machine_.plan().product;
+        const auto target = [&](std::size_t g) { return groups_[g] + singular_values_at(); };
+        std::size_t g = first;
+        if constexpr (packed) {
+            for (; g + 1 < last; g += 2) {
+                const Entries<V> a = view(static_cast<int>(g), id);
+                const Entries<V> b = view(static_cast<int>(g) + 1, id);
+                const Twin<V>* const found = twin_values_.of([&](Index i, Index j) { return Twin<V>{a(i, j), b(i, j)}; }, pulse);
+                for (Index i = 0; i < n; ++i) {
+                    target(g)[i] = found[i].a;
+                    target(g + 1)[i] = found[i].b;
+                }
+                if (pulse()) return false;
+            }
+        }
+        for (; g < last; ++g) {
+            const Entries<V> a = view(static_cast<int>(g), id);
+            std::copy_n(singular_values_.of([&](Index i, Index j) { return a(i, j); }, pulse), n, target(g));
+            if (pulse()) return false;
+        }
+        return true;
+    }
+    /// Where the singular values stand among a group's values.
+    Index singular_values_at() const {
+        const Index n_layers = machine_.plan().n_layers();
+        return 2 + n_layers + std::max<Index>(n_layers - 1, 0);
+    }
     static void put(V& x, int slot, double value) {
         if constexpr (packed) {
             x[slot % lanes] = value;
@@ -276,6 +301,7 @@ private:
     const double* shared_cross_;
     Index cross_size_ = 0;
     SingularValues<V> singular_values_;
+    SingularValues<Twin<V>> twin_values_;
     Arena<V> values_, cross_, power_;
     std::vector<V*> groups_;
     std::vector<double> sorted_;

@@ -67,9 +67,18 @@ template <class V>
 using ScalarOf = typename PackTraits<V>::Scalar;
 
 template <class V>
+struct Twin;
+template <class V>
+inline constexpr bool is_twin = false;
+template <class V>
+inline constexpr bool is_twin<Twin<V>> = true;
+
+template <class V>
 inline V broadcast(ScalarOf<V> x) {
     if constexpr (PackTraits<V>::lanes == 1) {
         return x;
+    } else if constexpr (is_twin<V>) {
+        return {broadcast<decltype(V::a)>(x), broadcast<decltype(V::b)>(x)};
     } else {
         return x - V{};  // x - 0 is x for every x, -0 and NaN included, so no subtraction is left
     }
@@ -194,6 +203,38 @@ inline void transpose_square(V (&row)[n]) {
 
 template <class V>
 using MaskOf = decltype(less(V{}, V{}));
+
+/// Two packs that go through a computation together: where one operation must wait for another, one half hides the
+/// latency of the other.
+template <class V>
+struct Twin {
+    V a, b;
+
+    friend Twin operator+(Twin x, Twin y) { return {x.a + y.a, x.b + y.b}; }
+    friend Twin operator-(Twin x, Twin y) { return {x.a - y.a, x.b - y.b}; }
+    friend Twin operator*(Twin x, Twin y) { return {x.a * y.a, x.b * y.b}; }
+    friend Twin operator/(Twin x, Twin y) { return {x.a / y.a, x.b / y.b}; }
+    friend Twin operator-(Twin x) { return {-x.a, -x.b}; }
+    friend Twin fma(Twin x, Twin y, Twin z) { return {fma(x.a, y.a, z.a), fma(x.b, y.b, z.b)}; }
+    friend Twin square_root(Twin x) { return {square_root(x.a), square_root(x.b)}; }
+
+    struct Mask {
+        MaskOf<V> a, b;
+        friend Mask operator&(Mask x, Mask y) { return {x.a & y.a, x.b & y.b}; }
+        friend Mask operator|(Mask x, Mask y) { return {x.a | y.a, x.b | y.b}; }
+        friend bool any(Mask x) { return any(x.a | x.b); }
+    };
+    friend Mask less(Twin x, Twin y) { return {less(x.a, y.a), less(x.b, y.b)}; }
+    friend Mask less_equal(Twin x, Twin y) { return {less_equal(x.a, y.a), less_equal(x.b, y.b)}; }
+    friend Twin select(Mask mask, Twin yes, Twin no) {
+        return {select(mask.a, yes.a, no.a), select(mask.b, yes.b, no.b)};
+    }
+};
+template <class V>
+struct PackTraits<Twin<V>> {
+    using Scalar = ScalarOf<V>;
+    static constexpr int lanes = 2 * PackTraits<V>::lanes;
+};
 
 template <class V>
 inline V larger(V a, V b) {

@@ -106,8 +106,8 @@ inline V next_shift(V q_last, V q_above, V e_last, V d, V least, V q_least, V e_
 ///
 /// Every lane works on its own last unsplit block, first..last, with its own shifts, so that no lane's result depends
 /// on another and no lane waits for another before all are done.
-template <class V>
-void qd_eigenvalues(V* q, V* e, Index n, const QdWorkspace<V>& work) {
+template <class V, class Pulse>
+void qd_eigenvalues(V* q, V* e, Index n, const QdWorkspace<V>& work, Pulse&& pulse) {
     using Mask = MaskOf<V>;
     const V zero{};
     const V one = broadcast<V>(1);
@@ -129,7 +129,7 @@ void qd_eigenvalues(V* q, V* e, Index n, const QdWorkspace<V>& work) {
     // A zero shift never fails and always converges, so no finite matrix meets the cap: it is there for NaN.
     for (Index sweep = 0; sweep < 100 * n; ++sweep) {
         while (bound > 0 && !any(less(zero, e[bound - 1]))) --bound;
-        if (bound == 0) break;
+        if (bound == 0 || (sweep % 64 == 63 && pulse())) break;
         // The last block with anything off the diagonal.
         const V old_first = first, old_last = last;
         V q_last = q[0], q_above = zero, e_last = zero, q_least = zero, q_others = zero, e_most = zero;

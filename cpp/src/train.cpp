@@ -30,12 +30,13 @@ struct Costs {
             const auto vectors = static_cast<double>(c.rows) * static_cast<double>((c.cols + width - 1) / width);
             costs.lanes += entries * (inner + 2) + 15;
             costs.direct += vectors * (inner + 4) + 40;
-            costs.has_large_product = costs.has_large_product || entries * inner >= eigen_from;
+            const double full_inner = operation.kind == Product::residual_diagonal ? static_cast<double>(plan.n_inputs()) : inner;
+            costs.has_large_product = costs.has_large_product || entries * full_inner >= eigen_from;
         }
-        // Lanes multiply the working set by their number; beyond the second-level cache they starve.
+        // Lanes multiply the working set by their number, and slow down when it leaves the first and second level cache.
         double bytes = 0;
         for (const Plan::Matrix& m : plan.matrices) bytes += static_cast<double>(m.rows) * static_cast<double>(m.cols) * vector_bytes;
-        if (bytes > 1e6) costs.lanes *= 2;
+        costs.lanes *= bytes > 1e6 ? 2 : bytes > 2e5 ? 1.25 : bytes > 6e4 ? 1.1 : 1;
         return costs;
     }
 };
@@ -133,7 +134,6 @@ public:
         Index largest = std::max(batch.n_in * batch.n_in, batch.n_out * batch.n_in);
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
-        dense_double_.resize(static_cast<std::size_t>(largest));
         steps_.resize(static_cast<std::size_t>(batch.n_layers));
         cov_.resize(static_cast<std::size_t>(batch.n_in * batch.n_in));
         cross_.resize(static_cast<std::size_t>(batch.n_out * batch.n_in));
@@ -215,6 +215,12 @@ public:
         return false;
     }
 
+    /// Let the machines ask whether to stop within long products.
+    void set_pulse() {
+        machine_.set_pulse([this] { return pulse_(); });
+        probe_.machine().set_pulse([this] { return pulse_(); });
+    }
+
     /// The machine on which diverged runs are gone through again, step by step.
     void set_replayer(DirectMachine<T>* replayer) { replayer_ = replayer; }
 
@@ -229,7 +235,6 @@ public:
 private:
     Slot& at(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
     int id(Index l) const { return machine_.plan().weights[static_cast<std::size_t>(l)]; }
-    int probe_id(Index l) { return probe_.machine().plan().weights[static_cast<std::size_t>(l)]; }
 
     template <class AnyMachine>
     void set_moments(AnyMachine& machine, int slot, const double* cov, const double* cross) {
@@ -272,50 +277,49 @@ private:
     /// Deal with every slot that is due. False if asked to stop.
     bool events() {
         constexpr int lanes = Machine::packed ? Machine::lanes : 1;
-        for (int group = 0; group < machine_.n_slots(); group += lanes) {
-            Wanted wanted;
-            bool due = false;
-            for (int s = group; s < group + lanes; ++s) {
-                const Slot& slot = at(s);
-                if (slot.run < 0 || slot.step != slot.next) continue;
-                due = true;
-                if (is_record(slot)) merge(wanted, batch_.at_record);
-                if (is_check(slot)) merge(wanted, batch_.at_check);
+        const int n_slots = machine_.n_slots();
+        // Groups that are due one after another are evaluated together.
+        Wanted wanted;
+        int first = 0;
+        for (int group = 0; group <= n_slots; group += lanes) {
+            const Wanted own = group < n_slots ? wanted_by(group, group + lanes) : Wanted{};
+            if (own.any()) {
+                probe_.machine().copy_weights(group, machine_);
+                wanted = merged(wanted, own);
+                continue;
             }
-            if (!due) continue;
-            if (wanted.any()) {
-                for (int s = group; s < group + lanes; ++s) copy_to_probe(s);
-                if (!probe_.evaluate(wanted, group, group + lanes, pulse_)) return false;
-            }
-            for (int s = group; s < group + lanes; ++s) {
-                if (at(s).run >= 0 && at(s).step == at(s).next) event(s);
-            }
+            if (first < group && !probe_.evaluate(wanted, first, group, pulse_)) return false;
+            wanted = Wanted{};
+            first = group + lanes;
+        }
+        for (int s = 0; s < n_slots; ++s) {
+            if (at(s).run >= 0 && at(s).step == at(s).next) event(s);
         }
         return true;
+    }
+    /// What the slots that are due want to know.
+    Wanted wanted_by(int first_slot, int last_slot) {
+        Wanted wanted;
+        for (int s = first_slot; s < last_slot; ++s) {
+            const Slot& slot = at(s);
+            if (slot.run < 0 || slot.step != slot.next) continue;
+            if (is_record(slot)) wanted = merged(wanted, batch_.at_record);
+            if (is_check(slot)) wanted = merged(wanted, batch_.at_check);
+        }
+        return wanted;
+    }
+    static Wanted merged(const Wanted& a, const Wanted& b) {
+        return {a.loss || b.loss,
+                a.singular_values || b.singular_values,
+                a.product || b.product,
+                a.layer_norms || b.layer_norms,
+                a.imbalance || b.imbalance,
+                a.gradient_norm || b.gradient_norm};
     }
     bool is_record(const Slot& slot) const {
         return slot.record < batch_.n_records() && batch_.results.record_steps[static_cast<std::size_t>(slot.record)] == slot.step;
     }
     bool is_check(const Slot& slot) const { return batch_.has_stop_rule && slot.step % batch_.problem.check_every == 0; }
-    static void merge(Wanted& to, const Wanted& from) {
-        to.loss |= from.loss;
-        to.singular_values |= from.singular_values;
-        to.product |= from.product;
-        to.layer_norms |= from.layer_norms;
-        to.imbalance |= from.imbalance;
-        to.gradient_norm |= from.gradient_norm;
-    }
-    void copy_to_probe(int slot) {
-        for (Index l = 0; l < batch_.n_layers; ++l) {
-            if constexpr (std::is_same_v<T, double>) {
-                machine_.get_matrix(slot, id(l), dense_double_.data());
-            } else {
-                machine_.get_matrix(slot, id(l), dense_.data());
-                std::copy_n(dense_.data(), batch_.layer_size(l), dense_double_.data());
-            }
-            probe_.machine().set_matrix(slot, probe_id(l), dense_double_.data());
-        }
-    }
     void event(int s) {
         Slot& slot = at(s);
         const Problem<T>& problem = batch_.problem;
@@ -405,7 +409,6 @@ private:
     Index block_;
     int n_active_ = 0;
     std::vector<T> dense_, steps_, cov_, cross_;
-    std::vector<double> dense_double_;
 };
 
 template <class T>
@@ -418,7 +421,7 @@ template <class T>
 int lane_groups(const Plan& plan, Index runs_per_worker) {
     Index entries = 0;
     for (const Plan::Matrix& m : plan.matrices) entries += m.rows * m.cols;
-    const Index by_size = entries <= 40 ? 4 : entries <= 120 ? 2 : 1;
+    const Index by_size = entries <= 40 ? 4 : entries <= 600 ? 2 : 1;
     const Index by_runs = (runs_per_worker + native_lanes<T> - 1) / native_lanes<T>;
     return static_cast<int>(std::max<Index>(1, std::min(by_size, by_runs)));
 }
@@ -455,7 +458,7 @@ bool train(const Problem<T>& problem, const Results<T>& results, const Control& 
         DirectRunner<T> direct(batch, progress, pulse, DirectMachine<T>(plan, batch.has_decay),
                                DirectMachine<double>(probe_plan, false), costs.direct);
         direct.set_replayer(&direct.machine());
-        direct.machine().set_pulse([&pulse] { return pulse(); });
+        direct.set_pulse();
         const auto claim_into = [&batch](auto& runner) {
             return [&batch, &runner](int slot) {
                 const Index run = batch.claim();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -29,12 +30,10 @@ def n_threads() -> int:
 def available_memory() -> int | None:
     """Return the bytes of memory that this process may still take, or None if that is unknown."""
     limits = []
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                limits.append(int(line.split()[1]) * 1024)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        limits.append(int(available.split()[1]) * 1024)
     if (limit := _cgroup_number("memory.max", "memory/memory.limit_in_bytes")) is not None:
         limits.append(int(limit))
     return min(limits, default=None)

@@ -260,16 +260,13 @@ def train(
             status[active & ~finite] = Status.DIVERGED
             active &= finite
             if step in at:
-                # A converged run that is continued from the very step it ended at is recorded there
-                # once more.
-                shown = active | ((status == Status.CONVERGED) & (stopped_at == step))
                 for name, array in kept.items():
                     value = observe(name, weights, loss, decay)
                     parts = (
                         zip(array, value, strict=True) if name == "weights" else [(array, value)]
                     )
                     for target, part in parts:
-                        target[shown, at[step]] = part[shown]
+                        target[active, at[step]] = part[active]
             if stop is not None and step % stop.check_every == 0:
                 status[active & _meets(stop, weights, loss, decay)] = Status.CONVERGED
                 active &= status == Status.COMPLETED

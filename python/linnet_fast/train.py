@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +114,9 @@ def train(
     _validate.instance("network", network, Dense)
     _validate.instance("loss", loss, SquaredLoss)
     _validate.instance("method", method, GradientDescent)
-    record = Record.geomspace(100) if record is None else _validate.instance("record", record, Record)
+    record = (
+        Record.geomspace(100) if record is None else _validate.instance("record", record, Record)
+    )
     if stop is not None:
         _validate.instance("stop", stop, Stop)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
@@ -125,12 +127,13 @@ def train(
 
     weights, first, ended, runs = _begin(network, loss, start, method, stop, dtype)
     n_steps = _validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
-    steps = record.steps(first, first + n_steps)
     if n_threads is None:
         threads = _machine.n_threads()
     else:
         threads = _validate.integer("n_threads", n_threads, low=1, high=2**15)
-    _check_memory(network, runs, record, steps.size, weights[0].dtype)
+    n_records = record.n_records(first, first + n_steps)
+    _check_memory(network, runs, record, n_records, weights[0].dtype)
+    steps = record.steps(first, first + n_steps)
 
     layer_steps = method.layer_step_sizes(network.n_layers)
     n_runs = math.prod(runs)
@@ -145,8 +148,8 @@ def train(
             output_power=_over_runs(loss.output_power, runs, 0),
             step_size=_over_runs(layer_steps, runs, 1),
             weight_decay=_over_runs(method.weight_decay, runs, 0),
-            stop_loss=_limit(stop and stop.loss, runs),
-            stop_gradient_norm=_limit(stop and stop.gradient_norm, runs),
+            stop_loss=None if stop is None else _limit(stop.loss, runs),
+            stop_gradient_norm=None if stop is None else _limit(stop.gradient_norm, runs),
             check_every=1 if stop is None else stop.check_every,
             first_step=first,
             n_steps=n_steps,
@@ -193,18 +196,21 @@ def _begin(
     runs = start.status.shape
     for name, shape in shapes.items():
         _validate.fits_batch(name, shape, runs)
-    return start.weights, start.step, np.ascontiguousarray(start.status), runs
+    return start.weights, start.step, np.require(start.status, requirements="C"), runs
 
 
 def _over_runs(array: npt.NDArray[Any], runs: Shape, n_inner: int) -> npt.NDArray[Any]:
     """Return a view with all run axes and, at most copied, inner axes that lie side by side."""
     inner = array.shape[array.ndim - n_inner :]
-    item = array.itemsize
-    for axis in range(array.ndim - 1, array.ndim - n_inner - 1, -1):
-        if array.shape[axis] > 1 and array.strides[axis] != item:
-            array = np.ascontiguousarray(_validate.unbroadcast(array, keep=n_inner))
-            break
-        item *= array.shape[axis]
+    side_by_side = [array.itemsize * math.prod(inner[axis + 1 :]) for axis in range(n_inner)]
+    fits = all(stride % array.itemsize == 0 for stride in array.strides) and all(
+        extent == 1 or stride == wanted
+        for extent, stride, wanted in zip(
+            inner, array.strides[array.ndim - n_inner :], side_by_side, strict=True
+        )
+    )
+    if not (fits and array.flags.aligned):
+        array = _validate.unbroadcast(array, keep=n_inner).copy(order="C")
     return np.broadcast_to(array, (*runs, *inner))
 
 
@@ -219,12 +225,13 @@ def _check_memory(
     n_runs = math.prod(runs)
     per_record = 0
     for name in record.observables:
-        shape = OBSERVABLES[name](network)
         if name == "weights":
             per_record += network.n_weights * dtype.itemsize
         else:
-            per_record += math.prod(int(extent) for extent in shape) * 8  # type: ignore[arg-type]
-    needed = n_runs * (n_records * per_record + network.n_weights * dtype.itemsize + 9)
+            per_record += math.prod(cast("Shape", OBSERVABLES[name](network))) * 8
+    per_step = 64  # the step itself, on its way to the core and in the result
+    needed = n_records * (n_runs * per_record + per_step)
+    needed += n_runs * (network.n_weights * dtype.itemsize + 9)
     available = _machine.available_memory()
     limit = _MOST_BYTES if available is None else min(available, _MOST_BYTES)
     if needed > limit:
@@ -237,7 +244,7 @@ def _check_memory(
 
 
 @contextmanager
-def _reporter(progress: Progress, total: int) -> Iterator[Callable[[int], object] | None]:
+def _reporter(progress: object, total: int) -> Iterator[Callable[[int], object] | None]:
     """Give the function to call with the steps done so far, or None."""
     if progress is False:
         yield None

@@ -97,6 +97,11 @@ class State:
         if not np.isin(self.status, list(Status)).all():
             msg = f"status must be made of {[int(s) for s in Status]}, got {self.status.tolist()}"
             raise ValueError(msg)
+        going = np.equal(self.status, Status.COMPLETED)
+        for layer, array in enumerate(self.weights):
+            if not (np.isfinite(array).all(axis=(-2, -1)) | ~going).all():
+                msg = f"weights[{layer}] must be finite in runs that go on, got inf or NaN"
+                raise ValueError(msg)
         if ((self.stopped_at < 0) | (self.stopped_at > self.step)).any():
             msg = f"stopped_at must lie within 0 ... {self.step}, got {self.stopped_at.tolist()}"
             raise ValueError(msg)

@@ -8,15 +8,15 @@ that the environment variable ``LINNET_FAST_ISA`` names.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
-from pathlib import Path
 from types import ModuleType
 
 
 def _built_levels() -> list[str]:
     """Return the levels this installation has modules for, slowest first."""
-    found = {path.name.split(".")[0] for path in Path(__file__).parent.glob("_core_*")}
-    return [level for level in ("generic", "v2", "v3", "v4") if f"_core_{level}" in found]
+    levels = ("generic", "v2", "v3", "v4")
+    return [level for level in levels if importlib.util.find_spec(f"{__name__}._core_{level}")]
 
 
 def _choose() -> str:
@@ -25,7 +25,9 @@ def _choose() -> str:
     try:
         from linnet_fast._core import _cpu  # noqa: PLC0415  (fails if nothing was compiled)
     except ImportError as error:
-        error.add_note("linnet_fast was not compiled: install it with pip, and import the installed one")
+        error.add_note(
+            "linnet_fast was not compiled: install it with pip, and import the installed one"
+        )
         raise
     runnable = [level for level in built if level == "generic" or level in _cpu.supported_levels()]
     forced = os.environ.get("LINNET_FAST_ISA")

@@ -1,0 +1,49 @@
+"""linnet_fast itself, through its public interface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import linnet_fast as lf
+from bench.rivals.base import Competitor
+
+if TYPE_CHECKING:
+    from bench.problem import Problem, Run, Weights
+
+
+class Ours(Competitor):
+    """One call of ``linnet_fast.train`` that records the last loss only."""
+
+    name = "linnet_fast"
+
+    def prepare(self, problem: Problem) -> dict[str, Run]:
+        """Return the one way there is."""
+        return {"train": training(problem)}
+
+
+def training(problem: Problem, n_records: int = 0) -> Run:
+    """Return the training of a problem.
+
+    It records loss and singular values `n_records` times, or the last loss alone if that is 0.
+    """
+    network = lf.Dense((problem.width,) * (problem.n_layers + 1))
+    loss = lf.SquaredLoss(problem.input_cov, problem.cross_cov, problem.output_power)
+    method = lf.GradientDescent(step_size=problem.step_size)
+
+    def run(n_steps: int) -> Weights:
+        if n_records:
+            record = lf.Record.geomspace(n_records, observables=("loss", "singular_values"))
+        else:
+            record = lf.Record.at([n_steps], observables=("loss",))
+        trajectory = lf.train(
+            network,
+            loss,
+            problem.weights,
+            method=method,
+            n_steps=n_steps,
+            record=record,
+            n_threads=problem.n_threads,
+        )
+        return trajectory.final.weights
+
+    return run

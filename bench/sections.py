@@ -1,0 +1,200 @@
+"""What each section of the benchmark measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bench.ours import Ours, training
+from bench.problem import make_problem
+from bench.rivals import RIVALS
+from bench.timing import (
+    CHECKED_STEPS,
+    best_ratio,
+    enter,
+    median_ratio,
+    race,
+    rate_of,
+    rate_of_steps,
+)
+from linnet_fast import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from bench.problem import Problem
+    from bench.timing import Entry, Race
+
+Goal: TypeAlias = "Mapping[str, Any]"
+"""A row of goals.toml."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and against whom."""
+
+    n_threads: int
+    rounds: int
+    seconds: float
+    rivals: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured row: everything the tables and the JSON file show."""
+
+    case: dict[str, int]
+    goal: float
+    rates: dict[str, list[float]]
+    """Per competitor and round, in run-steps per second; in the section on the peak in flop/s."""
+    value: float | None
+    """What the goal is about, from best rates; None without a rival."""
+    median: float | None
+    """The same as a median over rounds."""
+    others: float | None
+    """Processors that other processes kept busy meanwhile; None where unknown."""
+    missing: list[str] = field(default_factory=list)
+    best_rival: str | None = None
+    beside: dict[str, float] = field(default_factory=dict)
+    """More ratios, by heading."""
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Per competitor: the way it took, the seconds of its first call, the ways it tried."""
+
+
+def _enter(problem: Problem, settings: Settings) -> tuple[dict[str, Entry], list[str]]:
+    """Return us and the installed rivals, made ready and checked against us, and the missing."""
+    ours = enter(Ours(), problem, None, settings.seconds)
+    reference = ours.run(CHECKED_STEPS)
+    entries, missing = {Ours.name: ours}, []
+    for name in settings.rivals:
+        rival = RIVALS[name]()
+        if rival.available():
+            entries[name] = enter(rival, problem, reference, settings.seconds)
+        else:
+            missing.append(name)
+    return entries, missing
+
+
+def _against_rivals(problem: Problem, goal: float, settings: Settings) -> Row:
+    entries, missing = _enter(problem, settings)
+    result = race(
+        {name: rate_of(entry.run, problem, settings.seconds) for name, entry in entries.items()},
+        settings.rounds,
+    )
+    rates = result.rates
+    ours = rates[Ours.name]
+    rivals = {name: values for name, values in rates.items() if name != Ours.name}
+    best = max(rivals, key=lambda name: max(rivals[name]), default=None)
+    return Row(
+        case={"m": problem.width, "batch": problem.batch},
+        goal=goal,
+        rates=rates,
+        value=best_ratio(ours, rivals[best]) if best else None,
+        median=median_ratio(ours, rivals[best]) if best else None,
+        others=result.others,
+        missing=missing,
+        best_rival=best,
+        beside={"over jax": best_ratio(ours, rivals["jax"])} if "jax" in rivals else {},
+        entries={
+            name: {"way": entry.way, "first_call": entry.first_call, "tried": entry.tried}
+            for name, entry in entries.items()
+        },
+    )
+
+
+def _batched(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = make_problem(goal["m"], goal["batch"], n_threads=settings.n_threads)
+    yield _against_rivals(problem, goal["goal"], settings)
+
+
+def _single(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = make_problem(goal["m"], 1, n_threads=settings.n_threads)
+    yield _against_rivals(problem, goal["goal"], settings)
+
+
+def _depth(goal: Goal, settings: Settings) -> Iterator[Row]:
+    def at(n_layers: int) -> Row:
+        problem = make_problem(
+            goal["m"], goal["batch"], n_layers=n_layers, n_threads=settings.n_threads
+        )
+        return _against_rivals(problem, goal["goal"], settings)
+
+    two = at(2)
+    for n_layers in goal["n_layers"]:
+        row = at(n_layers)
+        beside = dict(row.beside)
+        if row.value and two.value:
+            beside = {"over best": row.value, "so for L = 2": two.value, **beside}
+        yield replace(
+            row,
+            case={**row.case, "L": n_layers},
+            value=row.value / two.value if row.value and two.value else None,
+            median=row.median / two.median if row.median and two.median else None,
+            beside=beside,
+        )
+
+
+def _own(goal: Goal, result: Race, over: str, under: str, **beside: float) -> Row:
+    """Return a row about the ratio of two of our own rates."""
+    rates = result.rates
+    return Row(
+        case={key: goal[key] for key in goal if key != "goal"},
+        goal=goal["goal"],
+        rates=rates,
+        value=best_ratio(rates[over], rates[under]),
+        median=median_ratio(rates[over], rates[under]),
+        others=result.others,
+        beside=beside,
+    )
+
+
+def _float32(goal: Goal, settings: Settings) -> Iterator[Row]:
+    measures = {}
+    for dtype in ("float64", "float32"):
+        problem = make_problem(goal["m"], goal["batch"], dtype=dtype, n_threads=settings.n_threads)
+        measures[dtype] = rate_of(training(problem), problem, settings.seconds)
+    yield _own(goal, race(measures, settings.rounds), "float32", "float64")
+
+
+def _peak(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = make_problem(goal["m"], goal["batch"], n_threads=settings.n_threads)
+    rate = rate_of(training(problem), problem, settings.seconds)
+    result = race(
+        {
+            "our flop/s": lambda: problem.flops * rate(),
+            "peak flop/s": lambda: _core.fma_peak(settings.n_threads, settings.seconds, "float64"),
+        },
+        settings.rounds,
+    )
+    yield _own(goal, result, "our flop/s", "peak flop/s")
+
+
+def _records(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = make_problem(goal["m"], goal["batch"], n_threads=settings.n_threads)
+    runs = {"none": training(problem), "records": training(problem, goal["n_records"])}
+    result = race(
+        {name: rate_of_steps(run, problem, goal["n_steps"]) for name, run in runs.items()},
+        settings.rounds,
+    )
+    row = _own(goal, result, "none", "records")
+    # From a ratio of rates to the share of time that is added.
+    yield replace(row, value=(row.value or 1) - 1, median=(row.median or 1) - 1)
+
+
+def _threads(goal: Goal, settings: Settings) -> Iterator[Row]:
+    measures = {}
+    for name, n_threads in (("1 thread", 1), ("all threads", settings.n_threads)):
+        problem = make_problem(goal["m"], goal["batch"], n_threads=n_threads)
+        measures[name] = rate_of(training(problem), problem, settings.seconds)
+    yield _own(goal, race(measures, settings.rounds), "all threads", "1 thread")
+
+
+MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
+    "batched": _batched,
+    "single": _single,
+    "depth": _depth,
+    "float32": _float32,
+    "peak": _peak,
+    "records": _records,
+    "threads": _threads,
+}

@@ -1,0 +1,31 @@
+"""Fixtures and settings of all tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+sys.path.append(str(Path(__file__).parent))  # for `support`
+
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_report_header():
+    """Show what the tests run on."""
+    from linnet_fast.config import config  # noqa: PLC0415  (a failing import fails the tests, not pytest)
+
+    return [f"linnet_fast {name}: {value}" for name, value in config().items()]
+
+
+@pytest.fixture(autouse=True)
+def subnormals_survive():
+    """No test may leave the processor flushing subnormal numbers to zero."""
+    yield
+    assert (np.array([1e-310]) * 1.0)[0] == 1e-310
