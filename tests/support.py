@@ -69,3 +69,56 @@ def python(code, *, timeout=120, check=True, **environment):
     if check:
         assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+class Batch:
+    """Runs that differ in everything: start, step size, decay, stop rule, moments; one diverges.
+
+    `moments`: "shared", "diagonal" (shared), "own", "own diagonal", or "mixed" (every other run's
+    are diagonal).
+    """
+
+    def __init__(self, widths, *, dtype=np.float64, moments="shared", n_runs=64, n_steps=24):
+        self.network = lf.Dense(widths)
+        self.n_runs, self.n_steps = n_runs, n_steps
+        number = np.arange(n_runs)
+        own = (n_runs,) if moments in ("own", "own diagonal", "mixed") else ()
+        loss = make_loss(widths, own, diagonal="diagonal" in moments)
+        if moments == "mixed":
+            odd = (number % 2 == 1)[:, None, None]
+            diagonal = loss.input_cov * np.eye(widths[0])
+            cov = np.where(odd, diagonal, loss.input_cov)
+            loss = lf.SquaredLoss(cov, loss.cross_cov, loss.output_power)
+        self.loss = loss
+        self.start = make_start(widths, (n_runs,), scale=0.6, dtype=dtype)
+        steps = 0.002 + 0.0005 * (number % 5)
+        steps[number % 16 == 5] = 1e3 if len(widths) > 2 else 1e20
+        self.method = lf.GradientDescent(
+            steps,
+            np.where(number % 3 == 0, 0.0, 0.1),
+            1.0 + (number[:, None] + np.arange(len(widths) - 1)) % 2,
+        )
+        first = lf.train(
+            self.network, loss, self.start, method=lf.GradientDescent(1e-3), n_steps=0,
+            record=lf.Record.at([0], ("loss",)),
+        ).loss[:, 0]  # fmt: skip
+        self.stop = lf.Stop(loss=np.where(number % 7 == 2, 0.995 * first, 0.0), check_every=4)
+        self.record = lf.Record.every(6, EVERYTHING)
+
+    def train(self, which=slice(None), **options):
+        """Train some of the runs; an integer picks a single run, without run axes."""
+        loss = self.loss
+        if loss.run_shape:
+            loss = lf.SquaredLoss(
+                loss.input_cov[which], loss.cross_cov[which], loss.output_power[which]
+            )
+        method = lf.GradientDescent(
+            self.method.step_size[which],
+            self.method.weight_decay[which],
+            self.method.layer_multipliers[which],
+        )
+        stop = lf.Stop(loss=self.stop.loss[which], check_every=self.stop.check_every)
+        defaults = {"n_steps": self.n_steps, "record": self.record, "stop": stop, "n_threads": 2}
+        start = [w[which] for w in self.start]
+        options = defaults | {"start": start, "method": method} | options
+        return lf.train(self.network, loss, **options)

@@ -31,9 +31,11 @@ inline V descend(V weight, V gradient, V step, const V* decay) {
     return fma(-step, gradient, weight);
 }
 
-/// One block of C, n_rows by n_cols, at (row, col).
-template <class V, Product kind, bool shared, int n_rows, int n_cols>
+/// One block of C, n_rows by n_cols, at (row, col). A cube: that block is all of C and there are n_rows terms, so that
+/// nothing is left to compute but the product.
+template <class V, Product kind, bool shared, int n_rows, int n_cols, bool cube = false>
 void lane_block(const LaneOperands<V>& o, Index row, Index col) {
+    static_assert(!cube || n_rows == n_cols);
     using T = ScalarOf<V>;
     using B = std::conditional_t<shared, T, V>;
     constexpr bool a_transposed = kind == Product::store_tn || kind == Product::update_tn;
@@ -46,8 +48,10 @@ void lane_block(const LaneOperands<V>& o, Index row, Index col) {
             return x;
         }
     };
-    const Index inner = o.inner;
-    const Index cols = o.cols;
+    const Index inner = cube ? n_rows : o.inner;
+    const Index rows = cube ? n_rows : o.rows;
+    const Index cols = cube ? n_cols : o.cols;
+    if constexpr (cube) row = col = 0;
 
     V acc[n_rows][n_cols];
 #pragma GCC unroll 8
@@ -62,23 +66,31 @@ void lane_block(const LaneOperands<V>& o, Index row, Index col) {
         }
     }
     const Index a_row = a_transposed ? 1 : inner;
-    const Index a_inner = a_transposed ? o.rows : 1;
+    const Index a_inner = a_transposed ? rows : 1;
     const Index b_col = b_transposed ? inner : 1;
     const Index b_inner = b_transposed ? 1 : cols;
     const V* a = o.a + row * a_row;
     const B* b = static_cast<const B*>(o.b) + col * b_col;
-    for (Index k = 0; k < inner; ++k) {
+    const auto term = [&](const V* a_k, const B* b_at_k) __attribute__((always_inline)) {
         V b_k[n_cols];
 #pragma GCC unroll 8
-        for (int j = 0; j < n_cols; ++j) b_k[j] = pack(b[j * b_col]);
+        for (int j = 0; j < n_cols; ++j) b_k[j] = pack(b_at_k[j * b_col]);
 #pragma GCC unroll 8
         for (int i = 0; i < n_rows; ++i) {
-            const V a_ik = a[i * a_row];
+            const V a_ik = a_k[i * a_row];
 #pragma GCC unroll 8
             for (int j = 0; j < n_cols; ++j) acc[i][j] = fma(a_ik, b_k[j], acc[i][j]);
         }
-        a += a_inner;
-        b += b_inner;
+    };
+    if constexpr (cube) {
+#pragma GCC unroll 8
+        for (int k = 0; k < n_rows; ++k) term(a + k * a_inner, b + k * b_inner);
+    } else {
+        for (Index k = 0; k < inner; ++k) {
+            term(a, b);
+            a += a_inner;
+            b += b_inner;
+        }
     }
     V* const c = o.c + row * cols + col;
 #pragma GCC unroll 8
@@ -129,31 +141,36 @@ constexpr auto lane_blocks(std::integer_sequence<int, blocks...>) {
 
 }  // namespace detail
 
-/// The kernel for blocks of n_rows x n_cols, both 1 ... lane_tile.
+/// The kernel for blocks of n_rows x n_cols, both 1 ... lane_tile; `inner` terms if the block is all of C, else 0.
 template <class V, Product kind, bool shared = false>
-LaneKernel<V> lane_block_kernel(Index n_rows, Index n_cols) {
+LaneKernel<V> lane_block_kernel(Index n_rows, Index n_cols, Index inner) {
+    if (inner == n_rows && inner == n_cols) {
+        if (inner == 2) return lane_block<V, kind, shared, 2, 2, true>;
+        if (inner == 3) return lane_block<V, kind, shared, 3, 3, true>;
+        if (inner == 4 && lane_tile >= 4) return lane_block<V, kind, shared, lane_tile, lane_tile, true>;
+    }
     static constexpr auto table =
         detail::lane_blocks<V, kind, shared>(std::make_integer_sequence<int, lane_tile * lane_tile>{});
     return table[static_cast<std::size_t>((n_rows - 1) * lane_tile + n_cols - 1)];
 }
 
-/// The kernel of an operation; shared: all lanes have the same moments.
+/// The kernel of an operation; shared: all lanes have the same moments. Extents as in lane_block_kernel.
 template <class V>
-LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols) {
+LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols, Index inner) {
     switch (kind) {
         case Product::store:
-            return lane_block_kernel<V, Product::store>(n_rows, n_cols);
+            return lane_block_kernel<V, Product::store>(n_rows, n_cols, inner);
         case Product::store_tn:
-            return lane_block_kernel<V, Product::store_tn>(n_rows, n_cols);
+            return lane_block_kernel<V, Product::store_tn>(n_rows, n_cols, inner);
         case Product::store_nt:
-            return lane_block_kernel<V, Product::store_nt>(n_rows, n_cols);
+            return lane_block_kernel<V, Product::store_nt>(n_rows, n_cols, inner);
         case Product::update_tn:
-            return lane_block_kernel<V, Product::update_tn>(n_rows, n_cols);
+            return lane_block_kernel<V, Product::update_tn>(n_rows, n_cols, inner);
         case Product::update_nt:
-            return lane_block_kernel<V, Product::update_nt>(n_rows, n_cols);
+            return lane_block_kernel<V, Product::update_nt>(n_rows, n_cols, inner);
         case Product::residual:
-            return shared ? lane_block_kernel<V, Product::residual, true>(n_rows, n_cols)
-                          : lane_block_kernel<V, Product::residual, false>(n_rows, n_cols);
+            return shared ? lane_block_kernel<V, Product::residual, true>(n_rows, n_cols, inner)
+                          : lane_block_kernel<V, Product::residual, false>(n_rows, n_cols, inner);
         case Product::update_by:
             return lane_update_by<V>;
         case Product::residual_diagonal:

@@ -59,13 +59,14 @@ public:
             const bool elementwise = operation.kind == Product::update_by || operation.kind == Product::residual_diagonal;
             const bool residual = operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
             Call call{{}, Blocks(c.rows, elementwise ? c.rows : lane_tile), Blocks(c.cols, elementwise ? c.cols : lane_tile)};
+            const bool whole = call.rows.count == 1 && call.cols.count == 1;
             for (Index large_row = 0; large_row < 2; ++large_row) {
                 for (Index large_col = 0; large_col < 2; ++large_col) {
                     const Index rows = elementwise ? 1 : call.rows.small + large_row;
                     const Index cols = elementwise ? 1 : call.cols.small + large_col;
                     const bool exists = rows <= lane_tile && cols <= lane_tile;
                     call.kernels[large_row][large_col] =
-                        exists ? lane_kernel<V>(operation.kind, shared_, rows, cols) : nullptr;
+                        exists ? lane_kernel<V>(operation.kind, shared_, rows, cols, whole ? plan.inner(operation) : 0) : nullptr;
                 }
             }
             for (int g = 0; g < n_groups; ++g) {
@@ -178,8 +179,9 @@ public:
         bool found = false;
         for (int g = 0; g < n_groups_; ++g) {
             const V* const weights = matrix(g, plan_.weights.front());
-            V check{};
-            for (Index i = 0; i < weights_size_; ++i) check = fma(weights[i], V{}, check);
+            V checks[4] = {};
+            for (Index i = 0; i < weights_size_; ++i) checks[i % 4] = fma(weights[i], V{}, checks[i % 4]);
+            const V check = (checks[0] + checks[1]) + (checks[2] + checks[3]);
             for (int r = 0; r < lanes; ++r) {
                 const bool is_bad = !(check[r] == T{0});
                 bad[static_cast<std::size_t>(g * lanes + r)] = is_bad;

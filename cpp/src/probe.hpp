@@ -94,15 +94,16 @@ public:
                 check = fma(x, V{}, check);  // NaN if any entry is not finite
             }
         }
-        const V scale = largest + check;
+        // Relative to the largest entry, but for the very smallest, whose reciprocals overflow.
+        const V scale = larger(largest, broadcast<V>(1e-300)) + check;
         const auto finite = less_equal(V{}, scale);
-        const V divisor = select(less(V{}, scale), scale, broadcast<V>(1));
-        for (Index i = 0; i < m_ * n_; ++i) b[i] = select(finite, b[i] / divisor, V{});
+        const V factor = broadcast<V>(1) / scale;
+        for (Index i = 0; i < m_ * n_; ++i) b[i] = select(finite, b[i] * factor, V{});
         V* const q = b + m_ * n_;
         V* const e = q + n_;
         V* const scratch = e + n_;
         detail::bidiagonalize(b, m_, n_, q, e, scratch, pulse);
-        detail::qd_eigenvalues(q, e, n_, detail::QdWorkspace<V>{scratch, scratch + n_, scratch + 2 * n_}, pulse);
+        detail::QdIteration<V>(q, e, n_, scratch).run(pulse);
         for (Index i = 0; i < n_; ++i) q[i] = square_root(larger(q[i], V{})) * scale;
         return q;
     }
@@ -201,8 +202,8 @@ public:
                     imbalance[l] = square_root(squared_distance(entries(plan.grams[l].first), entries(plan.grams[l].second)));
                 }
             }
-            if (pulse()) return false;
         }
+        if (pulse()) return false;
         return !wanted.singular_values || evaluate_singular_values(first_group, last_group, pulse);
     }
 
@@ -248,15 +249,13 @@ private:
                     target(g)[i] = found[i].a;
                     target(g + 1)[i] = found[i].b;
                 }
-                if (pulse()) return false;
             }
         }
         for (; g < last; ++g) {
             const Entries<V> a = view(static_cast<int>(g), id);
             std::copy_n(singular_values_.of([&](Index i, Index j) { return a(i, j); }, pulse), n, target(g));
-            if (pulse()) return false;
         }
-        return true;
+        return !pulse();
     }
     /// Where the singular values stand among a group's values.
     Index singular_values_at() const {

@@ -45,7 +45,7 @@ void bidiagonalize(V* b, Index m, Index n, V* q, V* e, V* scratch, Pulse&& pulse
     V* const w = scratch;
     V* const column = scratch + m + n;
     for (Index k = 0; k < n; ++k) {
-        if (pulse()) return;
+        if (m * n > 4096 && pulse()) return;  // small ones are done before anybody could notice
         V beta;
         for (Index i = k; i < m; ++i) column[i] = b[i * n + k];
         const V diagonal = reflector(column + k, 1, m - k, beta);
@@ -73,136 +73,201 @@ void bidiagonalize(V* b, Index m, Index n, V* q, V* e, V* scratch, Pulse&& pulse
     }
 }
 
-/// Storage for qd_eigenvalues: n entries each.
+/// The qd iteration for the eigenvalues of B^T B, given the squared entries of the bidiagonal B: q on the diagonal and
+/// e above it. Every lane works on its own last unsplit block, rows first..last, with its own shifts, so that no lane's
+/// result depends on another and no lane waits for another before all are done.
 template <class V>
-struct QdWorkspace {
-    V* q_next;
-    V* e_next;
-    V* shifted;  ///< what has been subtracted from row i so far
-};
+class QdIteration {
+public:
+    /// scratch: 3 n entries.
+    QdIteration(V* q, V* e, Index n, V* scratch)
+        : q_(q), e_(e), n_(n), q_next_(scratch), e_next_(scratch + n), shifted_(scratch + 2 * n) {}
 
-/// The next shift for the block first..hi of (q, e): d is its last and `least` the least of its other pivots.
-///
-/// Where the last row is the least, the smaller root of the last two rows, taken a little low; else a part of the
-/// least pivot, which bounds the eigenvalue from above. A shift that turns out too large costs one sweep, no more.
-/// For a nearly diagonal block, least q and most e give a true lower bound, much the best when values crowd together.
-template <class V>
-inline V next_shift(V q_last, V q_above, V e_last, V d, V least, V q_least, V e_most, V growth) {
-    const V zero{};
-    const V gap = smaller(q_above + e_last, least) - d;
-    const auto apart = less(zero, gap);
-    const V pull = broadcast<V>(1.1) * q_last * e_last / select(apart, gap, broadcast<V>(1));
-    const V corner = select(apart, larger(d - pull, broadcast<V>(0.5) * d), broadcast<V>(0.25) * d);
-    V shift = select(less_equal(d, least), corner, growth * least);
-    const auto nearly_diagonal = less(broadcast<V>(16) * e_most, q_least);
-    if (any(nearly_diagonal)) {
-        const V diagonal = square_root(q_least) - square_root(e_most);
-        shift = select(nearly_diagonal, larger(shift, diagonal * diagonal), shift);
-    }
-    return broadcast<V>(1 - 4 * std::numeric_limits<double>::epsilon()) * shift;
-}
-
-/// Eigenvalues of B^T B for the bidiagonal B with squared entries q (diagonal) and e (above it); unordered, into q.
-///
-/// Every lane works on its own last unsplit block, first..last, with its own shifts, so that no lane's result depends
-/// on another and no lane waits for another before all are done.
-template <class V, class Pulse>
-void qd_eigenvalues(V* q, V* e, Index n, const QdWorkspace<V>& work, Pulse&& pulse) {
-    using Mask = MaskOf<V>;
-    const V zero{};
-    const V one = broadcast<V>(1);
-    const V infinity = broadcast<V>(std::numeric_limits<double>::infinity());
-    const auto index = [](Index i) { return broadcast<V>(static_cast<double>(i)); };
-    V largest{};
-    for (Index i = 0; i < n; ++i) {
-        largest = larger(largest, q[i]);
-        if (i + 1 < n) largest = larger(largest, e[i]);
-        work.shifted[i] = zero;
-    }
-    // Leaving out an entry b of B moves no singular value s by more than b, nor by more than
-    // (b^2 + b * pivot) / (2 s) after a shift, of which s^2 >= shifted is known.
-    const V drop = broadcast<V>(1e-30) * largest;
-    for (Index i = 0; i + 1 < n; ++i) e[i] = select(less_equal(e[i], drop), zero, e[i]);
-
-    Index bound = n - 1;  // e[bound..] is zero in every lane
-    V first = zero, last = zero, tau = zero, d = zero, least = zero, failures = zero, growth = zero;
-    // A zero shift never fails and always converges, so no finite matrix meets the cap: it is there for NaN.
-    for (Index sweep = 0; sweep < 100 * n; ++sweep) {
-        while (bound > 0 && !any(less(zero, e[bound - 1]))) --bound;
-        if (bound == 0 || (sweep % 64 == 63 && pulse())) break;
-        // The last block with anything off the diagonal.
-        const V old_first = first, old_last = last;
-        V q_last = q[0], q_above = zero, e_last = zero, q_least = zero, q_others = zero, e_most = zero;
-        V start = zero, running_least = q[0], running_most = zero;
-        last = zero;
-        for (Index i = 0; i < bound; ++i) {
-            const Mask joined = less(zero, e[i]);
-            q_others = select(joined, running_least, q_others);
-            running_least = select(joined, smaller(running_least, q[i + 1]), q[i + 1]);
-            running_most = select(joined, larger(running_most, e[i]), zero);
-            start = select(joined, start, index(i + 1));
-            first = select(joined, start, first);
-            last = select(joined, index(i + 1), last);
-            q_last = select(joined, q[i + 1], q_last);
-            q_above = select(joined, q[i], q_above);
-            e_last = select(joined, e[i], e_last);
-            q_least = select(joined, running_least, q_least);
-            e_most = select(joined, running_most, e_most);
+    /// Puts the eigenvalues into q, unordered.
+    template <class Pulse>
+    void run(Pulse&& pulse) {
+        V largest{};
+        for (Index i = 0; i < n_; ++i) {
+            largest = larger(largest, q_[i]);
+            if (i + 1 < n_) largest = larger(largest, e_[i]);
+            shifted_[i] = V{};
         }
-        const Mask active = less(zero, last);
-        const Mask same = less_equal(first, old_first) & less_equal(old_first, first) & less_equal(last, old_last) & less_equal(old_last, last);
-        d = select(same, d, q_last);
-        least = select(same, least, q_others);
-        growth = select(same, growth, broadcast<V>(0.25));
-        failures = select(same, failures, zero);
-        // After a failure of the last pivot alone, tau + d is a lower bound, and a very good one.
-        const V retreat = select(less_equal(zero, least), larger(tau + d, zero) * broadcast<V>(1 - 1e-15), tau * broadcast<V>(0.25));
-        const V again = select(less(broadcast<V>(3), failures), zero, retreat);
-        tau = select(less(zero, failures), again, next_shift(q_last, q_above, e_last, d, least, q_least, e_most, growth));
+        // Leaving out an entry b of B moves no singular value s by more than b, nor by more than
+        // (b^2 + b * pivot) / (2 s) after a shift, of which s^2 >= shifted is known.
+        drop_ = broadcast<V>(1e-28) * largest;
+        for (Index i = 0; i + 1 < n_; ++i) e_[i] = select(less_equal(e_[i], drop_), V{}, e_[i]);
+        bound_ = n_ - 1;
+        // A zero shift never fails and always converges, so no finite matrix meets the cap: it is there for NaN.
+        for (Index sweep = 0; sweep < 100 * n_; ++sweep) {
+            while (bound_ > 0 && !any(less(V{}, e_[bound_ - 1]))) --bound_;
+            if (bound_ == 0 || (sweep % 64 == 63 && pulse())) break;
+            // Splits within a block are rare: two versions of each pass, one without what they need. For a lane
+            // without a split both do the same operations.
+            const V old_first = first_, old_last = last_;
+            const bool split = !survey<false>();
+            if (split) survey<true>();
+            choose_shift(old_first, old_last);
+            if (split) {
+                this->sweep<true>();
+            } else {
+                this->sweep<false>();
+            }
+        }
+        for (Index i = 0; i < n_; ++i) q_[i] = q_[i] + shifted_[i];
+    }
 
-        V pivot = q[0] - select(less(zero, first), zero, tau);
-        least = infinity;
-        for (Index i = 0; i < bound; ++i) {
-            const Mask below = less_equal(first, index(i + 1)) & less_equal(index(i + 1), last);
-            const Mask inside = less_equal(first, index(i)) & below;
-            const V shift = select(below, tau, zero);
+private:
+    static V index(Index i) { return broadcast<V>(static_cast<double>(i)); }
+
+    /// Find the last block and what there is to know about it. False if a lane needs the version with splits.
+    template <bool split>
+    bool survey() {
+        const V zero{};
+        const V one = broadcast<V>(1);
+        q_last_ = q_above_ = e_last_ = e_most_ = last_ = first_ = zero;
+        q_others_ = infinity();
+        V start = zero, least = q_[0], most = zero, count = zero;
+        for (Index i = 0; i < bound_; ++i) {
+            const MaskOf<V> joined = less(zero, e_[i]);
+            last_ = select(joined, index(i + 1), last_);
+            q_last_ = select(joined, q_[i + 1], q_last_);
+            q_above_ = select(joined, q_[i], q_above_);
+            e_last_ = select(joined, e_[i], e_last_);
+            if constexpr (split) {
+                q_others_ = select(joined, least, q_others_);
+                least = select(joined, smaller(least, q_[i + 1]), q_[i + 1]);
+                most = select(joined, larger(most, e_[i]), zero);
+                e_most_ = select(joined, most, e_most_);
+                start = select(joined, start, index(i + 1));
+                first_ = select(joined, start, first_);
+            } else {
+                q_others_ = select(joined, smaller(q_others_, q_[i]), q_others_);
+                e_most_ = larger(e_most_, e_[i]);
+                count = select(joined, count + one, count);
+            }
+        }
+        return split || !any(less(count, last_));
+    }
+
+    void choose_shift(V old_first, V old_last) {
+        const V zero{};
+        const MaskOf<V> same = less_equal(first_, old_first) & less_equal(old_first, first_) &
+                               less_equal(last_, old_last) & less_equal(old_last, last_);
+        d_ = select(same, d_, q_last_);
+        least_ = select(same, least_, q_others_);
+        growth_ = select(same, growth_, broadcast<V>(0.25));
+        failures_ = select(same, failures_, zero);
+        // Where the last row is the least: the smaller root of the last two rows, taken a little low. Else a part of
+        // the least pivot, which bounds the eigenvalue from above. A shift that is too large costs one sweep, no more.
+        const V gap = smaller(q_above_ + e_last_, least_) - d_;
+        const MaskOf<V> apart = less(zero, gap);
+        const V pull = broadcast<V>(1.1) * q_last_ * e_last_ / select(apart, gap, broadcast<V>(1));
+        const V corner = select(apart, larger(d_ - pull, broadcast<V>(0.5) * d_), broadcast<V>(0.25) * d_);
+        V shift = select(less_equal(d_, least_), corner, growth_ * least_);
+        // For a nearly diagonal block the norm of what is off the diagonal gives a true lower bound, much the best one
+        // when values crowd together.
+        const V q_least = smaller(q_others_, q_last_);
+        const MaskOf<V> nearly_diagonal = less(broadcast<V>(16) * e_most_, q_least);
+        if (any(nearly_diagonal)) {
+            const V diagonal = square_root(q_least) - square_root(e_most_);
+            shift = select(nearly_diagonal, larger(shift, diagonal * diagonal), shift);
+        }
+        shift = broadcast<V>(1 - 4 * std::numeric_limits<double>::epsilon()) * shift;
+        const MaskOf<V> failed = less(zero, failures_);
+        if (any(failed)) {
+            // After a failure of the last pivot alone, tau + d is a lower bound, and a very good one.
+            const V bound = larger(tau_ + d_, zero) * broadcast<V>(1 - 1e-15);
+            const V retreat = select(less_equal(zero, least_), bound, tau_ * broadcast<V>(0.7));
+            shift = select(failed, select(less(broadcast<V>(3), failures_), zero, retreat), shift);
+        }
+        tau_ = shift;
+    }
+
+    /// One pass of the qd algorithm with the shift tau_, kept in the lanes where all pivots stay positive.
+    template <bool split>
+    void sweep() {
+        const V zero{};
+        const V one = broadcast<V>(1);
+        const V tau = tau_;
+        const V first = first_, last = last_;
+        V pivot = split ? q_[0] - select(less(zero, first), zero, tau) : q_[0] - tau;
+        V least = infinity();
+        V d = d_;
+        V limit = drop_ * (shifted_[0] + tau);  // without splits all rows have been shifted alike
+        for (Index i = 0; i < bound_; ++i) {
+            MaskOf<V> inside = less(index(i), last);
+            V shift = tau;
+            if constexpr (split) {
+                inside = inside & less_equal(first, index(i));
+                shift = select(less_equal(first, index(i + 1)) & less_equal(index(i + 1), last), tau, zero);
+                limit = drop_ * (shifted_[i] + select(inside, tau, zero));
+            }
             least = select(inside, smaller(least, pivot), least);
-            // A split (e = 0) starts afresh: with 1 in place of the pivot the next one is q - shift.
-            const V base = select(less(zero, e[i]), pivot, one);
-            const V ratio = q[i + 1] / (base + e[i]);
-            work.q_next[i] = pivot + e[i];
+            q_next_[i] = pivot + e_[i];
+            // A split starts afresh: with 1 in place of the pivot the next one is q - shift.
+            const V base = split ? select(less(zero, e_[i]), pivot, one) : pivot;
+            const V ratio = q_[i + 1] / (split ? base + e_[i] : q_next_[i]);
             pivot = fma(base, ratio, -shift);
             d = select(inside, pivot, d);
-            const V next_e = e[i] * ratio;
-            const V known = work.shifted[i] + select(inside, tau, zero);
-            const Mask drops = less_equal(next_e, drop) | less_equal(next_e * (next_e + absolute(pivot)), drop * known);
-            work.e_next[i] = select(drops, zero, next_e);
+            const V next_e = e_[i] * ratio;
+            const V weight = next_e + pivot;
+            e_next_[i] = select(less_equal(next_e * weight, fma(drop_, weight, limit)), zero, next_e);
         }
-        work.q_next[bound] = pivot;
-        const Mask good = less_equal(zero, least) & less_equal(zero, d);
-        failures = select(good, zero, failures + one);
-        growth = select(good & less(least, d), growth + (one - growth) * broadcast<V>(1.0 / 3), growth);
+        q_next_[bound_] = pivot;
+        const MaskOf<V> good = less_equal(zero, least) & less_equal(zero, d);
+        failures_ = select(good, zero, failures_ + one);
+        growth_ = select(good & less(least, d), growth_ + (one - growth_) * broadcast<V>(1.0 / 3), growth_);
+        least_ = least;
+        d_ = d;
 
         // A block of two rows needs no sweep: both roots at once.
-        const Mask pair = active & less_equal(last - first, one);
-        V big = zero, small = zero;
-        if (any(pair)) {
-            const V spread = (q_above - q_last) * (q_above - q_last) + e_last * (e_last + broadcast<V>(2) * (q_above + q_last));
-            big = broadcast<V>(0.5) * (q_above + q_last + e_last + square_root(spread));
-            small = q_above / select(less(zero, big), big, one) * q_last;
+        const MaskOf<V> pair = less(zero, last) & less_equal(last - first, one);
+        const MaskOf<V> accept = good & less(one, last - first);
+        for (Index i = 0; i <= bound_; ++i) {
+            MaskOf<V> moved = accept & less_equal(index(i), last);
+            if constexpr (split) {
+                // Blocks further up go through the same sweep with shift 0, which sorts them.
+                q_[i] = select(moved, q_next_[i], q_[i]);
+                if (i < bound_) e_[i] = select(moved, e_next_[i], e_[i]);
+                moved = moved & less_equal(first, index(i));
+            } else {
+                q_[i] = select(moved, q_next_[i], q_[i]);
+                if (i < bound_) e_[i] = select(moved, e_next_[i], e_[i]);
+            }
+            shifted_[i] = select(moved, shifted_[i] + tau, shifted_[i]);
         }
-        const Mask accept = active & good & less(one, last - first);
-        for (Index i = 0; i <= bound; ++i) {
-            const Mask inside = less_equal(first, index(i)) & less_equal(index(i), last);
-            const Mask solved = inside & pair;
-            const Mask moved = inside & accept;
-            q[i] = select(solved, select(less(index(i), last), big, small), select(accept, work.q_next[i], q[i]));
-            work.shifted[i] = select(moved, work.shifted[i] + tau, work.shifted[i]);
-            if (i < bound) e[i] = select(solved, zero, select(accept, work.e_next[i], e[i]));
+        if (any(pair)) solve_pairs(pair);
+    }
+
+    void solve_pairs(MaskOf<V> pair) {
+        const V apart = q_above_ - q_last_;
+        const V root = square_root(fma(apart, apart, e_last_ * (e_last_ + broadcast<V>(2) * (q_above_ + q_last_))));
+        const V big = broadcast<V>(0.5) * (q_above_ + q_last_ + e_last_ + root);
+        const V small = q_above_ / select(less(V{}, big), big, broadcast<V>(1)) * q_last_;
+        for (Index i = 0; i <= bound_; ++i) {
+            const MaskOf<V> upper = pair & less_equal(first_, index(i)) & less(index(i), last_);
+            const MaskOf<V> lower = pair & less_equal(index(i), last_) & less_equal(last_, index(i));
+            q_[i] = select(upper, big, select(lower, small, q_[i]));
+            if (i < bound_) e_[i] = select(upper, V{}, e_[i]);
         }
     }
-    for (Index i = 0; i < n; ++i) q[i] = q[i] + work.shifted[i];
-}
+    static V infinity() { return broadcast<V>(std::numeric_limits<double>::infinity()); }
+
+    V* q_;
+    V* e_;
+    Index n_;
+    V* q_next_;
+    V* e_next_;
+    V* shifted_;  ///< what has been subtracted from row i so far
+    Index bound_ = 0;  ///< e[bound..] is zero in every lane
+    V drop_{};
+    V first_{}, last_{}, q_last_{}, q_above_{}, e_last_{}, q_others_{}, e_most_{};  // the block, by survey()
+    V tau_{};       ///< the shift
+    V d_{};         ///< last pivot of the block
+    V least_{};     ///< least of its other pivots
+    V growth_{};    ///< part of the least pivot to try
+    V failures_{};  ///< sweeps in a row that failed
+};
 
 }  // namespace detail
 }  // namespace linnet

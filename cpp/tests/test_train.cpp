@@ -161,10 +161,10 @@ TEST(poll_stops_a_long_call) {
     int polls = 0;
     const bool finished = train(batch.problem, batch.results, {2, [&](std::int64_t done) {
                                     CHECK(done >= 0);
-                                    return ++polls == 3;
+                                    return ++polls >= 3;
                                 }});
     CHECK(!finished);
-    CHECK(polls == 3);
+    CHECK(polls >= 3);  // once more, perhaps, while the caller waits for the other workers
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
 

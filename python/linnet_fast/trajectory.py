@@ -378,7 +378,13 @@ class Trajectory:
         variables["stopped_at"] = (names, self.stopped_at)
         return variables
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dims: Sequence[str] | None = None,
+        coords: Mapping[Hashable, Any] | None = None,
+    ) -> None:
         """Save everything to a file, whole or not at all: a failed save leaves an older file alone.
 
         Parameters
@@ -386,11 +392,14 @@ class Trajectory:
         path : path-like
             Ends in ``.npz`` (NumPy) or ``.nc`` (netCDF-4 through xarray, which other programs
             read).
+        dims, coords : optional
+            Names and coordinates of the run axes in a ``.nc``, as for `to_xarray`; a ``.npz`` has
+            none.
 
         Raises
         ------
         ValueError
-            If the suffix is another.
+            If the suffix is another, or `dims` or `coords` do not fit.
         ImportError
             If a ``.nc`` is asked for without xarray and netCDF4.
         OSError
@@ -416,7 +425,7 @@ class Trajectory:
                     np.savez(file, **arrays)
             else:
                 _files.optional("netCDF4", "xarray")
-                data = self.to_xarray()
+                data = self.to_xarray(dims, coords)
                 for i, (name, array) in enumerate(final.items()):
                     runs = data["status"].dims
                     data[name] = ((*runs, f"unit_{i + 1}", f"unit_{i}"), array)
@@ -446,9 +455,7 @@ class Trajectory:
             If the file cannot be opened.
         """
         source = _supported(path)
-        with source.open(
-            "rb"
-        ):  # a file that is missing or not readable is an OSError, not a damaged file
+        with source.open("rb"):  # a missing file is an OSError, not a damaged file
             pass
         if source.suffix == ".nc":
             _files.optional("netCDF4", "xarray")

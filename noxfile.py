@@ -1,0 +1,150 @@
+"""What CI runs, to be run at home: ``nox -s tests``, ``nox -l`` for the list."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "typecheck", "tests"]
+
+# What building the core needs beside a compiler; the first three are those of pyproject.toml.
+BUILD = ("scikit-build-core>=0.11", "pybind11>=3.0", "cmeel-eigen>=3.4,<6", "cmake>=3.24", "ninja")
+
+# What the tests of training need.
+TEST_TOOLS = (
+    "pytest>=8",
+    "pytest-benchmark>=4",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "threadpoolctl>=3.5",
+)
+
+# Writes the metadata of a wheel, where `import linnet_fast` looks for its version.
+METADATA = """
+import sys
+from scikit_build_core.build import prepare_metadata_for_build_wheel
+
+prepare_metadata_for_build_wheel(sys.argv[1])
+"""
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the Python tests on a fresh installation."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11", venv_backend="uv")
+def tests_min(session: nox.Session) -> None:
+    """Run the Python tests with the oldest versions that pyproject.toml allows."""
+    session.install("--resolution=lowest-direct", ".[test]")
+    # Old releases warn of what newer ones have removed.
+    session.run("pytest", "-W", "default", *session.posargs)
+
+
+@nox.session(python="3.14t", venv_backend="uv")
+def tests_free_threaded(session: nox.Session) -> None:
+    """Run the tests of training without the GIL; not every optional package has wheels for that."""
+    session.install(".", *TEST_TOOLS)
+    session.run("pytest", *(session.posargs or training_tests()))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run the hooks of pre-commit on all files, and check that nothing imports upward."""
+    session.install("pre-commit>=4", "import-linter>=2.0")
+    session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure", *session.posargs)
+    session.run("lint-imports", env={"PYTHONPATH": "python"})
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Run mypy, and compare the stubs of the core with the compiled modules."""
+    session.install(".[test]", "mypy>=1.11")
+    session.run("mypy", *session.posargs)
+    session.run("stubtest", "linnet_fast._core")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; warnings are errors."""
+    session.install(".[docs]")
+    options = session.posargs or ["-n", "-W", "--keep-going"]
+    session.run("sphinx-build", *options, "-b", "html", "docs", "docs/_build")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmark: a smoke run, or in earnest if options of ``python -m bench`` follow."""
+    if session.posargs:
+        session.install(".[bench]")
+        session.run("python", "-m", "bench", *session.posargs)
+    else:
+        session.install(".", "threadpoolctl>=3.5")
+        session.run("python", "-m", "bench", "--quick", "--rivals", "numpy")
+
+
+def training_tests() -> list[str]:
+    """Return the test files that use the compiled core most."""
+    return sorted(str(path) for path in Path("tests").glob("test_train*.py"))
+
+
+def output(session: nox.Session, *command: str) -> str:
+    """Return what a command prints."""
+    return str(session.run(*command, external=True, silent=True)).strip()
+
+
+def build(session: nox.Session, preset: str) -> None:
+    """Configure and build a preset of CMakePresets.json and run its C++ tests."""
+    session.install(*BUILD)
+    pybind11 = output(session, "python", "-m", "pybind11", "--cmakedir")
+    python = shutil.which("python", path=session.bin)
+    session.run(
+        "cmake", "--preset", preset, f"-DPython_EXECUTABLE={python}", f"-Dpybind11_DIR={pybind11}"
+    )
+    session.run("cmake", "--build", "--preset", preset)
+    session.run("ctest", "--preset", preset)
+
+
+@nox.session
+def cpp(session: nox.Session) -> None:
+    """Run the C++ tests, optimised, for every instruction set."""
+    build(session, "tests")
+
+
+@nox.session
+def tsan(session: nox.Session) -> None:
+    """Run the C++ tests under ThreadSanitizer."""
+    build(session, "tsan")
+
+
+@nox.session
+def asan(session: nox.Session) -> None:
+    """Run the C++ tests and the tests of training under AddressSanitizer and UBSan (GCC only)."""
+    build(session, "asan")
+
+    # Lay the sanitized modules out as an installation would, without compiling them again.
+    session.install("numpy>=2.0", "scipy>=1.13", *TEST_TOOLS)
+    purelib = output(
+        session, "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"
+    )
+    shutil.copytree("python/linnet_fast", Path(purelib, "linnet_fast"), dirs_exist_ok=True)
+    session.run("cmake", "--install", "build/asan", "--prefix", purelib)
+    session.run("python", "-c", METADATA, purelib)
+
+    # Python itself is not instrumented: the runtime must be there before it, and libstdc++ with
+    # it, so that thrown exceptions are seen. Python never frees all it takes: leaks are the C++
+    # tests' business.
+    runtimes = [
+        output(session, "gcc", f"-print-file-name={name}.so") for name in ("libasan", "libstdc++")
+    ]
+    session.run(
+        "pytest",
+        *(session.posargs or training_tests()),
+        env={"LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"},
+    )

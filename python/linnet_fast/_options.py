@@ -1,0 +1,286 @@
+"""The command line: every option, its help and its form."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from linnet_fast import _job, datasets
+from linnet_fast.architecture import Dense
+from linnet_fast.record import OBSERVABLES, Record
+
+ALWAYS = ("loss", "singular_values")
+"""What is always recorded: the table and the picture need it."""
+
+_DESCRIPTION = """\
+Train deep linear networks, many at once, by gradient descent on the squared loss."""
+
+_EPILOG = """\
+examples:
+  linnet-fast train digits        handwritten digits, 260 runs: table, result file and picture
+  linnet-fast train --help        all there is to choose
+  linnet-fast info                what this installation runs on"""
+
+_TRAIN_DESCRIPTION = """\
+Train networks x -> W_L ... W_1 x on data: one run for every scale of the start, step size and seed.
+Prints when each rank of the end-to-end matrix W_L ... W_1 is learned, and writes all records to a
+file and a picture."""
+
+_TRAIN_EPILOG = """\
+examples:
+  linnet-fast train digits
+      two-layer networks 64 -> 32 -> 10 on scikit-learn's digits, 13 scales x 20 seeds
+  linnet-fast train my_data.npz --hidden 50 --scales 1e-6,1e-3,1 --seeds 5 --out result.nc
+      arrays X (samples, inputs) and Y (samples, outputs) of a file; result for xarray
+  linnet-fast train --x inputs.csv --y labels.csv --standardize --steps 50000
+      text files; a column of labels or integers becomes one output per class
+  linnet-fast train wine --widths 13,20,20,3 --scales 0.01:0.3:8 --step-sizes 0.05,0.1,0.2
+      three layers; scales from 0.01 to 0.3 in geometric progression; several step sizes
+  linnet-fast train iris --init balanced --weight-decay 0.01 --stop-loss 0.14 --plot none
+
+reading a result in Python:
+  linnet_fast.Trajectory.load("result.npz")     or     xarray.open_dataset("result.nc")
+
+exit codes: 0 done, 1 failed while running (all runs diverged, a file cannot be written, not enough
+memory), 2 bad usage or data, 130 interrupted by Ctrl-C"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        What it gives has a `command`, "train" or "info".
+
+    Examples
+    --------
+    >>> options = parser().parse_args(["train", "digits", "--scales", "1e-2:1:3"])
+    >>> options.command, options.data, options.scales.round(3).tolist()
+    ('train', 'digits', [0.01, 0.1, 1.0])
+    """
+    main = argparse.ArgumentParser(
+        "linnet-fast",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    main.add_argument(
+        "--version", action="version", version=f"linnet-fast {version('linnet-fast')}"
+    )
+    commands = main.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    _add_train(
+        commands.add_parser(
+            "train",
+            help="train a grid of networks on data",
+            description=_TRAIN_DESCRIPTION,
+            epilog=_TRAIN_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+    )
+    commands.add_parser(
+        "info",
+        help="show version, instruction set, threads and compiler",
+        description="Show what this installation is and what it runs on: put it into bug reports.",
+        allow_abbrev=False,
+    )
+    return main
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help=f"a set of scikit-learn ({', '.join(datasets.NAMES)}) or a .npz file with arrays X and Y",
+    )
+    data.add_argument("--x", metavar="FILE", help=".npy or .csv file of inputs, a sample per row")
+    data.add_argument("--y", metavar="FILE", help=".npy or .csv file of targets, a sample per row")
+    data.add_argument(
+        "--targets",
+        choices=datasets.TARGETS,
+        default="auto",
+        help="what a single column of targets is: labels become one output per class (auto: text "
+        "and integers are labels)",
+    )
+    data.add_argument(
+        "--standardize", action="store_true", help="bring each input to mean 0 and variance 1"
+    )
+    data.add_argument(
+        "--no-center",
+        dest="center",
+        action="store_false",
+        help="do not subtract the means of inputs and targets",
+    )
+
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--widths",
+        type=_widths,
+        metavar="IN,...,OUT",
+        help="widths of all layers, such as 64,32,10",
+    )
+    network.add_argument("--depth", type=_count, metavar="L", help="layers of weights (default 2)")
+    network.add_argument("--hidden", type=_count, metavar="H", help="hidden width (default 32)")
+
+    grid = parser.add_argument_group("grid", "values are A,B,C or LOW:HIGH:N (geometric)")
+    grid.add_argument(
+        "--init",
+        choices=_job.INITS,
+        default="orthogonal",
+        help="start weights: orthogonal layers (default); gaussian, standard deviation "
+        "1/sqrt(inputs of the layer); balanced, of a gaussian end-to-end matrix; aligned with the "
+        "singular vectors of the data, all modes equally strong",
+    )
+    grid.add_argument(
+        "--scales",
+        type=_numbers,
+        metavar="VALUES",
+        help="factors on each layer of the start (default 1e-12:1:13; of three layers and more, "
+        "which learn later from a small start, 0.01:1:13 and narrower)",
+    )
+    grid.add_argument(
+        "--step-sizes",
+        type=_numbers,
+        metavar="VALUES",
+        help="(default: one, 1 / sharpness from the moments of the data)",
+    )
+    grid.add_argument(
+        "--seeds", type=_count, default=20, metavar="N", help="random starts (default 20)"
+    )
+    grid.add_argument(
+        "--rng", type=_whole, default=0, metavar="SEED", help="seed of the seeds (default 0)"
+    )
+
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--steps", type=_count, default=20_000, metavar="N", help="(default 20000)"
+    )
+    training.add_argument(
+        "--weight-decay",
+        type=_not_negative,
+        default=0.0,
+        metavar="C",
+        help="adds C/2 times the sum of squared weights to the loss (default 0)",
+    )
+    training.add_argument(
+        "--stop-loss", type=_not_negative, metavar="LOSS", help="end a run at this loss"
+    )
+    training.add_argument(
+        "--records",
+        type=_records,
+        default=400,
+        metavar="N",
+        help="how often to record, in geometric progression (default 400)",
+    )
+    training.add_argument(
+        "--also",
+        type=_observables,
+        default=(),
+        metavar="NAMES",
+        help="what to record besides loss and singular values: any of "
+        f"{','.join(name for name in OBSERVABLES if name not in ALWAYS)}",
+    )
+    training.add_argument(
+        "--threads", type=_count, metavar="N", help="(default: the processors there are)"
+    )
+    training.add_argument("--dtype", choices=("float64", "float32"), default="float64")
+
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out",
+        metavar="FILE",
+        help="result, .npz or .nc (default linnet_fast_DATA.npz; none for none)",
+    )
+    output.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="picture, .png, .pdf or .svg (default linnet_fast_DATA.png; none for none)",
+    )
+    output.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"{text!r} is not a number"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def _whole(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        msg = f"{text!r} is not a whole number"
+        raise argparse.ArgumentTypeError(msg) from None
+    if value < 0:
+        msg = f"must not be negative, got {value}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _at_least(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = _whole(text)
+        if not low <= value < 2**62:
+            msg = f"must be at least {low} and below 2**62, got {value}"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    return parse
+
+
+_count, _records = _at_least(1), _at_least(2)
+
+
+def _not_negative(text: str) -> float:
+    value = _number(text)
+    if not (math.isfinite(value) and value >= 0):
+        msg = f"must be finite and not negative, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _numbers(text: str) -> Any:
+    """Return positive numbers from ``A,B,C`` or ``LOW:HIGH:N``."""
+    if ":" in text:
+        parts = text.split(":")
+        if len(parts) != 3:
+            msg = f"{text!r} is neither A,B,C nor LOW:HIGH:N"
+            raise argparse.ArgumentTypeError(msg)
+        ends, n = [_number(part) for part in parts[:2]], _count(parts[2])
+    else:
+        ends, n = [_number(part) for part in text.split(",")], 0
+    if not all(math.isfinite(end) and end > 0 for end in ends):
+        msg = f"values must be finite and positive, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    if n > 10**6:
+        msg = f"at most a million values, got {n}"
+        raise argparse.ArgumentTypeError(msg)
+    return np.geomspace(ends[0], ends[1], n) if n else np.array(ends)
+
+
+def _widths(text: str) -> Dense:
+    widths = [_count(part) for part in text.split(",")]
+    try:
+        return Dense(widths)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _observables(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.split(",") if name not in ALWAYS)
+    try:
+        Record.geomspace(2, (*ALWAYS, *names))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return names

@@ -1,0 +1,283 @@
+"""The command ``linnet-fast``: train on data from the command line, see what is installed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+
+from linnet_fast import _files, _job, _machine, _modes, _options, datasets, plot
+from linnet_fast.architecture import Dense
+from linnet_fast.config import config, show_config
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.record import Record, Stop
+from linnet_fast.trajectory import Trajectory
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: done, failed while running, bad usage or data, Ctrl-C."""
+
+_NONE = "none"
+_PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+class _BadInput(Exception):
+    """Bad usage or bad data."""
+
+
+class _Failed(Exception):
+    """Failed while running."""
+
+
+def entry_point() -> int:
+    """Run the command with the arguments of this process.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    return main(sys.argv[1:])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What follows the command's name.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 1 failed while running, 2 bad usage or data, 130 interrupted by Ctrl-C.
+
+    Examples
+    --------
+    >>> main(["train", "iris", "--steps", "10", "--out", "none", "--plot", "none", "--quiet"])
+    0
+    """
+    try:
+        options = _options.parser().parse_args(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    try:
+        if options.command == "info":
+            show_config()
+        else:
+            _train(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone; without this Python would complain again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except _BadInput as error:
+        return _fail(str(error), BAD_INPUT)
+    except (_Failed, ImportError, MemoryError) as error:
+        return _fail(str(error) or "not enough memory", FAILED)
+    return OK
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"linnet-fast: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _train(options: argparse.Namespace) -> None:
+    tell: Callable[[str], object] = _nothing if options.quiet else partial(print, flush=True)
+    result_file, picture_file = _outputs(options)
+    data = _load(options)
+    try:
+        loss = SquaredLoss.from_data(data.X, data.Y, center=options.center)
+        network = _network(options, loss)
+        scales = options.scales
+        job = _job.Job(
+            network=network,
+            loss=loss,
+            init=options.init,
+            scales=_job.default_scales(network) if scales is None else scales,
+            step_sizes=options.step_sizes,
+            n_seeds=options.seeds,
+            rng=options.rng,
+            dtype=options.dtype,
+            weight_decay=options.weight_decay,
+        )
+        start = job.start()
+        job = job.with_step_sizes(start)
+    except ValueError as error:
+        raise _BadInput(str(error)) from error
+    threads = options.threads or _machine.n_threads()
+    description = f"{data.description}, {'centred' if options.center else 'not centred'}"
+    tell(_summary(options, job, description, threads))
+
+    record = Record.geomspace(options.records, (*_options.ALWAYS, *options.also))
+    stop = None if options.stop_loss is None else Stop(loss=options.stop_loss)
+    try:
+        with _bar(options, job) as progress:
+            trajectory, seconds = _job.run(
+                job,
+                start,
+                n_steps=options.steps,
+                record=record,
+                stop=stop,
+                n_threads=threads,
+                progress=progress,
+                description=description,
+            )
+    except ValueError as error:
+        raise _BadInput(str(error)) from error
+    if not trajectory.ok.any():
+        first = int(trajectory.stopped_at.min())
+        msg = (
+            f"all {job.n_runs} runs diverged, the first at step {first}; take smaller --step-sizes"
+        )
+        raise _Failed(msg)
+
+    n_steps = int(trajectory.stopped_at.sum())
+    tell(f"\n{_job.table(job, trajectory)}\n")
+    tell(f"{trajectory.message}; {seconds:.1f} s")
+    tell(
+        f"{job.n_runs / seconds:,.1f} runs per second, {n_steps / seconds:,.0f} run-steps per second"
+    )
+    if result_file is not None:
+        save = partial(trajectory.save, result_file, dims=_job.AXES, coords=job.coords)
+        _write(result_file, save, tell)
+    if picture_file is not None:
+        name = data.description.partition(":")[0]
+        _write(picture_file, partial(_draw, picture_file, job, trajectory, name), tell)
+
+
+def _nothing(_text: str) -> None:
+    """Tell nothing."""
+
+
+def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
+    """Return where to write result and picture, after what can be checked before any work."""
+    name = Path(options.data or options.x or "").stem
+    result = options.out or f"linnet_fast_{name}.npz"
+    picture = options.plot or f"linnet_fast_{name}.png"
+    files = [None if text == _NONE else Path(text) for text in (result, picture)]
+    for flag, file, suffixes in zip(
+        ("--out", "--plot"), files, ((".npz", ".nc"), _PLOT_SUFFIXES), strict=True
+    ):
+        if file is None:
+            continue
+        if file.suffix not in suffixes:
+            msg = f"{flag} must end in {' or '.join(suffixes)}, got {str(file)!r}"
+            raise _BadInput(msg)
+        if not file.parent.is_dir():
+            msg = f"cannot write {file}: there is no directory {file.parent}"
+            raise _Failed(msg)
+        if file.is_dir() or not os.access(file.parent, os.W_OK):
+            msg = (
+                f"cannot write {file}: {'it is a directory' if file.is_dir() else 'no permission'}"
+            )
+            raise _Failed(msg)
+    # What is missing is better found now than after the training.
+    if files[0] is not None and files[0].suffix == ".nc":
+        _files.optional("xarray", "xarray")
+        _files.optional("netCDF4", "xarray")
+    if files[1] is not None:
+        _files.optional("matplotlib", "plot").use("agg")
+    return files[0], files[1]
+
+
+def _load(options: argparse.Namespace) -> datasets.Dataset:
+    if options.data is None and (options.x is None or options.y is None):
+        msg = "give DATA (a name or a .npz file), or both --x FILE and --y FILE"
+        raise _BadInput(msg)
+    if options.data is not None and (options.x is not None or options.y is not None):
+        msg = "give either DATA or --x and --y, not both"
+        raise _BadInput(msg)
+    try:
+        return datasets.load(
+            options.x if options.data is None else options.data,
+            options.y,
+            targets=options.targets,
+            standardize=options.standardize,
+        )
+    except OSError as error:
+        msg = f"cannot read {error.filename or 'the data'}: {error.strerror or error}"
+        raise _BadInput(msg) from error
+    except ValueError as error:
+        raise _BadInput(str(error)) from error
+
+
+def _network(options: argparse.Namespace, loss: SquaredLoss) -> Dense:
+    ends = (loss.n_inputs, loss.n_outputs)
+    if options.widths is None:
+        hidden = [options.hidden or 32] * ((options.depth or 2) - 1)
+        return Dense((ends[0], *hidden, ends[1]))
+    if options.depth is not None or options.hidden is not None:
+        msg = "give either --widths or --depth and --hidden, not both"
+        raise _BadInput(msg)
+    network = cast("Dense", options.widths)
+    if (network.n_inputs, network.n_outputs) != ends:
+        widths = ",".join(map(str, network.widths))
+        msg = f"--widths must begin with {ends[0]} and end with {ends[1]} for these data, got {widths}"
+        raise _BadInput(msg)
+    return network
+
+
+def _summary(options: argparse.Namespace, job: _job.Job, description: str, n_threads: int) -> str:
+    counts = (
+        f"{n} {name}{'' if n == 1 else 's'}"
+        for n, name in zip(job.run_shape, ("scale", "step size", "seed"), strict=True)
+    )
+    steps = ", ".join(f"{step:g}" for step in np.asarray(job.step_sizes))
+    if options.step_sizes is None:
+        steps += " (1 / sharpness, from the moments of the data)"
+    widths = " -> ".join(map(str, job.network.widths))
+    best = _modes.best_losses(job.loss)[min(job.network.max_rank, job.loss.n_outputs)]
+    isa = config()["instruction_set"]
+    lines = {
+        "data": description,
+        "network": f"{widths}, {job.init} start; least loss {best:.6g}",
+        "runs": f"{job.n_runs:,} = {' x '.join(counts)}, {options.steps:,} steps each",
+        "step size": steps,
+        "machine": f"{n_threads} thread{'' if n_threads == 1 else 's'}, instruction set {isa}, "
+        f"{options.dtype}",
+    }
+    return "\n".join(f"{name:10} {text}" for name, text in lines.items())
+
+
+@contextmanager
+def _bar(
+    options: argparse.Namespace, job: _job.Job
+) -> Iterator[Callable[[int, int], object] | Literal[False]]:
+    """Give the progress function that moves a bar on a terminal."""
+    if options.quiet:
+        yield False
+        return
+    tqdm = _files.optional("tqdm", "progress").tqdm
+    total = job.n_runs * options.steps
+    with tqdm(total=total, desc="training", unit="step", unit_scale=True, disable=None) as bar:
+        yield lambda done, _total: bar.update(done - bar.n)
+
+
+def _write(file: Path, write: Callable[[], object], tell: Callable[[str], object]) -> None:
+    try:
+        write()
+    except OSError as error:
+        msg = f"cannot write {file}: {error.strerror or error}"
+        raise _Failed(msg) from error
+    tell(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+def _draw(file: Path, job: _job.Job, trajectory: Trajectory, name: str) -> None:
+    steps = np.asarray(job.step_sizes)
+    # One step size, the first with the fewest diverged runs: medians over several tell nothing.
+    index = int(np.argmax(np.count_nonzero(trajectory.ok, axis=(0, 2))))
+    title = f"{name}, {' → '.join(map(str, job.network.widths))}, step size {steps[index]:g}"
+    figure = plot.stages(trajectory, job.scales, job.loss, run=index, title=title)
+    with _files.replaced(file) as temporary:
+        figure.savefig(temporary, format=file.suffix[1:], dpi=150)

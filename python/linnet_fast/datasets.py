@@ -1,0 +1,279 @@
+"""Data to train on: scikit-learn's sets by name, or arrays from .npz, .npy and .csv files."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _files, _validate
+from linnet_fast._validate import FloatArray
+
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "digits": "pixels divided by 16",
+        "iris": "features standardised",
+        "wine": "features standardised",
+        "breast_cancer": "features standardised",
+        "diabetes": "features and target standardised",
+    }
+)
+"""Name of each scikit-learn set -> what `load` does to its numbers."""
+
+TARGETS = ("auto", "classes", "values")
+"""How targets can be read: decide, class labels, real numbers."""
+
+_MAX_CLASSES = 1000
+_DELIMITERS = ("\t", ";", ",", None)  # None: any white space
+
+
+class Dataset(NamedTuple):
+    """Inputs and targets, one sample per row, and one line on what they are."""
+
+    X: FloatArray
+    """Inputs, shape (n, in)."""
+    Y: FloatArray
+    """Targets, shape (n, out)."""
+    description: str
+    """One line on size and preparation."""
+
+
+def load(
+    source: str | os.PathLike[str],
+    targets_file: str | os.PathLike[str] | None = None,
+    *,
+    targets: str = "auto",
+    standardize: bool = False,
+) -> Dataset:
+    """Load inputs and targets.
+
+    Parameters
+    ----------
+    source : str or path-like
+        One of `NAMES`; a ``.npz`` file with arrays ``X`` and ``Y``; or, with `targets_file`, the
+        ``.npy`` or ``.csv`` file of the inputs.
+    targets_file : path-like, optional
+        The ``.npy`` or ``.csv`` file of the targets, with as many rows.
+    targets : {"auto", "classes", "values"}, default "auto"
+        What a single column of targets is. Class labels become one column of 0 and 1 each, in
+        sorted order ("one-hot"). By default text, truth values and integers are labels, unless
+        there are more than 1000 or half as many as samples.
+    standardize : bool, default False
+        Whether to bring each input to mean 0 and variance 1. Constant inputs become 0.
+
+    Returns
+    -------
+    Dataset
+        X and Y of float64, and a description. Not centred otherwise: ``SquaredLoss.from_data`` does
+        that.
+
+    Raises
+    ------
+    ImportError
+        If scikit-learn is needed and not installed.
+    OSError
+        If a file cannot be opened.
+    ValueError
+        If a name or suffix is unknown, or a file does not hold numbers of matching shapes.
+
+    Notes
+    -----
+    A ``.csv`` file has one sample per line, separated by commas, semicolons, tabs or spaces; a first
+    line of names is passed over. Files with pickled objects are refused.
+
+    Examples
+    --------
+    >>> X, Y, description = load("iris")
+    >>> X.shape, Y.shape
+    ((150, 4), (150, 3))
+    >>> description
+    'iris: 150 samples, 4 inputs -> 3 classes (one-hot), features standardised'
+    """
+    _validate.choice("targets", targets, TARGETS)
+    note = ""
+    if targets_file is not None:
+        x, y = _read(Path(source)), _read(Path(targets_file))
+        name = Path(source).name
+    elif Path(source).suffix == ".npz":
+        x, y = _read_npz(Path(source))
+        name = Path(source).name
+    elif str(source) in NAMES:
+        name, note = str(source), NAMES[str(source)]
+        x, y = _bundled(name)
+    else:
+        raise ValueError(_unknown(str(source)))
+
+    inputs = _columns("X", x)
+    outputs, kind = _targets(y, targets)
+    if len(inputs) != len(outputs):
+        msg = f"X and Y must have equally many rows, got {len(inputs)} and {len(outputs)}"
+        raise ValueError(msg)
+    if standardize and "features" not in note:
+        inputs = _standardized(inputs)
+        note = f"{note}, inputs standardised" if note else "inputs standardised"
+    n_samples, n_inputs = inputs.shape
+    parts = f"{name}: {n_samples:,} samples, {n_inputs} inputs -> {kind}"
+    return Dataset(inputs, outputs, f"{parts}, {note}" if note else parts)
+
+
+def _unknown(source: str) -> str:
+    near = difflib.get_close_matches(source, NAMES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if Path(source).suffix in (".npy", ".csv"):
+        hint = "; a .npy or .csv file of inputs needs another one of targets"
+    return f"data must be one of {', '.join(NAMES)} or a .npz file, got {source!r}{hint}"
+
+
+def _bundled(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return inputs and targets of a scikit-learn set, brought to numbers of order one."""
+    sets = _files.optional("sklearn.datasets", "data")
+    x, y = getattr(sets, f"load_{name}")(return_X_y=True)
+    if name == "digits":
+        return x / 16.0, y.astype(np.int64)
+    if name == "diabetes":
+        return _standardized(x), _standardized(y[:, None])
+    return _standardized(x), y.astype(np.int64)
+
+
+def _standardized(x: FloatArray) -> FloatArray:
+    centred = x - x.mean(axis=0)
+    deviation = np.sqrt(np.mean(centred**2, axis=0))
+    # Rounding leaves a constant column with a deviation of about 1e-16 times its value.
+    constant = deviation <= 1e-12 * np.abs(x).max(axis=0)
+    scaled: FloatArray = np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))
+    return scaled
+
+
+def _columns(name: str, array: npt.NDArray[Any]) -> FloatArray:
+    """Return finite numbers of shape (n, columns)."""
+    if array.dtype.kind in "US":
+        msg = f"{name} must be made of numbers, got text such as {str(array.flat[0])!r}"
+        raise ValueError(msg)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        msg = f"{name} must have shape (n, columns), got {array.shape}; flatten each sample"
+        raise ValueError(msg)
+    try:
+        return np.asarray(_validate.real_array(name, array), dtype=np.float64)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _targets(array: npt.NDArray[Any], targets: str) -> tuple[FloatArray, str]:
+    """Return targets of shape (n, out) and what they are."""
+    single = array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)
+    if targets == "classes" and not single:
+        msg = f"Y must be a single column to be class labels, got shape {array.shape}"
+        raise ValueError(msg)
+    if array.size > 0 and single and targets != "values":
+        labels, index = np.unique(array.ravel(), return_inverse=True)
+        few = len(labels) <= min(_MAX_CLASSES, max(2, len(index) // 2))
+        discrete = array.dtype.kind in "USb" or (array.dtype.kind in "iu" and few)
+        if targets == "classes" or discrete:
+            if len(labels) > _MAX_CLASSES or len(labels) < 2:
+                msg = f"Y must have 2 to {_MAX_CLASSES} classes, got {len(labels)}"
+                raise ValueError(msg)
+            return np.eye(len(labels))[index], f"{len(labels)} classes (one-hot)"
+    values = _columns("Y", array)
+    return values, f"{values.shape[1]} target{'s' if values.shape[1] != 1 else ''}"
+
+
+def _parsed(path: Path, parse: Callable[[], Any]) -> Any:
+    """Return what `parse` reads from a file, or raise ValueError with the path."""
+    with path.open("rb"):  # a file that is missing or not readable is an OSError
+        pass
+    try:
+        return parse()
+    except Exception as error:
+        # A damaged file fails in any of the ways of zipfile, zlib and NumPy's readers.
+        msg = f"{path} cannot be read: {error}"
+        raise ValueError(msg) from error
+
+
+def _read_npz(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def parse() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        with np.load(path, allow_pickle=False) as archive:
+            for names in (("X", "Y"), ("X", "y"), ("x", "y")):
+                if all(name in archive for name in names):
+                    return archive[names[0]], archive[names[1]]
+            msg = f"it must hold arrays X and Y, got {', '.join(archive.files) or 'none'}"
+            raise ValueError(msg)
+
+    result: tuple[npt.NDArray[Any], npt.NDArray[Any]] = _parsed(path, parse)
+    return result
+
+
+def _read(path: Path) -> npt.NDArray[Any]:
+    if path.suffix == ".npy":
+        return np.asarray(_parsed(path, lambda: np.load(path, allow_pickle=False)))
+    if path.suffix == ".csv":
+        return np.asarray(_parsed(path, lambda: _read_csv(path)))
+    msg = f"files of inputs and targets must end in .npy or .csv, got {str(path)!r}"
+    raise ValueError(msg)
+
+
+def _read_csv(path: Path) -> npt.NDArray[Any]:
+    """Return integers if all are, else floats, else the text of a single column."""
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if not lines:
+        msg = "it is empty"
+        raise ValueError(msg)
+    ends = lines[0] + lines[-1]
+    delimiter = next(d for d in _DELIMITERS if d is None or d in ends)
+    if delimiter is None:
+        rows = [line.split() for line in lines]
+        if not all(map(_is_number, rows[-1])):
+            rows = [[line.strip()] for line in lines]  # labels may have spaces inside
+    else:
+        rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=delimiter)]
+    first_line = 1
+    if _has_names(rows):
+        rows, first_line = rows[1:], 2
+    for number, row in enumerate(rows, start=first_line):
+        if len(row) != len(rows[0]):
+            msg = f"row {number} has {len(row)} columns, the first has {len(rows[0])}"
+            raise ValueError(msg)
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array(rows, dtype=kind)
+        except (ValueError, OverflowError):
+            continue
+    if len(rows[0]) == 1:
+        return np.array([row[0] for row in rows])
+    bad = next(
+        (number, field)
+        for number, row in enumerate(rows, start=first_line)
+        for field in row
+        if not _is_number(field)
+    )
+    msg = f"row {bad[0]} holds {bad[1]!r}, which is not a number"
+    raise ValueError(msg)
+
+
+def _has_names(rows: list[list[str]]) -> bool:
+    """Return whether the first row holds the names of the columns."""
+    first, *others = rows
+    if not others or any(map(_is_number, first)):
+        return False
+    if len(first) > 1 or _is_number(others[0][0]):
+        return True
+    # One column of labels: a name is what occurs once where every label occurs more often.
+    counts = Counter(row[0] for row in others)
+    return first[0] not in counts and min(counts.values()) > 1
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return "_" not in field  # which Python allows and NumPy does not

@@ -1,0 +1,389 @@
+"""Pictures of trainings. Needs matplotlib, imported when a function is called.
+
+Functions that draw into one panel take ``ax=None`` and return the Axes; `stages` makes a Figure. None
+of them shows or saves anything, or touches pyplot's state if given an `ax`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _files, _modes, _validate
+from linnet_fast._validate import FloatArray
+from linnet_fast.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from linnet_fast.loss import SquaredLoss
+
+_SPREAD = (0.1, 0.9)
+_DARK = "#333333"
+_PALE = "#b0b0b0"
+_STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.fontsize": 8,
+}
+
+
+def singular_values(
+    trajectory: Trajectory,
+    ax: Axes | None = None,
+    *,
+    run: int | tuple[int, ...] = (),
+    n_modes: int | None = None,
+) -> Axes:
+    """Draw the singular values of the end-to-end matrix over steps.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With singular values recorded.
+    ax : matplotlib Axes, optional
+        Where to draw; by default a new figure.
+    run : int or tuple of int, default ()
+        Which run, or index of the leading run axes: of the runs that remain the median is drawn,
+        and as a band the middle 80 %. Diverged runs are left out.
+    n_modes : int, optional
+        How many of the largest to draw; by default all.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    AttributeError
+        If singular values were not recorded.
+    ImportError
+        If matplotlib is not installed.
+    IndexError
+        If there is no such run.
+    ValueError
+        If `n_modes` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import matplotlib
+    >>> matplotlib.use("agg")
+    >>> import linnet_fast as lf
+    >>> network = lf.Dense((2, 2, 2))
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> start = lf.initialization.gaussian(network, scale=1e-3, rng=0, batch_shape=5)
+    >>> run = lf.train(network, loss, start, method=lf.GradientDescent(0.05), n_steps=400)
+    >>> len(singular_values(run).lines)
+    2
+    """
+    ax = _axes(ax)
+    values = _runs(trajectory, _modes.until_the_end(trajectory, "singular_values"), run, 2)
+    n_all = values.shape[-1]
+    shown = n_all if n_modes is None else _validate.integer("n_modes", n_modes, low=1, high=n_all)
+    for mode, color in enumerate(_colors(shown)):
+        _line(ax, trajectory.steps, values[..., mode], color=color, label=str(mode + 1))
+    _step_axis(ax, trajectory)
+    ax.set_ylabel("singular values")
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+def rank(
+    trajectory: Trajectory,
+    loss: SquaredLoss,
+    ax: Axes | None = None,
+    *,
+    run: int | tuple[int, ...] = (),
+) -> Axes:
+    """Draw how many modes of the data have been learned over steps.
+
+    Counted are the singular values of the end-to-end matrix above half of the strength at which the
+    modes of the data come to rest.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With singular values recorded.
+    loss : SquaredLoss
+        What was trained on; without run axes.
+    ax : matplotlib Axes, optional
+        Where to draw; by default a new figure.
+    run : int or tuple of int, default ()
+        As for `singular_values`.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    AttributeError
+        If singular values were not recorded.
+    ImportError
+        If matplotlib is not installed.
+    IndexError
+        If there is no such run.
+    """
+    ax = _axes(ax)
+    learned = _runs(trajectory, _modes.learning_steps(trajectory, _modes.targets(loss)), run, 1)
+    n_modes = learned.shape[-1]
+    with np.errstate(invalid="ignore"):
+        counts = (learned[..., None, :] <= trajectory.steps[:, None]).sum(axis=-1)
+    _line(ax, trajectory.steps, counts.astype(np.float64), color=_DARK, step=True)
+    _step_axis(ax, trajectory)
+    ax.set_ylabel("rank")
+    ax.set_ylim(-0.04 * n_modes, 1.08 * n_modes)
+    ax.set_yticks(np.unique(np.linspace(0, n_modes, min(n_modes, 3) + 1).round()))
+    return ax
+
+
+def loss(
+    trajectory: Trajectory,
+    ax: Axes | None = None,
+    *,
+    run: int | tuple[int, ...] = (),
+    levels: npt.ArrayLike = (),
+) -> Axes:
+    """Draw the loss over steps.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With the loss recorded.
+    ax : matplotlib Axes, optional
+        Where to draw; by default a new figure.
+    run : int or tuple of int, default ()
+        As for `singular_values`.
+    levels : array_like, shape (k,), optional
+        Losses to mark by horizontal lines.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    AttributeError
+        If the loss was not recorded.
+    ImportError
+        If matplotlib is not installed.
+    IndexError
+        If there is no such run.
+    """
+    ax = _axes(ax)
+    for level in _validate.real_array("levels", levels) if np.size(levels) else ():
+        ax.axhline(level, color=_PALE, linewidth=0.6, zorder=0)
+    values = _runs(trajectory, _modes.until_the_end(trajectory, "loss"), run, 1)
+    _line(ax, trajectory.steps, values, color=_DARK)
+    _step_axis(ax, trajectory)
+    ax.set_ylabel("loss")
+    return ax
+
+
+def stages(
+    trajectory: Trajectory,
+    scales: Sequence[float] | FloatArray,
+    loss: SquaredLoss,
+    *,
+    run: int | tuple[int, ...] = (),
+    n_columns: int = 4,
+    title: str | None = None,
+) -> Figure:
+    """Draw how the rank climbs, for several scales of the start, one column each.
+
+    From top to bottom: the singular values of the end-to-end matrix, how many modes have been
+    learned, and the loss with the least losses of rank 0, 1, 2, ... as grey lines. Lines are medians
+    over the other run axes, bands the middle 80 %.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With loss and singular values recorded. Its first run axis is the scale.
+    scales : array_like, shape (run_shape[0],)
+        The scales.
+    loss : SquaredLoss
+        What was trained on; without run axes.
+    run : int or tuple of int, default ()
+        Index of the run axes that follow the scale; medians are over those that remain.
+    n_columns : int, default 4
+        Draw at most so many scales, evenly picked, the first and the last among them.
+    title : str, optional
+        Put above the picture.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    AttributeError
+        If loss or singular values were not recorded.
+    ImportError
+        If matplotlib is not installed.
+    IndexError
+        If there is no such run.
+    ValueError
+        If `scales` are not one per index of the first run axis.
+    """
+    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    values = _validate.real_array("scales", scales)
+    if values.shape != trajectory.run_shape[:1]:
+        msg = f"scales must have shape {trajectory.run_shape[:1]}, got {values.shape}"
+        raise ValueError(msg)
+    n_columns = _validate.integer("n_columns", n_columns, low=1, high=100)
+    picked = np.unique(np.linspace(0, len(values) - 1, n_columns).round().astype(int))
+    picked = picked[np.argsort(-values[picked], kind="stable")]  # large scales first
+
+    n_modes = min(len(_modes.targets(loss)), trajectory.network.max_rank)
+    levels = _modes.best_losses(loss)[: n_modes + 1]
+    with pyplot.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(
+            3,
+            len(picked),
+            figsize=(1.3 + 2.1 * len(picked), 4.8),
+            sharex=True,
+            sharey="row",
+            squeeze=False,
+            height_ratios=(3, 1.3, 1.7),
+            layout="constrained",
+        )
+        for column, index in zip(axes.T, picked, strict=True):
+            chosen = (int(index), *(run if isinstance(run, tuple) else (run,)))
+            singular_values(trajectory, column[0], run=chosen, n_modes=n_modes)
+            rank(trajectory, loss, column[1], run=chosen)
+            _loss_panel(trajectory, column[2], run=chosen, levels=levels)
+            column[0].set_title(f"scale {_power(values[index])}")
+        for ax in axes.flat:
+            ax.label_outer()
+        _limits(axes, trajectory, loss, picked)
+        for k in {0, n_modes}:
+            axes[2, -1].annotate(
+                f"best of\nrank {k}",
+                (1.02, levels[k]),
+                xycoords=("axes fraction", "data"),
+                fontsize=6.5,
+                color="#707070",
+                verticalalignment="center",
+                annotation_clip=False,
+            )
+        lines = axes[0, 0].get_lines()
+        figure.legend(
+            handles=lines,
+            loc="outside right upper",
+            title="mode",
+            frameon=False,
+            handlelength=1.2,
+            labelspacing=0.3,
+        )
+        figure.align_ylabels(axes[:, 0])
+        if title is not None:
+            figure.suptitle(title, fontsize=9.5)
+    return figure  # type: ignore[no-any-return]
+
+
+_loss_panel = loss  # `stages` has an argument of that name
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    return pyplot.subplots(layout="constrained")[1]  # type: ignore[no-any-return]
+
+
+def _runs(
+    trajectory: Trajectory, values: FloatArray, run: int | tuple[int, ...], n_inner: int
+) -> FloatArray:
+    """Return the values of the runs at an index, those that diverged left out, run axes as one."""
+    index = run if isinstance(run, tuple) else (run,)
+    if len(index) > len(trajectory.run_shape):
+        msg = f"run must have at most {len(trajectory.run_shape)} indices, got {index}"
+        raise IndexError(msg)
+    chosen, ok = values[index], trajectory.ok[index]
+    inner = values.shape[values.ndim - n_inner :]
+    left: FloatArray = chosen.reshape(-1, *inner)[np.ravel(ok)]
+    return left
+
+
+def _colors(n: int) -> list[Any]:
+    """Return colours in order, told apart in grey and by the colour-blind; the yellow end left out."""
+    matplotlib = _files.optional("matplotlib", "plot")
+    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, n)))
+
+
+def _line(
+    ax: Axes,
+    steps: npt.NDArray[np.int64],
+    values: FloatArray,
+    *,
+    color: Any,
+    label: str | None = None,
+    step: bool = False,
+) -> None:
+    """Draw the median over the first axis and the spread around it."""
+    if len(values) == 0:
+        values = np.full((1, len(steps)), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing but NaN at some step
+        # Counts stay counts: no mean of the middle two.
+        low, middle, high = np.nanquantile(
+            values,
+            (_SPREAD[0], 0.5, _SPREAD[1]),
+            axis=0,
+            method="inverted_cdf" if step else "linear",
+        )
+    if len(values) > 1:
+        kind = "post" if step else None
+        ax.fill_between(steps, low, high, color=color, alpha=0.25, linewidth=0, step=kind)  # type: ignore[arg-type]
+    style = "steps-post" if step else "default"
+    ax.plot(steps, middle, color=color, linewidth=1.2, label=label, drawstyle=style)
+
+
+def _step_axis(ax: Axes, trajectory: Trajectory) -> None:
+    """Make the axis of steps logarithmic, step 0 left out."""
+    first = max(1, int(trajectory.steps[0]))
+    last = max(first + 1, int(trajectory.steps[-1]))
+    ax.set_xscale("log")
+    ax.set_xlim(first, last)
+    ax.set_xlabel("step")
+
+
+def _limits(
+    axes: npt.NDArray[Any], trajectory: Trajectory, loss: SquaredLoss, picked: npt.NDArray[np.int_]
+) -> None:
+    """Begin where something happens in some column, and let a large start not squash the rest."""
+    first = max(1, int(trajectory.steps[0]))
+    learned = _modes.learning_steps(trajectory, _modes.targets(loss))[picked]
+    later = learned[learned > first]
+    if later.size:
+        begin = max(first, 10.0 ** np.floor(np.log10(later.min() / 5)))
+        axes[0, 0].set_xlim(left=begin)
+    best = _modes.best_losses(loss)
+    room = best[0] - best[-1]
+    if room > 0:
+        axes[2, 0].set_ylim(best[-1] - 0.08 * room, best[0] + 0.25 * room)
+
+
+def _power(value: float) -> str:
+    """Return a number as TeX: 10^-6, 2 x 10^-6, 0.5."""
+    if value == 0 or 1e-2 <= value < 1e4:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    power = f"10^{{{int(exponent)}}}"
+    return f"${power}$" if mantissa == "1.0" else rf"${float(mantissa):g}\times{power}$"

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import linnet_fast as lf
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def nox_sessions():
+    return set(re.findall(r"^@nox\.session.*\ndef (\w+)", read("noxfile.py"), re.MULTILINE))
+
+
+def presets():
+    kinds = json.loads(read("CMakePresets.json"))
+    named = [
+        {preset["name"] for preset in kinds[kind] if not preset.get("hidden")}
+        for kind in ("configurePresets", "buildPresets", "testPresets")
+    ]
+    assert named[0] == named[1] == named[2]
+    return named[0]
+
+
+def test_version_is_the_same_everywhere():
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    assert lf.__version__ == version
+    assert re.search(r"^version: (.+)$", read("CITATION.cff"), re.MULTILINE)[1] == version
+    assert re.search(rf"^## \[{re.escape(version)}\] - ", read("CHANGELOG.md"), re.MULTILINE)
+
+
+def test_readme_runs_the_main_job_and_the_tests_by_one_line_each():
+    blocks = re.findall(
+        r"^```(?:sh|bash|console)?\n(.*?)\n```$", read("README.md"), re.DOTALL | re.MULTILINE
+    )
+    lines = [line for block in blocks for line in block.splitlines() if "install" in line]
+    assert any("linnet-fast train digits" in line for line in lines)
+    assert any("pytest" in line for line in lines)
+
+
+def test_every_public_name_is_in_the_api_page():
+    listed = re.findall(r"[\w.]+", read("docs/api.md"))
+    missing = {name for name in lf.__all__ if not {name, f"linnet_fast.{name}"} & set(listed)}
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_the_documentation_run(page):
+    blocks = re.findall(
+        r"^```pycon\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.name, str(page), 0)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    output = []
+    runner.run(test, out=output.append)
+    assert runner.failures == 0, "".join(output)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_is_in_the_table_of_contents(page):
+    index = read("docs/index.md")
+    assert page.stem == "index" or re.search(rf"^{page.stem}$", index, re.MULTILINE)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_name_sessions_that_exist_and_pin_actions(workflow):
+    text = workflow.read_text(encoding="utf-8")
+    assert "\npermissions: {}\n" in text
+    for action in re.findall(r"uses: (.+)", text):
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", action)
+    named = set(re.findall(r"nox -s (\w+)", text))
+    for matrix in re.findall(r"session: \[(.+)\]", text):
+        named |= set(matrix.split(", "))
+    assert named <= nox_sessions()
+
+
+def test_contributing_and_nox_name_what_exists():
+    text = read("CONTRIBUTING.md")
+    assert set(re.findall(r"nox -s (\w+)", text)) <= nox_sessions()
+    assert set(re.findall(r"--preset (\w+)", text)) <= presets()
+    assert set(re.findall(r'build\(session, "(\w+)"\)', read("noxfile.py"))) == presets()
+    for path in re.findall(r"`([\w./]+/|[\w/]+\.(?:py|hpp|cpp|toml|yml|md|cff))`", text):
+        places = (
+            ROOT,
+            ROOT / "python" / "linnet_fast",
+            ROOT / "cpp" / "bindings",
+            ROOT / ".github" / "workflows",
+        )
+        assert any((place / path).exists() for place in places), path
+
+
+def test_files_of_the_project_do_not_point_outside_it():
+    for path in [
+        *PAGES,
+        *WORKFLOWS,
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).resolve().is_relative_to(ROOT), target
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"

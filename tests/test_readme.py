@@ -1,0 +1,77 @@
+"""The README: its Python runs, its command lines parse, its output is what the command prints."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+
+import pytest
+from support import ROOT
+
+from linnet_fast import _options
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    """Return the arguments of each use of linnet-fast."""
+    parts = [part.strip() for block in blocks("sh") for part in re.split(r"&&|\n", block)]
+    words = [shlex.split(part) for part in parts if "linnet-fast" in part]
+    return [line[1:] for line in words if line[0].endswith("linnet-fast")]
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs_and_prints_what_its_comments_say(code, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "readme.py").write_text(code, encoding="utf-8")
+    runpy.run_path("readme.py")
+    printed = capsys.readouterr().out.splitlines()
+    said = re.findall(r"^print\(.*\)\s+# ([^:\n]*(?:: \d+ completed)?)", code, re.MULTILINE)
+    assert len(said) == len(printed) == 3
+    for line, comment in zip(printed, said, strict=True):
+        assert line == comment
+
+
+def test_there_is_python():
+    assert len(blocks("python")) == 1
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+def test_command_lines_parse(arguments):
+    if "--help" not in arguments:
+        assert _options.parser().parse_args(arguments).command in ("train", "info")
+
+
+def test_all_command_lines_are_found():
+    assert ["train", "digits"] in commands()
+    assert ["info"] in commands()
+    assert len(commands()) == 5
+
+
+def test_examples_of_the_help_parse():
+    lines = re.findall(r"^  linnet-fast (.*)$", _options._TRAIN_EPILOG, re.MULTILINE)
+    assert len(lines) == 5
+    for line in lines:
+        assert _options.parser().parse_args(shlex.split(line)).command == "train"
+
+
+def test_the_test_command_is_marked():
+    (command,) = re.findall(r"<!-- test command -->\n```sh\n(.*)\n```", README)
+    assert command.endswith("-m pytest")
+    assert "[test]" in command
+
+
+def test_output_is_of_the_main_job():
+    (output,) = blocks("text")
+    assert "260 = 13 scales x 1 step size x 20 seeds, 20,000 steps each" in output
+    assert "260 runs: 260 completed" in output
+
+
+def test_picture_is_there_and_small():
+    (path,) = re.findall(r"!\[.*\]\((.*)\)", README)
+    assert 20_000 < (ROOT / path).stat().st_size < 200_000
