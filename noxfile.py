@@ -21,6 +21,7 @@ TEST_TOOLS = (
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
     "threadpoolctl>=3.5",
+    "tqdm>=4.65",
 )
 
 # Writes the metadata of a wheel, where `import linnet_fast` looks for its version.
@@ -135,6 +136,8 @@ def asan(session: nox.Session) -> None:
     )
     shutil.copytree("python/linnet_fast", Path(purelib, "linnet_fast"), dirs_exist_ok=True)
     session.run("cmake", "--install", "build/asan", "--prefix", purelib)
+    for old in Path(purelib).glob("linnet_fast-*.dist-info"):
+        shutil.rmtree(old)
     session.run("python", "-c", METADATA, purelib)
 
     # Python itself is not instrumented: the runtime must be there before it, and libstdc++ with
@@ -143,8 +146,11 @@ def asan(session: nox.Session) -> None:
     runtimes = [
         output(session, "gcc", f"-print-file-name={name}.so") for name in ("libasan", "libstdc++")
     ]
+    # Left out: what limits or measures memory, which the runtime takes much of, and what measures
+    # time.
+    tests = [path for path in training_tests() if "processes" not in path]
     session.run(
         "pytest",
-        *(session.posargs or training_tests()),
+        *(session.posargs or [*tests, "-k", "not out_of_memory and not copied_per_run"]),
         env={"LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"},
     )

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import linnet_fast as lf
 
@@ -76,13 +77,21 @@ def test_every_page_is_in_the_table_of_contents(page):
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_name_sessions_that_exist_and_pin_actions(workflow):
     text = workflow.read_text(encoding="utf-8")
-    assert "\npermissions: {}\n" in text
+    content = yaml.safe_load(text)
+    assert content["permissions"] == {}
+    for job in content["jobs"].values():
+        commands = [step["run"] for step in job["steps"] if "run" in step]
+        sessions = set(re.findall(r"nox -s (\w+)", " ".join(commands)))
+        sessions |= set(job.get("strategy", {}).get("matrix", {}).get("session", ()))
+        assert sessions <= nox_sessions()
+        assert set(job.get("needs", ())) <= set(content["jobs"])
     for action in re.findall(r"uses: (.+)", text):
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", action)
-    named = set(re.findall(r"nox -s (\w+)", text))
-    for matrix in re.findall(r"session: \[(.+)\]", text):
-        named |= set(matrix.split(", "))
-    assert named <= nox_sessions()
+
+
+def test_every_job_of_ci_is_behind_the_gate():
+    jobs = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]
+    assert set(jobs["pass"]["needs"]) == set(jobs) - {"pass"}
 
 
 def test_contributing_and_nox_name_what_exists():

@@ -127,6 +127,8 @@ bool Pulse::operator()() {
 
 void run_workers(int n_threads, Progress& progress, const std::function<bool(std::int64_t)>& poll,
                  const std::function<void(int, Pulse&)>& body) {
+    // More than a few per processor only cost memory, and a system that runs out of it while threads start ends badly.
+    n_threads = std::min(n_threads, 16 + 4 * static_cast<int>(std::thread::hardware_concurrency()));
     Team team(progress, poll, body);
     if (n_threads <= 1) {
         team.work(0, 1);

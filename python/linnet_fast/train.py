@@ -23,6 +23,7 @@ from linnet_fast.trajectory import State, Status, Trajectory
 Progress: TypeAlias = bool | Callable[[int, int], object]
 
 _MOST_BYTES = 2**62
+_ALWAYS_FITS = 2**26
 
 
 def train(
@@ -232,6 +233,8 @@ def _check_memory(
     per_step = 64  # the step itself, on its way to the core and in the result
     needed = n_records * (n_runs * per_record + per_step)
     needed += n_runs * (network.n_weights * dtype.itemsize + 9)
+    if needed <= _ALWAYS_FITS:  # asking the system takes as long as a small training
+        return
     available = _machine.available_memory()
     limit = _MOST_BYTES if available is None else min(available, _MOST_BYTES)
     if needed > limit:
