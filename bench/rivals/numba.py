@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.rivals.base import Competitor
-from bench.rivals.numpy import one_blas_thread
+from bench.rivals.numpy import blas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,12 +153,11 @@ def _way(numba: Any, problem: Problem, add: Callable[..., None]) -> Run:
         transpose=inline(transpose),
     )
     compiled = numba.njit(parallel=True, fastmath=True)(descend)
-    weights = np.stack(problem.weights, axis=1)
+    weights, libraries = np.stack(problem.weights, axis=1), blas()
 
     def run(n_steps: int) -> Weights:
         trained = weights.copy()
-        # The runs share the threads, so each BLAS call must keep to its own.
-        with one_blas_thread():
+        with libraries.limit(limits=1):
             compiled(trained, problem.input_cov, problem.cross_cov, problem.step_size, n_steps)
         return tuple(np.ascontiguousarray(layer) for layer in trained.swapaxes(0, 1))
 

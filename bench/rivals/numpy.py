@@ -11,8 +11,6 @@ import numpy as np
 from bench.rivals.base import Competitor
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from bench.problem import Array, Problem, Run, Weights
 
 
@@ -34,15 +32,18 @@ class Numpy(Competitor):
         return ways
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Keep the BLAS of NumPy and SciPy to one thread where the runs already share the threads."""
-    limits: AbstractContextManager[Any] = import_module("threadpoolctl").threadpool_limits(
-        1, user_api="blas"
-    )
-    return limits
+def blas() -> Any:
+    """Return a handle on the threads of the loaded BLAS libraries, NumPy's and SciPy's.
+
+    Where the runs already share the threads, each BLAS call must keep to its own.
+    """
+    import_module("scipy.linalg")
+    return import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
 
 
 def _way(problem: Problem, part: int, n_threads: int) -> Run:
+    libraries = blas()
+
     def run(n_steps: int) -> Weights:
         trained = tuple(layer.copy() for layer in problem.weights)
 
@@ -57,7 +58,7 @@ def _way(problem: Problem, part: int, n_threads: int) -> Run:
             for start in starts:
                 descend(start)
         else:
-            with one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
+            with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
                 list(pool.map(descend, starts))
         return trained
 

@@ -33,14 +33,15 @@ template <class T>
 RunArray<T> run_array(const py::array& array, const char* name, const std::vector<Index>& run_shape,
                       const std::vector<Index>& inner) {
     if (!py::isinstance<py::array_t<T>>(array)) {
-        throw py::type_error(std::string(name) + " must have dtype " + py::str(py::dtype::of<T>()).cast<std::string>() +
-                             ", got " + py::str(array.dtype()).cast<std::string>());
+        throw py::type_error(std::string(name) + " must have dtype " +
+                             py::str(py::dtype::of<T>()).cast<std::string>() + ", got " +
+                             py::str(array.dtype()).cast<std::string>());
     }
     std::vector<Index> expected = run_shape;
     expected.insert(expected.end(), inner.begin(), inner.end());
     if (shape_of(array) != expected) {
-        throw py::value_error(std::string(name) + " must have shape " + shape_text(expected) + ", got " +
-                              shape_text(shape_of(array)));
+        throw py::value_error(std::string(name) + " must have shape " + shape_text(expected) +
+                              ", got " + shape_text(shape_of(array)));
     }
     const auto item = static_cast<Index>(sizeof(T));
     Index contiguous = item;

@@ -31,20 +31,26 @@ void register_info(py::module_& m) {
         info["float64_lanes"] = lanes_of_double();
         info["threads"] = thread_backend();
         info["compiler"] = compiler();
-        info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
+        info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." +
+                        std::to_string(EIGEN_MAJOR_VERSION) + "." +
                         std::to_string(EIGEN_MINOR_VERSION);
         return info;
     });
-    m.def("default_threads", [] { return default_threads(); }, "Threads that a parallel region would use by default.");
+    m.def(
+        "default_threads", [] { return default_threads(); },
+        "Threads that a parallel region would use by default.");
     m.def(
         "fma_peak",
         [](int n_threads, double seconds, const std::string& dtype) {
-            if (dtype != "float64" && dtype != "float32") throw py::value_error("dtype must be 'float64' or 'float32'");
+            if (dtype != "float64" && dtype != "float32")
+                throw py::value_error("dtype must be 'float64' or 'float32'");
             const py::gil_scoped_release release;
-            return dtype == "float64" ? fma_peak<double>(n_threads, seconds) : fma_peak<float>(n_threads, seconds);
+            return dtype == "float64" ? fma_peak<double>(n_threads, seconds)
+                                      : fma_peak<float>(n_threads, seconds);
         },
         py::arg("n_threads"), py::arg("seconds"), py::arg("dtype"),
-        "Floating-point operations per second of independent multiply-adds: what no kernel can exceed.");
+        "Floating-point operations per second of independent multiply-adds: what no kernel can "
+        "exceed.");
 }
 
 }  // namespace linnet::bindings

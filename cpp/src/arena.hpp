@@ -15,7 +15,8 @@ class Arena {
 public:
     Arena() = default;
     explicit Arena(Index count) {
-        if (count < 0 || static_cast<std::size_t>(count) > std::numeric_limits<std::size_t>::max() / sizeof(V) / 2) {
+        if (count < 0 || static_cast<std::size_t>(count) >
+                             std::numeric_limits<std::size_t>::max() / sizeof(V) / 2) {
             throw std::bad_alloc();
         }
         const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(V);

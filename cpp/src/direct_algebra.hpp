@@ -36,7 +36,8 @@ void direct_block(const DirectOperands<T>& o, Index row, Index col) {
 #pragma GCC unroll 8
         for (int j = 0; j < n_vectors; ++j) {
             if constexpr (kind == Product::residual) {
-                acc[i][j] = -*reinterpret_cast<const V*>(o.subtract + (row + i) * o.ldc + col + j * lanes);
+                acc[i][j] =
+                    -*reinterpret_cast<const V*>(o.subtract + (row + i) * o.ldc + col + j * lanes);
             } else {
                 acc[i][j] = V{};
             }
@@ -85,15 +86,16 @@ namespace detail {
 template <class T, Product kind, int... blocks>
 constexpr auto direct_blocks(std::integer_sequence<int, blocks...>) {
     return std::array<DirectKernel<T>, sizeof...(blocks)>{
-        direct_block<T, kind, blocks / direct_tile_vectors + 1, blocks % direct_tile_vectors + 1>...};
+        direct_block<T, kind, blocks / direct_tile_vectors + 1,
+                     blocks % direct_tile_vectors + 1>...};
 }
 
 }  // namespace detail
 
 template <class T, Product kind>
 DirectKernel<T> direct_block_kernel(Index n_rows, Index n_vectors) {
-    static constexpr auto table =
-        detail::direct_blocks<T, kind>(std::make_integer_sequence<int, direct_tile_rows * direct_tile_vectors>{});
+    static constexpr auto table = detail::direct_blocks<T, kind>(
+        std::make_integer_sequence<int, direct_tile_rows * direct_tile_vectors>{});
     return table[static_cast<std::size_t>((n_rows - 1) * direct_tile_vectors + n_vectors - 1)];
 }
 
@@ -118,7 +120,8 @@ void direct_residual_diagonal(const DirectOperands<T>& o, bool fused) {
         for (Index j = 0; j < o.cols && o.cols > 1; ++j) check = fma(a[j], T{0}, check);
         for (Index j = 0; j < o.cols; ++j) {
             const T subtract = o.subtract[i * o.ldc + j];
-            o.c[i * o.ldc + j] = (fused ? fma(a[j], o.b[j], -subtract) : a[j] * o.b[j] - subtract) + check;
+            o.c[i * o.ldc + j] =
+                (fused ? fma(a[j], o.b[j], -subtract) : a[j] * o.b[j] - subtract) + check;
         }
     }
 }
@@ -133,7 +136,8 @@ void transpose(const T* from, Index ld_from, Index rows, Index cols, T* to, Inde
             const T* const block = from + i * ld_from + j;
             T* const image = to + j * ld_to + i;
             V row[lanes];
-            for (int r = 0; r < lanes; ++r) row[r] = *reinterpret_cast<const V*>(block + r * ld_from);
+            for (int r = 0; r < lanes; ++r)
+                row[r] = *reinterpret_cast<const V*>(block + r * ld_from);
             transpose_square(row);
             for (int r = 0; r < lanes; ++r) *reinterpret_cast<V*>(image + r * ld_to) = row[r];
         }

@@ -17,7 +17,8 @@ inline constexpr double pulse_every = 2e7;
 
 /// A product done by Eigen; false if `pulse` asked to stop half-way. Defined for double and float.
 template <class T>
-bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch, const std::function<bool()>& pulse);
+bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch,
+                   const std::function<bool()>& pulse);
 
 template <class T>
 class DirectMachine {
@@ -28,7 +29,9 @@ public:
     DirectMachine(const Plan& plan, bool decay) : plan_(plan) {
         const auto vectors = [](Index n) { return (n + lanes - 1) / lanes; };
         // An even number of vectors a row would put long columns into few cache sets.
-        const auto ld = [&](Index cols) { return (cols >= 64 ? vectors(cols) | 1 : vectors(cols)) * lanes; };
+        const auto ld = [&](Index cols) {
+            return (cols >= 64 ? vectors(cols) | 1 : vectors(cols)) * lanes;
+        };
         const auto full = [&](Index rows, Index cols) { return vectors(rows) * lanes * ld(cols); };
         std::vector<Index> sizes(static_cast<std::size_t>(plan.n_storages), 0);
         Index largest = 0;
@@ -55,7 +58,8 @@ public:
         backup_ = Arena<T>(weights_size_);
         memory_ = Arena<T>(rate_offset + plan.n_layers() + 1 + ld(n_in));
         for (const Plan::Matrix& m : plan.matrices) {
-            matrices_.push_back({memory_.data() + offsets[static_cast<std::size_t>(m.storage)], ld(m.cols)});
+            matrices_.push_back(
+                {memory_.data() + offsets[static_cast<std::size_t>(m.storage)], ld(m.cols)});
         }
         cov_ = {memory_.data() + cov_offset, ld(n_in)};
         cross_ = {memory_.data() + cross_offset, ld(n_in)};
@@ -63,8 +67,19 @@ public:
         rates_ = memory_.data() + rate_offset;
         for (const Operation& operation : plan.operations) {
             const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
-            const bool residual = operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
-            Call call{operation.kind, {}, {}, Blocks(c.rows, direct_tile_rows), Blocks(vectors(c.cols), direct_tile_vectors), 0, false, nullptr, 0, 0, 0};
+            const bool residual =
+                operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
+            Call call{operation.kind,
+                      {},
+                      {},
+                      Blocks(c.rows, direct_tile_rows),
+                      Blocks(vectors(c.cols), direct_tile_vectors),
+                      0,
+                      false,
+                      nullptr,
+                      0,
+                      0,
+                      0};
             DirectOperands<T>& o = call.operands;
             o.c = matrix(operation.c).data;
             o.ldc = matrix(operation.c).ld;
@@ -85,9 +100,11 @@ public:
             o.inner = plan.inner(operation);
             // Whether a product is large must not depend on whether input_cov happens to be diagonal.
             const Index inner = operation.kind == Product::residual_diagonal ? n_in : o.inner;
-            call.work = static_cast<double>(o.rows) * static_cast<double>(o.cols) * static_cast<double>(inner);
+            call.work = static_cast<double>(o.rows) * static_cast<double>(o.cols) *
+                        static_cast<double>(inner);
             call.by_eigen = operation.kind != Product::update_by && call.work >= eigen_from;
-            if (!call.by_eigen && (operation.kind == Product::store_nt || operation.kind == Product::update_nt)) {
+            if (!call.by_eigen &&
+                (operation.kind == Product::store_nt || operation.kind == Product::update_nt)) {
                 // The kernels want rows of B: transpose it first.
                 const Plan::Matrix& b = plan.matrices[static_cast<std::size_t>(operation.b)];
                 call.transpose_from = o.b;
@@ -102,7 +119,8 @@ public:
                     const Index rows = call.rows.small + large_row;
                     const Index width = call.vectors.small + large_vector;
                     const bool exists = rows <= direct_tile_rows && width <= direct_tile_vectors;
-                    call.kernels[large_row][large_vector] = exists ? kernel(operation.kind, rows, width) : nullptr;
+                    call.kernels[large_row][large_vector] =
+                        exists ? kernel(operation.kind, rows, width) : nullptr;
                 }
             }
             calls_.push_back(call);
@@ -121,9 +139,7 @@ public:
     View matrix(int id) const { return matrices_[static_cast<std::size_t>(id)]; }
 
     void set_matrix(int /*slot*/, int id, const T* dense) { fill(matrix(id), shape(id), dense); }
-    void get_matrix(int /*slot*/, int id, T* dense) const {
-        unpad(matrix(id), shape(id), dense);
-    }
+    void get_matrix(int /*slot*/, int id, T* dense) const { unpad(matrix(id), shape(id), dense); }
     /// Take the weights of another machine for the same widths.
     template <class Other>
     void copy_weights(int /*first_slot*/, const Other& other) {
@@ -132,7 +148,8 @@ public:
             const View to = matrix(plan_.weights[l]);
             const Plan::Matrix& s = shape(plan_.weights[l]);
             for (Index i = 0; i < s.rows; ++i) {
-                for (Index j = 0; j < s.cols; ++j) to.data[i * to.ld + j] = static_cast<T>(from.data[i * from.ld + j]);
+                for (Index j = 0; j < s.cols; ++j)
+                    to.data[i * to.ld + j] = static_cast<T>(from.data[i * from.ld + j]);
             }
         }
     }
@@ -152,7 +169,8 @@ public:
     void set_pulse(std::function<bool()> pulse) { pulse_ = std::move(pulse); }
 
     /// Operations first ... last - 1, once; false if the pulse asked to stop.
-    bool run(std::size_t first, std::size_t last, std::size_t /*first_group*/ = 0, std::size_t /*last_group*/ = 1) {
+    bool run(std::size_t first, std::size_t last, std::size_t /*first_group*/ = 0,
+             std::size_t /*last_group*/ = 1) {
         for (std::size_t k = first; k < last; ++k) {
             const Call& call = calls_[k];
             work_ += call.work;
@@ -182,7 +200,8 @@ public:
     }
 
     void checkpoint() {
-        std::memcpy(backup_.data(), memory_.data(), static_cast<std::size_t>(weights_size_) * sizeof(T));
+        std::memcpy(backup_.data(), memory_.data(),
+                    static_cast<std::size_t>(weights_size_) * sizeof(T));
     }
     void get_checkpoint(int /*slot*/, int id, T* dense) const {
         const View m = matrix(id);
@@ -236,13 +255,15 @@ private:
     }
     void product(const Call& call) {
         if (call.transpose_from != nullptr) {
-            transpose(call.transpose_from, call.transpose_ld, call.transpose_rows, call.transpose_cols, scratch_, call.operands.ldb);
+            transpose(call.transpose_from, call.transpose_ld, call.transpose_rows,
+                      call.transpose_cols, scratch_, call.operands.ldb);
         }
         Index col = 0;
         for (Index j = 0; j < call.vectors.count; ++j) {
             Index row = 0;
             for (Index i = 0; i < call.rows.count; ++i) {
-                call.kernels[i < call.rows.n_large][j < call.vectors.n_large](call.operands, row, col);
+                call.kernels[i < call.rows.n_large][j < call.vectors.n_large](call.operands, row,
+                                                                              col);
                 row += call.rows.size(i);
             }
             col += call.vectors.size(j) * lanes;
@@ -251,11 +272,15 @@ private:
     const Plan::Matrix& shape(int id) const { return plan_.matrices[static_cast<std::size_t>(id)]; }
     T* diagonal() const { return rates_ + plan_.n_layers() + 1; }
     static void fill(View to, const Plan::Matrix& shape, const T* dense) {
-        for (Index i = 0; i < shape.rows; ++i) std::memcpy(to.data + i * to.ld, dense + i * shape.cols, static_cast<std::size_t>(shape.cols) * sizeof(T));
+        for (Index i = 0; i < shape.rows; ++i)
+            std::memcpy(to.data + i * to.ld, dense + i * shape.cols,
+                        static_cast<std::size_t>(shape.cols) * sizeof(T));
     }
 
     static void unpad(View from, const Plan::Matrix& shape, T* dense) {
-        for (Index i = 0; i < shape.rows; ++i) std::memcpy(dense + i * shape.cols, from.data + i * from.ld, static_cast<std::size_t>(shape.cols) * sizeof(T));
+        for (Index i = 0; i < shape.rows; ++i)
+            std::memcpy(dense + i * shape.cols, from.data + i * from.ld,
+                        static_cast<std::size_t>(shape.cols) * sizeof(T));
     }
 
     Plan plan_;

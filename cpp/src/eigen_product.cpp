@@ -17,7 +17,8 @@ namespace {
 }  // namespace
 
 template <class T>
-bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch, const std::function<bool()>& pulse) {
+bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch,
+                   const std::function<bool()>& pulse) {
     using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     using Stride = Eigen::OuterStride<>;
     using Map = Eigen::Map<Matrix, 0, Stride>;
@@ -25,8 +26,10 @@ bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch, const s
     const bool a_transposed = kind == Product::store_tn || kind == Product::update_tn;
     const bool b_transposed = kind == Product::store_nt || kind == Product::update_nt;
     const bool update = kind == Product::update_tn || kind == Product::update_nt;
-    const ConstMap a(o.a, a_transposed ? o.inner : o.rows, a_transposed ? o.rows : o.inner, Stride(o.lda));
-    const ConstMap b(o.b, b_transposed ? o.cols : o.inner, b_transposed ? o.inner : o.cols, Stride(o.ldb));
+    const ConstMap a(o.a, a_transposed ? o.inner : o.rows, a_transposed ? o.rows : o.inner,
+                     Stride(o.lda));
+    const ConstMap b(o.b, b_transposed ? o.cols : o.inner, b_transposed ? o.inner : o.cols,
+                     Stride(o.ldb));
     // Panels of rows of about 10 ms each. Their height depends on the sizes only, so the bits do too.
     const double row_work = static_cast<double>(o.cols) * static_cast<double>(o.inner);
     const Index height = std::max<Index>(64, static_cast<Index>(3e8 / row_work) / 64 * 64);
@@ -42,19 +45,23 @@ bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch, const s
         } else {
             out.noalias() += a.middleRows(row, rows) * b;
         }
-        if (kind == Product::residual) out -= ConstMap(o.subtract + row * o.ldc, rows, o.cols, Stride(o.ldc));
+        if (kind == Product::residual)
+            out -= ConstMap(o.subtract + row * o.ldc, rows, o.cols, Stride(o.ldc));
         if (update) {
             for (Index i = 0; i < rows; ++i) {
                 T* const c = o.c + (row + i) * o.ldc;
                 const T* const gradient = scratch + i * o.ldc;
-                for (Index j = 0; j < o.cols; ++j) c[j] = descend(c[j], gradient[j], *o.step, o.decay);
+                for (Index j = 0; j < o.cols; ++j)
+                    c[j] = descend(c[j], gradient[j], *o.step, o.decay);
             }
         }
     }
     return true;
 }
 
-template bool eigen_product<double>(Product, const DirectOperands<double>&, double*, const std::function<bool()>&);
-template bool eigen_product<float>(Product, const DirectOperands<float>&, float*, const std::function<bool()>&);
+template bool eigen_product<double>(Product, const DirectOperands<double>&, double*,
+                                    const std::function<bool()>&);
+template bool eigen_product<float>(Product, const DirectOperands<float>&, float*,
+                                   const std::function<bool()>&);
 
 }  // namespace linnet

@@ -18,11 +18,14 @@ int lanes_of_double() { return native_lanes<double>; }
 template <class T>
 double fma_peak(int n_threads, double seconds) {
     using V = Pack<T, native_lanes<T>>;
-    constexpr int chains = 12;  // more than latency times units; all fit in 16 registers beside the factors
+    constexpr int chains =
+        12;  // more than latency times units; all fit in 16 registers beside the factors
     constexpr int block = 20000;
     Progress progress;
     const auto start = std::chrono::steady_clock::now();
-    const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    const auto elapsed = [&] {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
     std::atomic<std::int64_t> blocks{0};
     std::atomic<int> sink{0};
     run_workers(n_threads, progress, {}, [&](int worker, Pulse&) {
@@ -41,7 +44,8 @@ double fma_peak(int n_threads, double seconds) {
         for (int c = 0; c < chains; ++c) sum += x[c][0];
         sink.fetch_add(sum > 0 ? 1 : 0);  // so that nothing is optimised away
     });
-    const double flops = 2.0 * native_lanes<T> * chains * block * static_cast<double>(blocks.load());
+    const double flops =
+        2.0 * native_lanes<T> * chains * block * static_cast<double>(blocks.load());
     return sink.load() > 0 ? flops / elapsed() : 0;
 }
 

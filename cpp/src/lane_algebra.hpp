@@ -120,10 +120,12 @@ void lane_residual_diagonal(const LaneOperands<V>& o, Index /*row*/, Index /*col
     const T* const cross = static_cast<const T*>(o.subtract);
     for (Index i = 0; i < o.rows; ++i) {
         V check{};
-        for (Index j = 0; j < o.cols && o.cols > 1; ++j) check = fma(o.a[i * o.cols + j], V{}, check);
+        for (Index j = 0; j < o.cols && o.cols > 1; ++j)
+            check = fma(o.a[i * o.cols + j], V{}, check);
         for (Index j = 0; j < o.cols; ++j) {
             const Index at = i * o.cols + j;
-            o.c[at] = fma(o.a[at], broadcast<V>(cov[j * o.cols + j]), broadcast<V>(-cross[at])) + check;
+            o.c[at] =
+                fma(o.a[at], broadcast<V>(cov[j * o.cols + j]), broadcast<V>(-cross[at])) + check;
         }
     }
 }
@@ -147,10 +149,11 @@ LaneKernel<V> lane_block_kernel(Index n_rows, Index n_cols, Index inner) {
     if (inner == n_rows && inner == n_cols) {
         if (inner == 2) return lane_block<V, kind, shared, 2, 2, true>;
         if (inner == 3) return lane_block<V, kind, shared, 3, 3, true>;
-        if (inner == 4 && lane_tile >= 4) return lane_block<V, kind, shared, lane_tile, lane_tile, true>;
+        if (inner == 4 && lane_tile >= 4)
+            return lane_block<V, kind, shared, lane_tile, lane_tile, true>;
     }
-    static constexpr auto table =
-        detail::lane_blocks<V, kind, shared>(std::make_integer_sequence<int, lane_tile * lane_tile>{});
+    static constexpr auto table = detail::lane_blocks<V, kind, shared>(
+        std::make_integer_sequence<int, lane_tile * lane_tile>{});
     return table[static_cast<std::size_t>((n_rows - 1) * lane_tile + n_cols - 1)];
 }
 
@@ -183,7 +186,9 @@ LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols,
 struct Blocks {
     Index count, small, n_large;
     Blocks(Index extent, Index most)
-        : count((extent + most - 1) / most), small(extent / count), n_large(extent % count) {}
+        : count((extent + most - 1) / most),
+          small(extent / count),
+          n_large(extent % count) {}
     Index size(Index block) const { return block < n_large ? small + 1 : small; }
 };
 

@@ -22,8 +22,11 @@ public:
     };
 
     /// shared_cov, shared_cross: moments that all runs have in common, row-major; null: one set per lane.
-    LaneMachine(const Plan& plan, int n_groups, const T* shared_cov, const T* shared_cross, bool decay)
-        : plan_(plan), n_groups_(n_groups), shared_(shared_cov != nullptr) {
+    LaneMachine(const Plan& plan, int n_groups, const T* shared_cov, const T* shared_cross,
+                bool decay)
+        : plan_(plan),
+          n_groups_(n_groups),
+          shared_(shared_cov != nullptr) {
         std::vector<Index> sizes(static_cast<std::size_t>(plan.n_storages), 0);
         for (const Plan::Matrix& matrix : plan.matrices) {
             Index& size = sizes[static_cast<std::size_t>(matrix.storage)];
@@ -56,9 +59,13 @@ public:
         }
         for (const Operation& operation : plan.operations) {
             const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
-            const bool elementwise = operation.kind == Product::update_by || operation.kind == Product::residual_diagonal;
-            const bool residual = operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
-            Call call{{}, Blocks(c.rows, elementwise ? c.rows : lane_tile), Blocks(c.cols, elementwise ? c.cols : lane_tile)};
+            const bool elementwise = operation.kind == Product::update_by ||
+                                     operation.kind == Product::residual_diagonal;
+            const bool residual =
+                operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
+            Call call{{},
+                      Blocks(c.rows, elementwise ? c.rows : lane_tile),
+                      Blocks(c.cols, elementwise ? c.cols : lane_tile)};
             const bool whole = call.rows.count == 1 && call.cols.count == 1;
             for (Index large_row = 0; large_row < 2; ++large_row) {
                 for (Index large_col = 0; large_col < 2; ++large_col) {
@@ -66,7 +73,9 @@ public:
                     const Index cols = elementwise ? 1 : call.cols.small + large_col;
                     const bool exists = rows <= lane_tile && cols <= lane_tile;
                     call.kernels[large_row][large_col] =
-                        exists ? lane_kernel<V>(operation.kind, shared_, rows, cols, whole ? plan.inner(operation) : 0) : nullptr;
+                        exists ? lane_kernel<V>(operation.kind, shared_, rows, cols,
+                                                whole ? plan.inner(operation) : 0)
+                               : nullptr;
                 }
             }
             for (int g = 0; g < n_groups; ++g) {
@@ -74,8 +83,10 @@ public:
                 o.c = matrix(g, operation.c);
                 o.a = matrix(g, operation.a);
                 if (residual) {
-                    o.b = shared_ ? static_cast<const void*>(shared_cov) : covs_[static_cast<std::size_t>(g)];
-                    o.subtract = shared_ ? static_cast<const void*>(shared_cross) : crosses_[static_cast<std::size_t>(g)];
+                    o.b = shared_ ? static_cast<const void*>(shared_cov)
+                                  : covs_[static_cast<std::size_t>(g)];
+                    o.subtract = shared_ ? static_cast<const void*>(shared_cross)
+                                         : crosses_[static_cast<std::size_t>(g)];
                 } else if (operation.b >= 0) {
                     o.b = matrix(g, operation.b);
                 }
@@ -92,13 +103,18 @@ public:
 
     int n_slots() const { return n_groups_ * lanes; }
     const Plan& plan() const { return plan_; }
-    View view(int group, int id) const { return {matrix(group, id), plan_.matrices[static_cast<std::size_t>(id)].cols}; }
+    View view(int group, int id) const {
+        return {matrix(group, id), plan_.matrices[static_cast<std::size_t>(id)].cols};
+    }
     V decay(int group) const { return rates_[static_cast<std::size_t>(group)][plan_.n_layers()]; }
     V* matrix(int group, int id) const {
-        return matrices_[static_cast<std::size_t>(group) * plan_.matrices.size() + static_cast<std::size_t>(id)];
+        return matrices_[static_cast<std::size_t>(group) * plan_.matrices.size() +
+                         static_cast<std::size_t>(id)];
     }
 
-    void set_matrix(int slot, int id, const T* dense) { scatter(slot, matrix(slot / lanes, id), size(id), dense); }
+    void set_matrix(int slot, int id, const T* dense) {
+        scatter(slot, matrix(slot / lanes, id), size(id), dense);
+    }
     void get_matrix(int slot, int id, T* dense) const {
         const V* const from = matrix(slot / lanes, id);
         for (Index i = 0; i < size(id); ++i) dense[i] = from[i][slot % lanes];
@@ -117,7 +133,8 @@ public:
                     if constexpr (ratio == 1) {
                         to[i] = from[i];
                     } else {
-                        for (int r = 0; r < lanes; ++r) to[i][r] = static_cast<T>(from[i][part * lanes + r]);
+                        for (int r = 0; r < lanes; ++r)
+                            to[i][r] = static_cast<T>(from[i][part * lanes + r]);
                     }
                 }
             }
@@ -139,9 +156,11 @@ public:
     bool run(std::size_t first, std::size_t last, std::size_t first_group, std::size_t last_group) {
         for (std::size_t k = first; k < last; ++k) {
             const Call& call = calls_[k];
-            const LaneOperands<V>* const operands = operands_.data() + k * static_cast<std::size_t>(n_groups_);
+            const LaneOperands<V>* const operands =
+                operands_.data() + k * static_cast<std::size_t>(n_groups_);
             if (call.rows.count == 1 && call.cols.count == 1) {
-                for (std::size_t g = first_group; g < last_group; ++g) call.kernels[0][0](operands[g], 0, 0);
+                for (std::size_t g = first_group; g < last_group; ++g)
+                    call.kernels[0][0](operands[g], 0, 0);
                 continue;
             }
             for (std::size_t g = first_group; g < last_group; ++g) {
@@ -149,7 +168,8 @@ public:
                 for (Index i = 0; i < call.rows.count; ++i) {
                     Index col = 0;
                     for (Index j = 0; j < call.cols.count; ++j) {
-                        call.kernels[i < call.rows.n_large][j < call.cols.n_large](operands[g], row, col);
+                        call.kernels[i < call.rows.n_large][j < call.cols.n_large](operands[g], row,
+                                                                                   col);
                         col += call.cols.size(j);
                     }
                     row += call.rows.size(i);
@@ -159,19 +179,22 @@ public:
         return true;
     }
     bool step(Index n_steps) {
-        for (Index s = 0; s < n_steps; ++s) run(0, calls_.size(), 0, static_cast<std::size_t>(n_groups_));
+        for (Index s = 0; s < n_steps; ++s)
+            run(0, calls_.size(), 0, static_cast<std::size_t>(n_groups_));
         return true;
     }
 
     /// Remember the weights of all slots, to come back to with get_checkpoint.
     void checkpoint() {
         for (int g = 0; g < n_groups_; ++g) {
-            std::memcpy(static_cast<void*>(backup_.data() + g * weights_size_), matrix(g, plan_.weights.front()),
+            std::memcpy(static_cast<void*>(backup_.data() + g * weights_size_),
+                        matrix(g, plan_.weights.front()),
                         static_cast<std::size_t>(weights_size_) * sizeof(V));
         }
     }
     void get_checkpoint(int slot, int id, T* dense) const {
-        const V* const from = backup_.data() + (slot / lanes) * weights_size_ + (matrix(0, id) - matrix(0, plan_.weights.front()));
+        const V* const from = backup_.data() + (slot / lanes) * weights_size_ +
+                              (matrix(0, id) - matrix(0, plan_.weights.front()));
         for (Index i = 0; i < size(id); ++i) dense[i] = from[i][slot % lanes];
     }
     /// bad[slot] = are any of its weights infinite or NaN? Returns whether there is any such slot.
@@ -180,7 +203,8 @@ public:
         for (int g = 0; g < n_groups_; ++g) {
             const V* const weights = matrix(g, plan_.weights.front());
             V checks[4] = {};
-            for (Index i = 0; i < weights_size_; ++i) checks[i % 4] = fma(weights[i], V{}, checks[i % 4]);
+            for (Index i = 0; i < weights_size_; ++i)
+                checks[i % 4] = fma(weights[i], V{}, checks[i % 4]);
             const V check = (checks[0] + checks[1]) + (checks[2] + checks[3]);
             for (int r = 0; r < lanes; ++r) {
                 const bool is_bad = !(check[r] == T{0});

@@ -27,14 +27,18 @@ constexpr auto poll_interval = std::chrono::milliseconds(50);
 // in the child would wait for them for ever; and it ends the process if the system gives it too few threads.
 std::atomic<bool> forked{false};
 #if defined(__unix__) || defined(__APPLE__)
-[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
+[[maybe_unused]] const int fork_handler =
+    pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
 #endif
 #endif
 
 class Team {
 public:
-    Team(Progress& progress, const std::function<bool(std::int64_t)>& poll, const std::function<void(int, Pulse&)>& body)
-        : progress_(progress), poll_(poll), body_(body) {}
+    Team(Progress& progress, const std::function<bool(std::int64_t)>& poll,
+         const std::function<void(int, Pulse&)>& body)
+        : progress_(progress),
+          poll_(poll),
+          body_(body) {}
 
     void work(int worker, int team_size) {
         const bool caller = worker == 0;
@@ -99,7 +103,9 @@ void run_std(int n_threads, Team& team) {
     for (int worker = 1; worker < n_threads; ++worker) {
         try {
             threads.emplace_back([&, worker] {
-                { const std::lock_guard<std::mutex> open(gate); }
+                {
+                    const std::lock_guard<std::mutex> open(gate);
+                }
                 team.work(worker, started);
             });
         } catch (const std::system_error&) {
@@ -119,7 +125,8 @@ bool Pulse::operator()() {
         const auto now = std::chrono::steady_clock::now();
         if (now - last_ >= poll_interval) {
             last_ = now;
-            if ((*poll_)(progress_.done.load(std::memory_order_relaxed))) progress_.stop.store(true);
+            if ((*poll_)(progress_.done.load(std::memory_order_relaxed)))
+                progress_.stop.store(true);
         }
     }
     return progress_.stop.load(std::memory_order_relaxed);

@@ -18,7 +18,9 @@ struct Progress {
 class Pulse {
 public:
     Pulse(Progress& progress, const std::function<bool(std::int64_t)>* poll)
-        : progress_(progress), poll_(poll), last_(std::chrono::steady_clock::now()) {}
+        : progress_(progress),
+          poll_(poll),
+          last_(std::chrono::steady_clock::now()) {}
     bool operator()();
 
 private:

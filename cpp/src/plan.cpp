@@ -14,15 +14,20 @@ struct Builder {
         plan.matrices.push_back({rows, cols, storage});
         return static_cast<int>(plan.matrices.size()) - 1;
     }
-    const Plan::Matrix& operator[](int id) const { return plan.matrices[static_cast<std::size_t>(id)]; }
-    void emit(Product kind, int c, int a, int b, int layer = 0) { plan.operations.push_back({kind, c, a, b, layer}); }
+    const Plan::Matrix& operator[](int id) const {
+        return plan.matrices[static_cast<std::size_t>(id)];
+    }
+    void emit(Product kind, int c, int a, int b, int layer = 0) {
+        plan.operations.push_back({kind, c, a, b, layer});
+    }
 };
 
 /// Multiplications that depend on the side from which products are accumulated.
 double side_cost(const std::vector<Index>& widths, Index side) {
     double cost = 0;
     for (std::size_t l = 1; l < widths.size(); ++l) {
-        cost += static_cast<double>(widths[l]) * static_cast<double>(widths[l - 1]) * static_cast<double>(side);
+        cost += static_cast<double>(widths[l]) * static_cast<double>(widths[l - 1]) *
+                static_cast<double>(side);
     }
     return cost;
 }
@@ -61,7 +66,8 @@ Plan make_plan(const std::vector<Index>& widths, bool diagonal_cov, bool update)
     }
     b.plan.product_end = b.plan.operations.size();
     b.plan.residual = b.add(n_out, n_in, turns[1]);
-    b.emit(diagonal_cov ? Product::residual_diagonal : Product::residual, b.plan.residual, b.plan.product, -1);
+    b.emit(diagonal_cov ? Product::residual_diagonal : Product::residual, b.plan.residual,
+           b.plan.product, -1);
     b.plan.residual_end = b.plan.operations.size();
 
     b.plan.gradients.assign(static_cast<std::size_t>(n_layers), -1);
@@ -130,13 +136,18 @@ double Plan::multiply_adds() const {
     double total = 0;
     for (const Operation& operation : operations) {
         const Matrix& c = matrices[static_cast<std::size_t>(operation.c)];
-        total += static_cast<double>(c.rows) * static_cast<double>(c.cols) * static_cast<double>(inner(operation));
+        total += static_cast<double>(c.rows) * static_cast<double>(c.cols) *
+                 static_cast<double>(inner(operation));
     }
     return total;
 }
 
-Plan training_plan(const std::vector<Index>& widths, bool diagonal_cov) { return make_plan(widths, diagonal_cov, true); }
+Plan training_plan(const std::vector<Index>& widths, bool diagonal_cov) {
+    return make_plan(widths, diagonal_cov, true);
+}
 
-Plan gradient_plan(const std::vector<Index>& widths, bool diagonal_cov) { return make_plan(widths, diagonal_cov, false); }
+Plan gradient_plan(const std::vector<Index>& widths, bool diagonal_cov) {
+    return make_plan(widths, diagonal_cov, false);
+}
 
 }  // namespace linnet

@@ -13,12 +13,12 @@ namespace linnet {
 
 /// Forms of C <- f(A B). "tn": A is transposed, "nt": B is.
 enum class Product {
-    store,     ///< C = A B
-    store_tn,  ///< C = A^T B
-    store_nt,  ///< C = A B^T
-    update_tn,  ///< C -= step (A^T B + decay C)
-    update_nt,  ///< C -= step (A B^T + decay C)
-    update_by,  ///< C -= step (A + decay C)
+    store,              ///< C = A B
+    store_tn,           ///< C = A^T B
+    store_nt,           ///< C = A B^T
+    update_tn,          ///< C -= step (A^T B + decay C)
+    update_nt,          ///< C -= step (A B^T + decay C)
+    update_by,          ///< C -= step (A + decay C)
     residual,           ///< C = A input_cov - cross_cov
     residual_diagonal,  ///< the same for a diagonal input_cov: the terms left out are exact zeros
 };
@@ -41,11 +41,12 @@ struct Plan {
     std::vector<int> gradients;  ///< the same, in a gradient plan
     /// In a gradient plan, per pair of neighbours: W_{l+1}^T W_{l+1} and W_l W_l^T.
     std::vector<std::pair<int, int>> grams;
-    int product = 0;             ///< end-to-end matrix, lives until the residual is done
-    int residual = 0;            ///< dloss / dproduct
+    int product = 0;               ///< end-to-end matrix, lives until the residual is done
+    int residual = 0;              ///< dloss / dproduct
     std::size_t product_end = 0;   ///< operations before this one give the product
     std::size_t residual_end = 0;  ///< operations before this one give the residual
-    std::size_t gradient_end = 0;  ///< operations before this one give the gradients, the rest the grams
+    std::size_t gradient_end =
+        0;  ///< operations before this one give the gradients, the rest the grams
 
     Index n_layers() const { return static_cast<Index>(weights.size()); }
     Index n_inputs() const { return matrices[static_cast<std::size_t>(weights.front())].cols; }

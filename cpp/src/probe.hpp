@@ -20,7 +20,9 @@ struct Wanted {
     bool imbalance = false;
     bool gradient_norm = false;
 
-    bool any() const { return loss || singular_values || product || layer_norms || imbalance || gradient_norm; }
+    bool any() const {
+        return loss || singular_values || product || layer_norms || imbalance || gradient_norm;
+    }
 };
 
 /// A matrix of packs (or scalars) in row-major order.
@@ -64,7 +66,8 @@ V squared_loss(const Entries<V>& product, const Entries<V>& residual, const Cros
     V total = power;
     for (Index i = 0; i < product.rows; ++i) {
         V row{};
-        for (Index j = 0; j < product.cols; ++j) row = fma(product(i, j), residual(i, j) - cross(i, j), row);
+        for (Index j = 0; j < product.cols; ++j)
+            row = fma(product(i, j), residual(i, j) - cross(i, j), row);
         total = total + row;
     }
     return broadcast<V>(0.5) * total;
@@ -135,7 +138,8 @@ public:
         : machine_(std::move(machine)),
           shared_cross_(shared_cross),
           singular_values_(machine_.plan().n_outputs(), machine_.plan().n_inputs()),
-          twin_values_(packed ? machine_.plan().n_outputs() : 1, packed ? machine_.plan().n_inputs() : 1) {
+          twin_values_(packed ? machine_.plan().n_outputs() : 1,
+                       packed ? machine_.plan().n_inputs() : 1) {
         const int n_groups = machine_.n_slots() / lanes;
         const Index per_group = singular_values_at() + singular_values_.count();
         values_ = Arena<V>(per_group * n_groups);
@@ -151,7 +155,8 @@ public:
     void set_moments(int slot, const double* cov, const double* cross, double power) {
         machine_.set_moments(slot, cov, cross);
         if (shared_cross_ == nullptr) {
-            for (Index i = 0; i < cross_size_; ++i) put(cross_.data()[(slot / lanes) * cross_size_ + i], slot, cross[i]);
+            for (Index i = 0; i < cross_size_; ++i)
+                put(cross_.data()[(slot / lanes) * cross_size_ + i], slot, cross[i]);
         }
         set_power(slot, power);
     }
@@ -163,9 +168,13 @@ public:
         const auto first_group = static_cast<std::size_t>(first_slot / lanes);
         const auto last_group = static_cast<std::size_t>((last_slot + lanes - 1) / lanes);
         const Plan& plan = machine_.plan();
-        const std::size_t end = wanted.gradient_norm ? plan.gradient_end : wanted.loss ? plan.residual_end : plan.product_end;
+        const std::size_t end = wanted.gradient_norm ? plan.gradient_end
+                                : wanted.loss        ? plan.residual_end
+                                                     : plan.product_end;
         if (!machine_.run(0, end, first_group, last_group)) return false;
-        if (wanted.imbalance && !machine_.run(plan.gradient_end, plan.operations.size(), first_group, last_group)) return false;
+        if (wanted.imbalance &&
+            !machine_.run(plan.gradient_end, plan.operations.size(), first_group, last_group))
+            return false;
         for (std::size_t g = first_group; g < last_group; ++g) {
             const auto group = static_cast<int>(g);
             V* const values = groups_[g];
@@ -174,7 +183,9 @@ public:
             if (wanted.loss) {
                 const V power = power_.data()[g];
                 if (shared_cross_ != nullptr) {
-                    const auto cross = [&](Index i, Index j) { return broadcast<V>(shared_cross_[i * product.cols + j]); };
+                    const auto cross = [&](Index i, Index j) {
+                        return broadcast<V>(shared_cross_[i * product.cols + j]);
+                    };
                     values[0] = squared_loss(product, entries(plan.residual), cross, power);
                 } else {
                     const V* const own = cross_.data() + group * cross_size_;
@@ -186,7 +197,8 @@ public:
                 V total{};
                 for (Index l = 0; l < plan.n_layers(); ++l) {
                     const auto at = static_cast<std::size_t>(l);
-                    total = total + gradient_squares(group, entries(plan.gradients[at]), entries(plan.weights[at]));
+                    total = total + gradient_squares(group, entries(plan.gradients[at]),
+                                                     entries(plan.weights[at]));
                 }
                 values[1] = square_root(total);
             }
@@ -194,12 +206,14 @@ public:
             V* const imbalance = norms + plan.n_layers();
             if (wanted.layer_norms) {
                 for (Index l = 0; l < plan.n_layers(); ++l) {
-                    norms[l] = square_root(sum_of_squares(entries(plan.weights[static_cast<std::size_t>(l)])));
+                    norms[l] = square_root(
+                        sum_of_squares(entries(plan.weights[static_cast<std::size_t>(l)])));
                 }
             }
             if (wanted.imbalance) {
                 for (std::size_t l = 0; l < plan.grams.size(); ++l) {
-                    imbalance[l] = square_root(squared_distance(entries(plan.grams[l].first), entries(plan.grams[l].second)));
+                    imbalance[l] = square_root(squared_distance(entries(plan.grams[l].first),
+                                                                entries(plan.grams[l].second)));
                 }
             }
         }
@@ -216,11 +230,13 @@ public:
         const Index n_layers = plan.n_layers();
         Index at = 2;
         if (to.layer_norms != nullptr) {
-            for (Index l = 0; l < n_layers; ++l) to.layer_norms[l] = read(value(slot, at + l), slot);
+            for (Index l = 0; l < n_layers; ++l)
+                to.layer_norms[l] = read(value(slot, at + l), slot);
         }
         at += n_layers;
         if (to.imbalance != nullptr) {
-            for (Index l = 0; l + 1 < n_layers; ++l) to.imbalance[l] = read(value(slot, at + l), slot);
+            for (Index l = 0; l + 1 < n_layers; ++l)
+                to.imbalance[l] = read(value(slot, at + l), slot);
         }
         at = singular_values_at();
         if (to.singular_values != nullptr) {
@@ -244,7 +260,8 @@ private:
             for (; g + 1 < last; g += 2) {
                 const Entries<V> a = view(static_cast<int>(g), id);
                 const Entries<V> b = view(static_cast<int>(g) + 1, id);
-                const Twin<V>* const found = twin_values_.of([&](Index i, Index j) { return Twin<V>{a(i, j), b(i, j)}; }, pulse);
+                const Twin<V>* const found = twin_values_.of(
+                    [&](Index i, Index j) { return Twin<V>{a(i, j), b(i, j)}; }, pulse);
                 for (Index i = 0; i < n; ++i) {
                     target(g)[i] = found[i].a;
                     target(g + 1)[i] = found[i].b;
@@ -253,7 +270,8 @@ private:
         }
         for (; g < last; ++g) {
             const Entries<V> a = view(static_cast<int>(g), id);
-            std::copy_n(singular_values_.of([&](Index i, Index j) { return a(i, j); }, pulse), n, target(g));
+            std::copy_n(singular_values_.of([&](Index i, Index j) { return a(i, j); }, pulse), n,
+                        target(g));
         }
         return !pulse();
     }
@@ -276,7 +294,9 @@ private:
             return x;
         }
     }
-    const V& value(int slot, Index at) const { return groups_[static_cast<std::size_t>(slot / lanes)][at]; }
+    const V& value(int slot, Index at) const {
+        return groups_[static_cast<std::size_t>(slot / lanes)][at];
+    }
     Entries<V> view(int group, int id) const {
         const Plan::Matrix& shape = machine_.plan().matrices[static_cast<std::size_t>(id)];
         const auto m = machine_.view(group, id);

@@ -133,8 +133,12 @@ struct Mask8 {
 };
 inline Mask8 operator&(Mask8 a, Mask8 b) { return {static_cast<__mmask8>(a.bits & b.bits)}; }
 inline Mask8 operator|(Mask8 a, Mask8 b) { return {static_cast<__mmask8>(a.bits | b.bits)}; }
-inline Mask8 less(Pack<double, 8> a, Pack<double, 8> b) { return {_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)}; }
-inline Mask8 less_equal(Pack<double, 8> a, Pack<double, 8> b) { return {_mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)}; }
+inline Mask8 less(Pack<double, 8> a, Pack<double, 8> b) {
+    return {_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)};
+}
+inline Mask8 less_equal(Pack<double, 8> a, Pack<double, 8> b) {
+    return {_mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)};
+}
 inline Pack<double, 8> select(Mask8 mask, Pack<double, 8> yes, Pack<double, 8> no) {
     return _mm512_mask_blend_pd(mask.bits, no, yes);
 }
@@ -164,7 +168,9 @@ inline Pack<double, 2> fma(Pack<double, 2> a, Pack<double, 2> b, Pack<double, 2>
 inline Pack<float, 4> fma(Pack<float, 4> a, Pack<float, 4> b, Pack<float, 4> c) {
     return a * b + c;
 }
-inline Pack<double, 2> square_root(Pack<double, 2> x) { return Pack<double, 2>{__builtin_sqrt(x[0]), __builtin_sqrt(x[1])}; }
+inline Pack<double, 2> square_root(Pack<double, 2> x) {
+    return Pack<double, 2>{__builtin_sqrt(x[0]), __builtin_sqrt(x[1])};
+}
 #endif
 
 namespace detail {
@@ -172,7 +178,8 @@ namespace detail {
 /// Indices that interleave blocks of `width` entries from two packs: the lower (or upper) halves of each pair.
 template <int n, int width, bool upper, class I, I... k>
 constexpr auto interleave_indices(std::integer_sequence<I, k...>) {
-    return std::integer_sequence<I, (((k / width) % 2) * n + (k / (2 * width)) * (2 * width) + (upper ? width : 0) + k % width)...>{};
+    return std::integer_sequence<I, (((k / width) % 2) * n + (k / (2 * width)) * (2 * width) +
+                                     (upper ? width : 0) + k % width)...>{};
 }
 template <class V, class I, I... k>
 inline V shuffle(V a, V b, std::integer_sequence<I, k...>) {

@@ -68,7 +68,8 @@ void bidiagonalize(V* b, Index m, Index n, V* q, V* e, V* scratch, Pulse&& pulse
         for (; i < m; ++i) row_sums<V, 1>(b + i * n + k + 1, n, row, tail, w + i);
         for (i = k + 1; i < m; ++i) {
             const V factor = -(beta * w[i]);
-            for (Index j = 0; j < tail; ++j) b[i * n + k + 1 + j] = fma(factor, row[j], b[i * n + k + 1 + j]);
+            for (Index j = 0; j < tail; ++j)
+                b[i * n + k + 1 + j] = fma(factor, row[j], b[i * n + k + 1 + j]);
         }
     }
 }
@@ -81,7 +82,12 @@ class QdIteration {
 public:
     /// scratch: 3 n entries.
     QdIteration(V* q, V* e, Index n, V* scratch)
-        : q_(q), e_(e), n_(n), q_next_(scratch), e_next_(scratch + n), shifted_(scratch + 2 * n) {}
+        : q_(q),
+          e_(e),
+          n_(n),
+          q_next_(scratch),
+          e_next_(scratch + n),
+          shifted_(scratch + 2 * n) {}
 
     /// Puts the eigenvalues into q, unordered.
     template <class Pulse>
@@ -162,7 +168,8 @@ private:
         const V gap = smaller(q_above_ + e_last_, least_) - d_;
         const MaskOf<V> apart = less(zero, gap);
         const V pull = broadcast<V>(1.1) * q_last_ * e_last_ / select(apart, gap, broadcast<V>(1));
-        const V corner = select(apart, larger(d_ - pull, broadcast<V>(0.5) * d_), broadcast<V>(0.25) * d_);
+        const V corner =
+            select(apart, larger(d_ - pull, broadcast<V>(0.5) * d_), broadcast<V>(0.25) * d_);
         V shift = select(less_equal(d_, least_), corner, growth_ * least_);
         // For a nearly diagonal block the norm of what is off the diagonal gives a true lower bound, much the best one
         // when values crowd together.
@@ -199,7 +206,8 @@ private:
             V shift = tau;
             if constexpr (split) {
                 inside = inside & less_equal(first, index(i));
-                shift = select(less_equal(first, index(i + 1)) & less_equal(index(i + 1), last), tau, zero);
+                shift = select(less_equal(first, index(i + 1)) & less_equal(index(i + 1), last),
+                               tau, zero);
                 limit = drop_ * (shifted_[i] + select(inside, tau, zero));
             }
             least = select(inside, smaller(least, pivot), least);
@@ -211,12 +219,14 @@ private:
             d = select(inside, pivot, d);
             const V next_e = e_[i] * ratio;
             const V weight = next_e + pivot;
-            e_next_[i] = select(less_equal(next_e * weight, fma(drop_, weight, limit)), zero, next_e);
+            e_next_[i] =
+                select(less_equal(next_e * weight, fma(drop_, weight, limit)), zero, next_e);
         }
         q_next_[bound_] = pivot;
         const MaskOf<V> good = less_equal(zero, least) & less_equal(zero, d);
         failures_ = select(good, zero, failures_ + one);
-        growth_ = select(good & less(least, d), growth_ + (one - growth_) * broadcast<V>(1.0 / 3), growth_);
+        growth_ = select(good & less(least, d), growth_ + (one - growth_) * broadcast<V>(1.0 / 3),
+                         growth_);
         least_ = least;
         d_ = d;
 
@@ -241,12 +251,14 @@ private:
 
     void solve_pairs(MaskOf<V> pair) {
         const V apart = q_above_ - q_last_;
-        const V root = square_root(fma(apart, apart, e_last_ * (e_last_ + broadcast<V>(2) * (q_above_ + q_last_))));
+        const V root = square_root(
+            fma(apart, apart, e_last_ * (e_last_ + broadcast<V>(2) * (q_above_ + q_last_))));
         const V big = broadcast<V>(0.5) * (q_above_ + q_last_ + e_last_ + root);
         const V small = q_above_ / select(less(V{}, big), big, broadcast<V>(1)) * q_last_;
         for (Index i = 0; i <= bound_; ++i) {
             const MaskOf<V> upper = pair & less_equal(first_, index(i)) & less(index(i), last_);
-            const MaskOf<V> lower = pair & less_equal(index(i), last_) & less_equal(last_, index(i));
+            const MaskOf<V> lower =
+                pair & less_equal(index(i), last_) & less_equal(last_, index(i));
             q_[i] = select(upper, big, select(lower, small, q_[i]));
             if (i < bound_) e_[i] = select(upper, V{}, e_[i]);
         }
@@ -258,10 +270,11 @@ private:
     Index n_;
     V* q_next_;
     V* e_next_;
-    V* shifted_;  ///< what has been subtracted from row i so far
+    V* shifted_;       ///< what has been subtracted from row i so far
     Index bound_ = 0;  ///< e[bound..] is zero in every lane
     V drop_{};
-    V first_{}, last_{}, q_last_{}, q_above_{}, e_last_{}, q_others_{}, e_most_{};  // the block, by survey()
+    V first_{}, last_{}, q_last_{}, q_above_{}, e_last_{}, q_others_{},
+        e_most_{};  // the block, by survey()
     V tau_{};       ///< the shift
     V d_{};         ///< last pivot of the block
     V least_{};     ///< least of its other pivots

@@ -27,15 +27,19 @@ struct Costs {
             const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
             const auto inner = static_cast<double>(plan.inner(operation));
             const auto entries = static_cast<double>(c.rows) * static_cast<double>(c.cols);
-            const auto vectors = static_cast<double>(c.rows) * static_cast<double>((c.cols + width - 1) / width);
+            const auto vectors =
+                static_cast<double>(c.rows) * static_cast<double>((c.cols + width - 1) / width);
             costs.lanes += entries * (inner + 2) + 15;
             costs.direct += vectors * (inner + 4) + 40;
-            const double full_inner = operation.kind == Product::residual_diagonal ? static_cast<double>(plan.n_inputs()) : inner;
+            const double full_inner = operation.kind == Product::residual_diagonal
+                                          ? static_cast<double>(plan.n_inputs())
+                                          : inner;
             costs.has_large_product = costs.has_large_product || entries * full_inner >= eigen_from;
         }
         // Lanes multiply the working set by their number, and slow down when it leaves the first and second level cache.
         double bytes = 0;
-        for (const Plan::Matrix& m : plan.matrices) bytes += static_cast<double>(m.rows) * static_cast<double>(m.cols) * vector_bytes;
+        for (const Plan::Matrix& m : plan.matrices)
+            bytes += static_cast<double>(m.rows) * static_cast<double>(m.cols) * vector_bytes;
         costs.lanes *= bytes > 1e6 ? 2 : bytes > 2e5 ? 1.25 : bytes > 6e4 ? 1.1 : 1;
         return costs;
     }
@@ -46,7 +50,9 @@ template <class T>
 class Batch {
 public:
     Batch(const Problem<T>& the_problem, const Results<T>& the_results)
-        : problem(the_problem), results(the_results), n_layers(static_cast<Index>(the_problem.widths.size()) - 1) {
+        : problem(the_problem),
+          results(the_results),
+          n_layers(static_cast<Index>(the_problem.widths.size()) - 1) {
         for (const Index extent : problem.run_shape) n_runs *= extent;
         n_in = problem.widths.front();
         n_out = problem.widths.back();
@@ -60,7 +66,8 @@ public:
                 if (i % (n_in + 1) != 0 && problem.input_cov.data[i] != 0) diagonal_cov = false;
             }
         }
-        has_stop_rule = problem.stop_loss.data != nullptr || problem.stop_gradient_norm.data != nullptr;
+        has_stop_rule =
+            problem.stop_loss.data != nullptr || problem.stop_gradient_norm.data != nullptr;
         at_check.loss = problem.stop_loss.data != nullptr;
         at_check.gradient_norm = problem.stop_gradient_norm.data != nullptr;
         at_record.loss = results.loss != nullptr;
@@ -76,7 +83,8 @@ public:
             }
             return true;
         };
-        has_decay = problem.weight_decay.shared() ? n_runs > 0 && *problem.weight_decay.data != 0 : !every_decay_is_zero();
+        has_decay = problem.weight_decay.shared() ? n_runs > 0 && *problem.weight_decay.data != 0
+                                                  : !every_decay_is_zero();
     }
 
     /// The next run to train, or -1. Runs that had ended before are passed on unchanged.
@@ -86,7 +94,8 @@ public:
             if (run >= n_runs) return -1;
             if (problem.ended == nullptr || problem.ended[run] == 0) return run;
             for (Index l = 0; l < n_layers; ++l) {
-                std::copy_n(problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape), layer_size(l), final_weights(run, l));
+                std::copy_n(problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape),
+                            layer_size(l), final_weights(run, l));
             }
         }
     }
@@ -96,7 +105,9 @@ public:
         const auto at = static_cast<std::size_t>(l);
         return problem.widths[at] * problem.widths[at + 1];
     }
-    T* final_weights(Index run, Index l) const { return results.final_weights[static_cast<std::size_t>(l)] + run * layer_size(l); }
+    T* final_weights(Index run, Index l) const {
+        return results.final_weights[static_cast<std::size_t>(l)] + run * layer_size(l);
+    }
     Index n_records() const { return static_cast<Index>(results.record_steps.size()); }
 
     const Problem<T>& problem;
@@ -122,12 +133,15 @@ struct Slot {
 template <class T, class Machine, class ProbeMachine>
 class Runner {
 public:
-    Runner(Batch<T>& batch, Progress& progress, Pulse& pulse, Machine machine, ProbeMachine probe_machine, double step_cost)
+    Runner(Batch<T>& batch, Progress& progress, Pulse& pulse, Machine machine,
+           ProbeMachine probe_machine, double step_cost)
         : batch_(batch),
           progress_(progress),
           pulse_(pulse),
           machine_(std::move(machine)),
-          probe_(std::move(probe_machine), batch.shared_moments ? batch.problem.cross_cov.data : nullptr, batch.n_out * batch.n_in),
+          probe_(std::move(probe_machine),
+                 batch.shared_moments ? batch.problem.cross_cov.data : nullptr,
+                 batch.n_out * batch.n_in),
           slots_(static_cast<std::size_t>(machine_.n_slots())),
           bad_(slots_.size()),
           block_(std::clamp<Index>(static_cast<Index>(2e7 / step_cost), 1, 4096)) {
@@ -150,7 +164,9 @@ public:
         const Problem<T>& problem = batch_.problem;
         set_parameters(slot, run);
         for (Index l = 0; l < batch_.n_layers; ++l) {
-            machine_.set_matrix(slot, id(l), problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape));
+            machine_.set_matrix(
+                slot, id(l),
+                problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape));
         }
         Slot& s = at(slot);
         s = Slot{run, problem.first_step, 0, problem.first_step};
@@ -250,8 +266,10 @@ private:
     void set_rates(AnyMachine& machine, int slot, Index run) {
         const Problem<T>& problem = batch_.problem;
         const double* const steps = problem.step_size.at(run, problem.run_shape);
-        for (Index l = 0; l < batch_.n_layers; ++l) steps_[static_cast<std::size_t>(l)] = static_cast<T>(steps[l]);
-        machine.set_rates(slot, steps_.data(), static_cast<T>(*problem.weight_decay.at(run, problem.run_shape)));
+        for (Index l = 0; l < batch_.n_layers; ++l)
+            steps_[static_cast<std::size_t>(l)] = static_cast<T>(steps[l]);
+        machine.set_rates(slot, steps_.data(),
+                          static_cast<T>(*problem.weight_decay.at(run, problem.run_shape)));
     }
     void set_shared_moments(int slot) {
         const Problem<T>& problem = batch_.problem;
@@ -309,17 +327,17 @@ private:
         return wanted;
     }
     static Wanted merged(const Wanted& a, const Wanted& b) {
-        return {a.loss || b.loss,
-                a.singular_values || b.singular_values,
-                a.product || b.product,
-                a.layer_norms || b.layer_norms,
-                a.imbalance || b.imbalance,
-                a.gradient_norm || b.gradient_norm};
+        return {a.loss || b.loss,           a.singular_values || b.singular_values,
+                a.product || b.product,     a.layer_norms || b.layer_norms,
+                a.imbalance || b.imbalance, a.gradient_norm || b.gradient_norm};
     }
     bool is_record(const Slot& slot) const {
-        return slot.record < batch_.n_records() && batch_.results.record_steps[static_cast<std::size_t>(slot.record)] == slot.step;
+        return slot.record < batch_.n_records() &&
+               batch_.results.record_steps[static_cast<std::size_t>(slot.record)] == slot.step;
     }
-    bool is_check(const Slot& slot) const { return batch_.has_stop_rule && slot.step % batch_.problem.check_every == 0; }
+    bool is_check(const Slot& slot) const {
+        return batch_.has_stop_rule && slot.step % batch_.problem.check_every == 0;
+    }
     void event(int s) {
         Slot& slot = at(s);
         const Problem<T>& problem = batch_.problem;
@@ -331,7 +349,8 @@ private:
             const auto reached = [&](const RunArray<double>& limit, double value) {
                 return limit.data != nullptr && value <= *limit.at(slot.run, problem.run_shape);
             };
-            if (reached(problem.stop_loss, probe_.loss(s)) || reached(problem.stop_gradient_norm, probe_.gradient_norm(s))) {
+            if (reached(problem.stop_loss, probe_.loss(s)) ||
+                reached(problem.stop_gradient_norm, probe_.gradient_norm(s))) {
                 finish(s, Status::converged, machine_);
                 return;
             }
@@ -342,20 +361,26 @@ private:
         }
         slot.next = batch_.last_step;
         if (slot.record < batch_.n_records()) {
-            slot.next = std::min(slot.next, static_cast<Index>(batch_.results.record_steps[static_cast<std::size_t>(slot.record)]));
+            slot.next = std::min(
+                slot.next, static_cast<Index>(
+                               batch_.results.record_steps[static_cast<std::size_t>(slot.record)]));
         }
         if (batch_.has_stop_rule) {
             const Index past = slot.step % problem.check_every;
-            if (slot.next - slot.step > problem.check_every - past) slot.next = slot.step + problem.check_every - past;
+            if (slot.next - slot.step > problem.check_every - past)
+                slot.next = slot.step + problem.check_every - past;
         }
     }
     void write_record(int s) {
         const Slot& slot = at(s);
         const Results<T>& results = batch_.results;
         const Index place = slot.run * batch_.n_records() + slot.record;
-        const auto cell = [&](double* base, Index size) { return base == nullptr ? nullptr : base + place * size; };
+        const auto cell = [&](double* base, Index size) {
+            return base == nullptr ? nullptr : base + place * size;
+        };
         if (results.loss != nullptr) results.loss[place] = probe_.loss(s);
-        if (results.gradient_norm != nullptr) results.gradient_norm[place] = probe_.gradient_norm(s);
+        if (results.gradient_norm != nullptr)
+            results.gradient_norm[place] = probe_.gradient_norm(s);
         ObservedArrays to;
         to.singular_values = cell(results.singular_values, std::min(batch_.n_in, batch_.n_out));
         to.product = cell(results.product, batch_.n_in * batch_.n_out);
@@ -364,14 +389,16 @@ private:
         probe_.write(s, to);
         for (std::size_t l = 0; l < results.weights.size(); ++l) {
             const auto layer = static_cast<Index>(l);
-            machine_.get_matrix(s, id(layer), results.weights[l] + place * batch_.layer_size(layer));
+            machine_.get_matrix(s, id(layer),
+                                results.weights[l] + place * batch_.layer_size(layer));
         }
     }
     template <class AnyMachine>
     void finish(int s, Status status, const AnyMachine& machine) {
         Slot& slot = at(s);
         for (Index l = 0; l < batch_.n_layers; ++l) {
-            machine.get_matrix(machine.n_slots() == 1 ? 0 : s, id(l), batch_.final_weights(slot.run, l));
+            machine.get_matrix(machine.n_slots() == 1 ? 0 : s, id(l),
+                               batch_.final_weights(slot.run, l));
         }
         batch_.results.status[slot.run] = static_cast<std::int8_t>(status);
         batch_.results.stopped_at[slot.run] = slot.step;
@@ -383,7 +410,8 @@ private:
     void diverge(int s, Index n) {
         DirectMachine<T>& replayer = *replayer_;
         Slot& slot = at(s);
-        if (static_cast<void*>(&replayer) != static_cast<void*>(&machine_)) set_parameters(replayer, slot.run);
+        if (static_cast<void*>(&replayer) != static_cast<void*>(&machine_))
+            set_parameters(replayer, slot.run);
         for (Index l = 0; l < batch_.n_layers; ++l) {
             machine_.get_checkpoint(s, id(l), dense_.data());
             replayer.set_matrix(0, id(l), dense_.data());
@@ -447,11 +475,14 @@ bool train(const Problem<T>& problem, const Results<T>& results, const Control& 
     const Plan plan = training_plan(problem.widths, batch.diagonal_cov);
     const Plan probe_plan = gradient_plan(problem.widths, batch.diagonal_cov);
     const Costs costs = Costs::of<T>(plan);
-    const auto n_workers = static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), batch.n_runs));
+    const auto n_workers =
+        static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), batch.n_runs));
     const Index share = (batch.n_runs + n_workers - 1) / n_workers;
     // Lanes cost the same however many of them are in use.
-    const double fewest_lanes = costs.has_large_product ? std::numeric_limits<double>::infinity() : costs.lanes / costs.direct;
-    const bool use_lanes = fewest_lanes <= std::min<double>(native_lanes<T>, static_cast<double>(share));
+    const double fewest_lanes = costs.has_large_product ? std::numeric_limits<double>::infinity()
+                                                        : costs.lanes / costs.direct;
+    const bool use_lanes =
+        fewest_lanes <= std::min<double>(native_lanes<T>, static_cast<double>(share));
 
     Progress progress;
     run_workers(n_workers, progress, control.poll, [&](int /*worker*/, Pulse& pulse) {
@@ -473,8 +504,10 @@ bool train(const Problem<T>& problem, const Results<T>& results, const Control& 
             const bool shared = batch.shared_moments;
             LaneRunner<T> lanes(
                 batch, progress, pulse,
-                LaneMachine<T>(plan, n_groups, shared ? batch.cov.data() : nullptr, shared ? batch.cross.data() : nullptr, batch.has_decay),
-                LaneMachine<double>(probe_plan, probe_groups, shared ? problem.input_cov.data : nullptr,
+                LaneMachine<T>(plan, n_groups, shared ? batch.cov.data() : nullptr,
+                               shared ? batch.cross.data() : nullptr, batch.has_decay),
+                LaneMachine<double>(probe_plan, probe_groups,
+                                    shared ? problem.input_cov.data : nullptr,
                                     shared ? problem.cross_cov.data : nullptr, false),
                 costs.lanes * n_groups);
             lanes.set_replayer(&direct.machine());

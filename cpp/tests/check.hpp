@@ -36,9 +36,10 @@ long allocations();
 
 }  // namespace linnet::tests
 
-#define TEST(name)                                                        \
-    static void name();                                                   \
-    static const linnet::tests::Register register_##name(#name, name);    \
+#define TEST(name)                                                                                 \
+    static void name();                                                                            \
+    static const linnet::tests::Register register_##name(#name, name);                             \
     static void name()
 #define CHECK(condition) linnet::tests::check((condition), #condition, __FILE__, __LINE__)
-#define CHECK_MESSAGE(condition, message) linnet::tests::check((condition), (message), __FILE__, __LINE__)
+#define CHECK_MESSAGE(condition, message)                                                          \
+    linnet::tests::check((condition), (message), __FILE__, __LINE__)

@@ -23,8 +23,10 @@ bool runs_here() {
 
 void* counted(std::size_t size, std::size_t alignment) {
     n_allocations.fetch_add(1);
-    void* const p = alignment == 0 ? std::malloc(size == 0 ? 1 : size)
-                                   : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+    void* const p =
+        alignment == 0
+            ? std::malloc(size == 0 ? 1 : size)
+            : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
     if (p == nullptr) throw std::bad_alloc();
     return p;
 }
@@ -32,7 +34,9 @@ void* counted(std::size_t size, std::size_t alignment) {
 }  // namespace
 
 void* operator new(std::size_t size) { return counted(size, 0); }
-void* operator new(std::size_t size, std::align_val_t alignment) { return counted(size, static_cast<std::size_t>(alignment)); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+    return counted(size, static_cast<std::size_t>(alignment));
+}
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
@@ -51,7 +55,8 @@ int main() {
         try {
             test.body();
         } catch (const std::exception& error) {
-            linnet::tests::check(false, std::string("unexpected exception: ") + error.what(), test.name, 0);
+            linnet::tests::check(false, std::string("unexpected exception: ") + error.what(),
+                                 test.name, 0);
         }
         const bool passed = linnet::tests::failures() == before;
         n_failed += passed ? 0 : 1;

@@ -27,8 +27,11 @@ Plan single(Product kind, Index rows, Index cols, Index inner) {
     if (residual) inner = cols;
     plan.n_storages = 3;
     plan.matrices.push_back({rows, cols, 0});
-    plan.matrices.push_back(a_transposed ? Plan::Matrix{inner, rows, 1} : Plan::Matrix{rows, kind == Product::update_by ? cols : inner, 1});
-    plan.matrices.push_back(b_transposed ? Plan::Matrix{cols, inner, 2} : Plan::Matrix{inner, cols, 2});
+    plan.matrices.push_back(a_transposed
+                                ? Plan::Matrix{inner, rows, 1}
+                                : Plan::Matrix{rows, kind == Product::update_by ? cols : inner, 1});
+    plan.matrices.push_back(b_transposed ? Plan::Matrix{cols, inner, 2}
+                                         : Plan::Matrix{inner, cols, 2});
     plan.weights = {0};  // gives n_inputs = cols, n_outputs = rows
     plan.operations.push_back({kind, 0, 1, residual || kind == Product::update_by ? -1 : 2, 0});
     return plan;
@@ -36,12 +39,15 @@ Plan single(Product kind, Index rows, Index cols, Index inner) {
 
 /// What the operation must give, entry by entry, in the order the kernels promise.
 template <class T>
-std::vector<T> expected(Product kind, const Plan& plan, std::vector<T> c, const std::vector<T>& a, const std::vector<T>& b,
-                        const std::vector<T>& cov, const std::vector<T>& cross, T step, T decay) {
+std::vector<T> expected(Product kind, const Plan& plan, std::vector<T> c, const std::vector<T>& a,
+                        const std::vector<T>& b, const std::vector<T>& cov,
+                        const std::vector<T>& cross, T step, T decay) {
     const Index rows = plan.matrices[0].rows;
     const Index cols = plan.matrices[0].cols;
     const Index inner = plan.inner(plan.operations[0]);
-    const auto at = [](const std::vector<T>& m, Index ld, Index i, Index j) { return m[static_cast<std::size_t>(i * ld + j)]; };
+    const auto at = [](const std::vector<T>& m, Index ld, Index i, Index j) {
+        return m[static_cast<std::size_t>(i * ld + j)];
+    };
     for (Index i = 0; i < rows; ++i) {
         for (Index j = 0; j < cols; ++j) {
             T sum{};
@@ -53,15 +59,20 @@ std::vector<T> expected(Product kind, const Plan& plan, std::vector<T> c, const 
                 sum = linnet::fma(at(a, cols, i, j), at(cov, cols, j, j), sum);
             } else {
                 for (Index k = 0; k < inner; ++k) {
-                    const bool a_transposed = kind == Product::store_tn || kind == Product::update_tn;
-                    const bool b_transposed = kind == Product::store_nt || kind == Product::update_nt;
+                    const bool a_transposed =
+                        kind == Product::store_tn || kind == Product::update_tn;
+                    const bool b_transposed =
+                        kind == Product::store_nt || kind == Product::update_nt;
                     const T left = a_transposed ? at(a, rows, k, i) : at(a, inner, i, k);
-                    const T right = residual ? at(cov, cols, k, j) : b_transposed ? at(b, inner, j, k) : at(b, cols, k, j);
+                    const T right = residual       ? at(cov, cols, k, j)
+                                    : b_transposed ? at(b, inner, j, k)
+                                                   : at(b, cols, k, j);
                     sum = linnet::fma(left, right, sum);
                 }
             }
             T& out = c[static_cast<std::size_t>(i * cols + j)];
-            const bool update = kind == Product::update_tn || kind == Product::update_nt || kind == Product::update_by;
+            const bool update = kind == Product::update_tn || kind == Product::update_nt ||
+                                kind == Product::update_by;
             out = update ? descend(out, sum, step, decay == 0 ? nullptr : &decay) : sum;
         }
     }
@@ -71,7 +82,10 @@ std::vector<T> expected(Product kind, const Plan& plan, std::vector<T> c, const 
 template <class T>
 void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& generator) {
     const Plan plan = single(kind, rows, cols, inner);
-    const auto size = [&](int id) { return plan.matrices[static_cast<std::size_t>(id)].rows * plan.matrices[static_cast<std::size_t>(id)].cols; };
+    const auto size = [&](int id) {
+        return plan.matrices[static_cast<std::size_t>(id)].rows *
+               plan.matrices[static_cast<std::size_t>(id)].cols;
+    };
     for (const bool with_decay : {false, true}) {
         const auto a = random_entries<T>(generator, size(1));
         const auto b = random_entries<T>(generator, size(2));
@@ -82,8 +96,9 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
         const T decay = with_decay ? static_cast<T>(0.11) : T{0};
         const auto want = expected(kind, plan, c, a, b, cov, cross, step, decay);
         std::vector<T> got(c.size());
-        const std::string what = "kind " + std::to_string(static_cast<int>(kind)) + ", " + std::to_string(rows) + " x " +
-                                 std::to_string(cols) + " x " + std::to_string(inner);
+        const std::string what = "kind " + std::to_string(static_cast<int>(kind)) + ", " +
+                                 std::to_string(rows) + " x " + std::to_string(cols) + " x " +
+                                 std::to_string(inner);
 
         DirectMachine<T> direct(plan, with_decay);
         direct.set_moments(0, cov.data(), cross.data());
@@ -96,8 +111,10 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
         CHECK_MESSAGE(got == want, "direct, " + what);
 
         for (const bool shared : {false, true}) {
-            if (!shared && kind == Product::residual_diagonal) continue;  // planned for shared moments only
-            LaneMachine<T> lanes(plan, 2, shared ? cov.data() : nullptr, shared ? cross.data() : nullptr, with_decay);
+            if (!shared && kind == Product::residual_diagonal)
+                continue;  // planned for shared moments only
+            LaneMachine<T> lanes(plan, 2, shared ? cov.data() : nullptr,
+                                 shared ? cross.data() : nullptr, with_decay);
             for (const int slot : {0, native_lanes<T> + 1}) {
                 lanes.set_moments(slot, cov.data(), cross.data());
                 lanes.set_rates(slot, &step, decay);
@@ -117,11 +134,13 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
 template <class T>
 void compare_all() {
     std::mt19937 generator(1);
-    for (const Product kind : {Product::store, Product::store_tn, Product::store_nt, Product::update_tn, Product::update_nt,
-                               Product::update_by, Product::residual, Product::residual_diagonal}) {
+    for (const Product kind :
+         {Product::store, Product::store_tn, Product::store_nt, Product::update_tn,
+          Product::update_nt, Product::update_by, Product::residual, Product::residual_diagonal}) {
         for (const Index rows : {1, 2, 3, 5, 8, 9, 17}) {
             for (const Index cols : {1, 4, 7, 8, 16, 23, 65}) {
-                for (const Index inner : {1, 2, 6, 19}) compare<T>(kind, rows, cols, inner, generator);
+                for (const Index inner : {1, 2, 6, 19})
+                    compare<T>(kind, rows, cols, inner, generator);
             }
         }
     }
@@ -141,7 +160,8 @@ TEST(transpose_turns_rows_into_columns) {
     std::copy(from.begin(), from.end(), source.data());
     transpose(source.data(), 2 * lanes, 2 * lanes, 2 * lanes, target.data(), 2 * lanes);
     for (Index i = 0; i < 2 * lanes; ++i) {
-        for (Index j = 0; j < 2 * lanes; ++j) CHECK(target.data()[j * 2 * lanes + i] == source.data()[i * 2 * lanes + j]);
+        for (Index j = 0; j < 2 * lanes; ++j)
+            CHECK(target.data()[j * 2 * lanes + i] == source.data()[i * 2 * lanes + j]);
     }
 }
 

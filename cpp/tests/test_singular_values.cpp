@@ -30,15 +30,25 @@ Matrix orthogonal(Index n) { return Eigen::HouseholderQR<Matrix>(gaussian(n, n))
 double spectrum(int kind, Index i, Index n) {
     std::normal_distribution<double> normal;
     switch (kind) {
-        case 0: return std::abs(normal(generator()));                            // generic
-        case 1: return std::pow(10.0, -static_cast<double>(generator()() % 16));  // graded, in any order
-        case 2: return 1;                                                         // all equal
-        case 3: return 1 + 1e-6 * normal(generator());                            // crowded
-        case 4: return i < n / 2 ? 3 + 1e-6 * normal(generator()) : 1 + 1e-8 * normal(generator());
-        case 5: return i < n / 3 ? 1 : 0;  // rank deficient
-        case 6: return 0;
-        case 7: return std::pow(10.0, -20.0 * static_cast<double>(i));
-        default: return 1e-160 * (1 + static_cast<double>(i));  // squares underflow
+        case 0:
+            return std::abs(normal(generator()));  // generic
+        case 1:
+            return std::pow(10.0,
+                            -static_cast<double>(generator()() % 16));  // graded, in any order
+        case 2:
+            return 1;  // all equal
+        case 3:
+            return 1 + 1e-6 * normal(generator());  // crowded
+        case 4:
+            return i < n / 2 ? 3 + 1e-6 * normal(generator()) : 1 + 1e-8 * normal(generator());
+        case 5:
+            return i < n / 3 ? 1 : 0;  // rank deficient
+        case 6:
+            return 0;
+        case 7:
+            return std::pow(10.0, -20.0 * static_cast<double>(i));
+        default:
+            return 1e-160 * (1 + static_cast<double>(i));  // squares underflow
     }
 }
 
@@ -86,9 +96,12 @@ TEST(singular_values_are_accurate_and_lanes_agree) {
             const Index n = std::min(rows, cols);
             std::vector<Matrix> matrices;
             for (int r = 0; r < lanes; ++r) {
-                const Eigen::VectorXd s = Eigen::VectorXd::NullaryExpr(n, [&](Index i) { return spectrum(kind, i, n); });
-                const Matrix a = orthogonal(rows).leftCols(n) * s.asDiagonal() * orthogonal(cols).leftCols(n).transpose();
-                matrices.push_back(trial % 4 == 3 ? Matrix(a.rowwise().reverse().colwise().reverse()) : a);
+                const Eigen::VectorXd s =
+                    Eigen::VectorXd::NullaryExpr(n, [&](Index i) { return spectrum(kind, i, n); });
+                const Matrix a = orthogonal(rows).leftCols(n) * s.asDiagonal() *
+                                 orthogonal(cols).leftCols(n).transpose();
+                matrices.push_back(
+                    trial % 4 == 3 ? Matrix(a.rowwise().reverse().colwise().reverse()) : a);
             }
             SingularValues<V> packed(rows, cols);
             SingularValues<Twin<V>> twins(rows, cols);
@@ -101,13 +114,16 @@ TEST(singular_values_are_accurate_and_lanes_agree) {
                 const Long exact_matrix = matrices[static_cast<std::size_t>(r)].cast<long double>();
                 const auto exact = Eigen::JacobiSVD<Long>(exact_matrix).singularValues().eval();
                 for (Index i = 0; i < n; ++i) {
-                    const auto error = static_cast<double>(std::abs(static_cast<long double>(values[static_cast<std::size_t>(i)]) - exact[i]));
-                    worst = std::max(worst, exact[0] > 0 ? error / static_cast<double>(exact[0]) : error);
+                    const auto error = static_cast<double>(std::abs(
+                        static_cast<long double>(values[static_cast<std::size_t>(i)]) - exact[i]));
+                    worst = std::max(worst,
+                                     exact[0] > 0 ? error / static_cast<double>(exact[0]) : error);
                 }
             }
         }
     }
-    CHECK_MESSAGE(worst < 2e-14, "worst error relative to the largest value: " + std::to_string(worst * 1e16) + "e-16");
+    CHECK_MESSAGE(worst < 2e-14, "worst error relative to the largest value: " +
+                                     std::to_string(worst * 1e16) + "e-16");
 }
 
 TEST(block_diagonal_matrices_split) {
@@ -121,11 +137,13 @@ TEST(block_diagonal_matrices_split) {
     SingularValues<double> solver(9, 9);
     const Values values = sorted(solver, {a}, 0);
     const Eigen::VectorXd exact = Eigen::JacobiSVD<Matrix>(a).singularValues();
-    for (Index i = 0; i < 9; ++i) CHECK(std::abs(values[static_cast<std::size_t>(i)] - exact[i]) < 1e-14 * exact[0]);
+    for (Index i = 0; i < 9; ++i)
+        CHECK(std::abs(values[static_cast<std::size_t>(i)] - exact[i]) < 1e-14 * exact[0]);
 }
 
 TEST(a_matrix_that_is_not_finite_gives_nan_and_leaves_its_neighbours_alone) {
-    for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    for (const double bad :
+         {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
         std::vector<Matrix> matrices;
         for (int r = 0; r < lanes; ++r) matrices.push_back(gaussian(6, 4));
         SingularValues<V> solver(6, 4);

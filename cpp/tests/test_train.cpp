@@ -16,11 +16,13 @@ struct Batch {
     Problem<T> problem;
     Results<T> results;
     std::vector<std::vector<T>> weights, final_weights;
-    std::vector<double> cov, cross, power{1.0}, steps, decay{0.0}, loss, values, norms, imbalance, gradient;
+    std::vector<double> cov, cross, power{1.0}, steps, decay{0.0}, loss, values, norms, imbalance,
+        gradient;
     std::vector<std::int8_t> status;
     std::vector<std::int64_t> stopped_at;
 
-    Batch(std::vector<Index> widths, Index n_runs, Index n_steps, Index n_records, double step_size = 0.01) {
+    Batch(std::vector<Index> widths, Index n_runs, Index n_steps, Index n_records,
+          double step_size = 0.01) {
         std::mt19937 generator(5);
         std::normal_distribution<double> normal;
         problem.widths = widths;
@@ -53,7 +55,8 @@ struct Batch {
         problem.output_power = {power.data(), {0}};
         problem.step_size = {steps.data(), {0}};
         problem.weight_decay = {decay.data(), {0}};
-        for (Index k = 0; k < n_records; ++k) results.record_steps.push_back(n_steps * k / n_records);
+        for (Index k = 0; k < n_records; ++k)
+            results.record_steps.push_back(n_steps * k / n_records);
         const std::size_t cells = runs * static_cast<std::size_t>(n_records);
         loss.resize(cells);
         gradient.resize(cells);
@@ -73,7 +76,8 @@ struct Batch {
 };
 
 template <class T>
-long allocations_of(const std::vector<Index>& widths, Index n_runs, Index n_steps, Index n_records) {
+long allocations_of(const std::vector<Index>& widths, Index n_runs, Index n_steps,
+                    Index n_records) {
     Batch<T> batch(widths, n_runs, n_steps, n_records);
     const long before = tests::allocations();
     train(batch.problem, batch.results, {1, {}});
@@ -88,7 +92,8 @@ void nothing_is_allocated_in_the_loop() {
         const Index n_runs = widths[0] > 20 ? 2 : 40;
         const long few = allocations_of<T>(widths, n_runs, 4, 2);
         const long many = allocations_of<T>(widths, n_runs, 40, 20);
-        CHECK_MESSAGE(few == many, std::to_string(few) + " against " + std::to_string(many) + " allocations, width " + std::to_string(widths[0]));
+        CHECK_MESSAGE(few == many, std::to_string(few) + " against " + std::to_string(many) +
+                                       " allocations, width " + std::to_string(widths[0]));
     }
 }
 
@@ -100,12 +105,14 @@ void a_run_alone_equals_the_run_in_a_batch(const std::vector<Index>& widths) {
     for (const Index run : {0, 5, 36}) {
         Batch<T> alone(widths, n_runs, 23, 5);
         alone.problem.run_shape = {1};
-        for (std::size_t l = 0; l + 1 < widths.size(); ++l) alone.problem.weights[l].data += run * widths[l] * widths[l + 1];
+        for (std::size_t l = 0; l + 1 < widths.size(); ++l)
+            alone.problem.weights[l].data += run * widths[l] * widths[l + 1];
         train(alone.problem, alone.results, {1, {}});
         for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
             const auto size = static_cast<std::size_t>(widths[l] * widths[l + 1]);
             for (std::size_t i = 0; i < size; ++i) {
-                CHECK(alone.final_weights[l][i] == batch.final_weights[l][static_cast<std::size_t>(run) * size + i]);
+                CHECK(alone.final_weights[l][i] ==
+                      batch.final_weights[l][static_cast<std::size_t>(run) * size + i]);
             }
         }
         for (std::size_t k = 0; k < 5; ++k) {
@@ -113,7 +120,8 @@ void a_run_alone_equals_the_run_in_a_batch(const std::vector<Index>& widths) {
             CHECK(alone.loss[k] == batch.loss[cell]);
             CHECK(alone.gradient[k] == batch.gradient[cell]);
             const auto n = static_cast<std::size_t>(std::min(widths.front(), widths.back()));
-            for (std::size_t i = 0; i < n; ++i) CHECK(alone.values[k * n + i] == batch.values[cell * n + i]);
+            for (std::size_t i = 0; i < n; ++i)
+                CHECK(alone.values[k * n + i] == batch.values[cell * n + i]);
         }
     }
 }
@@ -124,7 +132,13 @@ TEST(nothing_is_allocated_in_the_loop_in_double) { nothing_is_allocated_in_the_l
 TEST(nothing_is_allocated_in_the_loop_in_float) { nothing_is_allocated_in_the_loop<float>(); }
 
 TEST(a_run_alone_equals_the_run_in_a_batch_everywhere) {
-    for (const std::vector<Index>& widths : {std::vector<Index>{1, 1}, {3, 2}, {4, 4, 4}, {8, 8, 8}, {5, 3, 7, 2}, {2, 9, 1, 9, 3}, {17, 16, 19}}) {
+    for (const std::vector<Index>& widths : {std::vector<Index>{1, 1},
+                                             {3, 2},
+                                             {4, 4, 4},
+                                             {8, 8, 8},
+                                             {5, 3, 7, 2},
+                                             {2, 9, 1, 9, 3},
+                                             {17, 16, 19}}) {
         a_run_alone_equals_the_run_in_a_batch<double>(widths);
         a_run_alone_equals_the_run_in_a_batch<float>(widths);
     }
@@ -141,7 +155,8 @@ TEST(divergence_has_its_step_and_no_neighbour_notices) {
     batch.problem.step_size = {step_sizes.data(), {2}};
     train(batch.problem, batch.results, {2, {}});
     for (std::size_t run = 0; run < 20; ++run) {
-        CHECK(batch.status[run] == static_cast<std::int8_t>(run == 7 ? Status::diverged : Status::completed));
+        CHECK(batch.status[run] ==
+              static_cast<std::int8_t>(run == 7 ? Status::diverged : Status::completed));
         if (run == 7) {
             CHECK(batch.stopped_at[run] > 1 && batch.stopped_at[run] < 50);
             // The step before it was still finite: train just that far.
@@ -151,7 +166,8 @@ TEST(divergence_has_its_step_and_no_neighbour_notices) {
             CHECK(shorter.status[run] == static_cast<std::int8_t>(Status::completed));
             continue;
         }
-        for (std::size_t i = 0; i < 9; ++i) CHECK(batch.final_weights[0][run * 9 + i] == calm.final_weights[0][run * 9 + i]);
+        for (std::size_t i = 0; i < 9; ++i)
+            CHECK(batch.final_weights[0][run * 9 + i] == calm.final_weights[0][run * 9 + i]);
     }
 }
 
@@ -160,9 +176,9 @@ TEST(poll_stops_a_long_call) {
     const auto start = std::chrono::steady_clock::now();
     int polls = 0;
     const bool finished = train(batch.problem, batch.results, {2, [&](std::int64_t done) {
-                                    CHECK(done >= 0);
-                                    return ++polls >= 3;
-                                }});
+                                                                   CHECK(done >= 0);
+                                                                   return ++polls >= 3;
+                                                               }});
     CHECK(!finished);
     CHECK(polls >= 3);  // once more, perhaps, while the caller waits for the other workers
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));

@@ -49,24 +49,26 @@ struct Problem {
     std::vector<Index> widths;     ///< input first, n_layers + 1 of them
     std::vector<Index> run_shape;  ///< extents of the run axes
     std::vector<RunArray<T>> weights;
-    RunArray<double> input_cov;     ///< (in, in)
-    RunArray<double> cross_cov;     ///< (out, in)
-    RunArray<double> output_power;  ///< scalar
-    RunArray<double> step_size;     ///< (n_layers)
-    RunArray<double> weight_decay;  ///< scalar
+    RunArray<double> input_cov;           ///< (in, in)
+    RunArray<double> cross_cov;           ///< (out, in)
+    RunArray<double> output_power;        ///< scalar
+    RunArray<double> step_size;           ///< (n_layers)
+    RunArray<double> weight_decay;        ///< scalar
     RunArray<double> stop_loss;           ///< scalar; no data: no such rule
     RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
-    Index check_every = 1;                ///< stop rules are looked at on multiples of this step count
-    Index first_step = 0;                 ///< steps already taken
-    Index n_steps = 0;                    ///< steps to take now
-    const std::int8_t* ended = nullptr;   ///< per run, not 0: leave it as it is; null: all are to be trained
+    Index check_every = 1;  ///< stop rules are looked at on multiples of this step count
+    Index first_step = 0;   ///< steps already taken
+    Index n_steps = 0;      ///< steps to take now
+    const std::int8_t* ended =
+        nullptr;  ///< per run, not 0: leave it as it is; null: all are to be trained
 };
 
 /// Where results go. Arrays are (run, record, ...) in C order; null: not wanted. Entries after the end of a run are
 /// not written, the caller fills them beforehand.
 template <class T>
 struct Results {
-    std::vector<std::int64_t> record_steps;  ///< increasing, within first_step .. first_step + n_steps
+    std::vector<std::int64_t>
+        record_steps;  ///< increasing, within first_step .. first_step + n_steps
     double* loss = nullptr;
     double* singular_values = nullptr;  ///< (min(in, out)), descending
     double* product = nullptr;          ///< (out, in)
