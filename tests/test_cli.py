@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose, assert_array_equal
 
 import linnet_fast as lf
@@ -170,6 +171,7 @@ class TestTrain:
         begin = (folder / f"p.{suffix}").read_bytes()[:5]
         assert begin == {"png": b"\x89PNG\r", "pdf": b"%PDF-", "svg": b"<?xml"}[suffix]
         assert [path.name for path in folder.iterdir()] == [f"p.{suffix}"]
+        assert plt.get_fignums() == []
 
 
 USAGE = {

@@ -281,3 +281,4 @@ def _draw(file: Path, job: _job.Job, trajectory: Trajectory, name: str) -> None:
     figure = plot.stages(trajectory, job.scales, job.loss, run=index, title=title)
     with _files.replaced(file) as temporary:
         figure.savefig(temporary, format=file.suffix[1:], dpi=150)
+    _files.optional("matplotlib.pyplot", "plot").close(figure)

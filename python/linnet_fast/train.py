@@ -106,10 +106,10 @@ def train(
     >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
     >>> start = lf.initialization.aligned(network, loss, 1e-6)
     >>> run = lf.train(network, loss, start, method=lf.GradientDescent(0.05), n_steps=400,
-    ...                record=lf.Record.at([0, 200, 400]))
+    ...                record=lf.Record.at([0, 100, 400]))
     >>> run.singular_values.round(3)
     array([[0.   , 0.   ],
-           [2.   , 0.001],
+           [1.99 , 0.017],
            [2.   , 1.   ]])
     """
     _validate.instance("network", network, Dense)
