@@ -9,7 +9,7 @@ PYBIND11_MODULE(_cpu, m, pybind11::mod_gil_not_used()) {
     m.doc() = "Instruction set levels of this processor.";
     m.def("supported_levels", [] {
         std::vector<std::string> levels;
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(_WIN32)
         __builtin_cpu_init();
         const bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") &&
                         __builtin_cpu_supports("popcnt");

@@ -85,11 +85,10 @@ inline V broadcast(ScalarOf<V> x) {
 }
 
 #if defined(__FMA__) || defined(__AVX512F__) || defined(__aarch64__)
-inline constexpr bool has_fma = true;
 inline double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 #else
-inline constexpr bool has_fma = false;  // two roundings, in every engine alike
+// Two roundings, in every engine alike.
 inline double fma(double a, double b, double c) { return a * b + c; }
 inline float fma(float a, float b, float c) { return a * b + c; }
 #endif

@@ -24,11 +24,11 @@ inline void row_sums(const V* b, Index ld, const V* u, Index n, V* y) {
     for (int i = 0; i < count; ++i) y[i] = sum[i];
 }
 
-/// Householder vector of x (stride s): x becomes v, returns the new leading entry; beta with H = 1 - beta v v^T.
+/// Householder vector of x: x becomes v, returns the new leading entry; beta with H = 1 - beta v v^T.
 template <class V>
-inline V reflector(V* x, Index stride, Index n, V& beta) {
+inline V reflector(V* x, Index n, V& beta) {
     V tail{};
-    for (Index i = 1; i < n; ++i) tail = fma(x[i * stride], x[i * stride], tail);
+    for (Index i = 1; i < n; ++i) tail = fma(x[i], x[i], tail);
     const V norm = square_root(fma(x[0], x[0], tail));
     const V alpha = select(less(x[0], V{}), norm, -norm);
     const V denominator = norm * (norm + absolute(x[0]));
@@ -48,7 +48,7 @@ void bidiagonalize(V* b, Index m, Index n, V* q, V* e, V* scratch, Pulse&& pulse
         if (m * n > 4096 && pulse()) return;  // small ones are done before anybody could notice
         V beta;
         for (Index i = k; i < m; ++i) column[i] = b[i * n + k];
-        const V diagonal = reflector(column + k, 1, m - k, beta);
+        const V diagonal = reflector(column + k, m - k, beta);
         q[k] = diagonal * diagonal;
         for (Index j = k + 1; j < n; ++j) w[j] = V{};
         for (Index i = k; i < m; ++i) {
@@ -61,7 +61,7 @@ void bidiagonalize(V* b, Index m, Index n, V* q, V* e, V* scratch, Pulse&& pulse
         if (k + 1 == n) break;
         V* const row = b + k * n + k + 1;
         const Index tail = n - k - 1;
-        const V off = reflector(row, 1, tail, beta);
+        const V off = reflector(row, tail, beta);
         e[k] = off * off;
         Index i = k + 1;
         for (; i + 8 <= m; i += 8) row_sums<V, 8>(b + i * n + k + 1, n, row, tail, w + i);

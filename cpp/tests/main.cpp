@@ -12,7 +12,7 @@ namespace {
 std::atomic<long> n_allocations{0};
 
 bool runs_here() {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(_WIN32)
     const std::string isa = linnet::instruction_set();
     __builtin_cpu_init();
     if (isa == "v4") return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");

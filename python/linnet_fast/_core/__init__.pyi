@@ -1,9 +1,10 @@
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, type_check_only
 
 import numpy as np
 import numpy.typing as npt
 
+@type_check_only
 class BuildInfo(TypedDict):
     version: str
     isa: str
@@ -12,6 +13,7 @@ class BuildInfo(TypedDict):
     compiler: str
     eigen: str
 
+@type_check_only
 class Trained(TypedDict):
     observables: dict[str, Any]
     weights: tuple[npt.NDArray[np.floating[Any]], ...]
