@@ -33,13 +33,13 @@ double fma_peak(int n_threads, double seconds) {
         for (int c = 0; c < chains; ++c) x[c] = broadcast<V>(static_cast<T>(1 + worker));
         const V factor = broadcast<V>(static_cast<T>(0.999));
         const V term = broadcast<V>(static_cast<T>(1e-3));
-        while (elapsed() < seconds) {
+        do {  // at least once, however late this thread has started
             for (int i = 0; i < block; ++i) {
 #pragma GCC unroll 16
                 for (int c = 0; c < chains; ++c) x[c] = fma(x[c], factor, term);
             }
             blocks.fetch_add(1, std::memory_order_relaxed);
-        }
+        } while (elapsed() < seconds);
         T sum{};
         for (int c = 0; c < chains; ++c) sum += x[c][0];
         sink.fetch_add(sum > 0 ? 1 : 0);  // so that nothing is optimised away
