@@ -2,7 +2,7 @@
 // Parlett 1994). Works on packs, one matrix per lane, and on plain scalars, with the same operations in the same
 // order: a lane's result depends on nothing but that lane's matrix.
 //
-// Values are accurate to a small multiple of n * epsilon * (largest value), which is all that a record needs.
+// Values are accurate to a few 1e-14 of the largest one, which is all that a record needs.
 #pragma once
 
 #include <limits>
