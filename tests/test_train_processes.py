@@ -319,7 +319,8 @@ print(*sizes)
 """
     )
     sizes = np.array(done.stdout.split(), float)
-    slope = np.polyfit(np.arange(7), sizes[3:], 1)[0] / 1000
+    # A leak grows in every thousand calls; an allocator that takes one more arena, in one of them.
+    slope = np.median(np.diff(sizes[3:])) / 1000
     assert slope < 50, f"{slope} bytes a call: {sizes}"
 
 
