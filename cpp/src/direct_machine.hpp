@@ -138,6 +138,17 @@ public:
     T decay(int /*group*/) const { return rates_[plan_.n_layers()]; }
     View matrix(int id) const { return matrices_[static_cast<std::size_t>(id)]; }
 
+    /// All weights, side by side and padded.
+    T* weights(int /*group*/) const { return matrix(plan_.weights.front()).data; }
+    Index weights_size() const { return weights_size_; }
+    /// Let a slope plan write the gradients to `to`, laid out as the weights are.
+    void set_gradients(int /*group*/, T* to) {
+        for (std::size_t l = 0; l < plan_.gradients.size(); ++l) {
+            const auto at = static_cast<std::size_t>(plan_.gradient_operations[l]);
+            calls_[at].operands.c = to + (matrix(plan_.weights[l]).data - weights(0));
+        }
+    }
+
     void set_matrix(int /*slot*/, int id, const T* dense) { fill(matrix(id), shape(id), dense); }
     void get_matrix(int /*slot*/, int id, T* dense) const { unpad(matrix(id), shape(id), dense); }
     /// Take the weights of another machine for the same widths.

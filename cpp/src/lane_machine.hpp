@@ -112,6 +112,19 @@ public:
                          static_cast<std::size_t>(id)];
     }
 
+    /// All weights of a group, side by side.
+    V* weights(int group) const { return matrix(group, plan_.weights.front()); }
+    Index weights_size() const { return weights_size_; }
+    /// Let a slope plan write the gradients of a group to `to`, laid out as the weights are.
+    void set_gradients(int group, V* to) {
+        for (std::size_t l = 0; l < plan_.gradients.size(); ++l) {
+            const auto at =
+                static_cast<std::size_t>(plan_.gradient_operations[l] * n_groups_ + group);
+            operands_[at].c = to;
+            to += size(plan_.gradients[l]);
+        }
+    }
+
     void set_matrix(int slot, int id, const T* dense) {
         scatter(slot, matrix(slot / lanes, id), size(id), dense);
     }

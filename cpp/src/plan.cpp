@@ -32,7 +32,13 @@ double side_cost(const std::vector<Index>& widths, Index side) {
     return cost;
 }
 
-Plan make_plan(const std::vector<Index>& widths, bool diagonal_cov, bool update) {
+/// What the gradients are for: to move the weights at once, to be looked at with all that leads to them, or to be the
+/// slopes of a flow.
+enum class Purpose { step, look, slope };
+
+Plan make_plan(const std::vector<Index>& widths, bool diagonal_cov, Purpose purpose) {
+    const bool update = purpose == Purpose::step;
+    const bool slope = purpose == Purpose::slope;
     Builder b;
     const auto n_layers = static_cast<int>(widths.size()) - 1;
     const Index n_in = widths.front();
@@ -41,14 +47,21 @@ Plan make_plan(const std::vector<Index>& widths, bool diagonal_cov, bool update)
     for (int l = 0; l < n_layers; ++l) b.plan.weights.push_back(b.add(width(l + 1), width(l)));
     const auto weight = [&](int l) { return b.plan.weights[static_cast<std::size_t>(l)]; };
 
+    b.plan.gradients.assign(static_cast<std::size_t>(n_layers), -1);
+    const auto gradient = [&](int l) -> int& {
+        return b.plan.gradients[static_cast<std::size_t>(l)];
+    };
+    for (int l = 0; slope && l < n_layers; ++l) gradient(l) = b.add(width(l + 1), width(l));
+
     // Layers are multiplied up from the narrower end: partial products then have few rows (or columns).
     const bool from_output = side_cost(widths, n_out) < side_cost(widths, n_in);
     // partial[l]: from the input, W_l ... W_0; from the output, W_{L-1} ... W_l.
     std::vector<int> partial(static_cast<std::size_t>(n_layers));
     const auto part = [&](int l) -> int& { return partial[static_cast<std::size_t>(l)]; };
-    // In a training step two buffers take turns for what is passed back, and the product starts in one of them.
-    // Where everything is to be looked at afterwards, nothing is shared.
-    const int turns[2] = {update ? b.plan.n_storages++ : -1, update ? b.plan.n_storages++ : -1};
+    // Two buffers take turns for what is passed back, and the product starts in one of them. Where everything is to be
+    // looked at afterwards, nothing is shared; of a flow, the residual is.
+    const bool share = purpose != Purpose::look;
+    const int turns[2] = {share ? b.plan.n_storages++ : -1, share ? b.plan.n_storages++ : -1};
     if (from_output) {
         part(n_layers - 1) = weight(n_layers - 1);
         for (int l = n_layers - 2; l >= 0; --l) {
@@ -65,12 +78,15 @@ Plan make_plan(const std::vector<Index>& widths, bool diagonal_cov, bool update)
         b.plan.product = part(n_layers - 1);
     }
     b.plan.product_end = b.plan.operations.size();
-    b.plan.residual = b.add(n_out, n_in, turns[1]);
+    if (slope && n_layers == 1) {
+        b.plan.residual = gradient(0);
+    } else {
+        b.plan.residual = b.add(n_out, n_in, update ? turns[1] : -1);
+    }
     b.emit(diagonal_cov ? Product::residual_diagonal : Product::residual, b.plan.residual,
            b.plan.product, -1);
     b.plan.residual_end = b.plan.operations.size();
 
-    b.plan.gradients.assign(static_cast<std::size_t>(n_layers), -1);
     int back = b.plan.residual;
     int turn = 0;
     for (int k = 0; k < n_layers; ++k) {
@@ -80,21 +96,21 @@ Plan make_plan(const std::vector<Index>& widths, bool diagonal_cov, bool update)
             if (update) {
                 b.emit(Product::update_by, target, back, -1, l);
             } else {
-                b.plan.gradients[static_cast<std::size_t>(l)] = back;
+                gradient(l) = back;
             }
             break;
         }
-        int next = 0;
+        int next = slope && k == n_layers - 2 ? gradient(from_output ? l + 1 : l - 1) : -1;
         if (from_output) {
-            next = b.add(n_out, width(l + 1), turns[turn]);
+            if (next < 0) next = b.add(n_out, width(l + 1), turns[turn]);
             b.emit(Product::store_nt, next, back, weight(l));
         } else {
-            next = b.add(width(l), n_in, turns[turn]);
+            if (next < 0) next = b.add(width(l), n_in, turns[turn]);
             b.emit(Product::store_tn, next, weight(l), back);
         }
         if (!update) {
-            target = b.add(width(l + 1), width(l));
-            b.plan.gradients[static_cast<std::size_t>(l)] = target;
+            if (!slope) gradient(l) = b.add(width(l + 1), width(l));
+            target = gradient(l);
         }
         // The layer is changed only after its old value has been used for `next`.
         if (from_output) {
@@ -106,7 +122,21 @@ Plan make_plan(const std::vector<Index>& widths, bool diagonal_cov, bool update)
         turn = 1 - turn;
     }
     b.plan.gradient_end = b.plan.operations.size();
-    for (int l = 0; !update && l + 1 < n_layers; ++l) {
+    for (int l = 0; slope && l < n_layers; ++l) {
+        for (std::size_t k = 0; k < b.plan.operations.size(); ++k) {
+            if (b.plan.operations[k].c == gradient(l))
+                b.plan.gradient_operations.push_back(static_cast<int>(k));
+        }
+    }
+    if (slope && n_layers > 1) {
+        const Index side = std::min(n_in, n_out);
+        const int gram = b.add(side, side);
+        b.plan.residual_power = b.add(side, side);
+        b.emit(n_in < n_out ? Product::store_tn : Product::store_nt, gram, b.plan.residual,
+               b.plan.residual);
+        b.emit(Product::store, b.plan.residual_power, gram, gram);
+    }
+    for (int l = 0; purpose == Purpose::look && l + 1 < n_layers; ++l) {
         const int upper = b.add(width(l + 1), width(l + 1));
         const int lower = b.add(width(l + 1), width(l + 1));
         b.emit(Product::store_tn, upper, weight(l + 1), weight(l + 1));
@@ -143,11 +173,15 @@ double Plan::multiply_adds() const {
 }
 
 Plan training_plan(const std::vector<Index>& widths, bool diagonal_cov) {
-    return make_plan(widths, diagonal_cov, true);
+    return make_plan(widths, diagonal_cov, Purpose::step);
 }
 
 Plan gradient_plan(const std::vector<Index>& widths, bool diagonal_cov) {
-    return make_plan(widths, diagonal_cov, false);
+    return make_plan(widths, diagonal_cov, Purpose::look);
+}
+
+Plan slope_plan(const std::vector<Index>& widths, bool diagonal_cov) {
+    return make_plan(widths, diagonal_cov, Purpose::slope);
 }
 
 }  // namespace linnet

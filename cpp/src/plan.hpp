@@ -37,8 +37,10 @@ struct Plan {
     std::vector<Matrix> matrices;
     int n_storages = 0;
     std::vector<Operation> operations;
-    std::vector<int> weights;    ///< matrix number per layer
-    std::vector<int> gradients;  ///< the same, in a gradient plan
+    std::vector<int> weights;              ///< matrix number per layer
+    std::vector<int> gradients;            ///< the same, in a gradient or slope plan
+    std::vector<int> gradient_operations;  ///< which operation gives each, in a slope plan
+    int residual_power = -1;               ///< in a slope plan: (R^T R)^2 or (R R^T)^2
     /// In a gradient plan, per pair of neighbours: W_{l+1}^T W_{l+1} and W_l W_l^T.
     std::vector<std::pair<int, int>> grams;
     int product = 0;               ///< end-to-end matrix, lives until the residual is done
@@ -46,7 +48,7 @@ struct Plan {
     std::size_t product_end = 0;   ///< operations before this one give the product
     std::size_t residual_end = 0;  ///< operations before this one give the residual
     std::size_t gradient_end =
-        0;  ///< operations before this one give the gradients, the rest the grams
+        0;  ///< operations before this one give the gradients, the rest grams or the residual's power
 
     Index n_layers() const { return static_cast<Index>(weights.size()); }
     Index n_inputs() const { return matrices[static_cast<std::size_t>(weights.front())].cols; }
@@ -60,5 +62,8 @@ Plan training_plan(const std::vector<Index>& widths, bool diagonal_cov);
 
 /// Product, residual, the gradient of the loss by every layer, and grams; everything stays to be looked at.
 Plan gradient_plan(const std::vector<Index>& widths, bool diagonal_cov);
+
+/// The gradient of the loss by every layer, to be written where the machine is told; the residual stays to be looked at.
+Plan slope_plan(const std::vector<Index>& widths, bool diagonal_cov);
 
 }  // namespace linnet

@@ -1,125 +1,14 @@
 #include "linnet/train.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <optional>
 
+#include "batch.hpp"
 #include "parallel.hpp"
-#include "probe.hpp"
 
 namespace linnet {
 
 namespace {
-
-/// What one step costs, in vector multiply-adds: for a group of lanes, and for one run on the direct machine. The
-/// constants are what a block and a call cost beside its multiply-adds; they steer speed, never results.
-struct Costs {
-    double lanes = 0;
-    double direct = 0;
-    bool has_large_product = false;
-
-    template <class T>
-    static Costs of(const Plan& plan) {
-        Costs costs;
-        const Index width = native_lanes<T>;
-        for (const Operation& operation : plan.operations) {
-            const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
-            const auto inner = static_cast<double>(plan.inner(operation));
-            const auto entries = static_cast<double>(c.rows) * static_cast<double>(c.cols);
-            const auto vectors =
-                static_cast<double>(c.rows) * static_cast<double>((c.cols + width - 1) / width);
-            costs.lanes += entries * (inner + 2) + 15;
-            costs.direct += vectors * (inner + 4) + 40;
-            const double full_inner = operation.kind == Product::residual_diagonal
-                                          ? static_cast<double>(plan.n_inputs())
-                                          : inner;
-            costs.has_large_product = costs.has_large_product || entries * full_inner >= eigen_from;
-        }
-        // Lanes multiply the working set by their number, and slow down when it leaves the first and second level cache.
-        double bytes = 0;
-        for (const Plan::Matrix& m : plan.matrices)
-            bytes += static_cast<double>(m.rows) * static_cast<double>(m.cols) * vector_bytes;
-        costs.lanes *= bytes > 1e6 ? 2 : bytes > 2e5 ? 1.25 : bytes > 6e4 ? 1.1 : 1;
-        return costs;
-    }
-};
-
-/// Everything the workers share: the problem, what it asks for, and which runs are still to be claimed.
-template <class T>
-class Batch {
-public:
-    Batch(const Problem<T>& the_problem, const Results<T>& the_results)
-        : problem(the_problem),
-          results(the_results),
-          n_layers(static_cast<Index>(the_problem.widths.size()) - 1) {
-        for (const Index extent : problem.run_shape) n_runs *= extent;
-        n_in = problem.widths.front();
-        n_out = problem.widths.back();
-        last_step = problem.first_step + problem.n_steps;
-        if (n_runs > 0 && problem.input_cov.shared() && problem.cross_cov.shared()) {
-            shared_moments = true;
-            cov.assign(problem.input_cov.data, problem.input_cov.data + n_in * n_in);
-            cross.assign(problem.cross_cov.data, problem.cross_cov.data + n_out * n_in);
-            diagonal_cov = true;
-            for (Index i = 0; i < n_in * n_in; ++i) {
-                if (i % (n_in + 1) != 0 && problem.input_cov.data[i] != 0) diagonal_cov = false;
-            }
-        }
-        has_stop_rule =
-            problem.stop_loss.data != nullptr || problem.stop_gradient_norm.data != nullptr;
-        at_check.loss = problem.stop_loss.data != nullptr;
-        at_check.gradient_norm = problem.stop_gradient_norm.data != nullptr;
-        at_record.loss = results.loss != nullptr;
-        at_record.singular_values = results.singular_values != nullptr;
-        at_record.product = results.product != nullptr;
-        at_record.layer_norms = results.layer_norms != nullptr;
-        at_record.imbalance = results.imbalance != nullptr;
-        at_record.gradient_norm = results.gradient_norm != nullptr;
-        // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
-        const auto every_decay_is_zero = [&] {
-            for (Index run = 0; run < n_runs; ++run) {
-                if (*problem.weight_decay.at(run, problem.run_shape) != 0) return false;
-            }
-            return true;
-        };
-        has_decay = problem.weight_decay.shared() ? n_runs > 0 && *problem.weight_decay.data != 0
-                                                  : !every_decay_is_zero();
-    }
-
-    /// The next run to train, or -1. Runs that had ended before are passed on unchanged.
-    Index claim() {
-        while (true) {
-            const Index run = next_.fetch_add(1, std::memory_order_relaxed);
-            if (run >= n_runs) return -1;
-            if (problem.ended == nullptr || problem.ended[run] == 0) return run;
-            for (Index l = 0; l < n_layers; ++l) {
-                std::copy_n(problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape),
-                            layer_size(l), final_weights(run, l));
-            }
-        }
-    }
-    bool drained() const { return next_.load(std::memory_order_relaxed) >= n_runs; }
-
-    Index layer_size(Index l) const {
-        const auto at = static_cast<std::size_t>(l);
-        return problem.widths[at] * problem.widths[at + 1];
-    }
-    T* final_weights(Index run, Index l) const {
-        return results.final_weights[static_cast<std::size_t>(l)] + run * layer_size(l);
-    }
-    Index n_records() const { return static_cast<Index>(results.record_steps.size()); }
-
-    const Problem<T>& problem;
-    const Results<T>& results;
-    Index n_layers, n_runs = 1, n_in, n_out, last_step;
-    bool shared_moments = false, diagonal_cov = false, has_stop_rule = false, has_decay = false;
-    std::vector<T> cov, cross;  ///< shared moments
-    Wanted at_record, at_check;
-
-private:
-    std::atomic<Index> next_{0};
-};
 
 /// A run in training.
 struct Slot {
@@ -133,9 +22,11 @@ struct Slot {
 template <class T, class Machine, class ProbeMachine>
 class Runner {
 public:
-    Runner(Batch<T>& batch, Progress& progress, Pulse& pulse, Machine machine,
-           ProbeMachine probe_machine, double step_cost)
+    Runner(Batch<T>& batch, const Descent& descent, Progress& progress, Pulse& pulse,
+           Machine machine, ProbeMachine probe_machine, double step_cost)
         : batch_(batch),
+          descent_(descent),
+          last_step_(descent.first_step + descent.n_steps),
           progress_(progress),
           pulse_(pulse),
           machine_(std::move(machine)),
@@ -161,15 +52,10 @@ public:
 
     /// Put a fresh run into a free slot.
     void load(int slot, Index run) {
-        const Problem<T>& problem = batch_.problem;
         set_parameters(slot, run);
-        for (Index l = 0; l < batch_.n_layers; ++l) {
-            machine_.set_matrix(
-                slot, id(l),
-                problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape));
-        }
-        Slot& s = at(slot);
-        s = Slot{run, problem.first_step, 0, problem.first_step};
+        for (Index l = 0; l < batch_.n_layers; ++l)
+            machine_.set_matrix(slot, id(l), batch_.start(run, l));
+        at(slot) = Slot{run, descent_.first_step, 0, descent_.first_step};
         ++n_active_;
     }
 
@@ -265,11 +151,11 @@ private:
     template <class AnyMachine>
     void set_rates(AnyMachine& machine, int slot, Index run) {
         const Problem<T>& problem = batch_.problem;
-        const double* const steps = problem.step_size.at(run, problem.run_shape);
+        const double* const steps = descent_.step_size.at(run, problem.run_shape);
         for (Index l = 0; l < batch_.n_layers; ++l)
             steps_[static_cast<std::size_t>(l)] = static_cast<T>(steps[l]);
         machine.set_rates(slot, steps_.data(),
-                          static_cast<T>(*problem.weight_decay.at(run, problem.run_shape)));
+                          static_cast<T>(batch_.scalar(problem.weight_decay, run)));
     }
     void set_shared_moments(int slot) {
         const Problem<T>& problem = batch_.problem;
@@ -278,7 +164,7 @@ private:
     }
     void set_parameters(int slot, Index run) {
         const Problem<T>& problem = batch_.problem;
-        const double power = *problem.output_power.at(run, problem.run_shape);
+        const double power = batch_.scalar(problem.output_power, run);
         if (batch_.shared_moments) {
             probe_.set_power(slot, power);
         } else {
@@ -288,8 +174,8 @@ private:
             probe_.set_moments(slot, cov, cross, power);
         }
         set_rates(machine_, slot, run);
-        const double* const steps = problem.step_size.at(run, problem.run_shape);
-        probe_.machine().set_rates(slot, steps, *problem.weight_decay.at(run, problem.run_shape));
+        const double* const steps = descent_.step_size.at(run, problem.run_shape);
+        probe_.machine().set_rates(slot, steps, batch_.scalar(problem.weight_decay, run));
     }
 
     /// Deal with every slot that is due. False if asked to stop.
@@ -332,65 +218,35 @@ private:
                 a.imbalance || b.imbalance, a.gradient_norm || b.gradient_norm};
     }
     bool is_record(const Slot& slot) const {
-        return slot.record < batch_.n_records() &&
-               batch_.results.record_steps[static_cast<std::size_t>(slot.record)] == slot.step;
+        return slot.record < batch_.n_records && next_record(slot) == slot.step;
+    }
+    Index next_record(const Slot& slot) const {
+        return static_cast<Index>(descent_.record_steps[static_cast<std::size_t>(slot.record)]);
     }
     bool is_check(const Slot& slot) const {
-        return batch_.has_stop_rule && slot.step % batch_.problem.check_every == 0;
+        return batch_.has_stop_rule && slot.step % descent_.check_every == 0;
     }
     void event(int s) {
         Slot& slot = at(s);
-        const Problem<T>& problem = batch_.problem;
         if (is_record(slot)) {
-            write_record(s);
+            batch_.write_record(probe_, s, slot.run, slot.record);
+            batch_.write_weights(machine_, s, slot.run, slot.record);
             ++slot.record;
         }
-        if (is_check(slot)) {
-            const auto reached = [&](const RunArray<double>& limit, double value) {
-                return limit.data != nullptr && value <= *limit.at(slot.run, problem.run_shape);
-            };
-            if (reached(problem.stop_loss, probe_.loss(s)) ||
-                reached(problem.stop_gradient_norm, probe_.gradient_norm(s))) {
-                finish(s, Status::converged, machine_);
-                return;
-            }
+        if (is_check(slot) && batch_.is_converged(probe_, s, slot.run)) {
+            finish(s, Status::converged, machine_);
+            return;
         }
-        if (slot.step == batch_.last_step) {
+        if (slot.step == last_step_) {
             finish(s, Status::completed, machine_);
             return;
         }
-        slot.next = batch_.last_step;
-        if (slot.record < batch_.n_records()) {
-            slot.next = std::min(
-                slot.next, static_cast<Index>(
-                               batch_.results.record_steps[static_cast<std::size_t>(slot.record)]));
-        }
+        slot.next = last_step_;
+        if (slot.record < batch_.n_records) slot.next = std::min(slot.next, next_record(slot));
         if (batch_.has_stop_rule) {
-            const Index past = slot.step % problem.check_every;
-            if (slot.next - slot.step > problem.check_every - past)
-                slot.next = slot.step + problem.check_every - past;
-        }
-    }
-    void write_record(int s) {
-        const Slot& slot = at(s);
-        const Results<T>& results = batch_.results;
-        const Index place = slot.run * batch_.n_records() + slot.record;
-        const auto cell = [&](double* base, Index size) {
-            return base == nullptr ? nullptr : base + place * size;
-        };
-        if (results.loss != nullptr) results.loss[place] = probe_.loss(s);
-        if (results.gradient_norm != nullptr)
-            results.gradient_norm[place] = probe_.gradient_norm(s);
-        ObservedArrays to;
-        to.singular_values = cell(results.singular_values, std::min(batch_.n_in, batch_.n_out));
-        to.product = cell(results.product, batch_.n_in * batch_.n_out);
-        to.layer_norms = cell(results.layer_norms, batch_.n_layers);
-        to.imbalance = cell(results.imbalance, batch_.n_layers - 1);
-        probe_.write(s, to);
-        for (std::size_t l = 0; l < results.weights.size(); ++l) {
-            const auto layer = static_cast<Index>(l);
-            machine_.get_matrix(s, id(layer),
-                                results.weights[l] + place * batch_.layer_size(layer));
+            const Index past = slot.step % descent_.check_every;
+            if (slot.next - slot.step > descent_.check_every - past)
+                slot.next = slot.step + descent_.check_every - past;
         }
     }
     template <class AnyMachine>
@@ -402,7 +258,7 @@ private:
         }
         batch_.results.status[slot.run] = static_cast<std::int8_t>(status);
         batch_.results.stopped_at[slot.run] = slot.step;
-        progress_.done.fetch_add(batch_.last_step - slot.step, std::memory_order_relaxed);
+        progress_.done.fetch_add(last_step_ - slot.step, std::memory_order_relaxed);
         slot.run = -1;
         --n_active_;
     }
@@ -427,6 +283,8 @@ private:
     }
 
     Batch<T>& batch_;
+    const Descent& descent_;
+    Index last_step_;
     Progress& progress_;
     Pulse& pulse_;
     Machine machine_;
@@ -444,16 +302,6 @@ using DirectRunner = Runner<T, DirectMachine<T>, DirectMachine<double>>;
 template <class T>
 using LaneRunner = Runner<T, LaneMachine<T>, LaneMachine<double>>;
 
-/// Lane groups that take turns: several while they are so small that one cannot hide its own latency.
-template <class T>
-int lane_groups(const Plan& plan, Index runs_per_worker) {
-    Index entries = 0;
-    for (const Plan::Matrix& m : plan.matrices) entries += m.rows * m.cols;
-    const Index by_size = entries <= 40 ? 4 : entries <= 600 ? 2 : 1;
-    const Index by_runs = (runs_per_worker + native_lanes<T> - 1) / native_lanes<T>;
-    return static_cast<int>(std::max<Index>(1, std::min(by_size, by_runs)));
-}
-
 }  // namespace
 
 const char* message(Status status) {
@@ -464,13 +312,16 @@ const char* message(Status status) {
             return "a stop rule was met";
         case Status::diverged:
             return "the weights became infinite or NaN";
+        case Status::exhausted:
+            return "the integrator took all the steps it may take before the end";
     }
     return "unknown status";
 }
 
 template <class T>
-bool train(const Problem<T>& problem, const Results<T>& results, const Control& control) {
-    Batch<T> batch(problem, results);
+bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& results,
+           const Control& control) {
+    Batch<T> batch(problem, results, descent.record_steps.size());
     if (batch.n_runs == 0) return true;
     const Plan plan = training_plan(problem.widths, batch.diagonal_cov);
     const Plan probe_plan = gradient_plan(problem.widths, batch.diagonal_cov);
@@ -479,14 +330,14 @@ bool train(const Problem<T>& problem, const Results<T>& results, const Control& 
         static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), batch.n_runs));
     const Index share = (batch.n_runs + n_workers - 1) / n_workers;
     // Lanes cost the same however many of them are in use.
-    const double fewest_lanes = costs.has_large_product ? std::numeric_limits<double>::infinity()
-                                                        : costs.lanes / costs.direct;
+    const double fewest_lanes = costs.fewest_lanes();
     const bool use_lanes =
         fewest_lanes <= std::min<double>(native_lanes<T>, static_cast<double>(share));
 
     Progress progress;
     run_workers(n_workers, progress, control.poll, [&](int /*worker*/, Pulse& pulse) {
-        DirectRunner<T> direct(batch, progress, pulse, DirectMachine<T>(plan, batch.has_decay),
+        DirectRunner<T> direct(batch, descent, progress, pulse,
+                               DirectMachine<T>(plan, batch.has_decay),
                                DirectMachine<double>(probe_plan, false), costs.direct);
         direct.set_replayer(&direct.machine());
         direct.set_pulse();
@@ -503,7 +354,7 @@ bool train(const Problem<T>& problem, const Results<T>& results, const Control& 
             const int probe_groups = n_groups * native_lanes<T> / native_lanes<double>;
             const bool shared = batch.shared_moments;
             LaneRunner<T> lanes(
-                batch, progress, pulse,
+                batch, descent, progress, pulse,
                 LaneMachine<T>(plan, n_groups, shared ? batch.cov.data() : nullptr,
                                shared ? batch.cross.data() : nullptr, batch.has_decay),
                 LaneMachine<double>(probe_plan, probe_groups,
@@ -533,7 +384,9 @@ bool train(const Problem<T>& problem, const Results<T>& results, const Control& 
     return !progress.stop.load();
 }
 
-template bool train<double>(const Problem<double>&, const Results<double>&, const Control&);
-template bool train<float>(const Problem<float>&, const Results<float>&, const Control&);
+template bool train<double>(const Problem<double>&, const Descent&, const Results<double>&,
+                            const Control&);
+template bool train<float>(const Problem<float>&, const Descent&, const Results<float>&,
+                           const Control&);
 
 }  // namespace linnet

@@ -1,86 +1,20 @@
 // train(): nothing is allocated in the loop, results do not depend on the engine, and it can be stopped.
 #include <chrono>
-#include <cmath>
-#include <random>
 
 #include "check.hpp"
-#include "linnet/train.hpp"
+#include "problem.hpp"
 
 using namespace linnet;
+using linnet::tests::Batch;
 
 namespace {
-
-/// A batch of runs with all its arrays.
-template <class T>
-struct Batch {
-    Problem<T> problem;
-    Results<T> results;
-    std::vector<std::vector<T>> weights, final_weights;
-    std::vector<double> cov, cross, power{1.0}, steps, decay{0.0}, loss, values, norms, imbalance,
-        gradient;
-    std::vector<std::int8_t> status;
-    std::vector<std::int64_t> stopped_at;
-
-    Batch(std::vector<Index> widths, Index n_runs, Index n_steps, Index n_records,
-          double step_size = 0.01) {
-        std::mt19937 generator(5);
-        std::normal_distribution<double> normal;
-        problem.widths = widths;
-        problem.run_shape = {n_runs};
-        problem.n_steps = n_steps;
-        const Index n_in = widths.front();
-        const Index n_out = widths.back();
-        const auto n_layers = static_cast<Index>(widths.size()) - 1;
-        const auto runs = static_cast<std::size_t>(n_runs);
-        for (Index l = 0; l < n_layers; ++l) {
-            const auto at = static_cast<std::size_t>(l);
-            const Index size = widths[at] * widths[at + 1];
-            std::vector<T> w(static_cast<std::size_t>(n_runs * size));
-            for (T& x : w) x = static_cast<T>(0.3 * normal(generator));
-            weights.push_back(w);
-            final_weights.push_back(w);
-        }
-        for (Index l = 0; l < n_layers; ++l) {
-            const auto at = static_cast<std::size_t>(l);
-            problem.weights.push_back({weights[at].data(), {widths[at] * widths[at + 1]}});
-            results.final_weights.push_back(final_weights[at].data());
-        }
-        cov.assign(static_cast<std::size_t>(n_in * n_in), 0.1);
-        for (Index i = 0; i < n_in; ++i) cov[static_cast<std::size_t>(i * n_in + i)] = 1;
-        cross.resize(static_cast<std::size_t>(n_out * n_in));
-        for (double& x : cross) x = 0.5 * normal(generator);
-        steps.assign(static_cast<std::size_t>(n_layers), step_size);
-        problem.input_cov = {cov.data(), {0}};
-        problem.cross_cov = {cross.data(), {0}};
-        problem.output_power = {power.data(), {0}};
-        problem.step_size = {steps.data(), {0}};
-        problem.weight_decay = {decay.data(), {0}};
-        for (Index k = 0; k < n_records; ++k)
-            results.record_steps.push_back(n_steps * k / n_records);
-        const std::size_t cells = runs * static_cast<std::size_t>(n_records);
-        loss.resize(cells);
-        gradient.resize(cells);
-        values.resize(cells * static_cast<std::size_t>(std::min(n_in, n_out)));
-        norms.resize(cells * static_cast<std::size_t>(n_layers));
-        imbalance.resize(cells * static_cast<std::size_t>(n_layers));
-        results.loss = loss.data();
-        results.gradient_norm = gradient.data();
-        results.singular_values = values.data();
-        results.layer_norms = norms.data();
-        results.imbalance = imbalance.data();
-        status.resize(runs);
-        stopped_at.resize(runs);
-        results.status = status.data();
-        results.stopped_at = stopped_at.data();
-    }
-};
 
 template <class T>
 long allocations_of(const std::vector<Index>& widths, Index n_runs, Index n_steps,
                     Index n_records) {
     Batch<T> batch(widths, n_runs, n_steps, n_records);
     const long before = tests::allocations();
-    train(batch.problem, batch.results, {1, {}});
+    train(batch.problem, batch.descent, batch.results, {1, {}});
     return tests::allocations() - before;
 }
 
@@ -101,13 +35,13 @@ template <class T>
 void a_run_alone_equals_the_run_in_a_batch(const std::vector<Index>& widths) {
     const Index n_runs = 37;
     Batch<T> batch(widths, n_runs, 23, 5);
-    train(batch.problem, batch.results, {2, {}});
+    train(batch.problem, batch.descent, batch.results, {2, {}});
     for (const Index run : {0, 5, 36}) {
         Batch<T> alone(widths, n_runs, 23, 5);
         alone.problem.run_shape = {1};
         for (std::size_t l = 0; l + 1 < widths.size(); ++l)
             alone.problem.weights[l].data += run * widths[l] * widths[l + 1];
-        train(alone.problem, alone.results, {1, {}});
+        train(alone.problem, alone.descent, alone.results, {1, {}});
         for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
             const auto size = static_cast<std::size_t>(widths[l] * widths[l + 1]);
             for (std::size_t i = 0; i < size; ++i) {
@@ -147,13 +81,13 @@ TEST(a_run_alone_equals_the_run_in_a_batch_everywhere) {
 TEST(divergence_has_its_step_and_no_neighbour_notices) {
     const std::vector<Index> widths{3, 3, 3};
     Batch<double> calm(widths, 20, 200, 4);
-    train(calm.problem, calm.results, {1, {}});
+    train(calm.problem, calm.descent, calm.results, {1, {}});
     Batch<double> batch(widths, 20, 200, 4);
     // One run gets a step size far above the stable ones.
     std::vector<double> step_sizes(40, 0.01);
     step_sizes[14] = step_sizes[15] = 50;
-    batch.problem.step_size = {step_sizes.data(), {2}};
-    train(batch.problem, batch.results, {2, {}});
+    batch.descent.step_size = {step_sizes.data(), {2}};
+    train(batch.problem, batch.descent, batch.results, {2, {}});
     for (std::size_t run = 0; run < 20; ++run) {
         CHECK(batch.status[run] ==
               static_cast<std::int8_t>(run == 7 ? Status::diverged : Status::completed));
@@ -161,8 +95,8 @@ TEST(divergence_has_its_step_and_no_neighbour_notices) {
             CHECK(batch.stopped_at[run] > 1 && batch.stopped_at[run] < 50);
             // The step before it was still finite: train just that far.
             Batch<double> shorter(widths, 20, batch.stopped_at[run] - 1, 1);
-            shorter.problem.step_size = {step_sizes.data(), {2}};
-            train(shorter.problem, shorter.results, {1, {}});
+            shorter.descent.step_size = {step_sizes.data(), {2}};
+            train(shorter.problem, shorter.descent, shorter.results, {1, {}});
             CHECK(shorter.status[run] == static_cast<std::int8_t>(Status::completed));
             continue;
         }
@@ -175,10 +109,11 @@ TEST(poll_stops_a_long_call) {
     Batch<double> batch({8, 8, 8}, 64, 1'000'000'000, 1);
     const auto start = std::chrono::steady_clock::now();
     int polls = 0;
-    const bool finished = train(batch.problem, batch.results, {2, [&](std::int64_t done) {
-                                                                   CHECK(done >= 0);
-                                                                   return ++polls >= 3;
-                                                               }});
+    const bool finished =
+        train(batch.problem, batch.descent, batch.results, {2, [&](std::int64_t done) {
+                                                                CHECK(done >= 0);
+                                                                return ++polls >= 3;
+                                                            }});
     CHECK(!finished);
     CHECK(polls >= 3);  // once more, perhaps, while the caller waits for the other workers
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
@@ -187,9 +122,9 @@ TEST(poll_stops_a_long_call) {
 TEST(no_runs_and_no_steps_are_fine) {
     Batch<double> none({2, 2}, 1, 5, 1);
     none.problem.run_shape = {0};
-    CHECK(train(none.problem, none.results, {1, {}}));
+    CHECK(train(none.problem, none.descent, none.results, {1, {}}));
     Batch<double> still({2, 2}, 3, 0, 0);
-    still.results.record_steps = {0};
+    still.descent.record_steps = {0};
     still.loss.resize(3);
     still.gradient.resize(3);
     still.values.resize(6);
@@ -200,13 +135,14 @@ TEST(no_runs_and_no_steps_are_fine) {
     still.results.singular_values = still.values.data();
     still.results.layer_norms = still.norms.data();
     still.results.imbalance = still.imbalance.data();
-    CHECK(train(still.problem, still.results, {1, {}}));
+    CHECK(train(still.problem, still.descent, still.results, {1, {}}));
     CHECK(still.final_weights[0] == still.weights[0]);
     CHECK(still.loss[0] != 0);
 }
 
 TEST(every_status_has_a_message) {
-    for (const Status status : {Status::completed, Status::converged, Status::diverged}) {
+    for (const Status status :
+         {Status::completed, Status::converged, Status::diverged, Status::exhausted}) {
         CHECK(std::string(message(status)).find("unknown") == std::string::npos);
     }
 }

@@ -1,4 +1,4 @@
-// The C++ face of the core: describe a batch of runs with plain structs, call train().
+// The C++ face of the core: describe a batch of runs with plain structs, call train() or flow().
 //
 // A network computes x -> W_L ... W_1 x. weights[l] has shape (widths[l + 1], widths[l]), row-major. Every array that
 // belongs to runs may broadcast along any of the run axes (stride 0), so that nothing is copied per run.
@@ -14,7 +14,7 @@ namespace linnet {
 using Index = std::ptrdiff_t;
 
 /// How a run ended. The numbers are part of the file format.
-enum class Status : std::int8_t { completed = 0, converged = 1, diverged = 2 };
+enum class Status : std::int8_t { completed = 0, converged = 1, diverged = 2, exhausted = 3 };
 
 /// One sentence on a status, for users.
 const char* message(Status status);
@@ -52,23 +52,38 @@ struct Problem {
     RunArray<double> input_cov;           ///< (in, in)
     RunArray<double> cross_cov;           ///< (out, in)
     RunArray<double> output_power;        ///< scalar
-    RunArray<double> step_size;           ///< (n_layers)
     RunArray<double> weight_decay;        ///< scalar
     RunArray<double> stop_loss;           ///< scalar; no data: no such rule
     RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
-    Index check_every = 1;  ///< stop rules are looked at on multiples of this step count
-    Index first_step = 0;   ///< steps already taken
-    Index n_steps = 0;      ///< steps to take now
     const std::int8_t* ended =
         nullptr;  ///< per run, not 0: leave it as it is; null: all are to be trained
+};
+
+/// Gradient descent.
+struct Descent {
+    RunArray<double> step_size;  ///< (n_layers)
+    Index check_every = 1;       ///< stop rules are looked at on multiples of this step count
+    Index first_step = 0;        ///< steps already taken
+    Index n_steps = 0;           ///< steps to take now
+    std::vector<std::int64_t>
+        record_steps;  ///< increasing, within first_step .. first_step + n_steps
+};
+
+/// Gradient flow, by an explicit Runge-Kutta method with a step size per run. Stop rules are looked at after every
+/// step that was accepted.
+struct Flow {
+    RunArray<double> rtol;  ///< scalar: relative to the norm of a layer, per step
+    RunArray<double> atol;  ///< scalar: on the root mean square entry of a layer
+    double begin = 0;
+    double until = 0;
+    Index max_steps = 0;               ///< of a run, refused ones included
+    std::vector<double> record_times;  ///< increasing, within begin .. until
 };
 
 /// Where results go. Arrays are (run, record, ...) in C order; null: not wanted. Entries after the end of a run are
 /// not written, the caller fills them beforehand.
 template <class T>
 struct Results {
-    std::vector<std::int64_t>
-        record_steps;  ///< increasing, within first_step .. first_step + n_steps
     double* loss = nullptr;
     double* singular_values = nullptr;  ///< (min(in, out)), descending
     double* product = nullptr;          ///< (out, in)
@@ -77,14 +92,16 @@ struct Results {
     double* gradient_norm = nullptr;
     std::vector<T*> weights;  ///< per layer; empty: not wanted
 
-    std::vector<T*> final_weights;       ///< per layer, (run, out, in)
-    std::int8_t* status = nullptr;       ///< (run)
-    std::int64_t* stopped_at = nullptr;  ///< (run)
+    std::vector<T*> final_weights;          ///< per layer, (run, out, in)
+    std::int8_t* status = nullptr;          ///< (run)
+    std::int64_t* stopped_at = nullptr;     ///< (run): the last step, of a descent
+    double* stopped_time = nullptr;         ///< (run): of a flow
+    std::int64_t* n_steps_taken = nullptr;  ///< (run): of a flow
 };
 
 struct Control {
     int n_threads = 1;
-    /// Called by the calling thread about every 50 ms with the run-steps done; true: stop as soon as possible.
+    /// Called by the calling thread about every 50 ms with the work done; true: stop as soon as possible.
     std::function<bool(std::int64_t)> poll;
 };
 
@@ -92,9 +109,16 @@ struct Control {
 ///
 /// The bits of a run depend on nothing but that run: not on n_threads, on its place in the batch, or on its neighbours.
 template <class T>
-bool train(const Problem<T>& problem, const Results<T>& results, const Control& control);
+bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& results,
+           const Control& control);
 
-extern template bool train<double>(const Problem<double>&, const Results<double>&, const Control&);
-extern template bool train<float>(const Problem<float>&, const Results<float>&, const Control&);
+extern template bool train<double>(const Problem<double>&, const Descent&, const Results<double>&,
+                                   const Control&);
+extern template bool train<float>(const Problem<float>&, const Descent&, const Results<float>&,
+                                  const Control&);
+
+/// The same along the gradient flow. Progress is polled in thousandths of the time of a run.
+bool flow(const Problem<double>& problem, const Flow& method, const Results<double>& results,
+          const Control& control);
 
 }  // namespace linnet

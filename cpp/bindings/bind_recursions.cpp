@@ -1,0 +1,107 @@
+#include "linnet/recursions.hpp"
+
+#include <pybind11/stl.h>
+
+#include "arrays.hpp"
+#include "register.hpp"
+
+namespace linnet::bindings {
+
+namespace {
+
+using Numbers = py::array_t<double, py::array::c_style>;
+
+void check_steps(const std::vector<std::int64_t>& steps) {
+    std::int64_t previous = 0;
+    for (const std::int64_t step : steps) {
+        if (step < previous)
+            throw py::value_error("steps must be in increasing order and not negative");
+        previous = step;
+    }
+}
+
+const double* values(const Numbers& array, const char* name, Index n) {
+    if (shape_of(array) != std::vector<Index>{n}) {
+        throw py::value_error(std::string(name) + " must have shape " + shape_text({n}) + ", got " +
+                              shape_text(shape_of(array)));
+    }
+    return array.data();
+}
+
+/// Call work(stop) without the interpreter's lock; signals are looked at now and then.
+template <class Work>
+void run(const Work& work) {
+    bool raised = false;
+    const StopAsking stop = [&] {
+        const py::gil_scoped_acquire gil;
+        raised = PyErr_CheckSignals() != 0;
+        return raised;
+    };
+    {
+        const py::gil_scoped_release release;
+        work(stop);
+    }
+    if (raised) throw py::error_already_set();
+}
+
+}  // namespace
+
+void register_recursions(py::module_& m) {
+    m.def(
+        "logit_descent",
+        [](const Numbers& logit, const Numbers& rate, const std::vector<std::int64_t>& steps) {
+            check_steps(steps);
+            const Index n = logit.size();
+            Numbers out(std::vector<Index>{n, static_cast<Index>(steps.size())});
+            double* const to = out.mutable_data();
+            const double* const z = values(logit, "logit", n);
+            const double* const x = values(rate, "rate", n);
+            run([&](const StopAsking& stop) { logit_descent(n, z, x, steps, to, stop); });
+            return out;
+        },
+        py::kw_only(), py::arg("logit"), py::arg("rate"), py::arg("steps"),
+        "Balanced modes of two layers under gradient descent, as logit(1 - lam w / sigma).");
+    m.def(
+        "factor_descent",
+        [](const Numbers& first, const Numbers& second, const Numbers& step_size,
+           const Numbers& sigma, const Numbers& lam, const std::vector<std::int64_t>& steps) {
+            check_steps(steps);
+            const Index n = first.size();
+            Numbers out(std::vector<Index>{2, n, static_cast<Index>(steps.size())});
+            double* const to = out.mutable_data();
+            const double* const a = values(first, "first", n);
+            const double* const b = values(second, "second", n);
+            const double* const eta = values(step_size, "step_size", n);
+            const double* const s = values(sigma, "sigma", n);
+            const double* const l = values(lam, "lam", n);
+            run([&](const StopAsking& stop) {
+                factor_descent(n, a, b, eta, s, l, steps, to, stop);
+            });
+            return out;
+        },
+        py::kw_only(), py::arg("first"), py::arg("second"), py::arg("step_size"), py::arg("sigma"),
+        py::arg("lam"), py::arg("steps"), "The two factors of modes under gradient descent.");
+    m.def(
+        "layer_descent",
+        [](const Numbers& layer, const Numbers& step_size, const Numbers& sigma, const Numbers& lam,
+           Index n_layers, const std::vector<std::int64_t>& steps) {
+            check_steps(steps);
+            if (n_layers < 1) throw py::value_error("n_layers must be at least 1");
+            const Index n = layer.size();
+            Numbers out(std::vector<Index>{n, static_cast<Index>(steps.size())});
+            double* const to = out.mutable_data();
+            const double* const a = values(layer, "layer", n);
+            const double* const eta = values(step_size, "step_size", n);
+            const double* const s = values(sigma, "sigma", n);
+            const double* const l = values(lam, "lam", n);
+            run([&](const StopAsking& stop) {
+                layer_descent(n, a, eta, s, l, n_layers, steps, to, stop);
+            });
+            return out;
+        },
+        py::kw_only(), py::arg("layer"), py::arg("step_size"), py::arg("sigma"), py::arg("lam"),
+        py::arg("n_layers"), py::arg("steps"),
+        "The factor that all layers of a balanced mode share, under gradient descent.");
+}
+
+}  // namespace linnet::bindings

@@ -1,0 +1,32 @@
+// Gradient descent of single modes: the recursions that have no closed form.
+//
+// Arrays of n modes; steps increase; results are (mode, step) in C order.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "linnet/train.hpp"
+
+namespace linnet {
+
+/// Asked now and then: is it time to stop?
+using StopAsking = std::function<bool()>;
+
+/// The balanced mode of two layers by z = logit(1 - lam w / sigma), which is accurate at both ends; rate is step_size
+/// times sigma. False if asked to stop.
+bool logit_descent(Index n, const double* logit, const double* rate,
+                   const std::vector<std::int64_t>& steps, double* out, const StopAsking& stop);
+
+/// The two factors of a mode, of any signs and sizes; out: first factors of all modes, then the second ones.
+bool factor_descent(Index n, const double* first, const double* second, const double* step_size,
+                    const double* sigma, const double* lam, const std::vector<std::int64_t>& steps,
+                    double* out, const StopAsking& stop);
+
+/// The factor that all layers of a balanced mode have in common.
+bool layer_descent(Index n, const double* layer, const double* step_size, const double* sigma,
+                   const double* lam, Index n_layers, const std::vector<std::int64_t>& steps,
+                   double* out, const StopAsking& stop);
+
+}  // namespace linnet

@@ -1,0 +1,186 @@
+// What the workers of every method share: the batch of runs, what is asked of it, and what a run costs.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "probe.hpp"
+
+namespace linnet {
+
+/// What going once through a plan costs, in vector multiply-adds: for a group of lanes, and for one run on the direct
+/// machine. The constants are what a block and a call cost beside its multiply-adds; they steer speed, never results.
+struct Costs {
+    double lanes = 0;
+    double direct = 0;
+    bool has_large_product = false;
+
+    /// extra_copies: how many more copies of the weights are kept, and read once each.
+    template <class T>
+    static Costs of(const Plan& plan, Index extra_copies = 0) {
+        Costs costs;
+        const Index width = native_lanes<T>;
+        const auto vectors_of = [](const Plan::Matrix& m) {
+            return static_cast<double>(m.rows) * static_cast<double>((m.cols + width - 1) / width);
+        };
+        const auto entries_of = [](const Plan::Matrix& m) {
+            return static_cast<double>(m.rows) * static_cast<double>(m.cols);
+        };
+        for (const Operation& operation : plan.operations) {
+            const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
+            const auto inner = static_cast<double>(plan.inner(operation));
+            costs.lanes += entries_of(c) * (inner + 2) + 15;
+            costs.direct += vectors_of(c) * (inner + 4) + 40;
+            const double full_inner = operation.kind == Product::residual_diagonal
+                                          ? static_cast<double>(plan.n_inputs())
+                                          : inner;
+            costs.has_large_product =
+                costs.has_large_product || entries_of(c) * full_inner >= eigen_from;
+        }
+        // Lanes multiply the working set by their number, and slow down when it leaves the first and second level cache.
+        double bytes = 0;
+        for (const Plan::Matrix& m : plan.matrices) bytes += entries_of(m) * vector_bytes;
+        for (const int id : plan.weights) {
+            const Plan::Matrix& m = plan.matrices[static_cast<std::size_t>(id)];
+            const auto copies = static_cast<double>(extra_copies);
+            costs.lanes += copies * entries_of(m);
+            costs.direct += copies * vectors_of(m);
+            bytes += copies * entries_of(m) * vector_bytes;
+        }
+        costs.lanes *= bytes > 1e6 ? 2 : bytes > 2e5 ? 1.25 : bytes > 6e4 ? 1.1 : 1;
+        return costs;
+    }
+
+    /// From how many runs on a group of lanes is faster than one run after the other.
+    double fewest_lanes() const {
+        return has_large_product ? std::numeric_limits<double>::infinity() : lanes / direct;
+    }
+};
+
+/// Lane groups that take turns: several while they are so small that one cannot hide its own latency.
+template <class T>
+int lane_groups(const Plan& plan, Index runs_per_worker) {
+    Index entries = 0;
+    for (const Plan::Matrix& m : plan.matrices) entries += m.rows * m.cols;
+    const Index by_size = entries <= 40 ? 4 : entries <= 600 ? 2 : 1;
+    const Index by_runs = (runs_per_worker + native_lanes<T> - 1) / native_lanes<T>;
+    return static_cast<int>(std::max<Index>(1, std::min(by_size, by_runs)));
+}
+
+/// The problem, what is wanted of it, and which runs are still to be claimed.
+template <class T>
+class Batch {
+public:
+    Batch(const Problem<T>& the_problem, const Results<T>& the_results, std::size_t records)
+        : problem(the_problem),
+          results(the_results),
+          n_layers(static_cast<Index>(the_problem.widths.size()) - 1),
+          n_records(static_cast<Index>(records)) {
+        for (const Index extent : problem.run_shape) n_runs *= extent;
+        n_in = problem.widths.front();
+        n_out = problem.widths.back();
+        if (n_runs > 0 && problem.input_cov.shared() && problem.cross_cov.shared()) {
+            shared_moments = true;
+            cov.assign(problem.input_cov.data, problem.input_cov.data + n_in * n_in);
+            cross.assign(problem.cross_cov.data, problem.cross_cov.data + n_out * n_in);
+            diagonal_cov = true;
+            for (Index i = 0; i < n_in * n_in; ++i) {
+                if (i % (n_in + 1) != 0 && problem.input_cov.data[i] != 0) diagonal_cov = false;
+            }
+        }
+        has_stop_rule =
+            problem.stop_loss.data != nullptr || problem.stop_gradient_norm.data != nullptr;
+        at_check.loss = problem.stop_loss.data != nullptr;
+        at_check.gradient_norm = problem.stop_gradient_norm.data != nullptr;
+        at_record.loss = results.loss != nullptr;
+        at_record.singular_values = results.singular_values != nullptr;
+        at_record.product = results.product != nullptr;
+        at_record.layer_norms = results.layer_norms != nullptr;
+        at_record.imbalance = results.imbalance != nullptr;
+        at_record.gradient_norm = results.gradient_norm != nullptr;
+        // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
+        const auto every_decay_is_zero = [&] {
+            for (Index run = 0; run < n_runs; ++run) {
+                if (scalar(problem.weight_decay, run) != 0) return false;
+            }
+            return true;
+        };
+        has_decay = problem.weight_decay.shared() ? n_runs > 0 && *problem.weight_decay.data != 0
+                                                  : !every_decay_is_zero();
+    }
+
+    /// The next run to train, or -1. Runs that had ended before are passed on unchanged.
+    Index claim() {
+        while (true) {
+            const Index run = next_.fetch_add(1, std::memory_order_relaxed);
+            if (run >= n_runs) return -1;
+            if (problem.ended == nullptr || problem.ended[run] == 0) return run;
+            for (Index l = 0; l < n_layers; ++l)
+                std::copy_n(start(run, l), layer_size(l), final_weights(run, l));
+        }
+    }
+    bool drained() const { return next_.load(std::memory_order_relaxed) >= n_runs; }
+
+    Index layer_size(Index l) const {
+        const auto at = static_cast<std::size_t>(l);
+        return problem.widths[at] * problem.widths[at + 1];
+    }
+    const T* start(Index run, Index l) const {
+        return problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape);
+    }
+    T* final_weights(Index run, Index l) const {
+        return results.final_weights[static_cast<std::size_t>(l)] + run * layer_size(l);
+    }
+    double scalar(const RunArray<double>& array, Index run) const {
+        return *array.at(run, problem.run_shape);
+    }
+
+    /// Write one record of a run from what the probe has evaluated in a slot.
+    template <class AnyProbe>
+    void write_record(AnyProbe& probe, int slot, Index run, Index record) const {
+        const Index place = run * n_records + record;
+        const auto cell = [&](double* base, Index size) {
+            return base == nullptr ? nullptr : base + place * size;
+        };
+        if (results.loss != nullptr) results.loss[place] = probe.loss(slot);
+        if (results.gradient_norm != nullptr)
+            results.gradient_norm[place] = probe.gradient_norm(slot);
+        ObservedArrays to;
+        to.singular_values = cell(results.singular_values, std::min(n_in, n_out));
+        to.product = cell(results.product, n_in * n_out);
+        to.layer_norms = cell(results.layer_norms, n_layers);
+        to.imbalance = cell(results.imbalance, n_layers - 1);
+        probe.write(slot, to);
+    }
+    /// Write the weights in a slot of a machine as a record.
+    template <class Machine>
+    void write_weights(const Machine& machine, int slot, Index run, Index record) const {
+        for (std::size_t l = 0; l < results.weights.size(); ++l) {
+            const Index size = layer_size(static_cast<Index>(l));
+            machine.get_matrix(slot, machine.plan().weights[l],
+                               results.weights[l] + (run * n_records + record) * size);
+        }
+    }
+    /// Has a run met a stop rule, by what the probe has evaluated?
+    template <class AnyProbe>
+    bool is_converged(const AnyProbe& probe, int slot, Index run) const {
+        const auto reached = [&](const RunArray<double>& limit, double value) {
+            return limit.data != nullptr && value <= scalar(limit, run);
+        };
+        return reached(problem.stop_loss, probe.loss(slot)) ||
+               reached(problem.stop_gradient_norm, probe.gradient_norm(slot));
+    }
+
+    const Problem<T>& problem;
+    const Results<T>& results;
+    Index n_layers, n_records, n_runs = 1, n_in, n_out;
+    bool shared_moments = false, diagonal_cov = false, has_stop_rule = false, has_decay = false;
+    std::vector<T> cov, cross;  ///< shared moments
+    Wanted at_record, at_check;
+
+private:
+    std::atomic<Index> next_{0};
+};
+
+}  // namespace linnet
