@@ -93,13 +93,15 @@ def test_only_train_trains_with_the_core():
     assert users <= {"train.py", "_machine.py", "config.py", "__init__.py", "cli.py"}
     calling = {path.name for path in MODULES if "_core.train(" in path.read_text()}
     assert calling == {"train.py"}
+    calling = {path.name for path in MODULES if "_core.train_flow(" in path.read_text()}
+    assert calling == {"train.py"}
 
 
 def test_reference_shares_nothing_with_the_core():
     names = imports(PACKAGE / "reference.py")
     assert not any("_core" in name or name.startswith("linnet_fast.train") for name in names)
     assert "_core" not in (PACKAGE / "reference.py").read_text()
-    allowed = {"_validate", "architecture", "loss", "method", "record", "trajectory"}
+    allowed = {"_validate", "architecture", "loss", "method", "record", "state", "trajectory"}
     assert {n.split(".")[1] for n in names if n.startswith("linnet_fast.")} <= allowed
 
 
@@ -188,6 +190,7 @@ def test_statuses_of_python_and_core_agree():
     assert set(messages) == {int(status) for status in lf.Status}
     assert len(set(messages.values())) == len(messages)
     words = {"COMPLETED": "all steps", "CONVERGED": "stop rule", "DIVERGED": "infinite or NaN"}
+    words["EXHAUSTED"] = "steps it may take"
     for status in lf.Status:
         assert words[status.name] in messages[status]
     header = (CPP / "include" / "linnet" / "train.hpp").read_text()

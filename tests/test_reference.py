@@ -19,7 +19,7 @@ from linnet_fast.initialization import balanced, gaussian, orthogonal
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent
 from linnet_fast.record import OBSERVABLES, Record, Stop
-from linnet_fast.trajectory import State, Status
+from linnet_fast.state import State, Status
 
 WIDTHS = [(3, 2), (2, 2, 2), (4, 1, 3), (1, 5, 1), (3, 4, 2, 5), (2, 3, 1, 2, 4)]
 EVERYTHING = tuple(OBSERVABLES)
@@ -380,7 +380,7 @@ BAD = [
         ValueError,
         r"loss must match .* \(3, 2, 4\), got 3 inputs and 5",
     ),
-    ("method", 0.1, TypeError, "method must be a GradientDescent, got float"),
+    ("method", 0.1, TypeError, "method must be a GradientDescent or a GradientFlow, got float"),
     (
         "method",
         GradientDescent(0.1, layer_multipliers=[1, 1, 1]),

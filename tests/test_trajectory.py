@@ -18,9 +18,10 @@ from linnet_fast import reference
 from linnet_fast.architecture import Dense
 from linnet_fast.initialization import gaussian
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent
+from linnet_fast.method import GradientDescent, GradientFlow
 from linnet_fast.record import OBSERVABLES, Record, Stop
-from linnet_fast.trajectory import DivergenceError, State, Status, Trajectory
+from linnet_fast.state import State, Status
+from linnet_fast.trajectory import DivergenceError, Trajectory
 
 
 def make(
@@ -31,11 +32,15 @@ def make(
     dtype=np.float64,
     record=None,
     stop=None,
+    flow=None,
 ):
     network = Dense(widths)
     cross = np.random.default_rng(0).standard_normal((widths[-1], widths[0]))
     loss = SquaredLoss(np.eye(widths[0]), cross, np.square(cross).sum())
     start = gaussian(network, rng=1, batch_shape=runs, dtype=dtype)
+    if flow is not None:
+        record = Record.geomspace(4, observables=tuple(OBSERVABLES))
+        return reference.train(network, loss, start, method=flow, until=2.0, record=record)
     record = record or Record.every(2, observables=tuple(OBSERVABLES))
     method = GradientDescent(step_size)
     return reference.train(network, loss, start, method=method, n_steps=6, record=record, stop=stop)
@@ -53,7 +58,19 @@ def assert_same(a, b):
     assert a.provenance == b.provenance
     assert a.final.step == b.final.step
     assert list(a.observables) == list(b.observables)
-    pairs = [(a.steps, b.steps), (a.time, b.time), (a.status, b.status)]
+    assert a.final.time == b.final.time
+    assert (a.start.step, a.start.time) == (b.start.step, b.start.time)
+    assert type(a.method) is type(b.method)
+    assert (a.steps is None) == (b.steps is None)
+    pairs = [(a.time, b.time), (a.status, b.status), (a.n_steps, b.n_steps)]
+    if a.steps is not None:
+        pairs.append((a.steps, b.steps))
+    for one, two in ((a.method, b.method), (a.loss_function, b.loss_function)):
+        for field in dataclasses.fields(one):
+            value = getattr(one, field.name)
+            pairs.append((np.asarray(value), np.asarray(getattr(two, field.name))))
+    pairs += [(a.start.status, b.start.status), (a.start.stopped_at, b.start.stopped_at)]
+    pairs += zip(a.start.weights, b.start.weights, strict=True)
     pairs += [(a.stopped_at, b.stopped_at), *zip(a.final.weights, b.final.weights, strict=True)]
     for name, value in a.observables.items():
         parts = value if name == "weights" else (value,)
@@ -74,6 +91,8 @@ CASES = {
     "time per run": {"runs": (2, 3), "step_size": [[0.1], [0.2]]},
     "time per last run axis": {"runs": (1, 3), "step_size": [0.1, 0.2, 0.3]},
     "time with axes of one": {"runs": (1, 3), "step_size": [[0.1]]},
+    "flow": {"flow": GradientFlow(1e-6)},
+    "flows": {"flow": GradientFlow([[1e-6], [1e-5]], atol=1e-9), "runs": (2, 3)},
 }
 
 
@@ -277,12 +296,16 @@ class TestDamagedFiles:
                 "state must have layers of shapes ((2, 3), (4, 2))",
             ),
             ("final_weights_0", lambda a: a.astype(complex), "dtype of weights must be float64"),
-            ("status", lambda a: a + np.int8(5), "status must be made of [0, 1, 2]"),
+            ("status", lambda a: a + np.int8(5), "status must be made of [0, 1, 2, 3]"),
             ("status", lambda a: a.astype(float), "status must be int8"),
             ("stopped_at", lambda a: a - 100, "stopped_at must lie within 0 ... 6"),
             ("step", lambda a: a[::-1], "steps must be strictly increasing"),
             ("step", lambda a: a[:, None], "steps must be int64 of shape (4,)"),
-            ("time", lambda a: a[:, :, :2], "reshape"),
+            ("time", lambda a: a[..., :2], "steps must be int64 of shape (2,)"),
+            ("loss_function_input_cov", lambda a: -a, "input_cov must have a non-negative diag"),
+            ("method_step_size", lambda a: -a, "step_size must be > 0"),
+            ("start_weights_0", lambda a: a[..., 1:], "state must have layers of shapes"),
+            ("n_steps", lambda a: a.astype(float), "n_steps must be int64"),
             ("loss", lambda a: a.astype(object), "allow_pickle=False"),
             ("linnet_fast", lambda a: a[:-5], "JSONDecodeError"),
             ("linnet_fast", lambda _: np.full(9, 255, np.uint8), "UnicodeDecodeError"),
@@ -299,9 +322,9 @@ class TestDamagedFiles:
             (
                 "format",
                 "other.Thing",
-                "expected linnet_fast.Trajectory of schema_version 1, got other",
+                "expected linnet_fast.Trajectory of schema_version 2, got other",
             ),
-            ("schema_version", 2, "expected linnet_fast.Trajectory of schema_version 1, got"),
+            ("schema_version", 1, "expected linnet_fast.Trajectory of schema_version 2, got"),
             ("widths", [3, 2], "singular_values must be float64 of shape"),
             ("widths", [2, 3, 4], "state must have layers"),
             ("widths", [3, -2, 4], "widths[1] must be >= 1"),
@@ -311,8 +334,8 @@ class TestDamagedFiles:
             ("observables", 3, "TypeError"),
             ("step", "6", "step must be an integer"),
             ("step", -1, "step must be >= 0"),
-            ("time_shape", [2, 3, 10**12], "reshape"),
-            ("time_shape", [8], "time must be float64 of shape"),
+            ("final_time", 1.0, "State must have a step or a time"),
+            ("method", {"class": "os.system", "arrays": [], "values": {}}, "os.system"),
             ("provenance", [1], "argument must be a mapping, not list"),
         ],
     )
@@ -386,7 +409,7 @@ def test_to_xarray_labels_every_axis(mixed):
     assert data["time"].dims == ("run_0", "step")
     assert_array_equal(data["time"].sel(step=4), [0.4, 4e300])
     assert_array_equal(data["loss"], mixed.loss)
-    assert data["status"].attrs["flag_meanings"] == "completed converged diverged"
+    assert data["status"].attrs["flag_meanings"] == "completed converged diverged exhausted"
     assert json.loads(data.attrs["provenance"]) == mixed.provenance
     assert list(data.attrs["widths"]) == [3, 2, 4]
 
@@ -401,7 +424,9 @@ def test_to_xarray_takes_names_and_coordinates(mixed):
 
 def test_to_xarray_of_every_case(case):
     data = case.to_xarray()
-    assert data.sizes["step"] == case.steps.size
+    records = "time" if case.steps is None else "step"
+    assert data.sizes[records] == case.time.shape[-1]
+    assert ("step" in data.coords) == (case.steps is not None)
     assert_array_equal(data["loss"], case.loss)
     assert_array_equal(
         data["time"].broadcast_like(data["loss"]).transpose(*data["loss"].dims),
@@ -430,14 +455,19 @@ def test_to_xarray_refuses(mixed, options, message):
     ("changes", "exception", "message"),
     [
         ({"weights": ()}, ValueError, "weights must have one array per layer, got none"),
+        ({"time": 1.0}, ValueError, "State must have a step or a time, got step 5 and time 1.0"),
+        ({"step": None}, ValueError, "State must have a step or a time"),
+        ({"step": None, "time": -1.0}, ValueError, "time must be >= 0, got -1"),
+        ({"step": None, "time": [1.0]}, TypeError, "time must be a single number"),
+        ({"step": None, "time": 1.0}, ValueError, "stopped_at must be float64"),
         ({"weights": (np.ones((2, 3, 4)),)}, ValueError, r"status must be int8 of shape \(2,\)"),
         ({"weights": (np.ones((3, 4), int),)}, ValueError, "dtype of weights must be float64 or"),
         ({"step": -1}, ValueError, "step must be >= 0, got -1"),
         ({"step": 1.0}, TypeError, "step must be an integer"),
         (
-            {"status": np.array(3, np.int8)},
+            {"status": np.array(4, np.int8)},
             ValueError,
-            r"status must be made of \[0, 1, 2\], got 3",
+            r"status must be made of \[0, 1, 2, 3\], got 4",
         ),
         ({"stopped_at": np.array(6)}, ValueError, r"stopped_at must lie within 0 \.\.\. 5, got 6"),
     ],

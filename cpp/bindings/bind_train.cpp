@@ -183,16 +183,20 @@ void run(const Arguments& a, const Work& work) {
 }
 
 template <class T>
-py::dict train_as(const Arguments& a, const Descent& descent) {
+py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size) {
     const Problem<T> problem = problem_of<T>(a);
+    descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
+                                          {static_cast<Index>(a.widths.size()) - 1});
     Arrays<T> arrays(a, descent.record_steps.size());
     arrays.results.stopped_at = arrays.template add<std::int64_t>("stopped_at", a);
     run(a, [&](const Control& control) { train(problem, descent, arrays.results, control); });
     return arrays.out;
 }
 
-py::dict train_flow(const Arguments& a, const Flow& method) {
+py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, const py::array& atol) {
     const Problem<double> problem = problem_of<double>(a);
+    method.rtol = run_array<double>(rtol, "rtol", a.run_shape, {});
+    method.atol = run_array<double>(atol, "atol", a.run_shape, {});
     Arrays<double> arrays(a, method.record_times.size());
     arrays.results.stopped_time = arrays.add<double>("stopped_at", a);
     arrays.results.n_steps_taken = arrays.add<std::int64_t>("n_steps", a);
@@ -230,11 +234,9 @@ void register_train(py::module_& m) {
             descent.n_steps = n_steps;
             descent.record_steps = std::move(record_steps);
             check(a, descent);
-            descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
-                                                  {static_cast<Index>(a.widths.size()) - 1});
             return py::isinstance<py::array_t<float>>(a.weights.front())
-                       ? train_as<float>(a, descent)
-                       : train_as<double>(a, descent);
+                       ? train_as<float>(a, descent, step_size)
+                       : train_as<double>(a, descent, step_size);
         },
         py::kw_only(), py::arg("widths"), py::arg("run_shape"), py::arg("weights"),
         py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"), py::arg("step_size"),
@@ -263,9 +265,7 @@ void register_train(py::module_& m) {
             method.max_steps = max_steps;
             method.record_times = std::move(record_times);
             check(a, method);
-            method.rtol = run_array<double>(rtol, "rtol", a.run_shape, {});
-            method.atol = run_array<double>(atol, "atol", a.run_shape, {});
-            return train_flow(a, method);
+            return train_flow(a, method, rtol, atol);
         },
         py::kw_only(), py::arg("widths"), py::arg("run_shape"), py::arg("weights"),
         py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"), py::arg("rtol"),

@@ -385,6 +385,7 @@ private:
                 FlowSlot& slot = at(s);
                 if (slot.run < 0 || slot.step >= 0) continue;
                 double step = read(first, s);
+                if (std::isinf(step)) put(growth(group), s, 0);  // nothing moves, so nothing grows
                 if (!(step > 0)) step = 1e-4 * (flow_.until - flow_.begin);
                 slot.step = limited(step, s, group);
                 fresh_.push_back(s);
@@ -402,7 +403,8 @@ private:
         }
         return true;
     }
-    /// A hundredth of the time in which the weights change by their own size, as measured by the tolerances.
+    /// A hundredth of the time in which the weights change by their own size, as measured by the tolerances; infinite
+    /// where they do not move.
     V first_step(int group) const {
         V here{};
         V slope{};
@@ -422,7 +424,9 @@ private:
             here = fma(a, a, here);
             slope = fma(b, b, slope);
         }
-        return broadcast<V>(0.01) * square_root(here / slope);
+        const V infinite = broadcast<V>(std::numeric_limits<double>::infinity());
+        return select(less_equal(slope, V{}), infinite,
+                      broadcast<V>(0.01) * square_root(here / slope));
     }
     /// A step that lets small components grow with relative accuracy rtol.
     double limited(double step, int s, int group) const {

@@ -12,10 +12,11 @@ from linnet_fast import initialization
 from linnet_fast.architecture import Dense
 from linnet_fast.config import show_config
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent
+from linnet_fast.method import GradientDescent, GradientFlow
 from linnet_fast.record import Record, Stop
+from linnet_fast.state import State, Status
 from linnet_fast.train import train
-from linnet_fast.trajectory import DivergenceError, State, Status, Trajectory
+from linnet_fast.trajectory import DivergenceError, Trajectory
 
 __version__ = version("linnet-fast")
 
@@ -23,6 +24,7 @@ __all__ = [
     "Dense",
     "DivergenceError",
     "GradientDescent",
+    "GradientFlow",
     "Record",
     "SquaredLoss",
     "State",

@@ -11,7 +11,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from linnet_fast._validate import FloatArray, WeightArray
 from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.trajectory import Status, Trajectory
+from linnet_fast.state import Status
+from linnet_fast.trajectory import Trajectory
 
 _NO_MODE = 1e-10  # singular values of cross_cov below this times the largest are rounding
 _FLAT = 1e-6  # eigenvalues of input_cov below this times the largest are not learned in practice
@@ -94,7 +95,8 @@ def learning_steps(trajectory: Trajectory, strengths: FloatArray) -> FloatArray:
     low, high = at(before), at(after)
     with np.errstate(invalid="ignore", divide="ignore"):
         part = np.where(after > before, (np.log(half) - low) / (high - low), 0.0)
-    steps = trajectory.steps[before] + part * (trajectory.steps[after] - trajectory.steps[before])
+    axis = trajectory.record_axis
+    steps = axis[before] + part * (axis[after] - axis[before])
     return np.where(above.any(axis=-2), steps, np.nan)
 
 
@@ -114,9 +116,10 @@ def until_the_end(trajectory: Trajectory, name: str) -> FloatArray:
         NaN only where a run diverged.
     """
     values: FloatArray = getattr(trajectory, name)
-    last = np.searchsorted(trajectory.steps, trajectory.stopped_at, side="right") - 1
-    ended = np.where(trajectory.status == Status.CONVERGED, last, trajectory.steps.size)
-    record = np.minimum(np.arange(trajectory.steps.size), ended[..., None])
+    axis = trajectory.record_axis
+    last = np.searchsorted(axis, trajectory.stopped_at, side="right") - 1
+    ended = np.where(trajectory.status == Status.CONVERGED, last, axis.size)
+    record = np.minimum(np.arange(axis.size), ended[..., None])
     inner = values.ndim - record.ndim
     index = record.reshape(*record.shape, *(1,) * inner)
     return np.take_along_axis(values, index, axis=record.ndim - 1)

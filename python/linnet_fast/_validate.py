@@ -46,6 +46,15 @@ def integer(name: str, value: object, *, low: int, high: int) -> int:
     return number
 
 
+def real(name: str, value: object, *, at_least: float | None = None) -> float:
+    """Return `value`, a single finite real number, as a float."""
+    array = real_array(name, value, at_least=at_least)  # type: ignore[arg-type]
+    if array.ndim:
+        msg = f"{name} must be a single number, got an array of shape {array.shape}"
+        raise TypeError(msg)
+    return float(array)
+
+
 def integers(name: str, values: object, *, low: int, high: int) -> tuple[int, ...]:
     """Return a sequence of integers as a tuple; a bare number or a string is a TypeError."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape
+from linnet_fast._validate import FloatArray, Shape, WeightArray
+
+_LEAST_RTOL = 1e-13  # below this rounding, not the method, is the error of a step
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -75,11 +79,7 @@ class GradientDescent:
         parts = {"step_size": self.step_size, "weight_decay": self.weight_decay}
         if self.layer_multipliers is not None:
             parts["layer_multipliers"] = self.layer_multipliers
-        shown = (
-            f"{name}=<array {array.shape}>" if array.ndim else f"{name}={array:g}"
-            for name, array in parts.items()
-        )
-        return f"GradientDescent({', '.join(shown)})"
+        return f"GradientDescent({_shown(parts)})"
 
     @property
     def run_shape(self) -> Shape:
@@ -140,3 +140,132 @@ class GradientDescent:
         if self.layer_multipliers is None:
             return self.step_size[..., None].repeat(n_layers, axis=-1)
         return self.step_size[..., None] * self.layer_multipliers
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class GradientFlow:
+    """Gradient flow, dW_l/dt = -(dloss/dW_l + weight_decay * W_l), integrated to a tolerance.
+
+    It is where gradient descent goes as its step size goes to 0. The integrator is the explicit
+    Runge-Kutta method of order 8 by Dormand and Prince, with dense output of order 7 for the
+    records. Every run has a step size of its own, so that a slow run holds no other back.
+
+    Parameters
+    ----------
+    rtol : array_like, shape (*run), default 1e-8
+        Error allowed in a step, relative to the norm of each layer; 1e-13 to 0.1. Steps are also so
+        short that components far smaller than their layer grow with this relative accuracy, which
+        is what decides when a mode escapes from a small start.
+    atol : array_like, shape (*run), optional
+        Positive: error allowed in a step in the root mean square entry of a layer, added to that of
+        `rtol`. By default `rtol` times the least such entry of the layers at the start that are not
+        zero: set by hand, it should be far below the scale of the start.
+    max_steps : int, default 100000
+        Steps a run may take, refused ones included; a run that needs more ends as `EXHAUSTED`.
+    weight_decay : array_like, shape (*run), default 0
+        Coefficient c >= 0: the objective is loss + c/2 times the sum of squares of all weights.
+
+    Attributes
+    ----------
+    rtol, weight_decay : ndarray of float64, shape (*run)
+    atol : ndarray of float64, shape (*run), or None
+
+    Raises
+    ------
+    TypeError
+        If an argument is not made of real numbers, or `max_steps` is not an integer.
+    ValueError
+        If a number is out of range or not finite, or run axes do not broadcast.
+
+    References
+    ----------
+    E. Hairer, S. P. Norsett, G. Wanner, "Solving Ordinary Differential Equations I", 2nd edition,
+    Springer 1993, sections II.5 and II.6 (DOP853).
+
+    Examples
+    --------
+    >>> GradientFlow(rtol=1e-10)
+    GradientFlow(rtol=1e-10, weight_decay=0)
+    """
+
+    rtol: FloatArray
+    atol: FloatArray | None
+    max_steps: int
+    weight_decay: FloatArray
+
+    def __init__(
+        self,
+        rtol: npt.ArrayLike = 1e-8,
+        atol: npt.ArrayLike | None = None,
+        max_steps: int = 100_000,
+        weight_decay: npt.ArrayLike = 0.0,
+    ) -> None:
+        relative = _validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
+        if (relative > 0.1).any():
+            msg = f"rtol must be <= 0.1, got {relative.max():g}"
+            raise ValueError(msg)
+        absolute = None if atol is None else _validate.real_array("atol", atol, above=0)
+        steps = _validate.integer("max_steps", max_steps, low=1, high=2**62)
+        decay = _validate.real_array("weight_decay", weight_decay, at_least=0)
+        object.__setattr__(self, "rtol", relative)
+        object.__setattr__(self, "atol", absolute)
+        object.__setattr__(self, "max_steps", steps)
+        object.__setattr__(self, "weight_decay", decay)
+        _ = self.run_shape  # refuses run axes that do not broadcast
+
+    def __repr__(self) -> str:
+        """Show numbers, and only the shapes of arrays."""
+        parts = {"rtol": self.rtol}
+        if self.atol is not None:
+            parts["atol"] = self.atol
+        return f"GradientFlow({_shown(parts | {'weight_decay': self.weight_decay})})"
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the parameters."""
+        shapes = {"rtol": self.rtol.shape, "weight_decay": self.weight_decay.shape}
+        if self.atol is not None:
+            shapes["atol"] = self.atol.shape
+        return _validate.broadcast_runs(**shapes)
+
+    def absolute_tolerance(self, weights: tuple[WeightArray, ...]) -> FloatArray:
+        """Return `atol`, or what it is by default for these start weights.
+
+        Parameters
+        ----------
+        weights : tuple of ndarray, shapes (*run, widths[l + 1], widths[l])
+            Start weights.
+
+        Returns
+        -------
+        ndarray of float64, shape (*run) or one that broadcasts to it
+            Positive.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> start = (np.full((3, 2), 1e-6), np.full((2, 3), 1e-4))
+        >>> float(GradientFlow(rtol=1e-8).absolute_tolerance(start))
+        1e-14
+        """
+        if self.atol is not None:
+            return self.atol
+        least = np.asarray(np.inf)
+        for array in weights:
+            stored = _validate.unbroadcast(array, keep=2)
+            size = np.sqrt(np.mean(np.square(stored), axis=(-2, -1)))
+            least = np.minimum(least, np.where(size > 0, size, np.inf))
+        # Nothing to be relative to: a start at zero has no scale.
+        scale = np.where(np.isfinite(least), least, 1.0)
+        return np.maximum(self.rtol * scale, np.finfo(np.float64).tiny)
+
+
+Method: TypeAlias = GradientDescent | GradientFlow
+
+
+def _shown(parts: dict[str, FloatArray]) -> str:
+    """Return arguments as text: numbers, and only the shapes of arrays."""
+    return ", ".join(
+        f"{name}=<array {array.shape}>" if array.ndim else f"{name}={array:g}"
+        for name, array in parts.items()
+    )

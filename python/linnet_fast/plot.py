@@ -50,7 +50,7 @@ def singular_values(
     run: int | tuple[int, ...] = (),
     n_modes: int | None = None,
 ) -> Axes:
-    """Draw the singular values of the end-to-end matrix over steps.
+    """Draw the singular values of the end-to-end matrix over steps, or time of a flow.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def singular_values(
     n_all = values.shape[-1]
     shown = n_all if n_modes is None else _validate.integer("n_modes", n_modes, low=1, high=n_all)
     for mode, color in enumerate(_colors(shown)):
-        _line(ax, trajectory.steps, values[..., mode], color=color, label=str(mode + 1))
+        _line(ax, trajectory.record_axis, values[..., mode], color=color, label=str(mode + 1))
     _step_axis(ax, trajectory)
     ax.set_ylabel("singular values")
     ax.set_ylim(bottom=0)
@@ -111,7 +111,7 @@ def rank(
     *,
     run: int | tuple[int, ...] = (),
 ) -> Axes:
-    """Draw how many modes of the data have been learned over steps.
+    """Draw how many modes of the data have been learned over steps, or time of a flow.
 
     Counted are the singular values of the end-to-end matrix above half of the strength at which the
     modes of the data come to rest.
@@ -144,8 +144,8 @@ def rank(
     learned = _runs(trajectory, _modes.learning_steps(trajectory, _modes.targets(loss)), run, 1)
     n_modes = learned.shape[-1]
     with np.errstate(invalid="ignore"):
-        counts = (learned[..., None, :] <= trajectory.steps[:, None]).sum(axis=-1)
-    _line(ax, trajectory.steps, counts.astype(np.float64), color=_DARK, step=True)
+        counts = (learned[..., None, :] <= trajectory.record_axis[:, None]).sum(axis=-1)
+    _line(ax, trajectory.record_axis, counts.astype(np.float64), color=_DARK, step=True)
     _step_axis(ax, trajectory)
     ax.set_ylabel("rank")
     ax.set_ylim(-0.04 * n_modes, 1.08 * n_modes)
@@ -160,7 +160,7 @@ def loss(
     run: int | tuple[int, ...] = (),
     levels: npt.ArrayLike = (),
 ) -> Axes:
-    """Draw the loss over steps.
+    """Draw the loss over steps, or time of a flow.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def loss(
     for level in _validate.real_array("levels", levels) if np.size(levels) else ():
         ax.axhline(level, color=_PALE, linewidth=0.6, zorder=0)
     values = _runs(trajectory, _modes.until_the_end(trajectory, "loss"), run, 1)
-    _line(ax, trajectory.steps, values, color=_DARK)
+    _line(ax, trajectory.record_axis, values, color=_DARK)
     _step_axis(ax, trajectory)
     ax.set_ylabel("loss")
     return ax
@@ -329,7 +329,7 @@ def _colors(n: int) -> list[Any]:
 
 def _line(
     ax: Axes,
-    steps: npt.NDArray[np.int64],
+    steps: npt.NDArray[np.int64] | FloatArray,
     values: FloatArray,
     *,
     color: Any,
@@ -356,19 +356,25 @@ def _line(
 
 
 def _step_axis(ax: Axes, trajectory: Trajectory) -> None:
-    """Make the axis of steps logarithmic, step 0 left out."""
-    first = max(1, int(trajectory.steps[0]))
-    last = max(first + 1, int(trajectory.steps[-1]))
+    """Make the axis of steps, or of times, logarithmic, its 0 left out."""
+    first = _first(trajectory)
     ax.set_xscale("log")
-    ax.set_xlim(first, last)
-    ax.set_xlabel("step")
+    ax.set_xlim(first, max(trajectory.record_axis[-1], first * 1.001))
+    ax.set_xlabel("time" if trajectory.steps is None else "step")
+
+
+def _first(trajectory: Trajectory) -> float:
+    """Return the first record that a logarithmic axis can show."""
+    axis = trajectory.record_axis
+    least = 1.0 if trajectory.steps is not None else float(axis[axis > 0].min(initial=axis[-1]))
+    return max(least, float(axis[0])) or 1.0
 
 
 def _limits(
     axes: npt.NDArray[Any], trajectory: Trajectory, loss: SquaredLoss, picked: npt.NDArray[np.int_]
 ) -> None:
     """Begin where something happens in some column, and let a large start not squash the rest."""
-    first = max(1, int(trajectory.steps[0]))
+    first = _first(trajectory)
     learned = _modes.learning_steps(trajectory, _modes.targets(loss))[picked]
     later = learned[learned > first]
     if later.size:

@@ -46,17 +46,17 @@ _DEFAULT = ("loss", "singular_values")
 
 @dataclass(frozen=True, repr=False)
 class Record:
-    """What to record, and at which steps. Make one by `geomspace`, `every` or `at`.
+    """What to record, and when. Make one by `geomspace`, `every`, `at` or `at_times`.
 
-    Steps are absolute: they count from the very start of training, also in a run that continues
-    another.
+    Steps, and times of a flow, are absolute: they count from the very start of training, also in a
+    run that continues another.
 
     Parameters
     ----------
-    schedule : {"geomspace", "every", "at"}
+    schedule : {"geomspace", "every", "at", "at_times"}
         Name of the rule.
-    numbers : tuple of int
-        The argument of the rule: ``(n,)``, ``(k,)`` or the steps.
+    numbers : tuple of int, or of float
+        The argument of the rule: ``(n,)``, ``(k,)``, the steps or the times.
     observables : tuple of str
         Names out of `OBSERVABLES`, each once.
 
@@ -81,13 +81,16 @@ class Record:
     """
 
     schedule: str
-    numbers: tuple[int, ...]
+    numbers: tuple[int, ...] | tuple[float, ...]
     observables: tuple[str, ...] = _DEFAULT
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        _validate.choice("schedule", self.schedule, ("geomspace", "every", "at"))
-        if self.schedule == "at":
+        _validate.choice("schedule", self.schedule, ("geomspace", "every", "at", "at_times"))
+        numbers: tuple[int, ...] | tuple[float, ...]
+        if self.schedule == "at_times":
+            numbers = _times(self.numbers)
+        elif self.schedule == "at":
             numbers = _validate.integers("steps", self.numbers, low=0, high=MAX_STEP)
             if not numbers:
                 msg = "steps must name at least one step, got none"
@@ -111,7 +114,8 @@ class Record:
 
         The steps are distinct integers as near to geometric as such can be; while the progression
         would grow by less than one step at a time they are consecutive. A training of fewer than
-        `n` steps records every step.
+        `n` steps records every step. Of a flow, records are at time 0 and at times in geometric
+        progression from a thousandth of the end to the end.
 
         Parameters
         ----------
@@ -164,9 +168,33 @@ class Record:
             "at", _validate.integers("steps", steps, low=0, high=MAX_STEP), _names(observables)
         )
 
+    @classmethod
+    def at_times(cls, times: npt.ArrayLike, observables: Iterable[str] = _DEFAULT) -> Record:
+        """Record a flow at the given times.
+
+        Parameters
+        ----------
+        times : array_like, shape (n_rec,)
+            Absolute times, strictly increasing, from 0. Times a training does not reach are an
+            error there.
+        observables : iterable of str
+            Names out of `OBSERVABLES`.
+
+        Returns
+        -------
+        Record
+
+        Examples
+        --------
+        >>> Record.at_times([0.0, 0.5, 2.0]).times(0.0, 10.0).tolist()
+        [0.0, 0.5, 2.0]
+        """
+        return cls("at_times", _times(times), _names(observables))
+
     def __repr__(self) -> str:
         """Show the call that makes this record."""
-        argument = list(self.numbers) if self.schedule == "at" else self.numbers[0]
+        listed = self.schedule in ("at", "at_times")
+        argument = list(self.numbers) if listed else self.numbers[0]
         return f"Record.{self.schedule}({argument}, observables={self.observables})"
 
     def n_records(self, first: int, last: int) -> int:
@@ -193,16 +221,19 @@ class Record:
         500000000000000
         """
         first, last = _range(first, last)
+        n = self._n_or_k()
         if self.schedule == "geomspace":
-            return min(self.numbers[0], last - first + 1)
+            return min(n, last - first + 1)
         if self.schedule == "every":
-            return last // self.numbers[0] - -(-first // self.numbers[0]) + 1
-        outside = [step for step in self.numbers if not first <= step <= last]
-        if outside:
-            shown = ", ".join(map(str, outside[:5])) + (", ..." if len(outside) > 5 else "")
-            msg = f"steps must lie within this training, {first} ... {last}, got {shown}"
-            raise ValueError(msg)
+            return last // n - -(-first // n) + 1
+        _refuse_outside("steps", self.numbers, first, last)
         return len(self.numbers)
+
+    def _n_or_k(self) -> int:
+        if self.schedule == "at_times":
+            msg = "record must be by steps for gradient descent: use Record.at, not Record.at_times"
+            raise ValueError(msg)
+        return int(self.numbers[0])
 
     def steps(self, first: int, last: int) -> npt.NDArray[np.int64]:
         """Return the steps at which a training from step `first` to step `last` is recorded.
@@ -228,9 +259,51 @@ class Record:
         if self.schedule == "geomspace":
             return _geometric_steps(int(first), int(last), n_records)
         if self.schedule == "every":
-            k = self.numbers[0]
+            k = self._n_or_k()
             return np.arange(n_records, dtype=np.int64) * k + -(-int(first) // k) * k
         return np.array(self.numbers, dtype=np.int64)
+
+    def times(self, begin: float, until: float) -> FloatArray:
+        """Return the times at which a flow from time `begin` to time `until` is recorded.
+
+        Parameters
+        ----------
+        begin, until : float
+            0 <= begin <= until: the absolute times at which the training begins and ends.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rec,)
+            Strictly increasing, within [begin, until].
+
+        Raises
+        ------
+        ValueError
+            If the rule counts steps, or a time of `at_times` lies outside.
+
+        Examples
+        --------
+        >>> Record.geomspace(5).times(0.0, 1000.0).tolist()
+        [0.0, 1.0, 10.0, 100.0, 1000.0]
+        """
+        if self.schedule == "at_times":
+            _refuse_outside("times", self.numbers, begin, until)
+            return np.array(self.numbers, dtype=np.float64)
+        if self.schedule != "geomspace":
+            msg = (
+                "record must be by times for gradient flow: use Record.at_times or "
+                f"Record.geomspace, not Record.{self.schedule}"
+            )
+            raise ValueError(msg)
+        n = int(self.numbers[0])
+        if begin == until:
+            return np.array([begin])
+        if begin > 0:
+            times = np.geomspace(begin, until, n)
+        else:
+            times = np.append(0.0, np.geomspace(until / 1000, until, n - 1) if n > 2 else until)
+        times[0], times[-1] = begin, until
+        return np.unique(times)
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -238,7 +311,8 @@ class Stop:
     """When a run stops before its last step, as converged.
 
     A run stops at the first absolute step, a multiple of `check_every`, at which its loss or its
-    gradient norm is at or below the threshold; either suffices.
+    gradient norm is at or below the threshold; either suffices. A flow is checked after every step
+    of its integrator.
 
     Parameters
     ----------
@@ -247,7 +321,7 @@ class Stop:
     gradient_norm : array_like, shape (*run), optional
         Threshold >= 0 on the norm of the gradient of the objective, weight decay included.
     check_every : int, default 100
-        Steps between checks, at least 1.
+        Steps between checks, at least 1; of no effect on a flow.
 
     Raises
     ------
@@ -320,6 +394,26 @@ def _names(observables: Iterable[str]) -> tuple[str, ...]:
         msg = f"observables must name at least one of {', '.join(OBSERVABLES)}; got none"
         raise ValueError(msg)
     return names
+
+
+def _times(times: npt.ArrayLike) -> tuple[float, ...]:
+    array = _validate.real_array("times", times, at_least=0)
+    if array.ndim != 1:
+        msg = f"times must have shape (n_rec,), got {array.shape}"
+        raise ValueError(msg)
+    if (np.diff(array) <= 0).any():
+        where = int(np.argmax(np.diff(array) <= 0))
+        msg = f"times must be strictly increasing, got {array[where]} before {array[where + 1]}"
+        raise ValueError(msg)
+    return tuple(array.tolist())
+
+
+def _refuse_outside(name: str, numbers: Iterable[float], first: float, last: float) -> None:
+    outside = [number for number in numbers if not first <= number <= last]
+    if outside:
+        shown = ", ".join(map(str, outside[:5])) + (", ..." if len(outside) > 5 else "")
+        msg = f"{name} must lie within this training, {first} ... {last}, got {shown}"
+        raise ValueError(msg)
 
 
 def _range(first: int, last: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import reduce
 from itertools import pairwise
 from types import MappingProxyType
@@ -15,14 +16,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy.integrate import solve_ivp
 
 from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast._validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent
+from linnet_fast.method import GradientDescent, GradientFlow, Method
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
-from linnet_fast.trajectory import Observable, State, Status, Trajectory
+from linnet_fast.state import State, Status
+from linnet_fast.trajectory import Trajectory
 
 Layers: TypeAlias = tuple[WeightArray, ...]
 
@@ -181,8 +184,9 @@ def train(
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
     *,
-    method: GradientDescent,
-    n_steps: int,
+    method: Method,
+    n_steps: int | None = None,
+    until: float | None = None,
     record: Record,
     stop: Stop | None = None,
 ) -> Trajectory:
@@ -196,14 +200,16 @@ def train(
         On what.
     start : tuple of array_like, shapes (*run, widths[l + 1], widths[l]), or State
         Start weights, or the final state of a training to continue. float32 if all arrays are.
-    method : GradientDescent
-        How.
+    method : GradientDescent or GradientFlow
+        How. A flow is integrated by SciPy's DOP853, one run after the other.
     n_steps : int
-        Number of further steps, >= 0.
+        With gradient descent: number of further steps, >= 0.
+    until : float
+        With gradient flow: time at which to end.
     record : Record
         What to record, and when.
     stop : Stop, optional
-        When a run ends before its last step.
+        When a run of gradient descent ends before its last step.
 
     Returns
     -------
@@ -233,22 +239,19 @@ def train(
     ([1, 0], [2, 3])
     """
     state = _initial_state(network, loss, start, method, stop)
+    _validate.instance("record", record, Record)
+    if isinstance(method, GradientFlow):
+        if stop is not None:
+            msg = "stop must be None: the reference of gradient flow knows no stop rules"
+            raise ValueError(msg)
+        return _flow(network, loss, state, method, until, record)
     runs, dtype = state.status.shape, state.weights[0].dtype
-    first = state.step
+    first = state.step or 0
     n_steps = _validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
     last = first + n_steps
-    _validate.instance("record", record, Record)
     steps = record.steps(first, last)
     at = {int(step): index for index, step in enumerate(steps)}
-    kept: dict[str, Any] = dict.fromkeys(record.observables)
-    for name in record.observables:
-        shape = OBSERVABLES[name](network)
-        if name == "weights":
-            layers = network.shapes
-            kept[name] = tuple(np.full((*runs, len(steps), *s), np.nan, dtype) for s in layers)
-        else:
-            kept[name] = np.full((*runs, len(steps), *shape), np.nan)
-
+    kept = _empty_records(network, record, runs, len(steps), dtype)
     decay = np.broadcast_to(method.weight_decay, runs)
     layer_steps = method.layer_step_sizes(network.n_layers).astype(dtype)
     weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
@@ -278,23 +281,118 @@ def train(
                 for i, (w, move) in enumerate(zip(weights, moves, strict=True))
             )
 
-    provenance = {
+    final = State(weights, last, status, stopped_at)
+    going = state.status == Status.COMPLETED
+    return Trajectory(
+        network,
+        loss,
+        method,
+        state,
+        steps,
+        method.step_size[..., None] * steps,
+        kept,
+        final,
+        _provenance(method, n_steps=n_steps),
+        np.where(going, stopped_at - first, 0),
+    )
+
+
+def _empty_records(
+    network: Dense, record: Record, runs: Shape, n_records: int, dtype: np.dtype[Any]
+) -> dict[str, Any]:
+    kept: dict[str, Any] = dict.fromkeys(record.observables)
+    for name in record.observables:
+        shape = OBSERVABLES[name](network)
+        if name == "weights":
+            layers = network.shapes
+            kept[name] = tuple(np.full((*runs, n_records, *s), np.nan, dtype) for s in layers)
+        else:
+            kept[name] = np.full((*runs, n_records, *shape), np.nan)
+    return kept
+
+
+def _provenance(method: Method, **length: float) -> dict[str, Any]:
+    parameters = {field.name: getattr(method, field.name) for field in fields(method)}
+    return {
         "engine": "linnet_fast.reference",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "parameters": {
-            "step_size": method.step_size,
-            "weight_decay": method.weight_decay,
-            "layer_multipliers": method.layer_multipliers,
-            "n_steps": n_steps,
-        },
+        "parameters": {"method": type(method).__name__, **parameters, **length},
     }
-    observables: dict[str, Observable] = kept
-    final = State(weights, last, status, stopped_at)
-    return Trajectory(
-        network, steps, method.step_size[..., None] * steps, observables, final, provenance
-    )
+
+
+def _flow(
+    network: Dense,
+    loss: SquaredLoss,
+    state: State,
+    method: GradientFlow,
+    until: float | None,
+    record: Record,
+) -> Trajectory:
+    """Integrate the gradient flow of one run after the other."""
+    runs, begin = state.status.shape, state.time or 0.0
+    end = _validate.real("until", until, at_least=begin)
+    times = record.times(begin, end)
+    kept = _empty_records(network, record, runs, len(times), np.dtype(np.float64))
+    rtol = np.broadcast_to(method.rtol, runs)
+    atol = np.broadcast_to(method.absolute_tolerance(state.weights), runs)
+    decay = np.broadcast_to(method.weight_decay, runs)
+    cov = np.broadcast_to(loss.input_cov, (*runs, *loss.input_cov.shape[-2:]))
+    cross = np.broadcast_to(loss.cross_cov, (*runs, *loss.cross_cov.shape[-2:]))
+    power = np.broadcast_to(loss.output_power, runs)
+    weights = tuple(np.array(w) for w in state.weights)
+    status, stopped_at = state.status.copy(), np.array(state.stopped_at)
+    n_steps = np.zeros(runs, np.int64)
+    ends = np.cumsum([rows * columns for rows, columns in network.shapes])[:-1]
+
+    def layers(flat: FloatArray) -> Layers:
+        return tuple(
+            part.reshape(shape)
+            for part, shape in zip(np.split(flat, ends), network.shapes, strict=True)
+        )
+
+    for run in np.ndindex(runs):
+        if status[run] != Status.COMPLETED:
+            continue
+        own = SquaredLoss(cov[run], cross[run], power[run])
+
+        def slope(_time: float, flat: FloatArray, own: SquaredLoss = own, run: Any = run) -> Any:
+            moves = gradients(layers(flat), own, decay[run])
+            return -np.concatenate([move.ravel() for move in moves])
+
+        flat = np.concatenate([w[run].ravel() for w in weights])
+        with np.errstate(over="ignore", invalid="ignore"):
+            solution = solve_ivp(
+                slope,
+                (begin, end),
+                flat,
+                method="DOP853",
+                t_eval=np.union1d(times, [end]),
+                rtol=float(rtol[run]),
+                atol=float(atol[run]),
+            )
+        status[run] = Status.COMPLETED if solution.success else Status.DIVERGED
+        stopped_at[run] = end if solution.success else solution.t[-1] if len(solution.t) else begin
+        n_steps[run] = solution.nfev // 12
+        for index, time in enumerate(times):
+            where = np.flatnonzero(solution.t == time)
+            if len(where) == 0:
+                continue
+            at = layers(solution.y[:, where[0]])
+            for name, array in kept.items():
+                value = observe(name, at, own, decay[run])
+                if name == "weights":
+                    for target, part in zip(array, value, strict=True):
+                        target[(*run, index)] = part
+                else:
+                    array[(*run, index)] = value
+        if len(solution.t):
+            for target, part in zip(weights, layers(solution.y[:, -1]), strict=True):
+                target[run] = part
+    final = State(weights, None, status, stopped_at, end)
+    provenance = _provenance(method, begin=begin, until=end)
+    return Trajectory(network, loss, method, state, None, times, kept, final, provenance, n_steps)
 
 
 def _meets(stop: Stop, weights: Layers, loss: SquaredLoss, decay: FloatArray) -> Any:
@@ -311,23 +409,30 @@ def _initial_state(
     network: Dense,
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
-    method: GradientDescent,
+    method: object,
     stop: Stop | None,
 ) -> State:
     """Check the arguments together and return the state to begin from, with all run axes."""
     _validate.instance("network", network, Dense)
     _validate.instance("loss", loss, SquaredLoss)
-    _validate.instance("method", method, GradientDescent)
+    if not isinstance(method, GradientDescent | GradientFlow):
+        msg = f"method must be a GradientDescent or a GradientFlow, got {type(method).__name__}"
+        raise TypeError(msg)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
         msg = f"loss must match the network's widths {network.widths}, got {got}"
         raise ValueError(msg)
-    method.check_layers(network.n_layers)
+    is_flow = isinstance(method, GradientFlow)
+    if isinstance(method, GradientDescent):
+        method.check_layers(network.n_layers)
     shapes = {"loss": loss.run_shape, "method": method.run_shape}
     if stop is not None:
         shapes["stop"] = _validate.instance("stop", stop, Stop).run_shape
     if isinstance(start, State):
         start.check_network(network)
+        if (start.time is None) == is_flow:
+            msg = "start must be weights, or a state of the same method"
+            raise ValueError(msg)
         runs = start.status.shape
         for name, shape in shapes.items():
             _validate.fits_batch(name, shape, runs)
@@ -340,4 +445,7 @@ def _initial_state(
         np.broadcast_to(array, (*runs, *shape))
         for array, shape in zip(weights, network.shapes, strict=True)
     )
-    return State(full, 0, np.zeros(runs, np.int8), np.zeros(runs, np.int64))
+    status = np.zeros(runs, np.int8)
+    if is_flow:
+        return State(full, None, status, np.zeros(runs), 0.0)
+    return State(full, 0, status, np.zeros(runs, np.int64))

@@ -6,6 +6,7 @@ import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
@@ -13,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _core, _files, _machine, _validate
-from linnet_fast._validate import Shape, WeightArray
+from linnet_fast._validate import Shape
 from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent
+from linnet_fast.method import GradientDescent, GradientFlow, Method
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
-from linnet_fast.trajectory import State, Status, Trajectory
+from linnet_fast.state import State, Status
+from linnet_fast.trajectory import Trajectory
 
 Progress: TypeAlias = bool | Callable[[int, int], object]
 
@@ -31,8 +33,9 @@ def train(
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
     *,
-    method: GradientDescent,
-    n_steps: int,
+    method: Method,
+    n_steps: int | None = None,
+    until: float | None = None,
     record: Record | None = None,
     stop: Stop | None = None,
     n_threads: int | None = None,
@@ -53,14 +56,17 @@ def train(
         The loss, from data or from their moments.
     start : tuple of array_like, shapes (*run, widths[l + 1], widths[l]), or State
         Start weights, as `linnet_fast.initialization` makes them; or the ``final`` of an earlier
-        trajectory, which is then continued: 400 steps and 600 more are 1000 steps, bit for bit.
-    method : GradientDescent
-        The step size and weight decay.
+        trajectory, which is then continued: 400 steps and 600 more are 1000 steps, bit for bit. A
+        flow that is continued agrees with one longer flow to its tolerance.
+    method : GradientDescent or GradientFlow
+        How to go down: by steps, or along the flow.
     n_steps : int
-        Steps to take, from 0 up.
+        With gradient descent: steps to take, from 0 up.
+    until : float
+        With gradient flow: the absolute time at which to end.
     record : Record, optional
         What to record and when; by default loss and singular values at 100 geometrically spaced
-        steps.
+        steps or times.
     stop : Stop, optional
         When to end a run before its last step.
     n_threads : int, optional
@@ -68,10 +74,12 @@ def train(
         bound to and the quota of its control group.
     progress : bool or callable, default False
         True shows a bar (needs tqdm). A callable is called as ``progress(done, total)``, in steps
-        of all runs together, from the calling thread, about 20 times a second and at the end.
+        of all runs together (of a flow, thousandths of their times), from the calling thread,
+        about 20 times a second and at the end.
     dtype : dtype, optional
         float64 or float32: the type of the weights and of the arithmetic. By default that of
-        `start`. Observables but the weights are computed in float64 in either case.
+        `start`. Observables but the weights are computed in float64 in either case. A flow is
+        always integrated in float64.
 
     Returns
     -------
@@ -111,10 +119,19 @@ def train(
     array([[0.   , 0.   ],
            [1.99 , 0.017],
            [2.   , 1.   ]])
+
+    The same along the gradient flow:
+
+    >>> run = lf.train(network, loss, start, method=lf.GradientFlow(), until=20.0,
+    ...                record=lf.Record.at_times([0.0, 5.0, 20.0]))
+    >>> run.singular_values.round(3)
+    array([[0.   , 0.   ],
+           [1.992, 0.022],
+           [2.   , 1.   ]])
     """
     _validate.instance("network", network, Dense)
     _validate.instance("loss", loss, SquaredLoss)
-    _validate.instance("method", method, GradientDescent)
+    _check_method(method, n_steps, until)
     record = (
         Record.geomspace(100) if record is None else _validate.instance("record", record, Record)
     )
@@ -124,80 +141,141 @@ def train(
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
         msg = f"loss must match the network's widths {network.widths}, got {got}"
         raise ValueError(msg)
-    method.check_layers(network.n_layers)
-
-    weights, first, ended, runs = _begin(network, loss, start, method, stop, dtype)
-    n_steps = _validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
+    if isinstance(method, GradientDescent):
+        method.check_layers(network.n_layers)
+    begin, runs = _begin(network, loss, start, method, stop, dtype)
     if n_threads is None:
         threads = _machine.n_threads()
     else:
         threads = _validate.integer("n_threads", n_threads, low=1, high=2**15)
-    n_records = record.n_records(first, first + n_steps)
-    _check_memory(network, runs, record, n_records, weights[0].dtype)
-    steps = record.steps(first, first + n_steps)
-
-    layer_steps = method.layer_step_sizes(network.n_layers)
-    n_runs = math.prod(runs)
-    n_going = n_runs if ended is None else int(np.count_nonzero(ended == Status.COMPLETED))
-    with _reporter(progress, n_going * n_steps) as report:
-        result = _core.train(
-            widths=network.widths,
-            run_shape=runs,
-            weights=[_over_runs(w, runs, 2) for w in weights],
-            input_cov=_over_runs(loss.input_cov, runs, 2),
-            cross_cov=_over_runs(loss.cross_cov, runs, 2),
-            output_power=_over_runs(loss.output_power, runs, 0),
-            step_size=_over_runs(layer_steps, runs, 1),
-            weight_decay=_over_runs(method.weight_decay, runs, 0),
-            stop_loss=None if stop is None else _limit(stop.loss, runs),
-            stop_gradient_norm=None if stop is None else _limit(stop.gradient_norm, runs),
-            check_every=1 if stop is None else stop.check_every,
-            first_step=first,
-            n_steps=n_steps,
-            ended=ended,
-            record_steps=steps.tolist(),
-            observables=set(record.observables),
-            n_threads=threads,
-            progress=report,
-        )
-
-    status, stopped_at = result["status"], result["stopped_at"]
-    if isinstance(start, State):
-        over = start.status != Status.COMPLETED
-        status = np.where(over, start.status, status)
-        stopped_at = np.where(over, start.stopped_at, stopped_at)
-    final = State(result["weights"], first + n_steps, status, stopped_at)
+    problem: dict[str, Any] = {
+        "widths": network.widths,
+        "run_shape": runs,
+        "weights": [_over_runs(w, runs, 2) for w in begin.weights],
+        "input_cov": _over_runs(loss.input_cov, runs, 2),
+        "cross_cov": _over_runs(loss.cross_cov, runs, 2),
+        "output_power": _over_runs(loss.output_power, runs, 0),
+        "weight_decay": _over_runs(method.weight_decay, runs, 0),
+        "stop_loss": None if stop is None else _limit(stop.loss, runs),
+        "stop_gradient_norm": None if stop is None else _limit(stop.gradient_norm, runs),
+        "ended": np.require(begin.status, requirements="C") if isinstance(start, State) else None,
+        "observables": set(record.observables),
+        "n_threads": threads,
+    }
+    going = begin.status == Status.COMPLETED
+    steps = None
+    result: Any
+    if isinstance(method, GradientDescent):
+        first = begin.step or 0
+        n_steps = _validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
+        last = first + n_steps
+        _check_memory(network, begin, record, record.n_records(first, last))
+        steps = record.steps(first, last)
+        with _reporter(progress, int(np.count_nonzero(going)) * n_steps) as report:
+            result = _core.train(
+                **problem,
+                step_size=_over_runs(method.layer_step_sizes(network.n_layers), runs, 1),
+                check_every=1 if stop is None else stop.check_every,
+                first_step=first,
+                n_steps=n_steps,
+                record_steps=steps.tolist(),
+                progress=report,
+            )
+        time = method.step_size[..., None] * steps
+        stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
+        taken = np.where(going, stopped_at - first, 0)
+        ends: tuple[int | None, float | None] = (last, None)
+    else:
+        first_time = begin.time or 0.0
+        end = _validate.real("until", until, at_least=first_time)
+        time = record.times(first_time, end)
+        _check_memory(network, begin, record, len(time))
+        atol = method.absolute_tolerance(begin.weights)
+        with _reporter(progress, 1000 * int(np.count_nonzero(going))) as report:
+            result = _core.train_flow(
+                **problem,
+                rtol=_over_runs(method.rtol, runs, 0),
+                atol=_over_runs(atol, runs, 0),
+                begin=first_time,
+                until=end,
+                max_steps=method.max_steps,
+                record_times=time.tolist(),
+                progress=report,
+            )
+        stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
+        taken = np.where(going, result["n_steps"], 0)
+        ends = (None, end)
+    status = np.where(going, result["status"], begin.status)
+    final = State(result["weights"], ends[0], status, stopped_at, ends[1])
     observables = {name: result["observables"][name] for name in record.observables}
-    time = method.step_size[..., None] * steps
-    provenance = _provenance(network, method, record, stop, first, n_steps, final)
-    return Trajectory(network, steps, time, observables, final, provenance)
+    provenance = _provenance(network, method, record, stop, begin, final)
+    return Trajectory(
+        network, loss, method, begin, steps, time, observables, final, provenance, taken
+    )
+
+
+def _check_method(method: object, n_steps: object, until: object) -> None:
+    """Raise unless the method has its own measure of length, and only that."""
+    if not isinstance(method, GradientDescent | GradientFlow):
+        msg = f"method must be a GradientDescent or a GradientFlow, got {type(method).__name__}"
+        raise TypeError(msg)
+    if isinstance(method, GradientDescent):
+        wanted, given, other = "n_steps", n_steps, until
+    else:
+        wanted, given, other = "until", until, n_steps
+    if other is not None:
+        length = "n_steps, the number of steps" if wanted == "n_steps" else "until, a time"
+        name = "until" if wanted == "n_steps" else "n_steps"
+        msg = f"{type(method).__name__} must be given {length}, and not {name}"
+        raise TypeError(msg)
+    if given is None:
+        msg = f"{wanted} must be given with {type(method).__name__}"
+        raise TypeError(msg)
 
 
 def _begin(
     network: Dense,
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
-    method: GradientDescent,
+    method: Method,
     stop: Stop | None,
     dtype: npt.DTypeLike | None,
-) -> tuple[tuple[WeightArray, ...], int, npt.NDArray[np.int8] | None, Shape]:
-    """Return weights, first step, which runs have ended, and the run axes of the result."""
+) -> tuple[State, Shape]:
+    """Return the state to begin from, its weights views with all run axes, and the run axes."""
     shapes = {"loss": loss.run_shape, "method": method.run_shape}
     if stop is not None:
         shapes["stop"] = stop.run_shape
+    is_flow = isinstance(method, GradientFlow)
     if not isinstance(start, State):
         weights = _validate.weights("start", start, network.shapes, dtype=dtype)
         own = np.broadcast_shapes(*(w.shape[:-2] for w in weights))
-        return weights, 0, None, _validate.broadcast_runs(start=own, **shapes)
-    start.check_network(network)
-    kind = start.weights[0].dtype
-    if dtype is not None and _validate.float_dtype("dtype", dtype) != kind:
-        msg = f"dtype must be {kind} to continue a training in {kind}, got {np.dtype(dtype)}"
+        runs = _validate.broadcast_runs(start=own, **shapes)
+        state = State(
+            tuple(np.broadcast_to(w, (*runs, *w.shape[-2:])) for w in weights),
+            None if is_flow else 0,
+            np.broadcast_to(np.int8(0), runs),
+            np.broadcast_to(np.zeros((), np.float64 if is_flow else np.int64), runs),
+            0.0 if is_flow else None,
+        )
+    else:
+        state = start
+        start.check_network(network)
+        runs = start.status.shape
+        if (start.time is None) == is_flow:
+            was = "gradient descent" if is_flow else "gradient flow"
+            msg = f"start must be weights, or a state of the same method, got one of {was}; "
+            msg += "start anew from its weights: state.weights"
+            raise ValueError(msg)
+        kind = start.weights[0].dtype
+        if dtype is not None and _validate.float_dtype("dtype", dtype) != kind:
+            msg = f"dtype must be {kind} to continue a training in {kind}, got {np.dtype(dtype)}"
+            raise ValueError(msg)
+        for name, shape in shapes.items():
+            _validate.fits_batch(name, shape, runs)
+    if is_flow and state.weights[0].dtype != np.float64:
+        msg = "start must be float64 for gradient flow, got float32; pass dtype=np.float64"
         raise ValueError(msg)
-    runs = start.status.shape
-    for name, shape in shapes.items():
-        _validate.fits_batch(name, shape, runs)
-    return start.weights, start.step, np.require(start.status, requirements="C"), runs
+    return state, runs
 
 
 def _over_runs(array: npt.NDArray[Any], runs: Shape, n_inner: int) -> npt.NDArray[Any]:
@@ -219,11 +297,9 @@ def _limit(limit: npt.NDArray[np.float64] | None, runs: Shape) -> npt.NDArray[np
     return None if limit is None else _over_runs(limit, runs, 0)
 
 
-def _check_memory(
-    network: Dense, runs: Shape, record: Record, n_records: int, dtype: np.dtype[Any]
-) -> None:
+def _check_memory(network: Dense, begin: State, record: Record, n_records: int) -> None:
     """Raise MemoryError, naming the bytes, if the result would not fit."""
-    n_runs = math.prod(runs)
+    n_runs, dtype = begin.status.size, begin.weights[0].dtype
     per_record = 0
     for name in record.observables:
         if name == "weights":
@@ -266,11 +342,10 @@ def _reporter(progress: object, total: int) -> Iterator[Callable[[int], object] 
 
 def _provenance(
     network: Dense,
-    method: GradientDescent,
+    method: Method,
     record: Record,
     stop: Stop | None,
-    first: int,
-    n_steps: int,
+    begin: State,
     final: State,
 ) -> dict[str, Any]:
     info = _core.build_info()
@@ -286,12 +361,17 @@ def _provenance(
             "widths": network.widths,
             "run_shape": final.status.shape,
             "dtype": str(final.weights[0].dtype),
-            "step_size": method.step_size,
-            "weight_decay": method.weight_decay,
-            "layer_multipliers": method.layer_multipliers,
+            "method": type(method).__name__,
+            **{field.name: getattr(method, field.name) for field in fields(method)},
             "record": repr(record),
             "stop": None if stop is None else repr(stop),
-            "first_step": first,
-            "n_steps": n_steps,
+            **_extent(begin, final),
         },
     }
+
+
+def _extent(begin: State, final: State) -> dict[str, float | int]:
+    """Return where a training begins and how far it goes."""
+    if begin.step is not None and final.step is not None:
+        return {"first_step": begin.step, "n_steps": final.step - begin.step}
+    return {"begin": begin.time or 0.0, "until": final.time or 0.0}

@@ -2,127 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from pathlib import Path
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _validate
+from linnet_fast import _files, _trajectory_file, _validate
 from linnet_fast._validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Dense
-from linnet_fast.record import MAX_STEP, OBSERVABLES
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.method import Method
+from linnet_fast.record import OBSERVABLES
+from linnet_fast.state import State, Status
 
 if TYPE_CHECKING:
     import xarray
 
 Observable: TypeAlias = FloatArray | tuple[WeightArray, ...]
 
-_FORMAT = "linnet_fast.Trajectory"
-_SCHEMA_VERSION = 1
-_HEADER = "linnet_fast"  # the entry of a file that describes the others, as JSON
-
-
-class Status(IntEnum):
-    """How a run ended.
-
-    Examples
-    --------
-    >>> Status(2).name
-    'DIVERGED'
-    """
-
-    COMPLETED = 0
-    """Took all its steps; a later training continues it."""
-    CONVERGED = 1
-    """Met the stop rule; stays as it is."""
-    DIVERGED = 2
-    """Weights overflowed or became NaN; stays ended."""
-
 
 class DivergenceError(RuntimeError):
     """Raised by `Trajectory.raise_for_status` if a run diverged."""
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Where a training stands: give it to `train` in place of the start weights to continue.
-
-    A continued training equals one longer training. Runs that converged or diverged stay ended.
-
-    Parameters
-    ----------
-    weights : tuple of ndarray, shapes (*run, widths[l + 1], widths[l])
-        All float64 or all float32.
-    step : int
-        Steps since the very start, those of runs that ended before included.
-    status : ndarray of int8, shape (*run)
-        A `Status` per run.
-    stopped_at : ndarray of int64, shape (*run)
-        Last step of each run: `step` where completed, else the step at which it converged, or the
-        first at which its weights were not finite.
-
-    Raises
-    ------
-    TypeError
-        If `step` is not an integer.
-    ValueError
-        If shapes, dtypes or values do not fit together.
-    """
-
-    weights: tuple[WeightArray, ...]
-    step: int
-    status: npt.NDArray[np.int8]
-    stopped_at: npt.NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        """Check that the parts fit together."""
-        object.__setattr__(self, "weights", tuple(self.weights))
-        object.__setattr__(self, "step", _validate.integer("step", self.step, low=0, high=MAX_STEP))
-        if not self.weights:
-            msg = "weights must have one array per layer, got none"
-            raise ValueError(msg)
-        dtype = _validate.float_dtype("dtype of weights", self.weights[0].dtype)
-        runs = self.weights[0].shape[:-2]
-        for layer, array in enumerate(self.weights):
-            _validate.exact(f"weights[{layer}]", array, (*runs, *array.shape[-2:]), dtype)
-        _validate.exact("status", self.status, runs, np.int8)
-        _validate.exact("stopped_at", self.stopped_at, runs, np.int64)
-        if not np.isin(self.status, list(Status)).all():
-            msg = f"status must be made of {[int(s) for s in Status]}, got {self.status.tolist()}"
-            raise ValueError(msg)
-        going = np.equal(self.status, Status.COMPLETED)
-        for layer, array in enumerate(self.weights):
-            if not (np.isfinite(array).all(axis=(-2, -1)) | ~going).all():
-                msg = f"weights[{layer}] must be finite in runs that go on, got inf or NaN"
-                raise ValueError(msg)
-        if ((self.stopped_at < 0) | (self.stopped_at > self.step)).any():
-            msg = f"stopped_at must lie within 0 ... {self.step}, got {self.stopped_at.tolist()}"
-            raise ValueError(msg)
-
-    def check_network(self, network: Dense) -> None:
-        """Raise ValueError unless the weights have the shapes of `network`.
-
-        Parameters
-        ----------
-        network : Dense
-            The network to continue with.
-
-        Raises
-        ------
-        ValueError
-            If the number of layers or the shape of one differs.
-        """
-        got = tuple(array.shape[-2:] for array in self.weights)
-        if got != network.shapes:
-            msg = f"state must have layers of shapes {network.shapes}, got {got}"
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -135,10 +39,17 @@ class Trajectory:
     ----------
     network : Dense
         What was trained.
-    steps : ndarray of int64, shape (n_rec,)
-        Steps recorded, counted from the very start.
+    loss_function : SquaredLoss
+        On what; `loss` is what was recorded of it.
+    method : GradientDescent or GradientFlow
+        How.
+    start : State
+        From where; weights and status are views with all run axes.
+    steps : ndarray of int64, shape (n_rec,), or None
+        Steps recorded, counted from the very start; None of a flow.
     time : ndarray of float64, shape (*step_size.shape, n_rec)
-        ``step_size * steps``; broadcasts against the run axes.
+        ``step_size * steps``; broadcasts against the run axes. Of a flow the times recorded,
+        (n_rec,).
     observables : mapping of str to ndarray, shape (*run, n_rec, ...)
         What was recorded, by name; ``weights`` are a tuple of one array per layer. Each is an
         attribute, too.
@@ -146,6 +57,9 @@ class Trajectory:
         Weights and status at the end; `train` continues from it.
     provenance : mapping
         Versions, platform and parameters. Kept as what JSON can hold: arrays become lists.
+    n_steps : ndarray of int64, shape (*run)
+        Steps each run took in this training; of a flow those of the integrator, refused ones
+        included.
 
     Raises
     ------
@@ -169,22 +83,36 @@ class Trajectory:
     """
 
     network: Dense
-    steps: npt.NDArray[np.int64]
+    loss_function: SquaredLoss
+    method: Method
+    start: State
+    steps: npt.NDArray[np.int64] | None
     time: FloatArray
     observables: Mapping[str, Observable]
     final: State
     provenance: Mapping[str, Any]
+    n_steps: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         self.final.check_network(self.network)
-        runs, records = self.run_shape, self.steps.shape[:1]
-        _validate.exact("steps", self.steps, records, np.int64)
-        if (np.diff(self.steps) <= 0).any():
-            msg = f"steps must be strictly increasing, got {self.steps.tolist()}"
+        self.start.check_network(self.network)
+        runs, records = self.run_shape, self.time.shape[-1:]
+        _validate.exact("status of start", self.start.status, runs, np.int8)
+        _validate.exact("n_steps", self.n_steps, runs, np.int64)
+        if (self.steps is None) != (self.final.step is None):
+            msg = "steps must be given if and only if the final state has a step"
             raise ValueError(msg)
-        _validate.exact("time", self.time, (*self.time.shape[:-1], *records), np.float64)
-        _validate.fits_batch("time", self.time.shape[:-1], runs)
+        if self.steps is not None:
+            _validate.exact("steps", self.steps, records, np.int64)
+        when = self.time if self.steps is None else self.steps
+        if (np.diff(when) <= 0).any():
+            name = "time" if self.steps is None else "steps"
+            msg = f"{name} must be strictly increasing, got {when.tolist()}"
+            raise ValueError(msg)
+        lead = self.time.shape[:-1] if self.steps is not None else ()
+        _validate.exact("time", self.time, (*lead, *records), np.float64)
+        _validate.fits_batch("time", lead, runs)
         for name, array in self.observables.items():
             _validate.choice("observables", name, OBSERVABLES)
             lead, shape = (*runs, *records), OBSERVABLES[name](self.network)
@@ -204,13 +132,14 @@ class Trajectory:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Support copy and pickle, which read-only mappings do not."""
-        parts = dict(self.observables), self.final, dict(self.provenance)
-        return Trajectory, (self.network, self.steps, self.time, *parts)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {"observables": dict(self.observables), "provenance": dict(self.provenance)}
+        return Trajectory, tuple(values.values())
 
     def __repr__(self) -> str:
         """Show sizes and the outcome."""
         names = ", ".join(self.observables)
-        return f"<Trajectory of {self.message}; {self.steps.size} records of {names}>"
+        return f"<Trajectory of {self.message}; {self.time.shape[-1]} records of {names}>"
 
     def _observable(self, name: str) -> Any:
         if name not in self.observables:
@@ -255,6 +184,11 @@ class Trajectory:
         return self._observable("gradient_norm")  # type: ignore[no-any-return]
 
     @property
+    def record_axis(self) -> npt.NDArray[np.int64] | FloatArray:
+        """When was recorded: `steps`, of a flow `time`; shape (n_rec,)."""
+        return self.time if self.steps is None else self.steps
+
+    @property
     def run_shape(self) -> Shape:
         """Shape of the run axes; () for a single run."""
         return self.final.status.shape
@@ -265,8 +199,8 @@ class Trajectory:
         return self.final.status
 
     @property
-    def stopped_at(self) -> npt.NDArray[np.int64]:
-        """Last step of each run, shape (*run); see `State`."""
+    def stopped_at(self) -> npt.NDArray[Any]:
+        """Last step (of a flow, time) of each run, shape (*run); see `State`."""
         return self.final.stopped_at
 
     @property
@@ -281,12 +215,15 @@ class Trajectory:
         parts = []
         for status in Status:
             which = np.argwhere(self.status == status)
-            if len(which) > 0:
-                parts.append(f"{len(which)} {status.name.lower()}")
-        if not self.ok.all():
-            first = tuple(int(i) for i in which[0])
-            where = f"first: run {first} at" if first else "at"
-            parts[-1] += f" ({where} step {self.stopped_at[first]})"
+            if len(which) == 0:
+                continue
+            part = f"{len(which)} {status.name.lower()}"
+            if status in (Status.DIVERGED, Status.EXHAUSTED):
+                first = tuple(int(i) for i in which[0])
+                place = f"first: run {first} at" if first else "at"
+                unit = "time" if self.steps is None else "step"
+                part += f" ({place} {unit} {self.stopped_at[first]})"
+            parts.append(part)
         return f"{n_runs} run{'s' if n_runs != 1 else ''}: {', '.join(parts)}"
 
     def raise_for_status(self) -> None:
@@ -317,7 +254,8 @@ class Trajectory:
         -------
         xarray.Dataset
             A variable per observable (weights as ``weights_0``, ...), ``status`` and
-            ``stopped_at``; coordinates ``step`` and ``time``; the provenance as JSON in ``attrs``.
+            ``stopped_at``; coordinates ``step`` and ``time`` along the dimension ``step``, of a
+            flow ``time`` along ``time``; the provenance as JSON in ``attrs``.
 
         Raises
         ------
@@ -340,14 +278,13 @@ class Trajectory:
         if clash := {"step", "time"} & set(coords or {}):
             msg = f"coords must name run axes, got {', '.join(sorted(clash))}"
             raise ValueError(msg)
-        # A step size that is the same along a run axis gives a time without that axis.
-        lead = (1,) * (run_ndim + 1 - self.time.ndim) + self.time.shape[:-1]
-        time_dims = [name for name, size in zip(names, lead, strict=True) if size > 1]
-        time = self.time.reshape(*(size for size in lead if size > 1), self.steps.size)
-        own_coords: dict[Hashable, Any] = {
-            "step": ("step", self.steps),
-            "time": ((*time_dims, "step"), time),
-        }
+        own_coords: dict[Hashable, Any] = {"time": ("time", self.time)}
+        if self.steps is not None:
+            # A step size that is the same along a run axis gives a time without that axis.
+            lead = (1,) * (run_ndim + 1 - self.time.ndim) + self.time.shape[:-1]
+            time_dims = [name for name, size in zip(names, lead, strict=True) if size > 1]
+            time = self.time.reshape(*(size for size in lead if size > 1), self.steps.size)
+            own_coords = {"step": ("step", self.steps), "time": ((*time_dims, "step"), time)}
         attrs = {"widths": list(self.network.widths), "provenance": _files.to_json(self.provenance)}
         data: xarray.Dataset = xr.Dataset(variables, dict(coords or {}) | own_coords, attrs)
         data["status"].attrs = {
@@ -366,7 +303,7 @@ class Trajectory:
             "layer_norms": ("layer",),
             "imbalance": ("layer_pair",),
         }
-        lead = (*names, "step")
+        lead = (*names, "time" if self.steps is None else "step")
         variables: dict[str, tuple[tuple[str, ...], Any]] = {}
         for name, array in self.observables.items():
             if name == "weights":
@@ -405,32 +342,28 @@ class Trajectory:
         OSError
             If the file cannot be written.
         """
-        target = _supported(path)
+        arrays = {name: array for name, (_, array) in self._labelled(()).items()}
+        arrays["time"] = self.time
+        if self.steps is not None:
+            arrays["step"] = self.steps
+        arrays["n_steps"] = self.n_steps
+        for kind, state in (("final", self.final), ("start", self.start)):
+            for i, array in enumerate(state.weights):
+                arrays[f"{kind}_weights_{i}"] = _validate.unbroadcast(array, keep=2)
         header = {
-            "format": _FORMAT,
-            "schema_version": _SCHEMA_VERSION,
             "widths": self.network.widths,
             "observables": list(self.observables),
             "step": self.final.step,
-            "time_shape": self.time.shape,
+            "final_time": self.final.time,
+            "start_step": self.start.step,
+            "start_time": self.start.time,
+            "loss_function": _trajectory_file.parts("loss_function", self.loss_function, arrays),
+            "method": _trajectory_file.parts("method", self.method, arrays),
             "provenance": dict(self.provenance),
         }
-        final = {f"final_weights_{i}": array for i, array in enumerate(self.final.weights)}
-        with _files.replaced(target) as temporary:
-            if target.suffix == ".npz":
-                arrays = {name: array for name, (_, array) in self._labelled(()).items()}
-                arrays |= {"step": self.steps, "time": self.time, **final}
-                arrays[_HEADER] = np.frombuffer(_files.to_json(header).encode(), dtype=np.uint8)
-                with temporary.open("xb") as file:
-                    np.savez(file, **arrays)
-            else:
-                _files.optional("netCDF4", "xarray")
-                data = self.to_xarray(dims, coords)
-                for i, (name, array) in enumerate(final.items()):
-                    runs = data["status"].dims
-                    data[name] = ((*runs, f"unit_{i + 1}", f"unit_{i}"), array)
-                data.attrs[_HEADER] = _files.to_json(header)
-                data.to_netcdf(temporary, engine="netcdf4", format="NETCDF4")
+        for name in ("status", "stopped_at"):
+            arrays[f"start_{name}"] = getattr(self.start, name)
+        _trajectory_file.write(path, header, arrays, lambda: self.to_xarray(dims, coords))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
@@ -454,57 +387,48 @@ class Trajectory:
         OSError
             If the file cannot be opened.
         """
-        source = _supported(path)
-        with source.open("rb"):  # a missing file is an OSError, not a damaged file
-            pass
-        if source.suffix == ".nc":
-            _files.optional("netCDF4", "xarray")
-            _files.optional("xarray", "xarray")
-        try:
-            return _read_npz(source) if source.suffix == ".npz" else _read_nc(source)
-        except Exception as error:
-            # A damaged file fails in any of the ways of zipfile, zlib, HDF5, json and the checks
-            # above.
-            msg = f"{source} is not a readable linnet_fast result: {type(error).__name__}: {error}"
-            raise ValueError(msg) from error
+        return _trajectory_file.read(path, cls._assembled)
 
+    @classmethod
+    def _assembled(
+        cls, header: Mapping[str, Any], array: Callable[[str], npt.NDArray[Any]]
+    ) -> Trajectory:
+        """Build a trajectory from the header of a file and its arrays; constructors check them."""
+        network = Dense(header["widths"])
+        layers = range(network.n_layers)
+        runs = array("status").shape
 
-def _supported(path: str | os.PathLike[str]) -> Path:
-    result = Path(path)
-    if result.suffix not in (".npz", ".nc"):
-        msg = f"path must end in .npz or .nc, got {str(result)!r}"
-        raise ValueError(msg)
-    return result
+        def weights(kind: str) -> tuple[WeightArray, ...]:
+            stored = [array(f"{kind}_weights_{i}") for i in layers]
+            return tuple(np.broadcast_to(w, (*runs, *w.shape[-2:])) for w in stored)
 
-
-def _read_npz(path: Path) -> Trajectory:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return _assemble(archive[_HEADER].tobytes().decode(), archive.__getitem__)
-
-
-def _read_nc(path: Path) -> Trajectory:
-    data = _files.optional("xarray", "xarray").load_dataset(path, engine="netcdf4", decode_cf=False)
-    return _assemble(data.attrs[_HEADER], lambda name: data[name].values)
-
-
-def _assemble(text: str, array: Callable[[str], npt.NDArray[Any]]) -> Trajectory:
-    """Build a trajectory from the header of a file and its arrays; the constructors check them."""
-    header = json.loads(text)
-    if header["format"] != _FORMAT or header["schema_version"] != _SCHEMA_VERSION:
-        found = f"{header['format']} {header['schema_version']}"
-        msg = f"expected {_FORMAT} of schema_version {_SCHEMA_VERSION}, got {found}"
-        raise ValueError(msg)
-    network = Dense(header["widths"])
-    layers = range(network.n_layers)
-    final = State(
-        tuple(array(f"final_weights_{i}") for i in layers),
-        header["step"],
-        array("status"),
-        array("stopped_at"),
-    )
-    observables: dict[str, Observable] = {
-        name: tuple(array(f"weights_{i}") for i in layers) if name == "weights" else array(name)
-        for name in header["observables"]
-    }
-    time = array("time").reshape(header["time_shape"])
-    return Trajectory(network, array("step"), time, observables, final, header["provenance"])
+        final = State(
+            tuple(array(f"final_weights_{i}") for i in layers),
+            header["step"],
+            array("status"),
+            array("stopped_at"),
+            header["final_time"],
+        )
+        start = State(
+            weights("start"),
+            header["start_step"],
+            array("start_status"),
+            array("start_stopped_at"),
+            header["start_time"],
+        )
+        observables: dict[str, Observable] = {
+            name: tuple(array(f"weights_{i}") for i in layers) if name == "weights" else array(name)
+            for name in header["observables"]
+        }
+        return cls(
+            network,
+            _trajectory_file.whole("loss_function", header["loss_function"], array),
+            _trajectory_file.whole("method", header["method"], array),
+            start,
+            None if final.step is None else array("step"),
+            array("time"),
+            observables,
+            final,
+            header["provenance"],
+            array("n_steps"),
+        )

@@ -48,9 +48,23 @@ def _load() -> ModuleType:
 
 _module = _load()
 train = _module.train
+train_flow = _module.train_flow
+logit_descent = _module.logit_descent
+factor_descent = _module.factor_descent
+layer_descent = _module.layer_descent
 build_info = _module.build_info
 default_threads = _module.default_threads
 fma_peak = _module.fma_peak
 status_messages = _module.status_messages
 
-__all__ = ["build_info", "default_threads", "fma_peak", "status_messages", "train"]
+__all__ = [
+    "build_info",
+    "default_threads",
+    "factor_descent",
+    "fma_peak",
+    "layer_descent",
+    "logit_descent",
+    "status_messages",
+    "train",
+    "train_flow",
+]

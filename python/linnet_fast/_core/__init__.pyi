@@ -41,9 +41,71 @@ def train(
     n_threads: int,
     progress: Callable[[int], object] | None,
 ) -> Trained: ...
+
+@type_check_only
+class TrainedFlow(TypedDict):
+    observables: dict[str, Any]
+    weights: tuple[npt.NDArray[np.float64], ...]
+    status: npt.NDArray[np.int8]
+    stopped_at: npt.NDArray[np.float64]
+    n_steps: npt.NDArray[np.int64]
+
+def train_flow(
+    *,
+    widths: Sequence[int],
+    run_shape: Sequence[int],
+    weights: Sequence[npt.NDArray[np.float64]],
+    input_cov: npt.NDArray[np.float64],
+    cross_cov: npt.NDArray[np.float64],
+    output_power: npt.NDArray[np.float64],
+    rtol: npt.NDArray[np.float64],
+    atol: npt.NDArray[np.float64],
+    weight_decay: npt.NDArray[np.float64],
+    stop_loss: npt.NDArray[np.float64] | None,
+    stop_gradient_norm: npt.NDArray[np.float64] | None,
+    begin: float,
+    until: float,
+    max_steps: int,
+    ended: npt.NDArray[np.int8] | None,
+    record_times: Sequence[float],
+    observables: Collection[str],
+    n_threads: int,
+    progress: Callable[[int], object] | None,
+) -> TrainedFlow: ...
+def logit_descent(
+    *, logit: npt.NDArray[np.float64], rate: npt.NDArray[np.float64], steps: Sequence[int]
+) -> npt.NDArray[np.float64]: ...
+def factor_descent(
+    *,
+    first: npt.NDArray[np.float64],
+    second: npt.NDArray[np.float64],
+    step_size: npt.NDArray[np.float64],
+    sigma: npt.NDArray[np.float64],
+    lam: npt.NDArray[np.float64],
+    steps: Sequence[int],
+) -> npt.NDArray[np.float64]: ...
+def layer_descent(
+    *,
+    layer: npt.NDArray[np.float64],
+    step_size: npt.NDArray[np.float64],
+    sigma: npt.NDArray[np.float64],
+    lam: npt.NDArray[np.float64],
+    n_layers: int,
+    steps: Sequence[int],
+) -> npt.NDArray[np.float64]: ...
 def build_info() -> BuildInfo: ...
 def default_threads() -> int: ...
 def fma_peak(n_threads: int, seconds: float, dtype: Literal["float64", "float32"]) -> float: ...
 def status_messages() -> dict[int, str]: ...
 
-__all__ = ["build_info", "default_threads", "fma_peak", "status_messages", "train"]
+__all__ = [
+    "build_info",
+    "default_threads",
+    "factor_descent",
+    "fma_peak",
+    "layer_descent",
+    "logit_descent",
+    "status_messages",
+    "train",
+    "train_flow",
+]

@@ -1,0 +1,124 @@
+"""Where a training stands: weights, and how each run is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate
+from linnet_fast._validate import WeightArray
+from linnet_fast.architecture import Dense
+from linnet_fast.record import MAX_STEP
+
+
+class Status(IntEnum):
+    """How a run ended.
+
+    Examples
+    --------
+    >>> Status(2).name
+    'DIVERGED'
+    """
+
+    COMPLETED = 0
+    """Took all its steps; a later training continues it."""
+    CONVERGED = 1
+    """Met the stop rule; stays as it is."""
+    DIVERGED = 2
+    """Weights overflowed or became NaN; stays ended."""
+    EXHAUSTED = 3
+    """A flow that took all the steps its method allows before the end; stays ended."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where a training stands: give it to `train` in place of the start weights to continue.
+
+    A continued descent equals one longer descent, bit for bit; a continued flow equals one longer
+    flow to its tolerance. Runs that ended before stay ended.
+
+    Parameters
+    ----------
+    weights : tuple of ndarray, shapes (*run, widths[l + 1], widths[l])
+        All float64 or all float32.
+    step : int or None
+        Of gradient descent: steps since the very start, those of runs that ended before included.
+    status : ndarray of int8, shape (*run)
+        A `Status` per run.
+    stopped_at : ndarray of int64 (of a flow float64), shape (*run)
+        Last step (time) of each run: `step` (`time`) where completed, else where it converged, or
+        ran out of steps, or where its weights were first not finite.
+    time : float, optional
+        Of gradient flow: time since the very start; `step` is None then.
+
+    Raises
+    ------
+    TypeError
+        If `step` is not an integer or `time` not a number.
+    ValueError
+        If shapes, dtypes or values do not fit together.
+    """
+
+    weights: tuple[WeightArray, ...]
+    step: int | None
+    status: npt.NDArray[np.int8]
+    stopped_at: npt.NDArray[Any]
+    time: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        object.__setattr__(self, "weights", tuple(self.weights))
+        if (self.step is None) == (self.time is None):
+            msg = f"State must have a step or a time, got step {self.step} and time {self.time}"
+            raise ValueError(msg)
+        reached: float
+        if self.time is None:
+            reached = _validate.integer("step", self.step, low=0, high=MAX_STEP)
+            object.__setattr__(self, "step", reached)
+        else:
+            reached = _validate.real("time", self.time, at_least=0)
+            object.__setattr__(self, "time", reached)
+        if not self.weights:
+            msg = "weights must have one array per layer, got none"
+            raise ValueError(msg)
+        dtype = _validate.float_dtype("dtype of weights", self.weights[0].dtype)
+        runs = self.weights[0].shape[:-2]
+        for layer, array in enumerate(self.weights):
+            _validate.exact(f"weights[{layer}]", array, (*runs, *array.shape[-2:]), dtype)
+        _validate.exact("status", self.status, runs, np.int8)
+        kind = np.int64 if self.time is None else np.float64
+        _validate.exact("stopped_at", self.stopped_at, runs, kind)
+        if not np.isin(self.status, list(Status)).all():
+            msg = f"status must be made of {[int(s) for s in Status]}, got {self.status.tolist()}"
+            raise ValueError(msg)
+        going = np.equal(self.status, Status.COMPLETED)
+        for layer, array in enumerate(self.weights):
+            stored = _validate.unbroadcast(array, keep=2)
+            if not (np.isfinite(stored).all(axis=(-2, -1)) | ~going).all():
+                msg = f"weights[{layer}] must be finite in runs that go on, got inf or NaN"
+                raise ValueError(msg)
+        if not ((self.stopped_at >= 0) & (self.stopped_at <= reached)).all():
+            msg = f"stopped_at must lie within 0 ... {reached}, got {self.stopped_at.tolist()}"
+            raise ValueError(msg)
+
+    def check_network(self, network: Dense) -> None:
+        """Raise ValueError unless the weights have the shapes of `network`.
+
+        Parameters
+        ----------
+        network : Dense
+            The network to continue with.
+
+        Raises
+        ------
+        ValueError
+            If the number of layers or the shape of one differs.
+        """
+        got = tuple(array.shape[-2:] for array in self.weights)
+        if got != network.shapes:
+            msg = f"state must have layers of shapes {network.shapes}, got {got}"
+            raise ValueError(msg)
