@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 
-from linnet_fast import initialization
+from linnet_fast import initialization, rank_dynamics
 from linnet_fast.architecture import Dense
 from linnet_fast.config import show_config
 from linnet_fast.loss import SquaredLoss
@@ -33,6 +33,7 @@ __all__ = [
     "Trajectory",
     "__version__",
     "initialization",
+    "rank_dynamics",
     "show_config",
     "train",
 ]

@@ -126,15 +126,15 @@ def real_array(
     stored = unbroadcast(array)
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
         stored = stored.astype(dtype, copy=False)
-    _refuse(name, "finite", stored, ~np.isfinite(stored))
+    refuse(name, "finite", stored, ~np.isfinite(stored))
     if above is not None:
-        _refuse(name, f"> {above:g}", stored, ~(stored > above))
+        refuse(name, f"> {above:g}", stored, ~(stored > above))
     if at_least is not None:
-        _refuse(name, f">= {at_least:g}", stored, ~(stored >= at_least))
+        refuse(name, f">= {at_least:g}", stored, ~(stored >= at_least))
     return np.broadcast_to(stored, array.shape)  # read-only, and no copy
 
 
-def _refuse(name: str, expected: str, array: npt.NDArray[Any], bad: npt.NDArray[np.bool_]) -> None:
+def refuse(name: str, expected: str, array: npt.NDArray[Any], bad: npt.NDArray[np.bool_]) -> None:
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         where = f" at index {index}" if index else ""

@@ -1,0 +1,99 @@
+"""Rank dynamics: how and when a linear network trained from a small start gains its ranks.
+
+Closed forms, predictions from the data, and analysis of runs, after G. Gidel, F. Bach, S.
+Lacoste-Julien, "Implicit regularization of discrete gradient dynamics in linear neural networks",
+NeurIPS 2019, and the works each function names. Arrays broadcast over run axes.
+"""
+
+from __future__ import annotations
+
+from linnet_fast.rank_dynamics.curvature import (
+    aligned_hessian_eigenvalues,
+    hessian_vector_product,
+    minimum_sharpness,
+    sharpness,
+)
+from linnet_fast.rank_dynamics.data import (
+    JointDecomposition,
+    NonCommutingError,
+    joint_decomposition,
+)
+from linnet_fast.rank_dynamics.descent import (
+    StepSizeRegime,
+    descent_bounds,
+    factor_descent,
+    learning_steps,
+    mode_descent,
+    step_size_regime,
+)
+from linnet_fast.rank_dynamics.matrix import (
+    IsotropicFlow,
+    aligned_flow,
+    isotropic_flow,
+    one_layer_descent,
+    one_layer_flow,
+    one_layer_limit,
+)
+from linnet_fast.rank_dynamics.modes import (
+    ModePath,
+    escape_time,
+    factor_flow,
+    factor_time,
+    learning_time,
+    limit_time,
+    mode_flow,
+)
+from linnet_fast.rank_dynamics.perturbation import perturbation_bound, perturbed_limit
+from linnet_fast.rank_dynamics.predictions import (
+    GreedyPath,
+    effective_strengths,
+    greedy_path,
+    predicted_times,
+    sequential_limit,
+    stage_resolvability,
+)
+from linnet_fast.rank_dynamics.regression import (
+    ReducedRankPath,
+    reduced_rank_regression,
+    sigma_ordered_path,
+)
+
+__all__ = [
+    "GreedyPath",
+    "IsotropicFlow",
+    "JointDecomposition",
+    "ModePath",
+    "NonCommutingError",
+    "ReducedRankPath",
+    "StepSizeRegime",
+    "aligned_flow",
+    "aligned_hessian_eigenvalues",
+    "descent_bounds",
+    "effective_strengths",
+    "escape_time",
+    "factor_descent",
+    "factor_flow",
+    "factor_time",
+    "greedy_path",
+    "hessian_vector_product",
+    "isotropic_flow",
+    "joint_decomposition",
+    "learning_steps",
+    "learning_time",
+    "limit_time",
+    "minimum_sharpness",
+    "mode_descent",
+    "mode_flow",
+    "one_layer_descent",
+    "one_layer_flow",
+    "one_layer_limit",
+    "perturbation_bound",
+    "perturbed_limit",
+    "predicted_times",
+    "reduced_rank_regression",
+    "sequential_limit",
+    "sharpness",
+    "sigma_ordered_path",
+    "stage_resolvability",
+    "step_size_regime",
+]

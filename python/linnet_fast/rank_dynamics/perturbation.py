@@ -1,0 +1,134 @@
+"""How far data whose modes are not quite independent stay from the closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.rank_dynamics.data import joint_decomposition
+
+
+def perturbation_bound(
+    loss: SquaredLoss, strengths: npt.ArrayLike, time: npt.ArrayLike
+) -> FloatArray:
+    """Return a bound on how far data that do not commute drive the layers from the closed form.
+
+    It bounds ``|z(t) - z0(t)|``, the Frobenius norm of the difference of both layers together: z is
+    gradient flow on the data, z0 the same without `offdiagonal`, which moves each mode by itself;
+    both from the same balanced aligned start of two layers.
+
+    Parameters
+    ----------
+    loss : SquaredLoss
+        The moments.
+    strengths : array_like, shape (*run, k), k <= min(out, in)
+        Start strengths of the modes, >= 0; 0 for those not given. Run axes broadcast.
+    time : array_like, shape (n_time,) or ()
+        Times, >= 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, *time.shape)
+        inf from the time on at which the bound proves nothing any more.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If shapes do not match, run axes do not broadcast, or a number is out of range.
+
+    See Also
+    --------
+    perturbed_limit : where the flow ends, to first order.
+
+    Notes
+    -----
+    ``|B| sqrt(2 w) |W| (exp(mu t) - 1) / mu`` with B the off-diagonal part, w the largest strength
+    of a mode at any time, W the strengths of all, and ``mu = sigma_1 + 1.5 |input_cov| w``, which
+    bounds the residual as long as the layers stay within ``|W_1| |W_2| <= 1.5 w``. That holds while
+    the bound is below ``(sqrt(1.5) - 1) sqrt(w)``. It is safe, and far from sharp: actual deviations
+    grow at most like the residual's largest singular value on each plateau.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from linnet_fast import SquaredLoss
+    >>> cov = np.array([[1.0, 1e-6], [1e-6, 1.0]])
+    >>> loss = SquaredLoss(cov, np.diag([2.0, 1.0]), 5.0)
+    >>> bound = perturbation_bound(loss, [0.01, 0.01], [0.0, 1.0, 2.0, 9.0])
+    >>> bool(bound[0] == 0), bool(1e-6 < bound[1] < bound[2] < 0.1), bool(np.isinf(bound[3]))
+    (True, True, True)
+    """
+    _validate.instance("loss", loss, SquaredLoss)
+    given = _validate.real_array("strengths", strengths, at_least=0)
+    times = _validate.real_array("time", time, at_least=0)
+    data = joint_decomposition(loss)
+    k = data.sigma.shape[-1]
+    if given.ndim == 0 or given.shape[-1] > k:
+        msg = f"strengths must have shape (*run, at most {k}), got {given.shape}"
+        raise ValueError(msg)
+    runs = _validate.broadcast_runs(loss=loss.run_shape, strengths=given.shape[:-1])
+    begin = np.zeros((*runs, k))
+    begin[..., : given.shape[-1]] = given
+    reached = np.maximum(begin, data.targets)  # each mode moves monotonically between these two
+    largest = reached.max(axis=-1)
+    cov = np.abs(np.linalg.eigvalsh(loss.input_cov)).max(axis=-1)
+    coupling = np.abs(np.linalg.eigvalsh(data.offdiagonal)).max(axis=-1)
+    rate = data.sigma[..., 0] + 1.5 * cov * largest
+
+    def over_time(array: FloatArray) -> FloatArray:
+        return np.broadcast_to(array, runs).reshape((*runs, *(1,) * times.ndim))
+
+    mu = over_time(rate)
+    with np.errstate(over="ignore"):  # what overflows is refused below as well
+        growth = np.where(mu > 0, np.expm1(mu * times) / np.where(mu > 0, mu, 1.0), times)
+    force = coupling * np.sqrt(2 * largest) * np.linalg.norm(reached, axis=-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        bound = np.where(over_time(force) > 0, over_time(force) * growth, 0.0)
+    valid = bound <= (np.sqrt(1.5) - 1) * over_time(np.sqrt(largest))
+    return np.where(valid, bound, np.inf)
+
+
+def perturbed_limit(loss: SquaredLoss) -> FloatArray:
+    """Return where training ends, to first order in what keeps the data from commuting.
+
+    Parameters
+    ----------
+    loss : SquaredLoss
+        The moments; `input_cov` must have full rank.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, out, in)
+        ``left diag(sigma) (1/lam - 1/lam offdiagonal 1/lam) right^T``. The least-squares solution
+        is within ``|offdiagonal|^2`` of it, up to a constant.
+
+    Raises
+    ------
+    TypeError
+        If `loss` is not a SquaredLoss.
+    ValueError
+        If inputs are linearly dependent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from linnet_fast import SquaredLoss
+    >>> loss = SquaredLoss([[1.0, 0.01], [0.01, 1.0]], np.diag([2.0, 1.0]), 5.0)
+    >>> perturbed_limit(loss).round(6).tolist()  # exact: 1 / 0.9999 of it
+    [[2.0, -0.02], [-0.01, 1.0]]
+    """
+    data = joint_decomposition(loss)
+    if (data.lam <= 0).any():
+        msg = "loss must have an input_cov of full rank, got inputs that are linearly dependent"
+        raise ValueError(msg)
+    k = data.sigma.shape[-1]
+    inverse = 1 / data.lam
+    middle = -inverse[..., :k, None] * data.offdiagonal[..., :k, :] * inverse[..., None, :]
+    index = np.arange(k)
+    middle[..., index, index] += inverse[..., :k]
+    return (data.left[..., :k] * data.sigma[..., None, :]) @ middle @ data.right.mT
