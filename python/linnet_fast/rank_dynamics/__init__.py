@@ -7,6 +7,17 @@ NeurIPS 2019, and the works each function names. Arrays broadcast over run axes.
 
 from __future__ import annotations
 
+from linnet_fast.rank_dynamics.analysis import (
+    PathDistances,
+    closed_form_deviation,
+    imbalance_drift,
+    learning_times,
+    mode_alignment,
+    mode_strengths,
+    off_diagonal_energy,
+    path_distances,
+    stages,
+)
 from linnet_fast.rank_dynamics.curvature import (
     aligned_hessian_eigenvalues,
     hessian_vector_product,
@@ -52,11 +63,19 @@ from linnet_fast.rank_dynamics.predictions import (
     sequential_limit,
     stage_resolvability,
 )
+from linnet_fast.rank_dynamics.ranks import (
+    effective_rank,
+    nuclear_norm,
+    numerical_rank,
+    participation_ratio,
+    stable_rank,
+)
 from linnet_fast.rank_dynamics.regression import (
     ReducedRankPath,
     reduced_rank_regression,
     sigma_ordered_path,
 )
+from linnet_fast.rank_dynamics.summary import Summary, summary
 
 __all__ = [
     "GreedyPath",
@@ -64,11 +83,15 @@ __all__ = [
     "JointDecomposition",
     "ModePath",
     "NonCommutingError",
+    "PathDistances",
     "ReducedRankPath",
     "StepSizeRegime",
+    "Summary",
     "aligned_flow",
     "aligned_hessian_eigenvalues",
+    "closed_form_deviation",
     "descent_bounds",
+    "effective_rank",
     "effective_strengths",
     "escape_time",
     "factor_descent",
@@ -76,17 +99,26 @@ __all__ = [
     "factor_time",
     "greedy_path",
     "hessian_vector_product",
+    "imbalance_drift",
     "isotropic_flow",
     "joint_decomposition",
     "learning_steps",
     "learning_time",
+    "learning_times",
     "limit_time",
     "minimum_sharpness",
+    "mode_alignment",
     "mode_descent",
     "mode_flow",
+    "mode_strengths",
+    "nuclear_norm",
+    "numerical_rank",
+    "off_diagonal_energy",
     "one_layer_descent",
     "one_layer_flow",
     "one_layer_limit",
+    "participation_ratio",
+    "path_distances",
     "perturbation_bound",
     "perturbed_limit",
     "predicted_times",
@@ -94,6 +126,9 @@ __all__ = [
     "sequential_limit",
     "sharpness",
     "sigma_ordered_path",
+    "stable_rank",
     "stage_resolvability",
+    "stages",
     "step_size_regime",
+    "summary",
 ]

@@ -165,7 +165,7 @@ def predicted_times(
     if n_layers == 2:
         log_strength = _log_effective(data, layers, deflate=True)
     else:
-        log_strength = _log_aligned(data, layers)
+        log_strength = aligned_log_strengths(data, layers)
     sigma = data.sigma
     lam = data.lam[..., : sigma.shape[-1]]
     starts = np.isfinite(log_strength) | (n_layers == 1)
@@ -472,7 +472,7 @@ def _log_effective(
     return np.where(data.sigma > 0, logs, -np.inf)
 
 
-def _log_aligned(data: JointDecomposition, layers: Sequence[FloatArray]) -> FloatArray:
+def aligned_log_strengths(data: JointDecomposition, layers: Sequence[FloatArray]) -> FloatArray:
     """Return the logarithm of the strengths of a balanced aligned start of any depth."""
     k = data.sigma.shape[-1]
     scales = [np.abs(layer).max(axis=(-2, -1), keepdims=True) for layer in layers]

@@ -1,0 +1,623 @@
+"""What a training did, mode by mode and rank by rank; vectorised over run axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast.method import GradientDescent
+from linnet_fast.rank_dynamics.data import (
+    JointDecomposition,
+    joint_decomposition,
+    require_commuting,
+)
+from linnet_fast.rank_dynamics.descent import factor_descent, mode_descent
+from linnet_fast.rank_dynamics.modes import factor_flow, mode_flow
+from linnet_fast.rank_dynamics.predictions import aligned_log_strengths
+from linnet_fast.rank_dynamics.regression import reduced_rank_regression, sigma_ordered_path
+from linnet_fast.trajectory import Trajectory
+
+_ALIGNED = 1e-8  # of the largest factor: how far a start may be from aligned
+
+
+def mode_strengths(trajectory: Trajectory) -> FloatArray:
+    """Return the strength of each mode of the data in the end-to-end matrix.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With ``product`` or ``weights`` recorded.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, n_rec, min(out, in))
+        u_i^T P v_i for the singular vectors of ``cross_cov``, in the order of descending sigma.
+
+    Raises
+    ------
+    ValueError
+        If neither was recorded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> network = lf.Dense((2, 2, 2))
+    >>> start = lf.initialization.aligned(network, loss, 1e-3)
+    >>> run = lf.train(network, loss, start, method=lf.GradientFlow(), until=20.0,
+    ...                record=lf.Record.at_times([0.0, 20.0], observables=("product",)))
+    >>> mode_strengths(run).round(6).tolist()
+    [[0.001, 0.001], [2.0, 1.0]]
+    """
+    return _strengths(_products(trajectory), joint_decomposition(trajectory.loss_function))
+
+
+def mode_alignment(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
+    """Return how well the singular vectors of the end-to-end matrix are aligned with the data's.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With ``product`` or ``weights`` recorded.
+
+    Returns
+    -------
+    left, right : ndarray of float64, shape (*run, n_rec, min(out, in))
+        |<own i-th singular vector, that of cross_cov>|, from 0 to 1; the own are in the order of
+        descending singular values. Where singular values coincide they are arbitrary.
+
+    Raises
+    ------
+    ValueError
+        If neither was recorded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> start = lf.initialization.gaussian(lf.Dense((2, 4, 2)), scale=1e-3, rng=0)
+    >>> run = lf.train(lf.Dense((2, 4, 2)), loss, start, method=lf.GradientFlow(), until=40.0,
+    ...                record=lf.Record.at_times([40.0], observables=("product",)))
+    >>> left, right = mode_alignment(run)
+    >>> left.round(6).tolist()
+    [[1.0, 1.0]]
+    """
+    product = _products(trajectory)
+    data = joint_decomposition(trajectory.loss_function)
+    finite = np.asarray(np.isfinite(product).all(axis=(-2, -1), keepdims=True))
+    u, _, vt = np.linalg.svd(np.where(finite, product, 0.0), full_matrices=False)
+    k = data.sigma.shape[-1]
+    left = np.abs(np.sum(u * data.left[..., None, :, :k], axis=-2))
+    right = np.abs(np.sum(vt.mT * data.right[..., None, :, :k], axis=-2))
+    ended = ~finite[..., 0]
+    return np.where(ended, np.nan, left), np.where(ended, np.nan, right)
+
+
+def off_diagonal_energy(trajectory: Trajectory) -> FloatArray:
+    """Return the share of the end-to-end matrix that is not in the modes of the data.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With ``product`` or ``weights`` recorded.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, n_rec)
+        1 - (sum of squared mode strengths) / |P|_F^2; 0 for P = 0.
+
+    Raises
+    ------
+    ValueError
+        If neither was recorded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> start = (np.array([[3.0, 4.0], [0.0, 0.0]]),)
+    >>> run = lf.train(lf.Dense((2, 2)), loss, start, method=lf.GradientFlow(), until=0.0,
+    ...                record=lf.Record.geomspace(2, observables=("product",)))
+    >>> off_diagonal_energy(run).round(6).tolist()
+    [0.64]
+    """
+    product = _products(trajectory)
+    data = joint_decomposition(trajectory.loss_function)
+    k = data.sigma.shape[-1]
+    # From what is off the diagonal: a difference of nearly equal numbers would be noise.
+    turned = data.left[..., None, :, :].mT @ product @ data.right[..., None, :, :]
+    whole = np.sum(turned * turned, axis=(-2, -1))
+    index = np.arange(k)
+    turned = turned.copy()
+    turned[..., index, index] = 0
+    rest = np.sum(turned * turned, axis=(-2, -1))
+    return np.asarray(rest / np.where(whole == 0, 1.0, whole))
+
+
+def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArray:
+    """Return the time at which each mode of the data is learned.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With ``product``, ``weights`` or ``singular_values`` recorded.
+    fraction : float, default 0.5
+        Of the strength sigma / lam at which the mode rests, in (0, 1).
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, k)
+        Time (step_size * step for descent) at which mode i, in the order of descending sigma, first
+        crosses the fraction. The first record's time if it is above from there on, NaN where it never
+        crosses. Between records it is interpolated linearly in the logit of what is learned, which is
+        exact for balanced modes of two layers however far records are apart.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If nothing suitable was recorded, or `fraction` is out of range.
+
+    Notes
+    -----
+    With nothing but singular values recorded, rank i is learned when the i-th largest crosses the
+    fraction of the least of the first i resting strengths, for modes need not be learned in the order
+    of their strengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6)
+    >>> run = lf.train(lf.Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(1e-10), until=20.0,
+    ...                record=lf.Record.geomspace(50, observables=("product",)))
+    >>> learning_times(run).round(4).tolist()
+    [3.6272, 6.9078]
+    >>> lf.rank_dynamics.learning_time([2.0, 1.0], strength=1e-6).round(4).tolist()
+    [3.6272, 6.9078]
+    """
+    _validate.instance("trajectory", trajectory, Trajectory)
+    q = _fraction(fraction)
+    data = joint_decomposition(trajectory.loss_function)
+    rest = data.targets
+    if {"product", "weights"} & set(trajectory.observables):
+        values = _strengths(_products(trajectory), data)
+    elif "singular_values" in trajectory.observables:
+        values = trajectory.singular_values
+        rest = np.minimum.accumulate(np.where(rest > 0, rest, np.inf), axis=-1)
+        rest = np.where(data.targets > 0, rest, 0.0)
+    else:
+        msg = "trajectory must have product, weights or singular_values recorded"
+        raise ValueError(msg)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        learned = values / np.where(rest > 0, rest, np.nan)[..., None, :]
+    return _crossings(trajectory.time, learned, q)
+
+
+def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
+    """Return when the training rests on each plateau.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With ``product`` or ``weights`` recorded, often enough to resolve the plateaus.
+    flatness : float, default 0.1
+        In (0, 1): on a plateau the logarithm of the loss above its end changes more slowly than this
+        part of its fastest change in the run.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, K + 1, 2)
+        Times of the first and of the last record on plateau k, where the end-to-end matrix is nearest
+        to rank k of the reduced-rank or of the sigma-ordered path; NaN if there is none. On the last,
+        K, the training rests for ever; it counts from when it is nearest to it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If neither was recorded, or `flatness` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 0.5]), 5.0)
+    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6)
+    >>> run = lf.train(lf.Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(), until=30.0,
+    ...                record=lf.Record.at_times(np.arange(31.0), observables=("product",)))
+    >>> stages(run).tolist()
+    [[0.0, 3.0], [5.0, 11.0], [14.0, 30.0]]
+    """
+    limit = _validate.real("flatness", flatness, at_least=0)
+    product = _products(trajectory)
+    distances = path_distances(trajectory)
+    rank, sigma_rank = distances.nearest, distances.nearest_sigma_ordered
+    best = distances.reduced_rank_prediction.min(axis=-1)
+    other = distances.sigma_ordered_prediction.min(axis=-1)
+    index = np.where(best <= other, rank, sigma_rank)
+    n_ranks = distances.reduced_rank.shape[-1]
+
+    h = min(trajectory.network.widths)
+    least = reduced_rank_regression(trajectory.loss_function).losses[..., min(h, n_ranks - 1), None]
+    value = np.stack(
+        [trajectory.loss_function.value(product[..., i, :, :]) for i in range(product.shape[-3])],
+        axis=-1,
+    )
+    # Rounding of the loss hides what is below; nothing is told of the last plateau from there.
+    power = np.asarray(trajectory.loss_function.output_power)[..., None]
+    excess = np.maximum(value - least, 1e-13 * np.maximum(power, 1e-300))
+    time = np.broadcast_to(trajectory.time, value.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.abs(np.diff(np.log(excess), axis=-1) / np.diff(time, axis=-1))
+    slow = rate <= limit * np.nanmax(
+        np.where(np.isfinite(rate), rate, 0.0), axis=-1, keepdims=True, initial=0.0
+    )
+    flat = np.zeros(value.shape, dtype=bool)
+    flat[..., :-1] |= slow
+    flat[..., 1:] |= slow
+    spans = np.full((*value.shape[:-1], n_ranks, 2), np.nan)
+    for k in range(n_ranks):
+        on = (index == k) & (flat | (k == min(h, n_ranks - 1))) & np.isfinite(value)
+        seen = on.any(axis=-1)
+        first = np.argmax(on, axis=-1)
+        last = on.shape[-1] - 1 - np.argmax(on[..., ::-1], axis=-1)
+        for side, record in enumerate((first, last)):
+            at = np.take_along_axis(time, record[..., None], axis=-1)[..., 0]
+            spans[..., k, side] = np.where(seen, at, np.nan)
+    return spans
+
+
+@dataclass(frozen=True, eq=False)
+class PathDistances:
+    """How far a training is from the two paths of ranks, record by record.
+
+    The reduced-rank path holds the best matrix of each rank; the sigma-ordered path adds modes of the
+    data by descending sigma, as the dynamics of data that commute does. They differ where the orders of
+    sigma and of sigma^2 / lam differ.
+
+    Attributes
+    ----------
+    reduced_rank, sigma_ordered : ndarray of float64, shape (*run, n_rec, K + 1)
+        |P - W_k|_F / |W_K|_F for k = 0 ... K = min(out, in).
+    reduced_rank_prediction, sigma_ordered_prediction : ndarray of float64, shape (*run, n_rec, K + 1)
+        |(P - W_k) input_cov^(1/2)|_F: the root mean square difference of the predictions.
+    """
+
+    reduced_rank: FloatArray
+    sigma_ordered: FloatArray
+    reduced_rank_prediction: FloatArray
+    sigma_ordered_prediction: FloatArray
+
+    @property
+    def nearest(self) -> npt.NDArray[np.intp]:
+        """Rank of the nearest matrix of the reduced-rank path; -1 after a run's end."""
+        return _nearest(self.reduced_rank_prediction)
+
+    @property
+    def nearest_sigma_ordered(self) -> npt.NDArray[np.intp]:
+        """Rank of the nearest matrix of the sigma-ordered path; -1 after a run's end."""
+        return _nearest(self.sigma_ordered_prediction)
+
+
+def path_distances(trajectory: Trajectory) -> PathDistances:
+    """Return how far a training is from the reduced-rank and from the sigma-ordered path.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With ``product`` or ``weights`` recorded.
+
+    Returns
+    -------
+    PathDistances
+
+    Raises
+    ------
+    ValueError
+        If neither was recorded, or the moments are such that modes never rest (sigma without lam).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.diag([4.0, 1.0]), np.diag([2.0, 1.5]), 5.0)  # orders differ
+    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-24)
+    >>> run = lf.train(lf.Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(), until=16.0,
+    ...                record=lf.Record.at_times([16.0], observables=("product",)))
+    >>> distances = path_distances(run)
+    >>> distances.sigma_ordered[0].round(3).tolist(), distances.reduced_rank[0].round(3).tolist()
+    ([0.316, 0.0, 0.948], [0.316, 1.0, 0.948])
+    """
+    product = _products(trajectory)
+    loss = trajectory.loss_function
+    paths = (reduced_rank_regression(loss).products, sigma_ordered_path(loss))
+    n_ranks = paths[0].shape[-3]
+    shape = (*product.shape[:-2], n_ranks)
+    plain = [np.empty(shape), np.empty(shape)]
+    predicted = [np.empty(shape), np.empty(shape)]
+    size = np.linalg.norm(paths[0][..., -1, :, :], axis=(-2, -1))[..., None]
+    size = np.where(size == 0, 1.0, size)
+    cov = loss.input_cov[..., None, :, :]
+    for which, path in enumerate(paths):
+        for k in range(n_ranks):
+            gap = product - path[..., None, k, :, :]
+            plain[which][..., k] = np.linalg.norm(gap, axis=(-2, -1)) / size
+            square = np.sum((gap @ cov) * gap, axis=(-2, -1))
+            predicted[which][..., k] = np.sqrt(np.maximum(square, 0.0))
+    return PathDistances(plain[0], plain[1], predicted[0], predicted[1])
+
+
+def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
+    """Return how far the modes of a training are from their closed form.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With ``product`` or ``weights`` recorded; of data that commute, from an aligned start without
+        weight decay: balanced, or of two layers with factors of any size and sign.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, n_rec)
+        Largest difference over modes, relative to where each rests (absolute where sigma is 0): from
+        the flow, or of gradient descent from its recursion.
+
+    Raises
+    ------
+    NonCommutingError
+        If the data do not commute; use `greedy_path` or `perturbation_bound`.
+    ValueError
+        If the start is not aligned, or the method has weight decay or multipliers of layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6)
+    >>> run = lf.train(lf.Dense((2, 2, 2)), loss, start, method=lf.GradientDescent(0.1), n_steps=200,
+    ...                record=lf.Record.every(20, observables=("product",)))
+    >>> bool(closed_form_deviation(run).max() < 1e-12)
+    True
+    """
+    product = _products(trajectory)
+    _plain_method(trajectory, "closed_form_deviation")
+    data = require_commuting(
+        trajectory.loss_function,
+        "closed_form_deviation",
+        "path_distances for how a run follows the ranks, greedy_path or perturbation_bound",
+    )
+    k = data.sigma.shape[-1]
+    sigma, lam = data.sigma, data.lam[..., :k]
+    method = trajectory.method
+    begin = trajectory.start
+    if trajectory.network.n_layers == 2:
+        first, second = _factors(begin.weights, data)
+        if isinstance(method, GradientDescent) and trajectory.steps is not None:
+            steps = trajectory.steps - (begin.step or 0)
+            a, b = factor_descent(steps, method.step_size[..., None], sigma, lam, first, second)
+            exact = np.moveaxis(a * b, -1, -2)
+        else:
+            t = (trajectory.time - (begin.time or 0.0))[:, None]
+            parts = (x[..., None, :] for x in (sigma, lam, first, second))
+            a, b = factor_flow(t, *parts)
+            exact = a * b
+    else:
+        n_layers = trajectory.network.n_layers
+        layers = [np.asarray(w, np.float64) for w in begin.weights]
+        strength = np.exp(aligned_log_strengths(data, layers))
+        if isinstance(method, GradientDescent) and trajectory.steps is not None:
+            steps = trajectory.steps - (begin.step or 0)
+            path = mode_descent(
+                steps, method.step_size[..., None], sigma, lam, strength=strength, n_layers=n_layers
+            )
+            exact = np.moveaxis(path.strength, -1, -2)
+        else:
+            t = (trajectory.time - (begin.time or 0.0))[:, None]
+            exact = mode_flow(
+                t,
+                sigma[..., None, :],
+                lam[..., None, :],
+                strength=strength[..., None, :],
+                n_layers=n_layers,
+            ).strength
+    rest = data.targets
+    scale = np.where(rest > 0, rest, 1.0)[..., None, :]
+    return np.asarray(np.max(np.abs(_strengths(product, data) - exact) / scale, axis=-1))
+
+
+def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
+    """Return how far the imbalance of neighbouring layers has moved, and a bound on it.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With ``weights`` recorded, the first of them at the start; without weight decay.
+
+    Returns
+    -------
+    drift : ndarray of float64, shape (*run, n_rec, n_layers - 1)
+        Nuclear norm of the change of W_{l+1}^T W_{l+1} - W_l W_l^T since the first record.
+    bound : ndarray of float64, shape (*run, n_rec)
+        Of gradient descent: step_size (f_0 - f) / (1 - step_size S / 2), with S a bound on the sharpness
+        at the records up to there: |input_cov| and |residual| times the norms of the other layers.
+        inf if step_size S >= 2. Of gradient flow: 0.
+
+    Raises
+    ------
+    ValueError
+        If weights were not recorded, or the method has weight decay or multipliers of layers.
+
+    Notes
+    -----
+    A step changes the imbalance by step_size^2 (g_l g_l^T - g_{l+1}^T g_{l+1}), g_l the gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> start = lf.initialization.gaussian(lf.Dense((2, 4, 2)), rng=0)
+    >>> run = lf.train(lf.Dense((2, 4, 2)), loss, start, method=lf.GradientDescent(0.02), n_steps=500,
+    ...                record=lf.Record.geomspace(20, observables=("weights",)))
+    >>> drift, bound = imbalance_drift(run)
+    >>> bool((drift[:, 0] <= bound).all())
+    True
+    """
+    _validate.instance("trajectory", trajectory, Trajectory)
+    _plain_method(trajectory, "imbalance_drift")
+    if "weights" not in trajectory.observables:
+        msg = "trajectory must have weights recorded, got " + ", ".join(trajectory.observables)
+        raise ValueError(msg)
+    weights = [np.asarray(w, np.float64) for w in trajectory.weights]
+    runs, n_records = trajectory.run_shape, trajectory.time.shape[-1]
+    n_layers = len(weights)
+    drift = np.empty((*runs, n_records, n_layers - 1))
+    for i in range(n_layers - 1):
+        gap = weights[i + 1].mT @ weights[i + 1] - weights[i] @ weights[i].mT
+        moved = gap - gap[..., :1, :, :]
+        finite = np.asarray(np.isfinite(moved).all(axis=(-2, -1)))
+        values = np.linalg.eigvalsh(np.where(finite[..., None, None], moved, 0.0))
+        drift[..., i] = np.where(finite, np.abs(values).sum(axis=-1), np.nan)
+    if not isinstance(trajectory.method, GradientDescent):
+        return drift, np.zeros((*runs, n_records))
+    loss = trajectory.loss_function
+    product = _products(trajectory)
+    value = np.stack([loss.value(product[..., i, :, :]) for i in range(n_records)], axis=-1)
+    residual = product @ loss.input_cov[..., None, :, :] - loss.cross_cov[..., None, :, :]
+    norms = np.stack([_spectral(w) for w in weights], axis=-1)
+    top = np.linalg.norm(loss.input_cov, 2, axis=(-2, -1))[..., None]
+    curvature = np.zeros((*runs, n_records))
+    coupling = np.zeros((*runs, n_records))
+    for i in range(n_layers):
+        others = np.delete(norms, i, axis=-1)
+        curvature = curvature + top * np.prod(others**2, axis=-1)
+        # Each pair of layers is coupled by the residual times the layers beside the two.
+        pairs = [np.prod(np.delete(others, j, axis=-1), axis=-1) for j in range(n_layers - 1)]
+        coupling = np.maximum(coupling, np.sum(pairs, axis=0) if pairs else 0.0)
+    sharp = np.maximum.accumulate(curvature + _spectral(residual) * coupling, axis=-1)
+    eta = trajectory.method.step_size[..., None]
+    room = 1 - eta * sharp / 2
+    bound = eta * (value[..., :1] - value) / np.where(room > 0, room, 1.0)
+    return drift, np.where(room > 0, np.maximum(bound, 0.0), np.inf)
+
+
+def _spectral(matrices: FloatArray) -> FloatArray:
+    finite = np.asarray(np.isfinite(matrices).all(axis=(-2, -1)))
+    norms = np.linalg.norm(np.where(finite[..., None, None], matrices, 0.0), 2, axis=(-2, -1))
+    return np.where(finite, norms, np.nan)
+
+
+def _products(trajectory: Trajectory) -> FloatArray:
+    """Return the end-to-end matrices recorded, from weights if need be."""
+    _validate.instance("trajectory", trajectory, Trajectory)
+    if "product" in trajectory.observables:
+        return trajectory.product
+    if "weights" not in trajectory.observables:
+        listed = ", ".join(trajectory.observables) or "nothing"
+        msg = f"trajectory must have product or weights recorded, got {listed}"
+        raise ValueError(msg)
+    product = np.asarray(trajectory.weights[0], np.float64)
+    for layer in trajectory.weights[1:]:
+        product = layer @ product
+    return product
+
+
+def _strengths(product: FloatArray, data: JointDecomposition) -> FloatArray:
+    k = data.sigma.shape[-1]
+    left = data.left[..., None, :, :k]
+    right = data.right[..., None, :, :k]
+    return np.asarray(np.sum((left.mT @ product) * right.mT, axis=-1))
+
+
+def _nearest(distances: FloatArray) -> npt.NDArray[np.intp]:
+    ended = np.isnan(distances).any(axis=-1)
+    return np.where(ended, -1, np.argmin(np.where(np.isnan(distances), np.inf, distances), axis=-1))
+
+
+def _fraction(fraction: float) -> float:
+    q = _validate.real("fraction", fraction)
+    if not 0 < q < 1:
+        msg = f"fraction must be in (0, 1), got {q:g}"
+        raise ValueError(msg)
+    return q
+
+
+def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
+    """Return when each column of learned (*run, n_rec, k) first crosses q, by its logit."""
+    above = learned >= q  # NaN, after the end of a run, is not
+    after = np.argmax(above, axis=-2)
+    before = np.maximum(after - 1, 0)
+    axis = np.broadcast_to(time, learned.shape[:-1])
+
+    def at(values: FloatArray, record: npt.NDArray[np.intp]) -> FloatArray:
+        return np.take_along_axis(values, record[..., None, :], axis=-2)[..., 0, :]
+
+    when = np.broadcast_to(axis[..., None], learned.shape)
+    x0, x1, t0, t1 = (
+        at(learned, before),
+        at(learned, after),
+        at(when, before),
+        at(when, after),
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z0, z1 = (np.log(x) - np.log1p(-x) for x in (x0, x1))
+        smooth = np.isfinite(z0) & np.isfinite(z1)
+        share = np.where(smooth, (np.log(q) - np.log1p(-q) - z0) / (z1 - z0), (q - x0) / (x1 - x0))
+    share = np.where(after > before, share, 0.0)
+    return np.where(above.any(axis=-2), t0 + share * (t1 - t0), np.nan)
+
+
+def _plain_method(trajectory: Trajectory, name: str) -> None:
+    _validate.instance("trajectory", trajectory, Trajectory)
+    method = trajectory.method
+    multipliers = getattr(method, "layer_multipliers", None)
+    if np.any(method.weight_decay) or (multipliers is not None and np.any(multipliers != 1)):
+        msg = f"{name} needs a method without weight decay and layer multipliers, got {method!r}"
+        raise ValueError(msg)
+
+
+def _factors(
+    weights: tuple[WeightArray, ...],
+    data: JointDecomposition,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the factors a_i, b_i of a start W_1 = Q diag(a) V^T, W_2 = U diag(b) Q^T."""
+    k = data.sigma.shape[-1]
+    below = np.asarray(weights[0], np.float64) @ data.right
+    above = data.left.mT @ np.asarray(weights[1], np.float64)
+    first = np.linalg.norm(below, axis=-2)
+    scale = np.maximum(first.max(axis=-1), np.linalg.norm(above, axis=-1).max(axis=-1))
+    # The direction of a hidden unit is that of whichever factor is larger.
+    b_size = np.linalg.norm(above, axis=-1)
+    use = first[..., :k] >= b_size[..., :k]
+    hidden = np.where(use[..., None, :], below[..., :k], above[..., :k, :].mT)
+    size = np.maximum(first[..., :k], b_size[..., :k])
+    hidden = hidden / np.where(size == 0, 1.0, size)[..., None, :]
+    a = np.sum(below[..., :k] * hidden, axis=-2)
+    b = np.sum(above[..., :k, :].mT * hidden, axis=-2)
+    used = np.where(size > 0, 1.0, 0.0)
+    gram = hidden.mT @ hidden - used[..., None, :] * np.eye(k)
+    weight = size[..., None, :] * size[..., :, None]
+    wrong = [
+        np.linalg.norm(below[..., :k] - hidden * a[..., None, :], axis=(-2, -1)) / scale,
+        np.linalg.norm(above[..., :k, :].mT - hidden * b[..., None, :], axis=(-2, -1)) / scale,
+        np.abs(gram * weight).max(axis=(-2, -1)) / scale**2,
+        np.linalg.norm(below[..., k:], axis=(-2, -1)) / scale,
+        np.linalg.norm(above[..., k:, :], axis=(-2, -1)) / scale,
+    ]
+    worst = float(np.max(np.broadcast_arrays(*wrong)))
+    if not worst <= _ALIGNED:
+        msg = (
+            "closed_form_deviation needs a start along the singular vectors of cross_cov, as "
+            f"initialization.aligned makes it, got one that is off by {worst:.2g} of its size; compare "
+            "with path_distances, or with isotropic_flow if the inputs are isotropic"
+        )
+        raise ValueError(msg)
+    return a, b
