@@ -36,7 +36,7 @@ def main() -> None:
     print(description)
     print(run.message)
     run.save("linnet_fast_digits_ranks.npz")
-    plot.stages(run, scales, loss).savefig("linnet_fast_digits_ranks.png", dpi=150)
+    plot.stages(run, scales).savefig("linnet_fast_digits_ranks.png", dpi=150)
 
 
 if __name__ == "__main__":

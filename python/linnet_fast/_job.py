@@ -189,7 +189,7 @@ def table(job: Job, trajectory: Trajectory) -> str:
     str
         A line per scale and step size; medians over the seeds that did not diverge.
     """
-    learned = _modes.learning_steps(trajectory, _modes.targets(job.loss))
+    learned = _modes.learned_at(trajectory)
     n_modes = learned.shape[-1]
     n_columns = min(n_modes, _MOST_COLUMNS)
     final = _final_loss(job, trajectory)

@@ -13,10 +13,11 @@ from typing import Literal, cast
 
 import numpy as np
 
-from linnet_fast import _files, _job, _machine, _modes, _options, datasets, plot
+from linnet_fast import _files, _job, _machine, _options, datasets, plot
 from linnet_fast.architecture import Dense
 from linnet_fast.config import config, show_config
 from linnet_fast.loss import SquaredLoss
+from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.record import Record, Stop
 from linnet_fast.trajectory import Trajectory
 
@@ -237,7 +238,7 @@ def _summary(options: argparse.Namespace, job: _job.Job, description: str, n_thr
     if options.step_sizes is None:
         steps += " (1 / sharpness, from the moments of the data)"
     widths = " -> ".join(map(str, job.network.widths))
-    best = _modes.best_losses(job.loss)[min(job.network.max_rank, job.loss.n_outputs)]
+    best = reduced_rank_regression(job.loss).losses[min(job.network.max_rank, job.loss.n_outputs)]
     isa = config()["instruction_set"]
     lines = {
         "data": description,
@@ -278,7 +279,7 @@ def _draw(file: Path, job: _job.Job, trajectory: Trajectory, name: str) -> None:
     # One step size, the first with the fewest diverged runs: medians over several tell nothing.
     index = int(np.argmax(np.count_nonzero(trajectory.ok, axis=(0, 2))))
     title = f"{name}, {' → '.join(map(str, job.network.widths))}, step size {steps[index]:g}"
-    figure = plot.stages(trajectory, job.scales, job.loss, run=index, title=title)
+    figure = plot.stages(trajectory, job.scales, run=index, title=title)
     with _files.replaced(file) as temporary:
         figure.savefig(temporary, format=file.suffix[1:], dpi=150)
     _files.optional("matplotlib.pyplot", "plot").close(figure)

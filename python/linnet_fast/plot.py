@@ -15,13 +15,12 @@ import numpy.typing as npt
 
 from linnet_fast import _files, _modes, _validate
 from linnet_fast._validate import FloatArray
+from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from linnet_fast.loss import SquaredLoss
 
 _SPREAD = (0.1, 0.9)
 _DARK = "#333333"
@@ -106,7 +105,6 @@ def singular_values(
 
 def rank(
     trajectory: Trajectory,
-    loss: SquaredLoss,
     ax: Axes | None = None,
     *,
     run: int | tuple[int, ...] = (),
@@ -119,9 +117,7 @@ def rank(
     Parameters
     ----------
     trajectory : Trajectory
-        With singular values recorded.
-    loss : SquaredLoss
-        What was trained on; without run axes.
+        With singular values recorded; its data have no run axes.
     ax : matplotlib Axes, optional
         Where to draw; by default a new figure.
     run : int or tuple of int, default ()
@@ -133,15 +129,15 @@ def rank(
 
     Raises
     ------
-    AttributeError
-        If singular values were not recorded.
     ImportError
         If matplotlib is not installed.
     IndexError
         If there is no such run.
+    ValueError
+        If singular values were not recorded (nor products, nor weights).
     """
     ax = _axes(ax)
-    learned = _runs(trajectory, _modes.learning_steps(trajectory, _modes.targets(loss)), run, 1)
+    learned = _runs(trajectory, _modes.learned_at(trajectory), run, 1)
     n_modes = learned.shape[-1]
     with np.errstate(invalid="ignore"):
         counts = (learned[..., None, :] <= trajectory.record_axis[:, None]).sum(axis=-1)
@@ -199,7 +195,6 @@ def loss(
 def stages(
     trajectory: Trajectory,
     scales: Sequence[float] | FloatArray,
-    loss: SquaredLoss,
     *,
     run: int | tuple[int, ...] = (),
     n_columns: int = 4,
@@ -214,11 +209,9 @@ def stages(
     Parameters
     ----------
     trajectory : Trajectory
-        With loss and singular values recorded. Its first run axis is the scale.
+        With loss and singular values recorded. Its first run axis is the scale; its data have none.
     scales : array_like, shape (run_shape[0],)
         The scales.
-    loss : SquaredLoss
-        What was trained on; without run axes.
     run : int or tuple of int, default ()
         Index of the run axes that follow the scale; medians are over those that remain.
     n_columns : int, default 4
@@ -250,8 +243,8 @@ def stages(
     picked = np.unique(np.linspace(0, len(values) - 1, n_columns).round().astype(int))
     picked = picked[np.argsort(-values[picked], kind="stable")]  # large scales first
 
-    n_modes = min(len(_modes.targets(loss)), trajectory.network.max_rank)
-    levels = _modes.best_losses(loss)[: n_modes + 1]
+    n_modes = _modes.n_ranks(trajectory)
+    levels = reduced_rank_regression(trajectory.loss_function).losses[: n_modes + 1]
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(
             3,
@@ -266,12 +259,12 @@ def stages(
         for column, index in zip(axes.T, picked, strict=True):
             chosen = (int(index), *(run if isinstance(run, tuple) else (run,)))
             singular_values(trajectory, column[0], run=chosen, n_modes=n_modes)
-            rank(trajectory, loss, column[1], run=chosen)
-            _loss_panel(trajectory, column[2], run=chosen, levels=levels)
+            rank(trajectory, column[1], run=chosen)
+            loss(trajectory, column[2], run=chosen, levels=levels)
             column[0].set_title(f"scale {_power(values[index])}")
         for ax in axes.flat:
             ax.label_outer()
-        _limits(axes, trajectory, loss, picked)
+        _limits(axes, trajectory, picked)
         for k in {0, n_modes}:
             axes[2, -1].annotate(
                 f"best of\nrank {k}",
@@ -295,9 +288,6 @@ def stages(
         if title is not None:
             figure.suptitle(title, fontsize=9.5)
     return figure  # type: ignore[no-any-return]
-
-
-_loss_panel = loss  # `stages` has an argument of that name
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -370,17 +360,15 @@ def _first(trajectory: Trajectory) -> float:
     return max(least, float(axis[0])) or 1.0
 
 
-def _limits(
-    axes: npt.NDArray[Any], trajectory: Trajectory, loss: SquaredLoss, picked: npt.NDArray[np.int_]
-) -> None:
+def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[np.int_]) -> None:
     """Begin where something happens in some column, and let a large start not squash the rest."""
     first = _first(trajectory)
-    learned = _modes.learning_steps(trajectory, _modes.targets(loss))[picked]
+    learned = _modes.learned_at(trajectory)[picked]
     later = learned[learned > first]
     if later.size:
         begin = max(first, 10.0 ** np.floor(np.log10(later.min() / 5)))
         axes[0, 0].set_xlim(left=begin)
-    best = _modes.best_losses(loss)
+    best = reduced_rank_regression(trajectory.loss_function).losses
     room = best[0] - best[-1]
     if room > 0:
         axes[2, 0].set_ylim(best[-1] - 0.08 * room, best[0] + 0.25 * room)
