@@ -6,12 +6,14 @@ import argparse
 import math
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from linnet_fast import _job, datasets
 from linnet_fast.architecture import Dense
+from linnet_fast.figures import PAPERS
 from linnet_fast.record import OBSERVABLES, Record
 
 ALWAYS = ("loss", "singular_values")
@@ -50,6 +52,18 @@ exit codes: 0 done, 1 failed while running (all runs diverged, a file cannot be 
 memory), 2 bad usage or data, 130 interrupted by Ctrl-C"""
 
 
+_REPRODUCE_DESCRIPTION = """\
+Repeat the experiments of a paper. Writes a picture and its data for each, and report.md with every
+claim: what is expected, what was measured, and whether it holds.
+
+papers:
+  gidel2019    Gidel, Bach, Lacoste-Julien, "Implicit regularization of discrete gradient dynamics in
+               linear neural networks", NeurIPS 2019: ranks learned one by one
+
+exit codes: 0 all claims hold, 1 some fail or a file cannot be written, 2 bad usage or data, 130
+interrupted by Ctrl-C"""
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line.
 
@@ -85,6 +99,15 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
     )
+    _add_reproduce(
+        commands.add_parser(
+            "reproduce",
+            help="repeat a paper's experiments: pictures, data, a verdict per claim",
+            description=_REPRODUCE_DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+    )
     commands.add_parser(
         "info",
         help="show version, instruction set, threads and compiler",
@@ -92,6 +115,20 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     return main
+
+
+def _add_reproduce(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paper", choices=tuple(PAPERS), help="which paper")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, within a minute")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: linnet_fast_PAPER)"
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments only")
+    parser.add_argument("--mnist", type=Path, metavar="DIR", help="folder with MNIST's IDX files")
+    parser.add_argument(
+        "--cifar10", type=Path, metavar="DIR", help="folder with CIFAR-10's binary files"
+    )
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads (default: all)")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:

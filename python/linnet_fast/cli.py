@@ -16,6 +16,7 @@ import numpy as np
 from linnet_fast import _files, _job, _machine, _options, datasets, plot
 from linnet_fast.architecture import Dense
 from linnet_fast.config import config, show_config
+from linnet_fast.figures import Settings, reproduce
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.record import Record, Stop
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if options.command == "info":
             show_config()
+        elif options.command == "reproduce":
+            return _reproduce(options)
         else:
             _train(options)
         sys.stdout.flush()
@@ -91,6 +94,24 @@ def main(arguments: Sequence[str]) -> int:
 def _fail(message: str, code: int) -> int:
     print(f"linnet-fast: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    out = options.out or Path(f"linnet_fast_{options.paper}")
+    settings = Settings(options.quick, options.threads, options.mnist, options.cifar10)
+    # No window is needed, and some machines have none.
+    _files.optional("matplotlib", "plot").use("agg")
+    try:
+        claims = reproduce(
+            options.paper, out, settings, only=options.only, tell=partial(print, flush=True)
+        )
+    except ValueError as error:
+        raise _BadInput(str(error)) from error
+    except OSError as error:
+        raise _Failed(str(error)) from error
+    failed = sum(not claim.holds for claim in claims)
+    print(f"{len(claims) - failed} of {len(claims)} claims hold; wrote {out / 'report.md'}")
+    return FAILED if failed else OK
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import gzip
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -122,6 +123,105 @@ def load(
     n_samples, n_inputs = inputs.shape
     parts = f"{name}: {n_samples:,} samples, {n_inputs} inputs -> {kind}"
     return Dataset(inputs, outputs, f"{parts}, {note}" if note else parts)
+
+
+def load_mnist(folder: str | os.PathLike[str]) -> Dataset:
+    """Load MNIST's training images from their IDX files.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, also with ``.gz``, also
+        with a dot in place of the last hyphen.
+
+    Returns
+    -------
+    Dataset
+        Pixels from 0 to 1, shape (60000, 784), and classes one-hot.
+
+    Raises
+    ------
+    OSError
+        If a file is missing.
+    ValueError
+        If a file is not what its header says.
+    """
+    images = _read_idx(_find(Path(folder), "train-images", "idx3-ubyte"))
+    labels = _read_idx(_find(Path(folder), "train-labels", "idx1-ubyte"))
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+        msg = f"{folder} must hold images and as many labels, got {images.shape}, {labels.shape}"
+        raise ValueError(msg)
+    x = images.reshape(len(images), -1) / 255.0
+    y, what = _targets(labels.astype(np.int64), "classes")
+    return Dataset(x, y, f"MNIST: {len(x):,} images, {x.shape[1]} pixels -> {what}")
+
+
+def load_cifar10(folder: str | os.PathLike[str]) -> Dataset:
+    """Load CIFAR-10's training images from its binary version.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds ``data_batch_1.bin`` ... ``data_batch_5.bin``. (The Python version is pickled, and not
+        read.)
+
+    Returns
+    -------
+    Dataset
+        Pixels from 0 to 1, shape (50000, 3072), and classes one-hot.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ValueError
+        If a file is not made of whole records.
+    """
+    files = sorted(Path(folder).glob("data_batch_*.bin"))
+    if not files:
+        msg = f"{folder} holds no data_batch_*.bin, the binary version of CIFAR-10"
+        raise FileNotFoundError(msg)
+    record = 1 + 3072
+    parts = []
+    for file in files:
+        raw = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+        if raw.size == 0 or raw.size % record or raw[::record].max() > 9:
+            msg = (
+                f"{file} must be made of records of {record} bytes that begin with a class 0 ... 9"
+            )
+            raise ValueError(msg)
+        parts.append(raw.reshape(-1, record))
+    records = np.concatenate(parts)
+    y, what = _targets(records[:, 0].astype(np.int64), "classes")
+    x = records[:, 1:] / 255.0
+    return Dataset(x, y, f"CIFAR-10: {len(x):,} images, {x.shape[1]} pixels -> {what}")
+
+
+def _find(folder: Path, stem: str, kind: str) -> Path:
+    names = [f"{stem}{sign}{kind}{end}" for sign in "-." for end in ("", ".gz")]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    msg = f"{folder} holds none of {', '.join(names)}"
+    raise FileNotFoundError(msg)
+
+
+def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """Return the bytes of an IDX file as an array of the shape that its header gives."""
+
+    def parse() -> npt.NDArray[np.uint8]:
+        raw = path.read_bytes()
+        if path.suffix == ".gz":
+            raw = gzip.decompress(raw)
+        n_axes = raw[3]
+        if raw[:3] != b"\x00\x00\x08" or not 1 <= n_axes <= 3:
+            msg = "it is no IDX file of unsigned bytes"
+            raise ValueError(msg)
+        shape = np.frombuffer(raw, dtype=">u4", count=n_axes, offset=4).astype(np.int64)
+        return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+
+    values: npt.NDArray[np.uint8] = _parsed(path, parse)
+    return values
 
 
 def _unknown(source: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _files, _modes, _validate
+from linnet_fast._plot_style import STYLE, colors
 from linnet_fast._validate import FloatArray
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.trajectory import Trajectory
@@ -25,21 +26,6 @@ if TYPE_CHECKING:
 _SPREAD = (0.1, 0.9)
 _DARK = "#333333"
 _PALE = "#b0b0b0"
-_STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.labelsize": 8.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "legend.fontsize": 8,
-}
 
 
 def singular_values(
@@ -95,7 +81,7 @@ def singular_values(
     values = _runs(trajectory, _modes.until_the_end(trajectory, "singular_values"), run, 2)
     n_all = values.shape[-1]
     shown = n_all if n_modes is None else _validate.integer("n_modes", n_modes, low=1, high=n_all)
-    for mode, color in enumerate(_colors(shown)):
+    for mode, color in enumerate(colors(shown)):
         _line(ax, trajectory.record_axis, values[..., mode], color=color, label=str(mode + 1))
     _step_axis(ax, trajectory)
     ax.set_ylabel("singular values")
@@ -245,7 +231,7 @@ def stages(
 
     n_modes = _modes.n_ranks(trajectory)
     levels = reduced_rank_regression(trajectory.loss_function).losses[: n_modes + 1]
-    with pyplot.rc_context(_STYLE):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
             3,
             len(picked),
@@ -309,12 +295,6 @@ def _runs(
     inner = values.shape[values.ndim - n_inner :]
     left: FloatArray = chosen.reshape(-1, *inner)[np.ravel(ok)]
     return left
-
-
-def _colors(n: int) -> list[Any]:
-    """Return colours in order, told apart in grey and by the colour-blind; the yellow end left out."""
-    matplotlib = _files.optional("matplotlib", "plot")
-    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, n)))
 
 
 def _line(

@@ -1,0 +1,66 @@
+"""How pictures look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from linnet_fast import _files
+
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.fontsize": 8,
+}
+"""Settings of matplotlib."""
+
+
+def panels(columns: int, rows: int = 1, **options: Any) -> tuple[Any, Any]:
+    """Return a figure and an array of Axes, one per panel.
+
+    Parameters
+    ----------
+    columns, rows : int
+        How many panels.
+    **options
+        Of ``matplotlib.pyplot.subplots``.
+
+    Returns
+    -------
+    matplotlib Figure, ndarray of Axes
+        Of shape (columns,) for one row, else (rows, columns).
+    """
+    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    with pyplot.rc_context(STYLE):
+        size = (0.6 + 2.9 * columns, 0.4 + 2.3 * rows)
+        figure, axes = pyplot.subplots(
+            rows, columns, figsize=size, layout="constrained", squeeze=False, **options
+        )
+    return figure, axes[0] if rows == 1 else axes
+
+
+def colors(n: int) -> list[Any]:
+    """Return colours in order, told apart in grey and by the colour-blind; the yellow end left out.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+
+    Returns
+    -------
+    list of RGBA
+    """
+    matplotlib = _files.optional("matplotlib", "plot")
+    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, n)))

@@ -1,0 +1,193 @@
+"""What an experiment gives back, and how a paper's experiments are run and written."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _files, _validate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+PAPERS: Mapping[str, str] = MappingProxyType(
+    {"gidel2019": "Implicit regularization of discrete gradient dynamics in linear neural networks"}
+)
+"""Name of each paper that can be reproduced -> its title."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How large the experiments are, and what they may use.
+
+    Attributes
+    ----------
+    quick : bool
+        Smaller sizes: everything within a minute on two cores.
+    n_threads : int or None
+        As for `linnet_fast.train`.
+    mnist, cifar10 : Path or None
+        Folders with the files of these data sets.
+    """
+
+    quick: bool = False
+    n_threads: int | None = None
+    mnist: Path | None = None
+    cifar10: Path | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of theory, what it predicts, what was measured, and whether they agree.
+
+    Attributes
+    ----------
+    text : str
+        The statement.
+    expected : str
+        What it predicts, with the tolerance.
+    measured : float
+        A number computed from the data of the figure.
+    holds : bool
+        The verdict, computed from the numbers.
+    """
+
+    text: str
+    expected: str
+    measured: float
+    holds: bool
+
+    def __str__(self) -> str:
+        """Return one line."""
+        verdict = "holds" if self.holds else "FAILS"
+        return f"{verdict}  {self.text}: expected {self.expected}, measured {self.measured:.4g}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One experiment: picture, data and claims.
+
+    Attributes
+    ----------
+    name : str
+        Names its files.
+    caption : str
+        One or two sentences on what is seen.
+    picture : matplotlib Figure
+    data : mapping of str to ndarray
+        Every number in the picture.
+    claims : sequence of Claim
+    """
+
+    name: str
+    caption: str
+    picture: Picture
+    data: Mapping[str, npt.NDArray[Any]]
+    claims: Sequence[Claim] = field(default_factory=tuple)
+
+
+Experiment: TypeAlias = Callable[[Settings], Figure]
+
+
+def at_most(text: str, measured: float, limit: float) -> Claim:
+    """Return a claim that a number is at most a limit; it fails if the number is NaN."""
+    return Claim(text, f"<= {limit:g}", float(measured), bool(measured <= limit))
+
+
+def at_least(text: str, measured: float, limit: float) -> Claim:
+    """Return a claim that a number is at least a limit; it fails if the number is NaN."""
+    return Claim(text, f">= {limit:g}", float(measured), bool(measured >= limit))
+
+
+def near(text: str, measured: float, expected: float, tolerance: float) -> Claim:
+    """Return a claim that a number is another, to a relative tolerance."""
+    holds = bool(abs(measured - expected) <= tolerance * abs(expected))
+    return Claim(text, f"{expected:.4g} (to {100 * tolerance:g} %)", float(measured), holds)
+
+
+def reproduce(
+    paper: str,
+    out: Path,
+    settings: Settings,
+    *,
+    only: Sequence[str] | None = None,
+    tell: Callable[[str], object] = lambda _text: None,
+) -> list[Claim]:
+    """Run a paper's experiments; write a picture and data of each, and a report.
+
+    Parameters
+    ----------
+    paper : str
+        One of `PAPERS`.
+    out : Path
+        Folder for ``<name>.png``, ``<name>.npz`` and ``report.md``; made if there is none.
+    settings : Settings
+        Sizes and data.
+    only : sequence of str, optional
+        Names of experiments; all by default.
+    tell : callable, optional
+        Is given lines of progress.
+
+    Returns
+    -------
+    list of Claim
+        All claims, in order.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    OSError
+        If a file cannot be written.
+    ValueError
+        If the paper or an experiment is unknown, or a data file is damaged.
+    """
+    _validate.choice("paper", paper, PAPERS)
+    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    experiments: Mapping[str, Experiment] = importlib.import_module(
+        f"linnet_fast.figures.{paper}"
+    ).EXPERIMENTS
+    names = list(experiments) if only is None else list(only)
+    for name in names:
+        _validate.choice("only", name, experiments)
+    out.mkdir(parents=True, exist_ok=True)
+    claims: list[Claim] = []
+    lines = [f"# {paper}: {PAPERS[paper]}", ""]
+    if settings.quick:
+        lines += ["A quick run, on smaller sizes.", ""]
+    for name in names:
+        begin = time.perf_counter()
+        figure = experiments[name](settings)
+        with _files.replaced(out / f"{name}.png") as temporary:
+            figure.picture.savefig(temporary, format="png", dpi=150)
+        pyplot.close(figure.picture)
+        with (
+            _files.replaced(out / f"{name}.npz") as temporary,
+            temporary.open("xb") as file,
+        ):
+            np.savez_compressed(file, **dict(figure.data))  # type: ignore[arg-type]
+        tell(f"{name} ({time.perf_counter() - begin:.1f} s)")
+        for claim in figure.claims:
+            tell(f"  {claim}")
+        claims += figure.claims
+        lines += [f"## {name}", "", figure.caption, "", f"![{name}]({name}.png)", ""]
+        lines += [
+            "| claim | expected | measured | verdict |",
+            "| --- | --- | --- | --- |",
+            *(
+                f"| {c.text} | {c.expected} | {c.measured:.4g} | {'holds' if c.holds else '**fails**'} |"
+                for c in figure.claims
+            ),
+            "",
+        ]
+    with _files.replaced(out / "report.md") as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+    return claims
