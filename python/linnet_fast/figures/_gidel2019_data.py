@@ -73,7 +73,9 @@ def assumption(settings: Settings) -> Figure:
         ax.barh(at - 0.2, random[:, k], 0.38, color="#c8c8c8", label="random basis")
         ax.set(title=title, yticks=at, yticklabels=list(losses))
     axes[0].invert_yaxis()
-    axes[2].legend(frameon=False, loc="lower right")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
     return Figure(
         "assumption",
         "How far from commuting data sets are (0: modes are independent), beside the same inputs turned at "
@@ -108,7 +110,7 @@ def classification(settings: Settings) -> Figure:
         n_threads=settings.n_threads,
     )
     deep = Dense((loss.n_inputs, 32, 32, loss.n_outputs))
-    first = initialization.orthogonal(deep, scale=0.05, rng=0)
+    first = initialization.orthogonal(deep, scale=0.1, rng=0)
     eta_deep = 0.5 / float(rd.minimum_sharpness(loss, 3, rcond=1e-6, rtol=1e-3))
     run_deep = train(
         deep,

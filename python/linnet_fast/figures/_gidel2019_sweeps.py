@@ -113,8 +113,13 @@ def init_scale(settings: Settings) -> Figure:
     right.plot(stage, greedy.times, "_", color="#c05030", markersize=22, label="greedy path")
     right.plot(stage, naive, "_", color="#a0a0a0", markersize=22, label=r"$1/\sigma$")
     right.set(
-        xlabel="stage", ylabel="learning time / ln(1 / scale)", xticks=stage, title="not commuting"
+        xlabel="stage",
+        ylabel="learning time / ln(1 / scale)",
+        xticks=stage,
+        title="not commuting",
+        yscale="log",
     )
+    right.set_yticks([0.5, 1, 2, 5], ["0.5", "1", "2", "5"])
     right.legend(frameon=False)
     return Figure(
         "init_scale",
@@ -385,8 +390,8 @@ def order_mismatch(settings: Settings) -> Figure:
             f"to_best_{column}": rank_one[0],
             f"to_first_{column}": rank_one[1],
         }
-    axes[0].set_ylabel("relative distance")
-    axes[0].legend(frameon=False)
+    axes[0].set(ylabel="relative distance", ylim=(1e-4, 3))
+    axes[0].legend(frameon=False, loc="lower left")
     greedy = rd.greedy_path(SquaredLoss(np.array([[4.0, 0.2], [0.2, 1.0]]), np.diag(sigma), 10.0))
     claims = [
         at_most(

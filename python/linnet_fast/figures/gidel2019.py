@@ -115,8 +115,8 @@ def autoencoder(settings: Settings) -> Figure:
     loss = SquaredLoss.from_data(x, x)
     sigma = rd.joint_decomposition(loss).sigma
     eta = 0.1 / sigma[0]
-    scale = {1: 1e-3, 2: 1e-3, 3: 0.1}
-    n_steps = {1: 4000, 2: 4000, 3: 8000}
+    scale = {1: 1e-3, 2: 1e-12, 3: 0.03}
+    n_steps = {1: 4000, 2: 5000, 3: 8000}
     if not settings.quick:
         n_steps = {1: 12_000, 2: 12_000, 3: 20_000}
     runs: dict[int, Trajectory] = {}

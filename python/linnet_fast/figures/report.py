@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _files, _validate
+from linnet_fast._plot_style import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
@@ -113,6 +114,14 @@ def near(text: str, measured: float, expected: float, tolerance: float) -> Claim
     return Claim(text, f"{expected:.4g} (to {100 * tolerance:g} %)", float(measured), holds)
 
 
+def _quiet_axes(picture: Picture) -> None:
+    """Label powers of ten only."""
+    for ax in picture.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_minor_formatter("")
+
+
 def reproduce(
     paper: str,
     out: Path,
@@ -165,7 +174,9 @@ def reproduce(
         lines += ["A quick run, on smaller sizes.", ""]
     for name in names:
         begin = time.perf_counter()
-        figure = experiments[name](settings)
+        with pyplot.rc_context(STYLE):
+            figure = experiments[name](settings)
+            _quiet_axes(figure.picture)
         with _files.replaced(out / f"{name}.png") as temporary:
             figure.picture.savefig(temporary, format="png", dpi=150)
         pyplot.close(figure.picture)

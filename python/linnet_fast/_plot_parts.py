@@ -1,0 +1,127 @@
+"""What pictures of trainings share: axes, the choice of runs, lines with a spread."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _files
+from linnet_fast._validate import FloatArray
+from linnet_fast.state import Status
+from linnet_fast.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DARK = "#333333"
+GREY = "#707070"
+PALE = "#b0b0b0"
+
+_SPREAD = (0.1, 0.5, 0.9)
+
+
+def new_axes(ax: Axes | None) -> Axes:
+    """Return `ax`, or the axes of a new figure."""
+    if ax is not None:
+        return ax
+    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    return pyplot.subplots(layout="constrained")[1]  # type: ignore[no-any-return]
+
+
+def chosen(trajectory: Trajectory, run: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Return `run` as an index of the leading run axes; an IndexError if these are fewer."""
+    index = run if isinstance(run, tuple) else (run,)
+    if len(index) > len(trajectory.run_shape):
+        msg = f"run must have at most {len(trajectory.run_shape)} indices, got {index}"
+        raise IndexError(msg)
+    return index
+
+
+def of_runs(
+    trajectory: Trajectory, values: FloatArray, run: int | tuple[int, ...], n_inner: int
+) -> FloatArray:
+    """Return the values of the runs at an index, those that diverged left out, run axes as one."""
+    index = chosen(trajectory, run)
+    inner = values.shape[values.ndim - n_inner :]
+    left: FloatArray = values[index].reshape(-1, *inner)[np.ravel(trajectory.ok[index])]
+    return left
+
+
+def until_the_end(trajectory: Trajectory, values: FloatArray) -> FloatArray:
+    """Return values with the last record of each converged run repeated to the end.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        What was recorded; a run that converged stays as it is, so its records do.
+    values : ndarray of float64, shape (*run, n_rec, ...)
+        NaN after the end of a run.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, n_rec, ...)
+        NaN only where a run diverged, or ran out of steps.
+    """
+    axis = trajectory.record_axis
+    last = np.searchsorted(axis, trajectory.stopped_at, side="right") - 1
+    ended = np.where(trajectory.status == Status.CONVERGED, last, axis.size)
+    record = np.minimum(np.arange(axis.size), ended[..., None])
+    index = record.reshape(*record.shape, *(1,) * (values.ndim - record.ndim))
+    return np.take_along_axis(values, index, axis=record.ndim - 1)
+
+
+def spread(values: FloatArray, *, step: bool = False) -> FloatArray:
+    """Return the 10 %, 50 % and 90 % quantiles over the first axis, NaN left out."""
+    if len(values) == 0:
+        values = np.full((1, *values.shape[1:]), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing but NaN at some record
+        # Counts stay counts: no mean of the middle two.
+        method = "inverted_cdf" if step else "linear"
+        quantiles: FloatArray = np.nanquantile(values, _SPREAD, axis=0, method=method)  # type: ignore[call-overload]
+    return quantiles
+
+
+def line(
+    ax: Axes,
+    x: npt.NDArray[np.int64] | FloatArray,
+    values: FloatArray,
+    *,
+    color: Any,
+    label: str | None = None,
+    step: bool = False,
+) -> None:
+    """Draw the median over the first axis and the spread around it."""
+    low, middle, high = spread(values, step=step)
+    if len(values) > 1:
+        kind = "post" if step else None
+        ax.fill_between(x, low, high, color=color, alpha=0.25, linewidth=0, step=kind)  # type: ignore[arg-type]
+    style = "steps-post" if step else "default"
+    ax.plot(x, middle, color=color, linewidth=1.2, label=label, drawstyle=style)
+
+
+def step_axis(ax: Axes, trajectory: Trajectory) -> None:
+    """Make the axis of steps, or of times, logarithmic, its 0 left out."""
+    begin = first(trajectory)
+    ax.set_xscale("log")
+    ax.set_xlim(begin, max(trajectory.record_axis[-1], begin * 1.001))
+    ax.set_xlabel("time" if trajectory.steps is None else "step")
+
+
+def first(trajectory: Trajectory) -> float:
+    """Return the first record that a logarithmic axis can show."""
+    axis = trajectory.record_axis
+    least = 1.0 if trajectory.steps is not None else float(axis[axis > 0].min(initial=axis[-1]))
+    return max(least, float(axis[0])) or 1.0
+
+
+def power(value: float) -> str:
+    """Return a number as TeX: 10^-6, 2 x 10^-6, 0.5."""
+    if value == 0 or 1e-2 <= value < 1e4:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    text = f"10^{{{int(exponent)}}}"
+    return f"${text}$" if mantissa == "1.0" else rf"${float(mantissa):g}\times{text}$"

@@ -1,0 +1,176 @@
+"""The papers' experiments: every claim holds, files are whole, bad requests are refused."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from linnet_fast import datasets
+from linnet_fast.cli import main
+from linnet_fast.figures import Claim, Figure, Settings, gidel2019, report, reproduce
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gidel2019")
+    lines = []
+    claims = reproduce("gidel2019", folder, Settings(quick=True), tell=lines.append)
+    return folder, claims, lines
+
+
+def test_every_claim_of_a_quick_run_holds(quick):
+    _, claims, lines = quick
+    failed = [str(claim) for claim in claims if not claim.holds]
+    assert not failed
+    assert len(claims) > 35
+    assert len(lines) == len(claims) + len(gidel2019.EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", gidel2019.EXPERIMENTS)
+def test_every_experiment_leaves_picture_and_data(quick, name):
+    folder, _, _ = quick
+    picture = (folder / f"{name}.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 10_000
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as data:
+        assert len(data.files) >= 3
+        for key in data.files:
+            assert data[key].size > 0
+
+
+def test_the_report_lists_claims_and_pictures(quick):
+    folder, claims, _ = quick
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    for name in gidel2019.EXPERIMENTS:
+        assert f"![{name}]({name}.png)" in text
+    assert len(re.findall(r"\| holds \|$", text, re.MULTILINE)) == len(claims)
+
+
+def test_verdicts_come_from_the_numbers():
+    assert report.at_most("x", 1.0, 1.0).holds
+    assert not report.at_most("x", 1.1, 1.0).holds
+    assert not report.at_most("x", float("nan"), 1.0).holds
+    assert report.at_least("x", 1.0, 1.0).holds
+    assert not report.at_least("x", float("nan"), 1.0).holds
+    assert report.near("x", -1.01, -1.0, 0.02).holds
+    assert not report.near("x", 1.03, 1.0, 0.02).holds
+    assert not report.near("x", float("nan"), 1.0, 0.02).holds
+    assert str(report.at_most("a thing", 2.0, 1.0)).startswith("FAILS  a thing: expected <= 1")
+
+
+def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+
+    def experiment(_settings):
+        claim = Claim("the moon is cheese", "1", 0.0, holds=False)
+        return Figure("moon", "A moon.", pyplot.figure(), {"x": np.ones(1)}, (claim,))
+
+    monkeypatch.setattr(gidel2019, "EXPERIMENTS", {"moon": experiment})
+    assert main(["reproduce", "gidel2019", "--out", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "FAILS  the moon is cheese" in shown
+    assert "0 of 1 claims hold" in shown
+    assert "**fails**" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_command_runs_one_experiment(tmp_path, capsys):
+    options = ["--quick", "--only", "depth", "--out", str(tmp_path / "new" / "folder")]
+    assert main(["reproduce", "gidel2019", *options]) == 0
+    shown = capsys.readouterr().out
+    assert "depth (" in shown
+    assert re.search(r"(\d+) of \1 claims hold; wrote", shown)
+    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [
+        "depth.npz",
+        "depth.png",
+        "report.md",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["gidel2019", "--only", "dept"], 2, "did you mean 'depth'"),
+        (["gidel2018"], 2, "invalid choice: 'gidel2018'"),
+        (["gidel2019", "--threads", "0"], 2, "--threads"),
+        (["gidel2019", "--only", "assumption", "--mnist", "nowhere"], 1, "nowhere holds none of"),
+        (["gidel2019", "--only", "assumption", "--cifar10", "nowhere"], 1, "no data_batch"),
+    ],
+)
+def test_bad_requests(options, code, message, tmp_path, capsys):
+    assert main(["reproduce", *options, "--quick", "--out", str(tmp_path)]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    options = ["--quick", "--only", "depth", "--out", str(tmp_path / "file")]
+    assert main(["reproduce", "gidel2019", *options]) == 1
+    assert "file" in capsys.readouterr().err
+
+
+# --- images given by the user
+
+
+def idx(values):
+    header = struct.pack(">BBBB", 0, 0, 8, values.ndim)
+    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 6, 6), dtype=np.uint8)
+    labels = (np.arange(200) % 10).astype(np.uint8)
+    images[np.arange(200), labels % 6, labels % 5] = 255
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images))
+    (tmp_path / "train-labels.idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    return tmp_path, images, labels
+
+
+def test_mnist_is_read(mnist):
+    folder, images, labels = mnist
+    x, y, description = datasets.load_mnist(folder)
+    assert_allclose(x, images.reshape(200, 36) / 255)
+    assert_array_equal(y.argmax(axis=1), labels)
+    assert description == "MNIST: 200 images, 36 pixels -> 10 classes (one-hot)"
+
+
+def test_cifar10_is_read(tmp_path):
+    rng = np.random.default_rng(0)
+    records = rng.integers(0, 256, (30, 3073), dtype=np.uint8)
+    records[:, 0] = np.arange(30) % 10
+    (tmp_path / "data_batch_1.bin").write_bytes(records[:10].tobytes())
+    (tmp_path / "data_batch_2.bin").write_bytes(records[10:].tobytes())
+    x, y, description = datasets.load_cifar10(tmp_path)
+    assert_allclose(x, records[:, 1:] / 255)
+    assert_array_equal(y.argmax(axis=1), records[:, 0])
+    assert description == "CIFAR-10: 30 images, 3072 pixels -> 10 classes (one-hot)"
+
+
+def test_damaged_images_are_refused(mnist):
+    folder, images, _ = mnist
+    file = folder / "train-images-idx3-ubyte"
+    for damage, message in (
+        (idx(images)[:-1], "cannot be read"),
+        (b"\x00\x00\x0d" + idx(images)[3:], "no IDX file of unsigned bytes"),
+        (b"", "cannot be read"),
+        (idx(images[:100]), "as many labels"),
+    ):
+        file.write_bytes(damage)
+        with pytest.raises(ValueError, match=message):
+            datasets.load_mnist(folder)
+    (folder / "data_batch_1.bin").write_bytes(bytes(3074))
+    with pytest.raises(ValueError, match="records of 3073 bytes"):
+        datasets.load_cifar10(folder)
+
+
+def test_the_table_takes_users_images(mnist, tmp_path):
+    claims = reproduce(
+        "gidel2019", tmp_path / "out", Settings(quick=True, mnist=mnist[0]), only=["assumption"]
+    )
+    assert any(claim.text.startswith("MNIST") for claim in claims)
