@@ -31,6 +31,9 @@ HEADINGS = {
         "Time added by records of loss and singular values", "added", at_most=True, percent=True
     ),
     "threads": Heading("More threads over one", "ratio"),
+    "flow": Heading(
+        "Gradient flow, two layers, scale 1e-6 to time 200; runs per second", "over it"
+    ),
 }
 
 

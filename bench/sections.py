@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
+from bench.flows import FLOW_RIVALS, make_flow_problem, runs_per_second
+from bench.flows import available as flow_available
+from bench.flows import ours as ours_flow
 from bench.ours import Ours, training
 from bench.problem import make_problem
 from bench.rivals import RIVALS
@@ -189,6 +195,36 @@ def _threads(goal: Goal, settings: Settings) -> Iterator[Row]:
     yield _own(goal, race(measures, settings.rounds), "all threads", "1 thread")
 
 
+def _flow(goal: Goal, settings: Settings) -> Iterator[Row]:
+    rival = goal["rival"]
+    problem = make_flow_problem(goal["m"], goal["batch"], settings.n_threads)
+    runs = {Ours.name: ours_flow(problem)}
+    missing = [] if flow_available(rival) else [rival]
+    if not missing:
+        runs[rival] = FLOW_RIVALS[rival](problem)
+    begin = perf_counter()
+    first = {name: (run(), perf_counter() - begin) for name, run in runs.items()}
+    expected = first[Ours.name][0]
+    for product, _ in first.values():
+        np.testing.assert_allclose(product, expected[: len(product)], atol=1e-5, err_msg=rival)
+    result = race(
+        {name: runs_per_second(run, settings.seconds) for name, run in runs.items()},
+        settings.rounds,
+    )
+    rates = result.rates
+    against = rates.get(rival)
+    yield Row(
+        case={"m": goal["m"], "batch": problem.batch},
+        goal=goal["goal"],
+        rates=rates,
+        value=best_ratio(rates[Ours.name], against) if against else None,
+        median=median_ratio(rates[Ours.name], against) if against else None,
+        others=result.others,
+        missing=missing,
+        best_rival=rival if against else None,
+    )
+
+
 MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "batched": _batched,
     "single": _single,
@@ -197,4 +233,5 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "peak": _peak,
     "records": _records,
     "threads": _threads,
+    "flow": _flow,
 }

@@ -68,6 +68,7 @@ public:
         dense_.resize(static_cast<std::size_t>(largest));
         no_rates_.resize(static_cast<std::size_t>(batch.n_layers));
         for (std::vector<int>* list : {&fresh_, &taken_, &due_}) list->reserve(lanes);
+        shortened_.resize(slots_.size());
         for (int s = 0; s < machine_.n_slots() && batch.shared_moments; ++s) {
             machine_.set_moments(s, batch.problem.input_cov.data, batch.problem.cross_cov.data);
             probe_.set_moments(s, batch.problem.input_cov.data, batch.problem.cross_cov.data, 0);
@@ -143,7 +144,8 @@ private:
     // Blocks of a group, each laid out as the weights: where the run is, where it goes, slopes (gradients, so the flow goes
     // against them), and terms: of stages to come, then of dense output.
     static constexpr Index n_blocks = 2 + dop853::n_dense_stages + dop853::n_dense_terms;
-    static constexpr Index n_values = 3;  // per group: rtol, atol, growth rate
+    static constexpr Index n_values =
+        3;  // per group: rtol, atol, reach (steps are at most this over the growth rate)
 
     FlowSlot& at(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
     V* block(int group, Index which) const {
@@ -154,7 +156,7 @@ private:
     V* terms(int group) const { return block(group, 2 + dop853::n_dense_stages); }
     V& rtol(int group) const { return block(group, n_blocks)[0]; }
     V& atol(int group) const { return block(group, n_blocks)[1]; }
-    V& growth(int group) const { return block(group, n_blocks)[2]; }
+    V& reach(int group) const { return block(group, n_blocks)[2]; }
 
     static double read(const V& x, int slot) {
         if constexpr (packed) {
@@ -201,7 +203,9 @@ private:
         const double decay = batch_.scalar(problem.weight_decay, run);
         machine_.set_rates(slot, no_rates_.data(), decay);
         probe_.machine().set_rates(slot, no_rates_.data(), decay);
-        put(rtol(slot / lanes), slot, batch_.scalar(flow_.rtol, run));
+        const double relative = batch_.scalar(flow_.rtol, run);
+        put(rtol(slot / lanes), slot, relative);
+        put(reach(slot / lanes), slot, std::pow(relative / dop853::growth_error, 1.0 / 9));
         put(atol(slot / lanes), slot, batch_.scalar(flow_.atol, run));
     }
 
@@ -331,22 +335,41 @@ private:
         return total_5 / square_root(larger(both * n_layers, tiny));
     }
 
-    /// The rate at which a component that is far smaller than the layers may grow: the second derivatives of the loss
-    /// that couple two layers are the residual times the layers in between and around. For the residual this is an
-    /// upper bound; the other layers enter by their root mean square singular value.
-    V growth_rate(int group) {
+    /// Shorten the steps of some slots so that components far smaller than the layers grow with relative accuracy rtol;
+    /// the weights in the machine are where the slots are.
+    void limit_steps(int group, const std::vector<int>& which) {
         const Plan& plan = machine_.plan();
-        const Index n_layers = plan.n_layers();
-        if (n_layers == 1) return V{};
-        const auto squares = [&](int id) {
-            return sum_of_squares(entries(machine_.view(group, id), id));
+        if (plan.n_layers() == 1) return;
+        const V norm = square_root(squares(group, plan.residual));
+        const auto shorten = [&](const V& rate) {
+            bool any = false;
+            for (const int s : which) {
+                const double least = read(reach(group), s) / read(rate, s);
+                if (!(least < at(s).step)) continue;
+                any = true;
+                shortened_[static_cast<std::size_t>(s)] = least;
+            }
+            return any;
         };
-        // The norms of Schatten of order 2 and 8; the latter is nearer to the largest singular value, but overflows.
+        for (const int s : which) shortened_[static_cast<std::size_t>(s)] = at(s).step;
+        // The norms of Schatten of order 2 and 8: the latter is nearer to the largest singular value, but costs two
+        // products, and overflows.
+        if (!shorten(growth_rate(group, norm))) return;
         const auto g = static_cast<std::size_t>(group);
         machine_.run(plan.gradient_end, plan.operations.size(), g, g + 1);
-        const V order_8 = square_root(square_root(square_root(squares(plan.residual_power))));
-        V rate = smaller(square_root(squares(plan.residual)), order_8);
-        if (n_layers == 2) return rate;
+        const V order_8 =
+            square_root(square_root(square_root(squares(group, plan.residual_power))));
+        for (const int s : which) shortened_[static_cast<std::size_t>(s)] = at(s).step;
+        shorten(growth_rate(group, smaller(norm, order_8)));
+        for (const int s : which) at(s).step = shortened_[static_cast<std::size_t>(s)];
+    }
+    /// The rate at which such components may grow: the second derivatives of the loss that couple two layers are the
+    /// residual times the layers in between and around. For the residual this is an upper bound; the other layers enter
+    /// by their root mean square singular value.
+    V growth_rate(int group, V residual) const {
+        const Plan& plan = machine_.plan();
+        const Index n_layers = plan.n_layers();
+        if (n_layers == 2) return residual;
         V largest{};
         V product = broadcast<V>(1);
         V least = broadcast<V>(std::numeric_limits<double>::infinity());
@@ -354,7 +377,7 @@ private:
         for (const int id : plan.weights) {
             const Plan::Matrix& shape = plan.matrices[static_cast<std::size_t>(id)];
             const auto rank = static_cast<double>(std::min(shape.rows, shape.cols));
-            const V norm = square_root(squares(id) / broadcast<V>(rank));
+            const V norm = square_root(squares(group, id) / broadcast<V>(rank));
             largest = larger(largest, norm);
             second = smaller(second, larger(least, norm));
             least = smaller(least, norm);
@@ -363,7 +386,10 @@ private:
         // All layers but the two smallest.
         const V tiny = broadcast<V>(1e-300);
         const V others = product / larger(least * second, tiny);
-        return rate * others * broadcast<V>(static_cast<double>(n_layers - 1));
+        return residual * others * broadcast<V>(static_cast<double>(n_layers - 1));
+    }
+    V squares(int group, int id) const {
+        return sum_of_squares(entries(machine_.view(group, id), id));
     }
     template <class View>
     Entries<V> entries(const View& view, int id) const {
@@ -379,17 +405,19 @@ private:
             // Runs that are under way get the slopes they have: same weights, same bits.
             std::copy_n(block(group, 0), size_, machine_.weights(group));
             if (!evaluate(group, 0)) return false;
-            growth(group) = growth_rate(group);
             const V first = first_step(group);
             for (int s = group * lanes; s < (group + 1) * lanes; ++s) {
                 FlowSlot& slot = at(s);
                 if (slot.run < 0 || slot.step >= 0) continue;
                 double step = read(first, s);
-                if (std::isinf(step)) put(growth(group), s, 0);  // nothing moves, so nothing grows
                 if (!(step > 0)) step = 1e-4 * (flow_.until - flow_.begin);
-                slot.step = limited(step, s, group);
+                slot.step = step;
                 fresh_.push_back(s);
+                // What does not move does not grow either.
+                if (!std::isinf(step)) taken_.push_back(s);
             }
+            limit_steps(group, taken_);
+            taken_.clear();
             const auto start = [&](V* to) { std::copy_n(block(group, 0), size_, to); };
             if (!fresh_.empty() && batch_.n_records > 0 && flow_.record_times[0] == flow_.begin) {
                 if (!observe(group, batch_.at_record, start)) return false;
@@ -428,13 +456,6 @@ private:
         return select(less_equal(slope, V{}), infinite,
                       broadcast<V>(0.01) * square_root(here / slope));
     }
-    /// A step that lets small components grow with relative accuracy rtol.
-    double limited(double step, int s, int group) const {
-        const double rate = read(growth(group), s);
-        const double error = read(rtol(group), s) / dop853::growth_error;
-        return step * rate > 1e-3 ? std::min(step, std::pow(error, 1.0 / 9) / rate) : step;
-    }
-
     /// One step of every run in a group, taken or refused; false if asked to stop.
     bool step(int group) {
         V step{};
@@ -454,7 +475,6 @@ private:
         if (!any_active) return true;
         V error{};
         if (!go_through(group, step, error)) return false;
-        const V rate = growth_rate(group);
         // The factor between one step and the next, error^(-1/8).
         const V factor = broadcast<V>(safety) / square_root(square_root(square_root(error)));
 
@@ -473,14 +493,13 @@ private:
                 const double most = slot.refused ? 1 : grow_most;
                 slot.step = tried[r] * (by < most ? std::max(by, shrink_most) : most);
                 slot.refused = false;
-                put(growth(group), s, read(rate, s));
-                slot.step = limited(slot.step, s, group);
                 is_record = is_record || is_due(slot, next_time[r]);
             } else {  // also if NaN
                 slot.step = tried[r] * (by > shrink_most ? by : shrink_most);
                 slot.refused = true;
             }
         }
+        limit_steps(group, taken_);
         if (is_record && !write_records(group, step, next_time, next)) return false;
         for (const int s : taken_) {
             progress_.done.fetch_add(thousandths(next_time[s % lanes]) - thousandths(at(s).time),
@@ -512,12 +531,13 @@ private:
             std::copy_n(next_slope, size_, slope);
             return;
         }
-        for (const int s : taken_) {
+        V is_taken{};
+        for (const int s : taken_) put(is_taken, s, 1);
+        const auto mask = less(V{}, is_taken);
 #pragma GCC ivdep
-            for (Index e = 0; e < size_; ++e) {
-                put(here[e], s, read(next[e], s));
-                put(slope[e], s, read(next_slope[e], s));
-            }
+        for (Index e = 0; e < size_; ++e) {
+            here[e] = select(mask, next[e], here[e]);
+            slope[e] = select(mask, next_slope[e], slope[e]);
         }
     }
 
@@ -650,6 +670,7 @@ private:
     int n_active_ = 0;
     std::vector<double> dense_, no_rates_;
     std::vector<int> fresh_, taken_, due_;
+    std::vector<double> shortened_;
 };
 
 using DirectFlow = FlowRunner<DirectMachine<double>, DirectMachine<double>>;

@@ -119,9 +119,16 @@ void lane_residual_diagonal(const LaneOperands<V>& o, Index /*row*/, Index /*col
     const T* const cov = static_cast<const T*>(o.b);
     const T* const cross = static_cast<const T*>(o.subtract);
     for (Index i = 0; i < o.rows; ++i) {
+        // Sums of zeros, or NaN; two of them, so that they need not wait for each other.
         V check{};
-        for (Index j = 0; j < o.cols && o.cols > 1; ++j)
-            check = fma(o.a[i * o.cols + j], V{}, check);
+        V other{};
+        const V* const a = o.a + i * o.cols;
+        for (Index j = 0; j + 1 < o.cols; j += 2) {
+            check = fma(a[j], V{}, check);
+            other = fma(a[j + 1], V{}, other);
+        }
+        if (o.cols % 2 == 1 && o.cols > 1) check = fma(a[o.cols - 1], V{}, check);
+        check = check + other;
         for (Index j = 0; j < o.cols; ++j) {
             const Index at = i * o.cols + j;
             o.c[at] =

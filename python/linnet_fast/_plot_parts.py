@@ -106,8 +106,9 @@ def line(
 def step_axis(ax: Axes, trajectory: Trajectory) -> None:
     """Make the axis of steps, or of times, logarithmic, its 0 left out."""
     begin = first(trajectory)
-    ax.set_xscale("log")
+    # Limits first: a scale without them would look for positive records, and there may be none.
     ax.set_xlim(begin, max(trajectory.record_axis[-1], begin * 1.001))
+    ax.set_xscale("log")
     ax.set_xlabel("time" if trajectory.steps is None else "step")
 
 
@@ -125,3 +126,22 @@ def power(value: float) -> str:
     mantissa, exponent = f"{value:.1e}".split("e")
     text = f"10^{{{int(exponent)}}}"
     return f"${text}$" if mantissa == "1.0" else rf"${float(mantissa):g}\times{text}$"
+
+
+def legend(
+    ax: Axes, loc: Any, *, title: str | None = None, beside: tuple[float, float] | None = None
+) -> None:
+    """Draw a legend without a frame, in columns if long."""
+    n_labels = len(ax.get_legend_handles_labels()[1])
+    ax.legend(
+        loc=loc,
+        bbox_to_anchor=beside,
+        title=title,
+        frameon=False,
+        handlelength=1.8,
+        labelspacing=0.3,
+        ncols=1 + (n_labels - 1) // 12,
+        columnspacing=1.0,
+        fontsize=8,
+        title_fontsize=8,
+    )
