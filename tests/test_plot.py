@@ -171,7 +171,7 @@ def test_what_was_not_recorded_is_named():
     run = train(n_steps=2, record=lf.Record.every(1, observables=("layer_norms",)))
     for panel in PANELS.values():
         with pytest.raises(
-            (AttributeError, ValueError), match="was not recorded|must have product"
+            (AttributeError, ValueError), match=r"was not recorded|must have product"
         ):
             panel(run)
 

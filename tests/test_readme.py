@@ -44,13 +44,13 @@ def test_there_is_python():
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
 def test_command_lines_parse(arguments):
     if "--help" not in arguments:
-        assert _options.parser().parse_args(arguments).command in ("train", "info")
+        assert _options.parser().parse_args(arguments).command in ("train", "reproduce", "info")
 
 
 def test_all_command_lines_are_found():
     assert ["train", "digits"] in commands()
     assert ["info"] in commands()
-    assert len(commands()) == 5
+    assert len(commands()) == 6
 
 
 def test_examples_of_the_help_parse():

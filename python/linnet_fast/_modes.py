@@ -11,7 +11,6 @@ from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent
 from linnet_fast.rank_dynamics import joint_decomposition, learning_times, minimum_sharpness
-from linnet_fast.state import Status
 from linnet_fast.trajectory import Trajectory
 
 _FLAT = 1e-6  # eigenvalues of input_cov below this times the largest are not learned in practice
@@ -68,31 +67,6 @@ def learned_at(trajectory: Trajectory) -> FloatArray:
     if isinstance(trajectory.method, GradientDescent):
         times = times / trajectory.method.step_size[..., None]
     return times
-
-
-def until_the_end(trajectory: Trajectory, name: str) -> FloatArray:
-    """Return an observable with the last record of each converged run repeated to the end.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        What was recorded; a run that converged stays as it is, so its records do.
-    name : str
-        "loss" or another observable that is a single array.
-
-    Returns
-    -------
-    ndarray of float64, shape (*run, n_rec, ...)
-        NaN only where a run diverged.
-    """
-    values: FloatArray = getattr(trajectory, name)
-    axis = trajectory.record_axis
-    last = np.searchsorted(axis, trajectory.stopped_at, side="right") - 1
-    ended = np.where(trajectory.status == Status.CONVERGED, last, axis.size)
-    record = np.minimum(np.arange(axis.size), ended[..., None])
-    inner = values.ndim - record.ndim
-    index = record.reshape(*record.shape, *(1,) * inner)
-    return np.take_along_axis(values, index, axis=record.ndim - 1)
 
 
 def safe_step_size(

@@ -105,14 +105,14 @@ def line(
 
 def step_axis(ax: Axes, trajectory: Trajectory) -> None:
     """Make the axis of steps, or of times, logarithmic, its 0 left out."""
-    begin = first(trajectory)
+    begin = first_record(trajectory)
     # Limits first: a scale without them would look for positive records, and there may be none.
     ax.set_xlim(begin, max(trajectory.record_axis[-1], begin * 1.001))
     ax.set_xscale("log")
     ax.set_xlabel("time" if trajectory.steps is None else "step")
 
 
-def first(trajectory: Trajectory) -> float:
+def first_record(trajectory: Trajectory) -> float:
     """Return the first record that a logarithmic axis can show."""
     axis = trajectory.record_axis
     least = 1.0 if trajectory.steps is not None else float(axis[axis > 0].min(initial=axis[-1]))

@@ -6,7 +6,6 @@ of them shows or saves anything, or touches pyplot's state if given an `ax`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _files, _modes, _validate
+from linnet_fast._plot_parts import (
+    DARK,
+    PALE,
+    first_record,
+    line,
+    new_axes,
+    of_runs,
+    power,
+    step_axis,
+    until_the_end,
+)
 from linnet_fast._plot_style import STYLE, colors
+from linnet_fast._rank_diagrams import one_layer_against_two, step_size_regimes
+from linnet_fast._rank_plot import modes, path_distance, rank_staircase
 from linnet_fast._validate import FloatArray
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.trajectory import Trajectory
@@ -23,9 +35,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SPREAD = (0.1, 0.9)
-_DARK = "#333333"
-_PALE = "#b0b0b0"
+__all__ = [
+    "loss",
+    "modes",
+    "one_layer_against_two",
+    "path_distance",
+    "rank",
+    "rank_staircase",
+    "singular_values",
+    "stages",
+    "step_size_regimes",
+]
 
 
 def singular_values(
@@ -77,13 +97,13 @@ def singular_values(
     >>> len(singular_values(run).lines)
     2
     """
-    ax = _axes(ax)
-    values = _runs(trajectory, _modes.until_the_end(trajectory, "singular_values"), run, 2)
+    ax = new_axes(ax)
+    values = of_runs(trajectory, until_the_end(trajectory, trajectory.singular_values), run, 2)
     n_all = values.shape[-1]
     shown = n_all if n_modes is None else _validate.integer("n_modes", n_modes, low=1, high=n_all)
     for mode, color in enumerate(colors(shown)):
-        _line(ax, trajectory.record_axis, values[..., mode], color=color, label=str(mode + 1))
-    _step_axis(ax, trajectory)
+        line(ax, trajectory.record_axis, values[..., mode], color=color, label=str(mode + 1))
+    step_axis(ax, trajectory)
     ax.set_ylabel("singular values")
     ax.set_ylim(bottom=0)
     return ax
@@ -122,13 +142,13 @@ def rank(
     ValueError
         If singular values were not recorded (nor products, nor weights).
     """
-    ax = _axes(ax)
-    learned = _runs(trajectory, _modes.learned_at(trajectory), run, 1)
+    ax = new_axes(ax)
+    learned = of_runs(trajectory, _modes.learned_at(trajectory), run, 1)
     n_modes = learned.shape[-1]
     with np.errstate(invalid="ignore"):
         counts = (learned[..., None, :] <= trajectory.record_axis[:, None]).sum(axis=-1)
-    _line(ax, trajectory.record_axis, counts.astype(np.float64), color=_DARK, step=True)
-    _step_axis(ax, trajectory)
+    line(ax, trajectory.record_axis, counts.astype(np.float64), color=DARK, step=True)
+    step_axis(ax, trajectory)
     ax.set_ylabel("rank")
     ax.set_ylim(-0.04 * n_modes, 1.08 * n_modes)
     ax.set_yticks(np.unique(np.linspace(0, n_modes, min(n_modes, 3) + 1).round()))
@@ -168,12 +188,12 @@ def loss(
     IndexError
         If there is no such run.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     for level in _validate.real_array("levels", levels) if np.size(levels) else ():
-        ax.axhline(level, color=_PALE, linewidth=0.6, zorder=0)
-    values = _runs(trajectory, _modes.until_the_end(trajectory, "loss"), run, 1)
-    _line(ax, trajectory.record_axis, values, color=_DARK)
-    _step_axis(ax, trajectory)
+        ax.axhline(level, color=PALE, linewidth=0.6, zorder=0)
+    values = of_runs(trajectory, until_the_end(trajectory, trajectory.loss), run, 1)
+    line(ax, trajectory.record_axis, values, color=DARK)
+    step_axis(ax, trajectory)
     ax.set_ylabel("loss")
     return ax
 
@@ -247,7 +267,7 @@ def stages(
             singular_values(trajectory, column[0], run=chosen, n_modes=n_modes)
             rank(trajectory, column[1], run=chosen)
             loss(trajectory, column[2], run=chosen, levels=levels)
-            column[0].set_title(f"scale {_power(values[index])}")
+            column[0].set_title(f"scale {power(values[index])}")
         for ax in axes.flat:
             ax.label_outer()
         _limits(axes, trajectory, picked)
@@ -276,73 +296,9 @@ def stages(
     return figure  # type: ignore[no-any-return]
 
 
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    pyplot = _files.optional("matplotlib.pyplot", "plot")
-    return pyplot.subplots(layout="constrained")[1]  # type: ignore[no-any-return]
-
-
-def _runs(
-    trajectory: Trajectory, values: FloatArray, run: int | tuple[int, ...], n_inner: int
-) -> FloatArray:
-    """Return the values of the runs at an index, those that diverged left out, run axes as one."""
-    index = run if isinstance(run, tuple) else (run,)
-    if len(index) > len(trajectory.run_shape):
-        msg = f"run must have at most {len(trajectory.run_shape)} indices, got {index}"
-        raise IndexError(msg)
-    chosen, ok = values[index], trajectory.ok[index]
-    inner = values.shape[values.ndim - n_inner :]
-    left: FloatArray = chosen.reshape(-1, *inner)[np.ravel(ok)]
-    return left
-
-
-def _line(
-    ax: Axes,
-    steps: npt.NDArray[np.int64] | FloatArray,
-    values: FloatArray,
-    *,
-    color: Any,
-    label: str | None = None,
-    step: bool = False,
-) -> None:
-    """Draw the median over the first axis and the spread around it."""
-    if len(values) == 0:
-        values = np.full((1, len(steps)), np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # nothing but NaN at some step
-        # Counts stay counts: no mean of the middle two.
-        low, middle, high = np.nanquantile(
-            values,
-            (_SPREAD[0], 0.5, _SPREAD[1]),
-            axis=0,
-            method="inverted_cdf" if step else "linear",
-        )
-    if len(values) > 1:
-        kind = "post" if step else None
-        ax.fill_between(steps, low, high, color=color, alpha=0.25, linewidth=0, step=kind)  # type: ignore[arg-type]
-    style = "steps-post" if step else "default"
-    ax.plot(steps, middle, color=color, linewidth=1.2, label=label, drawstyle=style)
-
-
-def _step_axis(ax: Axes, trajectory: Trajectory) -> None:
-    """Make the axis of steps, or of times, logarithmic, its 0 left out."""
-    first = _first(trajectory)
-    ax.set_xscale("log")
-    ax.set_xlim(first, max(trajectory.record_axis[-1], first * 1.001))
-    ax.set_xlabel("time" if trajectory.steps is None else "step")
-
-
-def _first(trajectory: Trajectory) -> float:
-    """Return the first record that a logarithmic axis can show."""
-    axis = trajectory.record_axis
-    least = 1.0 if trajectory.steps is not None else float(axis[axis > 0].min(initial=axis[-1]))
-    return max(least, float(axis[0])) or 1.0
-
-
 def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[np.int_]) -> None:
     """Begin where something happens in some column, and let a large start not squash the rest."""
-    first = _first(trajectory)
+    first = first_record(trajectory)
     learned = _modes.learned_at(trajectory)[picked]
     later = learned[learned > first]
     if later.size:
@@ -352,12 +308,3 @@ def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[
     room = best[0] - best[-1]
     if room > 0:
         axes[2, 0].set_ylim(best[-1] - 0.08 * room, best[0] + 0.25 * room)
-
-
-def _power(value: float) -> str:
-    """Return a number as TeX: 10^-6, 2 x 10^-6, 0.5."""
-    if value == 0 or 1e-2 <= value < 1e4:
-        return f"{value:.3g}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    power = f"10^{{{int(exponent)}}}"
-    return f"${power}$" if mantissa == "1.0" else rf"${float(mantissa):g}\times{power}$"
