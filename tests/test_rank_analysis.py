@@ -394,3 +394,77 @@ def test_summary_of_orders_that_differ_and_of_other_runs():
     assert "-" in text.splitlines()[2]
     with pytest.raises(IndexError, match="run must have 0 indices"):
         rd.summary(run, 3)
+
+
+# --- what may not warn, or go wrong, at the edges
+
+
+def test_records_on_the_way_to_divergence_are_quiet():
+    network = lf.Dense((4, 5, 3))
+    start = lf.initialization.gaussian(network, scale=1e-3, rng=0)
+    run = lf.train(
+        network,
+        LOSS,
+        start,
+        method=lf.GradientDescent([0.05, 50.0]),
+        n_steps=300,
+        record=lf.Record.geomspace(80, observables=EVERYTHING),
+    )
+    assert_array_equal(run.ok, [True, False])
+    for function in (
+        rd.mode_strengths,
+        rd.off_diagonal_energy,
+        rd.learning_times,
+        rd.stages,
+    ):
+        assert np.isfinite(function(run)[0]).all()
+    assert_array_equal(rd.path_distances(run).nearest[1, -10:], -1)
+    drift, bound = rd.imbalance_drift(run)
+    assert (drift[0, :, 0] <= bound[0]).all()
+    assert np.isnan(drift[1, -1]).all()
+    assert np.isnan(bound[1, -1])
+
+
+def test_learning_times_from_records_of_which_all_later_ones_are_at_rest():
+    """Two records before the crossing and one long after: the growth between the two tells."""
+    w0 = 1e-8
+    run = flow(LOSS, w0, np.array([0.0, 1.0, 2.0, 90.0]), rtol=1e-13)
+    expected = np.log(SIGMA / LAM[:3] / w0 - 1) / (2 * SIGMA)
+    assert_allclose(rd.learning_times(run), expected, rtol=1e-7)
+
+
+def test_a_start_at_zero_stays_in_closed_form():
+    run = flow(LOSS, 0.0, np.linspace(0, 5, 6))
+    assert_array_equal(rd.closed_form_deviation(run), 0)
+
+
+@pytest.mark.parametrize("eta", [None, 0.3])
+def test_one_layer_follows_its_closed_form_from_any_start(eta):
+    network = lf.Dense((4, 3))
+    start = (np.random.default_rng(0).standard_normal((3, 4)),)
+    if eta is None:
+        run = lf.train(
+            network,
+            LOSS,
+            start,
+            method=lf.GradientFlow(1e-12),
+            until=9.0,
+            record=lf.Record.geomspace(30, observables=("product",)),
+        )
+    else:
+        run = lf.train(
+            network,
+            LOSS,
+            start,
+            method=lf.GradientDescent(eta),
+            n_steps=100,
+            record=lf.Record.every(5, observables=("product",)),
+        )
+    assert (rd.closed_form_deviation(run) < 1e-9).all()
+    product = run.product.copy()
+    product[:] *= 1.01
+    off = lf.Trajectory(
+        run.network, run.loss_function, run.method, run.start, run.steps, run.time,
+        {"product": product}, run.final, run.provenance, run.n_steps,
+    )  # fmt: skip
+    assert (rd.closed_form_deviation(off)[1:] > 1e-3).all()

@@ -22,6 +22,7 @@ from linnet_fast.rank_dynamics.regression import reduced_rank_regression, sigma_
 from linnet_fast.trajectory import Trajectory
 
 _ALIGNED = 1e-8  # of the largest factor: how far a start may be from aligned
+_AT_REST = 1e-9  # nearer to rest than this, rounding decides how near
 
 
 def mode_strengths(trajectory: Trajectory) -> FloatArray:
@@ -132,13 +133,15 @@ def off_diagonal_energy(trajectory: Trajectory) -> FloatArray:
     data = joint_decomposition(trajectory.loss_function)
     k = data.sigma.shape[-1]
     # From what is off the diagonal: a difference of nearly equal numbers would be noise.
-    turned = data.left[..., None, :, :].mT @ product @ data.right[..., None, :, :]
-    whole = np.sum(turned * turned, axis=(-2, -1))
-    index = np.arange(k)
-    turned = turned.copy()
-    turned[..., index, index] = 0
-    rest = np.sum(turned * turned, axis=(-2, -1))
-    return np.asarray(rest / np.where(whole == 0, 1.0, whole))
+    with _quiet():
+        turned = data.left[..., None, :, :].mT @ product @ data.right[..., None, :, :]
+        size = np.abs(turned).max(axis=(-2, -1), keepdims=True)
+        turned = turned / np.where(size == 0, 1.0, size)  # so that no square under- or overflows
+        whole = np.sum(turned * turned, axis=(-2, -1))
+        index = np.arange(k)
+        turned[..., index, index] = 0
+        rest = np.sum(turned * turned, axis=(-2, -1))
+        return np.asarray(rest / np.where(whole == 0, 1.0, whole))
 
 
 def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArray:
@@ -157,7 +160,8 @@ def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArr
         Time (step_size * step for descent) at which mode i, in the order of descending sigma, first
         crosses the fraction. The first record's time if it is above from there on, NaN where it never
         crosses. Between records it is interpolated linearly in the logit of what is learned, which is
-        exact for balanced modes of two layers however far records are apart.
+        exact for balanced modes of two layers however far records are apart, as long as one after
+        the crossing is not at rest to 1e-9 yet, or there are two before it.
 
     Raises
     ------
@@ -246,10 +250,14 @@ def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
 
     h = min(trajectory.network.widths)
     least = reduced_rank_regression(trajectory.loss_function).losses[..., min(h, n_ranks - 1), None]
-    value = np.stack(
-        [trajectory.loss_function.value(product[..., i, :, :]) for i in range(product.shape[-3])],
-        axis=-1,
-    )
+    with _quiet():
+        value = np.stack(
+            [
+                trajectory.loss_function.value(product[..., i, :, :])
+                for i in range(product.shape[-3])
+            ],
+            axis=-1,
+        )
     # Rounding of the loss hides what is below; nothing is told of the last plateau from there.
     power = np.asarray(trajectory.loss_function.output_power)[..., None]
     excess = np.maximum(value - least, 1e-13 * np.maximum(power, 1e-300))
@@ -347,10 +355,11 @@ def path_distances(trajectory: Trajectory) -> PathDistances:
     cov = loss.input_cov[..., None, :, :]
     for which, path in enumerate(paths):
         for k in range(n_ranks):
-            gap = product - path[..., None, k, :, :]
-            plain[which][..., k] = np.linalg.norm(gap, axis=(-2, -1)) / size
-            square = np.sum((gap @ cov) * gap, axis=(-2, -1))
-            predicted[which][..., k] = np.sqrt(np.maximum(square, 0.0))
+            with _quiet():
+                gap = product - path[..., None, k, :, :]
+                plain[which][..., k] = np.linalg.norm(gap, axis=(-2, -1)) / size
+                square = np.sum((gap @ cov) * gap, axis=(-2, -1))
+                predicted[which][..., k] = np.sqrt(np.maximum(square, 0.0))
     return PathDistances(plain[0], plain[1], predicted[0], predicted[1])
 
 
@@ -361,7 +370,8 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
     ----------
     trajectory : Trajectory
         With ``product`` or ``weights`` recorded; of data that commute, from an aligned start without
-        weight decay: balanced, or of two layers with factors of any size and sign.
+        weight decay: balanced, or of two layers with factors of any size and sign. A single layer may
+        start anywhere.
 
     Returns
     -------
@@ -409,6 +419,8 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
             parts = (x[..., None, :] for x in (sigma, lam, first, second))
             a, b = factor_flow(t, *parts)
             exact = a * b
+    elif trajectory.network.n_layers == 1:
+        exact = _one_layer(trajectory, sigma, lam, data)
     else:
         n_layers = trajectory.network.n_layers
         layers = [np.asarray(w, np.float64) for w in begin.weights]
@@ -431,6 +443,28 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
     rest = data.targets
     scale = np.where(rest > 0, rest, 1.0)[..., None, :]
     return np.asarray(np.max(np.abs(_strengths(product, data) - exact) / scale, axis=-1))
+
+
+def _one_layer(
+    trajectory: Trajectory, sigma: FloatArray, lam: FloatArray, data: JointDecomposition
+) -> FloatArray:
+    """Return the modes of a single layer, whose start need not be aligned, (*run, n_rec, K)."""
+    start = np.asarray(trajectory.start.weights[0], np.float64)
+    first = _strengths(start[..., None, :, :], data)
+    sigma, lam = sigma[..., None, :], lam[..., None, :]
+    time: FloatArray
+    if isinstance(trajectory.method, GradientDescent) and trajectory.steps is not None:
+        steps = (trajectory.steps - (trajectory.start.step or 0))[:, None]
+        eta = trajectory.method.step_size[..., None, None]
+        time = eta * steps
+        with _quiet():
+            left = np.power(1 - eta * lam, steps)
+            done = 1 - left
+    else:
+        time = (trajectory.time - (trajectory.start.time or 0.0))[:, None]
+        left, done = np.exp(-lam * time), -np.expm1(-lam * time)
+    grown = np.where(lam > 0, done / np.where(lam > 0, lam, 1.0), time)
+    return np.asarray(left * first + grown * sigma)
 
 
 def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
@@ -481,8 +515,9 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
     n_layers = len(weights)
     drift = np.empty((*runs, n_records, n_layers - 1))
     for i in range(n_layers - 1):
-        gap = weights[i + 1].mT @ weights[i + 1] - weights[i] @ weights[i].mT
-        moved = gap - gap[..., :1, :, :]
+        with _quiet():
+            gap = weights[i + 1].mT @ weights[i + 1] - weights[i] @ weights[i].mT
+            moved = gap - gap[..., :1, :, :]
         finite = np.asarray(np.isfinite(moved).all(axis=(-2, -1)))
         values = np.linalg.eigvalsh(np.where(finite[..., None, None], moved, 0.0))
         drift[..., i] = np.where(finite, np.abs(values).sum(axis=-1), np.nan)
@@ -490,23 +525,24 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
         return drift, np.zeros((*runs, n_records))
     loss = trajectory.loss_function
     product = _products(trajectory)
-    value = np.stack([loss.value(product[..., i, :, :]) for i in range(n_records)], axis=-1)
-    residual = product @ loss.input_cov[..., None, :, :] - loss.cross_cov[..., None, :, :]
-    norms = np.stack([_spectral(w) for w in weights], axis=-1)
-    top = np.linalg.norm(loss.input_cov, 2, axis=(-2, -1))[..., None]
-    curvature = np.zeros((*runs, n_records))
-    coupling = np.zeros((*runs, n_records))
-    for i in range(n_layers):
-        others = np.delete(norms, i, axis=-1)
-        curvature = curvature + top * np.prod(others**2, axis=-1)
-        # Each pair of layers is coupled by the residual times the layers beside the two.
-        pairs = [np.prod(np.delete(others, j, axis=-1), axis=-1) for j in range(n_layers - 1)]
-        coupling = np.maximum(coupling, np.sum(pairs, axis=0) if pairs else 0.0)
-    sharp = np.maximum.accumulate(curvature + _spectral(residual) * coupling, axis=-1)
-    eta = trajectory.method.step_size[..., None]
-    room = 1 - eta * sharp / 2
-    bound = eta * (value[..., :1] - value) / np.where(room > 0, room, 1.0)
-    return drift, np.where(room > 0, np.maximum(bound, 0.0), np.inf)
+    with _quiet():
+        value = np.stack([loss.value(product[..., i, :, :]) for i in range(n_records)], axis=-1)
+        residual = product @ loss.input_cov[..., None, :, :] - loss.cross_cov[..., None, :, :]
+        norms = np.stack([_spectral(w) for w in weights], axis=-1)
+        top = np.linalg.norm(loss.input_cov, 2, axis=(-2, -1))[..., None]
+        curvature = np.zeros((*runs, n_records))
+        coupling = np.zeros((*runs, n_records))
+        for i in range(n_layers):
+            others = np.delete(norms, i, axis=-1)
+            curvature = curvature + top * np.prod(others**2, axis=-1)
+            # Each pair of layers is coupled by the residual times the layers beside the two.
+            pairs = [np.prod(np.delete(others, j, axis=-1), axis=-1) for j in range(n_layers - 1)]
+            coupling = np.maximum(coupling, np.sum(pairs, axis=0) if pairs else 0.0)
+        sharp = np.maximum.accumulate(curvature + _spectral(residual) * coupling, axis=-1)
+        eta = trajectory.method.step_size[..., None]
+        room = 1 - eta * sharp / 2
+        bound = eta * (value[..., :1] - value) / np.where(room > 0, room, 1.0)
+        return drift, np.where(room <= 0, np.inf, np.maximum(bound, 0.0))
 
 
 def _spectral(matrices: FloatArray) -> FloatArray:
@@ -525,8 +561,9 @@ def _products(trajectory: Trajectory) -> FloatArray:
         msg = f"trajectory must have product or weights recorded, got {listed}"
         raise ValueError(msg)
     product = np.asarray(trajectory.weights[0], np.float64)
-    for layer in trajectory.weights[1:]:
-        product = layer @ product
+    with _quiet():
+        for layer in trajectory.weights[1:]:
+            product = layer @ product
     return product
 
 
@@ -534,11 +571,17 @@ def _strengths(product: FloatArray, data: JointDecomposition) -> FloatArray:
     k = data.sigma.shape[-1]
     left = data.left[..., None, :, :k]
     right = data.right[..., None, :, :k]
-    return np.asarray(np.sum((left.mT @ product) * right.mT, axis=-1))
+    with _quiet():
+        return np.asarray(np.sum((left.mT @ product) * right.mT, axis=-1))
+
+
+def _quiet() -> np.errstate:
+    """Return a context in which the last records of runs that diverge do not warn."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _nearest(distances: FloatArray) -> npt.NDArray[np.intp]:
-    ended = np.isnan(distances).any(axis=-1)
+    ended = ~np.isfinite(distances).all(axis=-1)
     return np.where(ended, -1, np.argmin(np.where(np.isnan(distances), np.inf, distances), axis=-1))
 
 
@@ -561,18 +604,22 @@ def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
         return np.take_along_axis(values, record[..., None, :], axis=-2)[..., 0, :]
 
     when = np.broadcast_to(axis[..., None], learned.shape)
-    x0, x1, t0, t1 = (
-        at(learned, before),
-        at(learned, after),
-        at(when, before),
-        at(when, after),
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z0, z1 = (np.log(x) - np.log1p(-x) for x in (x0, x1))
-        smooth = np.isfinite(z0) & np.isfinite(z1)
-        share = np.where(smooth, (np.log(q) - np.log1p(-q) - z0) / (z1 - z0), (q - x0) / (x1 - x0))
-    share = np.where(after > before, share, 0.0)
-    return np.where(above.any(axis=-2), t0 + share * (t1 - t0), np.nan)
+    earlier = np.maximum(before - 1, 0)
+    x0, x1, x2 = (at(learned, record) for record in (earlier, before, after))
+    t0, t1, t2 = (at(when, record) for record in (earlier, before, after))
+    goal = np.log(q) - np.log1p(-q)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        z0, z1, z2 = (np.log(x) - np.log1p(-x) for x in (x0, x1, x2))
+        at_rest = ~(x2 < 1 - _AT_REST)
+        # From 0 or below there is no logarithm.
+        share = np.where(x1 > 0, np.log(q / x1) / np.log(x2 / x1), (q - x1) / (x2 - x1))
+        share = np.where((x1 > 0) & ~at_rest, (goal - z1) / (z2 - z1), share)
+        crossed = t1 + share * (t2 - t1)
+        # How near to rest the record is tells nothing; the two before tell how fast the mode grew.
+        line = t1 + (goal - z1) / (z1 - z0) * (t1 - t0)
+        usable = at_rest & (x0 > 0) & (z1 > z0) & (line <= t2)
+        crossed = np.where(after > 0, np.clip(np.where(usable, line, crossed), t1, t2), t2)
+    return np.where(above.any(axis=-2), crossed, np.nan)
 
 
 def _plain_method(trajectory: Trajectory, name: str) -> None:
@@ -600,6 +647,7 @@ def _factors(
     hidden = np.where(use[..., None, :], below[..., :k], above[..., :k, :].mT)
     size = np.maximum(first[..., :k], b_size[..., :k])
     hidden = hidden / np.where(size == 0, 1.0, size)[..., None, :]
+    scale = np.where(scale == 0, 1.0, scale)
     a = np.sum(below[..., :k] * hidden, axis=-2)
     b = np.sum(above[..., :k, :].mT * hidden, axis=-2)
     used = np.where(size > 0, 1.0, 0.0)
