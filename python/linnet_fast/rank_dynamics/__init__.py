@@ -8,15 +8,12 @@ NeurIPS 2019, and the works each function names. Arrays broadcast over run axes.
 from __future__ import annotations
 
 from linnet_fast.rank_dynamics.analysis import (
-    PathDistances,
     closed_form_deviation,
     imbalance_drift,
     learning_times,
     mode_alignment,
     mode_strengths,
     off_diagonal_energy,
-    path_distances,
-    stages,
 )
 from linnet_fast.rank_dynamics.curvature import (
     aligned_hessian_eigenvalues,
@@ -54,6 +51,7 @@ from linnet_fast.rank_dynamics.modes import (
     limit_time,
     mode_flow,
 )
+from linnet_fast.rank_dynamics.paths import PathDistances, path_distances, stages
 from linnet_fast.rank_dynamics.perturbation import perturbation_bound, perturbed_limit
 from linnet_fast.rank_dynamics.predictions import (
     GreedyPath,

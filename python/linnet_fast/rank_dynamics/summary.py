@@ -10,8 +10,9 @@ from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent
-from linnet_fast.rank_dynamics.analysis import learning_times, path_distances
+from linnet_fast.rank_dynamics.analysis import learning_times
 from linnet_fast.rank_dynamics.data import joint_decomposition
+from linnet_fast.rank_dynamics.paths import path_distances
 from linnet_fast.rank_dynamics.predictions import predicted_times
 from linnet_fast.trajectory import Trajectory
 
