@@ -144,8 +144,8 @@ private:
     // Blocks of a group, each laid out as the weights: where the run is, where it goes, slopes (gradients, so the flow goes
     // against them), and terms: of stages to come, then of dense output.
     static constexpr Index n_blocks = 2 + dop853::n_dense_stages + dop853::n_dense_terms;
-    static constexpr Index n_values =
-        3;  // per group: rtol, atol, reach (steps are at most this over the growth rate)
+    // After the blocks: rtol, atol, and reach, which steps are at most over the growth rate.
+    static constexpr Index n_values = 3;
 
     FlowSlot& at(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
     V* block(int group, Index which) const {
@@ -234,8 +234,8 @@ private:
         for (Index e = 0; e < size_; ++e)
             to[e] = fma(-step, combined<stage, 0, stage>(k, stride_, e), from[e]);
     }
-    /// The same for stage `from`, and what the slopes before `from` give to the stages after it, up to `last`: each slope
-    /// is fetched once for all of them. The steps of a method with this many slopes are bound by memory.
+    /// The same for stage `from`, and terms <- what the slopes before it give to the stages after it: each slope is
+    /// fetched once for all of them, for the steps of a method with this many slopes are bound by memory.
     template <int from, int... after>
     void go_to_and_prepare(int group, V step, std::integer_sequence<int, after...> /*unused*/) {
         V* const to = machine_.weights(group);
@@ -370,7 +370,6 @@ private:
         const Plan& plan = machine_.plan();
         const Index n_layers = plan.n_layers();
         if (n_layers == 2) return residual;
-        V largest{};
         V product = broadcast<V>(1);
         V least = broadcast<V>(std::numeric_limits<double>::infinity());
         V second = least;
@@ -378,7 +377,6 @@ private:
             const Plan::Matrix& shape = plan.matrices[static_cast<std::size_t>(id)];
             const auto rank = static_cast<double>(std::min(shape.rows, shape.cols));
             const V norm = square_root(squares(group, id) / broadcast<V>(rank));
-            largest = larger(largest, norm);
             second = smaller(second, larger(least, norm));
             least = smaller(least, norm);
             product = product * norm;
@@ -397,7 +395,7 @@ private:
         return {view.data, view.ld, shape.rows, shape.cols};
     }
 
-    /// Slopes, growth rates and first steps of groups with new runs; records and stop rules where a run begins.
+    /// Slopes and first steps of groups with new runs; records and stop rules where a run begins.
     bool begin() {
         for (int group = 0; group < n_groups_; ++group) {
             if (is_new_[static_cast<std::size_t>(group)] == 0) continue;
