@@ -53,4 +53,11 @@ def setup(app: Sphinx) -> None:
             if not line.lstrip().startswith((">>>", "...")):
                 lines[i] = re.sub(r"(?<!`)\(\*(?=\w)", r"(\\*", line)
 
+    def foreign(_app: Sphinx, _what: str, name: str, *arguments: object) -> None:
+        # scikit-learn adds methods to every estimator whose docstrings refer to its own pages.
+        if re.search(r"set_\w+_request$|get_metadata_routing$", name):
+            lines = cast("list[str]", arguments[-1])
+            lines[:] = ["As scikit-learn gives it to every estimator."]
+
+    app.connect("autodoc-process-docstring", foreign, priority=300)
     app.connect("autodoc-process-docstring", escape, priority=400)  # numpydoc comes at 500

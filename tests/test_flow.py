@@ -105,6 +105,26 @@ def test_modes_escape_on_time_from_any_scale(scale):
     assert staircase(scale, 1e-12) < 1e-6
 
 
+def test_a_mode_that_no_norm_can_see_grows_at_its_own_rate():
+    # The second mode starts 98 orders of magnitude below the first, which rests while it grows: errors measured
+    # by the norms of the layers leave it alone (5 % of it, at this tolerance), its growth must be resolved.
+    sigma, start = np.array([1.0, 0.9]), np.array([1e-2, 1e-100])
+    weights = (np.diag(np.sqrt(start)),) * 2
+    times = np.linspace(0, 1.1 * np.log(1 / start[1]) / (2 * sigma[1]), 100)
+    run = lf.train(
+        lf.Dense((2, 2, 2)),
+        lf.SquaredLoss(np.eye(2), np.diag(sigma), 2.0),
+        weights,
+        method=lf.GradientFlow(1e-9, atol=1e-300),
+        until=times[-1],
+        record=lf.Record.at_times(times, observables=("product",)),
+    )
+    modes = np.einsum("tii->ti", run.product)
+    t = times[:, None]
+    exact = start / (np.exp(-2 * sigma * t) - start * np.expm1(-2 * sigma * t) / sigma)
+    assert_allclose(modes, exact, rtol=2e-6)
+
+
 def test_depth_three_escapes_at_the_right_time():
     # From layers of scale e the time to half is exactly known for balanced modes (partial fractions).
     sigma, e = 1.0, 1e-3

@@ -49,7 +49,7 @@ class ReducedRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  #
         How much each rank explains, descending: the k-th lowers the objective by half its square.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (n_features,)
         Names of features, if X had any.
 
     See Also

@@ -66,7 +66,7 @@ def mode_alignment(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     left, right : ndarray of float64, shape (*run, n_rec, min(out, in))
-        |<own i-th singular vector, that of cross_cov>|, from 0 to 1; the own are in the order of
+        Absolute inner product of its i-th singular vector and that of cross_cov, from 0 to 1; the own are in the order of
         descending singular values. Where singular values coincide they are arbitrary.
 
     Raises
@@ -108,7 +108,7 @@ def off_diagonal_energy(trajectory: Trajectory) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (*run, n_rec)
-        1 - (sum of squared mode strengths) / |P|_F^2; 0 for P = 0.
+        ``1 - (sum of squared mode strengths) / |P|_F^2``; 0 for P = 0.
 
     Raises
     ------
@@ -321,8 +321,8 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
         Nuclear norm of the change of W_{l+1}^T W_{l+1} - W_l W_l^T since the first record.
     bound : ndarray of float64, shape (*run, n_rec)
         Of gradient descent: step_size (f_0 - f) / (1 - step_size S / 2), with S a bound on the sharpness
-        at the records up to there: |input_cov| and |residual| times the norms of the other layers.
-        inf if step_size S >= 2. Of gradient flow: 0.
+        at the records up to there: the norms of input_cov and of the residual times those of the other
+        layers. inf if step_size S >= 2. Of gradient flow: 0.
 
     Raises
     ------

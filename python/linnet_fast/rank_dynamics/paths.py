@@ -25,9 +25,9 @@ class PathDistances:
     Attributes
     ----------
     reduced_rank, sigma_ordered : ndarray of float64, shape (*run, n_rec, K + 1)
-        |P - W_k|_F / |W_K|_F for k = 0 ... K = min(out, in).
+        ``|P - W_k|_F / |W_K|_F`` for k = 0 ... K = min(out, in).
     reduced_rank_prediction, sigma_ordered_prediction : ndarray of float64, shape (*run, n_rec, K + 1)
-        |(P - W_k) input_cov^(1/2)|_F: the root mean square difference of the predictions.
+        ``|(P - W_k) input_cov^(1/2)|_F``: the root mean square difference of the predictions.
     """
 
     reduced_rank: FloatArray

@@ -31,7 +31,7 @@ def perturbation_bound(
 
     Returns
     -------
-    ndarray of float64, shape (*run, *time.shape)
+    ndarray of float64, shape (*run, n_time), or (*run) for a single time
         inf from the time on at which the bound proves nothing any more.
 
     Raises

@@ -212,7 +212,7 @@ def sequential_limit(
 
     Returns
     -------
-    ndarray of float64, shape (*run, *tau.shape, out, in)
+    ndarray of float64, shape ``(*run, *tau.shape, out, in)``
         Sums of ``sigma_i / lam_i left_i right_i^T``. At exactly the time of a mode flow has
         ``sigma_i / (sigma_i + lam_i)`` of it; descent has no limit there, and the matrix is NaN.
 
