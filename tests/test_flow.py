@@ -410,6 +410,12 @@ STEPS = lf.State(START, 0, np.zeros((), np.int8), np.zeros((), np.int64))
         ),
         ({"until": -1.0}, ValueError, "until must be >= 0, got -1"),
         ({"until": np.inf}, ValueError, "until must be finite"),
+        (
+            {"start": tuple(1e-150 * w for w in START)},
+            ValueError,
+            r"largest entry of start\[0\] must be 0 or between 1e-140 and 1e\+140",
+        ),
+        ({"start": (START[0], 1e145 * START[1])}, ValueError, r"largest entry of start\[1\]"),
         ({"until": "soon"}, TypeError, "until must be a real number"),
         ({"until": [1.0, 2.0]}, TypeError, "until must be a single number, got an array"),
         ({"record": lf.Record.every(2)}, ValueError, "use Record.at_times or Record.geomspace"),
@@ -479,7 +485,33 @@ def test_records_refuse_bad_times(times, exception, message):
         lf.Record.at_times(times)
 
 
+def test_flows_show_what_was_chosen():
+    assert repr(lf.GradientFlow()) == "GradientFlow(rtol=1e-08, weight_decay=0)"
+    shown = repr(lf.GradientFlow(1e-6, [1e-9, 1e-8], max_steps=7))
+    assert shown == "GradientFlow(rtol=1e-06, atol=<array (2,)>, max_steps=7, weight_decay=0)"
+
+
+def test_the_reference_takes_the_same_arguments():
+    record = lf.Record.geomspace(2)
+    with pytest.raises(TypeError, match="until must be given with GradientFlow"):
+        reference.train(NETWORK, LOSS, START, method=lf.GradientFlow(), record=record)
+    with pytest.raises(TypeError, match="and not n_steps"):
+        reference.train(NETWORK, LOSS, START, **FLOW, n_steps=3, record=record)
+
+
+def test_the_reference_is_the_closed_form():
+    network, loss = lf.Dense((1, 1, 1)), lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+    start = (np.full((1, 1), 1e-3),) * 2
+    record = lf.Record.at_times([1.0, 3.0, 5.0], observables=("product",))
+    options = {"method": lf.GradientFlow(1e-11), "until": 5.0, "record": record}
+    expected = lf.rank_dynamics.mode_flow([1.0, 3.0, 5.0], 2.0, strength=1e-6).strength
+    for train in (reference.train, lf.train):
+        run = train(network, loss, start, **options)
+        assert_allclose(run.product[:, 0, 0], expected, rtol=1e-8)
+
+
 def test_geometric_times_meet_both_ends():
+    assert lf.Record.geomspace(4).times(0.0, 5e-324).tolist() == [0.0, 5e-324]
     record = lf.Record.geomspace(4)
     assert_allclose(record.times(0.0, 8.0), [0, 0.008, 0.008 * 1000**0.5, 8.0])
     assert_allclose(record.times(2.0, 16.0), [2, 4, 8, 16])

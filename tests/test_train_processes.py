@@ -24,8 +24,11 @@ import os, signal, sys, threading, time
 import numpy as np, linnet_fast as lf
 from support import make_loss, make_start
 NEVER = 10**12
+FOREVER = lf.GradientFlow(1e-13, max_steps=10**12)
+AT_ONCE = lf.Record.at_times([0.0], ("loss",))
 def train(widths=(8, 8, 8), runs=(), n_steps=1000, **options):
-    options.setdefault("record", lf.Record.at([n_steps], ("loss",)))
+    if n_steps is not None:
+        options.setdefault("record", lf.Record.at([n_steps], ("loss",)))
     options.setdefault("method", lf.GradientDescent(1e-3))
     return lf.train(lf.Dense(widths), make_loss(widths), make_start(widths, runs, scale=0.5),
                     n_steps=n_steps, **options)
@@ -72,6 +75,11 @@ LONG = [
         "dict(runs=64, n_steps=NEVER, n_threads=2, stop=lf.Stop(loss=np.where(np.arange(64) == 9, 0, 1e9)))",
     ),
     ("one thread only", "dict(runs=64, n_steps=NEVER, n_threads=1)"),
+    ("flows", "dict(runs=64, n_steps=None, method=FOREVER, until=1e12, record=AT_ONCE)"),
+    (
+        "a wide flow",
+        "dict(widths=(900, 900, 900), n_steps=None, method=FOREVER, until=1e12, record=AT_ONCE)",
+    ),
     ("float32", "dict(runs=64, n_steps=NEVER, dtype=np.float32)"),
     ("very wide", "dict(widths=(1400, 1400, 1400), n_steps=NEVER)"),
     ("wide and deep", "dict(widths=(440,) * 33, n_steps=NEVER, method=lf.GradientDescent(1e-9))"),

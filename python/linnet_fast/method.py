@@ -11,6 +11,7 @@ import numpy.typing as npt
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray, Shape, WeightArray
 
+_MAX_STEPS = 100_000
 _LEAST_RTOL = 1e-13  # below this rounding, not the method, is the error of a step
 
 
@@ -197,7 +198,7 @@ class GradientFlow:
         self,
         rtol: npt.ArrayLike = 1e-8,
         atol: npt.ArrayLike | None = None,
-        max_steps: int = 100_000,
+        max_steps: int = _MAX_STEPS,
         weight_decay: npt.ArrayLike = 0.0,
     ) -> None:
         relative = _validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
@@ -218,6 +219,8 @@ class GradientFlow:
         parts = {"rtol": self.rtol}
         if self.atol is not None:
             parts["atol"] = self.atol
+        if self.max_steps != _MAX_STEPS:
+            parts["max_steps"] = np.asarray(float(self.max_steps))
         return f"GradientFlow({_shown(parts | {'weight_decay': self.weight_decay})})"
 
     @property
@@ -261,6 +264,38 @@ class GradientFlow:
 
 
 Method: TypeAlias = GradientDescent | GradientFlow
+
+
+def check_length(method: object, n_steps: object, until: object) -> None:
+    """Raise TypeError unless a method has its own measure of length, and only that.
+
+    Parameters
+    ----------
+    method : GradientDescent or GradientFlow
+        Measured in steps, or in time.
+    n_steps, until : object
+        What was given, None if nothing.
+
+    Raises
+    ------
+    TypeError
+        If `method` is neither, its measure is missing, or the other one is given.
+    """
+    if not isinstance(method, GradientDescent | GradientFlow):
+        msg = f"method must be a GradientDescent or a GradientFlow, got {type(method).__name__}"
+        raise TypeError(msg)
+    if isinstance(method, GradientDescent):
+        wanted, given, other = "n_steps", n_steps, until
+    else:
+        wanted, given, other = "until", until, n_steps
+    if other is not None:
+        length = "n_steps, the number of steps" if wanted == "n_steps" else "until, a time"
+        name = "until" if wanted == "n_steps" else "n_steps"
+        msg = f"{type(method).__name__} must be given {length}, and not {name}"
+        raise TypeError(msg)
+    if given is None:
+        msg = f"{wanted} must be given with {type(method).__name__}"
+        raise TypeError(msg)
 
 
 def _shown(parts: dict[str, FloatArray]) -> str:

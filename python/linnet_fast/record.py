@@ -301,7 +301,9 @@ class Record:
         if begin > 0:
             times = np.geomspace(begin, until, n)
         else:
-            times = np.append(0.0, np.geomspace(until / 1000, until, n - 1) if n > 2 else until)
+            # The smallest numbers have no thousandth.
+            many = n > 2 and until / 1000 > 0
+            times = np.append(0.0, np.geomspace(until / 1000, until, n - 1) if many else until)
         times[0], times[-1] = begin, until
         return np.unique(times)
 

@@ -22,7 +22,7 @@ from linnet_fast import _validate
 from linnet_fast._validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow, Method
+from linnet_fast.method import GradientDescent, GradientFlow, Method, check_length
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory
@@ -201,7 +201,8 @@ def train(
     start : tuple of array_like, shapes (*run, widths[l + 1], widths[l]), or State
         Start weights, or the final state of a training to continue. float32 if all arrays are.
     method : GradientDescent or GradientFlow
-        How. A flow is integrated by SciPy's DOP853, one run after the other.
+        How. A flow is integrated by SciPy's DOP853, one run after the other, in as many steps as it
+        takes.
     n_steps : int
         With gradient descent: number of further steps, >= 0.
     until : float
@@ -238,6 +239,7 @@ def train(
     >>> run.status.tolist(), run.stopped_at.tolist()
     ([1, 0], [2, 3])
     """
+    check_length(method, n_steps, until)
     state = _initial_state(network, loss, start, method, stop)
     _validate.instance("record", record, Record)
     if isinstance(method, GradientFlow):
@@ -409,15 +411,12 @@ def _initial_state(
     network: Dense,
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
-    method: object,
+    method: Method,
     stop: Stop | None,
 ) -> State:
     """Check the arguments together and return the state to begin from, with all run axes."""
     _validate.instance("network", network, Dense)
     _validate.instance("loss", loss, SquaredLoss)
-    if not isinstance(method, GradientDescent | GradientFlow):
-        msg = f"method must be a GradientDescent or a GradientFlow, got {type(method).__name__}"
-        raise TypeError(msg)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
         msg = f"loss must match the network's widths {network.widths}, got {got}"

@@ -17,7 +17,7 @@ from linnet_fast import _core, _files, _machine, _validate
 from linnet_fast._validate import Shape
 from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow, Method
+from linnet_fast.method import GradientDescent, GradientFlow, Method, check_length
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory
@@ -26,6 +26,7 @@ Progress: TypeAlias = bool | Callable[[int, int], object]
 
 _MOST_BYTES = 2**62
 _ALWAYS_FITS = 2**26
+_SMALLEST = 1e-140  # squares of weights, and what is far below them, must not underflow
 
 
 def train(
@@ -131,7 +132,7 @@ def train(
     """
     _validate.instance("network", network, Dense)
     _validate.instance("loss", loss, SquaredLoss)
-    _check_method(method, n_steps, until)
+    check_length(method, n_steps, until)
     record = (
         Record.geomspace(100) if record is None else _validate.instance("record", record, Record)
     )
@@ -214,25 +215,6 @@ def train(
     )
 
 
-def _check_method(method: object, n_steps: object, until: object) -> None:
-    """Raise unless the method has its own measure of length, and only that."""
-    if not isinstance(method, GradientDescent | GradientFlow):
-        msg = f"method must be a GradientDescent or a GradientFlow, got {type(method).__name__}"
-        raise TypeError(msg)
-    if isinstance(method, GradientDescent):
-        wanted, given, other = "n_steps", n_steps, until
-    else:
-        wanted, given, other = "until", until, n_steps
-    if other is not None:
-        length = "n_steps, the number of steps" if wanted == "n_steps" else "until, a time"
-        name = "until" if wanted == "n_steps" else "n_steps"
-        msg = f"{type(method).__name__} must be given {length}, and not {name}"
-        raise TypeError(msg)
-    if given is None:
-        msg = f"{wanted} must be given with {type(method).__name__}"
-        raise TypeError(msg)
-
-
 def _begin(
     network: Dense,
     loss: SquaredLoss,
@@ -275,6 +257,15 @@ def _begin(
     if is_flow and state.weights[0].dtype != np.float64:
         msg = "start must be float64 for gradient flow, got float32; pass dtype=np.float64"
         raise ValueError(msg)
+    if is_flow:
+        for layer, array in enumerate(state.weights):
+            size = np.abs(_validate.unbroadcast(array, keep=2)).max(axis=(-2, -1))
+            going = np.broadcast_to(state.status == Status.COMPLETED, runs)
+            outside = (size > 0) & ~((size > _SMALLEST) & (size < 1 / _SMALLEST)) & going
+            expected = f"0 or between {_SMALLEST:g} and {1 / _SMALLEST:g} for gradient flow"
+            _validate.refuse(
+                f"largest entry of start[{layer}]", expected, np.broadcast_to(size, runs), outside
+            )
     return state, runs
 
 
