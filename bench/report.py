@@ -34,6 +34,7 @@ HEADINGS = {
     "flow": Heading(
         "Gradient flow, two layers, scale 1e-6 to time 200; runs per second", "over it"
     ),
+    "chain": Heading("Diagonal, convolutional and residual chains, one output", "over it"),
 }
 
 

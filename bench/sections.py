@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from bench.chains import available as chain_available
+from bench.chains import fastest, make_chain_problem, steps_per_second
+from bench.chains import ours as ours_chain
 from bench.flows import FLOW_RIVALS, make_flow_problem, runs_per_second
 from bench.flows import available as flow_available
 from bench.flows import ours as ours_flow
@@ -49,7 +52,7 @@ class Settings:
 class Row:
     """One measured row: everything the tables and the JSON file show."""
 
-    case: dict[str, int]
+    case: dict[str, int | str]
     goal: float
     rates: dict[str, list[float]]
     """Per competitor and round, in run-steps per second; in the section on the peak in flop/s."""
@@ -225,6 +228,41 @@ def _flow(goal: Goal, settings: Settings) -> Iterator[Row]:
     )
 
 
+def _chain(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = make_chain_problem(
+        goal["family"],
+        goal["d"],
+        goal["L"],
+        goal["k"],
+        goal["batch"],
+        settings.n_threads,
+        white=goal["inputs"] == "white",
+    )
+    rival = goal["rival"]
+    runs = {Ours.name: ours_chain(problem)}
+    entries = {}
+    if chain_available(rival):
+        runs[rival], way, tried, first_call = fastest(rival, problem, settings.seconds)
+        entries[rival] = {"way": way, "first_call": first_call, "tried": tried}
+    result = race(
+        {name: steps_per_second(run, problem, settings.seconds) for name, run in runs.items()},
+        settings.rounds,
+    )
+    rates = result.rates
+    against = rates.get(rival)
+    yield Row(
+        case={key: goal[key] for key in ("family", "inputs", "d", "L", "k", "batch")},
+        goal=goal["goal"],
+        rates=rates,
+        value=best_ratio(rates[Ours.name], against) if against else None,
+        median=median_ratio(rates[Ours.name], against) if against else None,
+        others=result.others,
+        missing=[] if against else [rival],
+        best_rival=rival if against else None,
+        entries=entries,
+    )
+
+
 MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "batched": _batched,
     "single": _single,
@@ -234,4 +272,5 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "records": _records,
     "threads": _threads,
     "flow": _flow,
+    "chain": _chain,
 }

@@ -11,10 +11,48 @@ import numpy as np
 from numpy.testing import assert_array_equal
 
 import linnet_fast as lf
+from linnet_fast import layers
 from linnet_fast.record import OBSERVABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERYTHING = tuple(OBSERVABLES)
+_CYCLE = [[(i + j) % 5 for j in range(5)] for i in range(5)]
+CHAINS = (
+    lf.Diagonal(5, 1),
+    lf.Diagonal(6, 2),
+    lf.Diagonal(7, 4),
+    lf.Convolution(6, 3, 2),
+    lf.Convolution(9, 9, 3),
+    lf.Convolution(7, 2, 4, dilation=(1, 2, 4)),
+    lf.Convolution(8, 4, 2, dilation=5),
+    lf.Convolution(7, taps=(0, 1, 3), n_layers=3),
+    lf.Convolution((4, 5), 3, 3, channels=2, in_channels=2, padding="zero"),
+    lf.Convolution(9, 3, 3, stride=2, padding="valid"),
+    lf.Residual(5, 3),
+    lf.Residual(5, 2, n_outputs=3, scale=0.5),
+    lf.Grouped([(0, 1), (2, 3, 4)], 2, 2),
+    lf.Chain([layers.Diagonal(4)] * 3 + [layers.Fixed([[1.0, 2.0, 3.0, 4.0]])], [0, 0, 0, None]),
+    lf.parallel([lf.Dense((4, 1)), lf.Diagonal(4, 3)]),
+    lf.Chain([layers.GroupConvolution(_CYCLE), layers.Dense(5, 2)]),
+    lf.Chain([layers.Dense(3, 6), layers.Residual(layers.Diagonal(6), 2.0), layers.Dense(6, 7)]),
+    lf.Chain([layers.Dense(3, 3), layers.Residual(layers.Dense(3, 3), 0.3)], [0, 0]),
+    lf.Chain(
+        [
+            layers.Stack([layers.Fixed(np.eye(4)), layers.Dense(4, 2)]),
+            layers.Sum([layers.Fixed(np.eye(4)), layers.Dense(2, 4)]),
+            layers.Dense(4, 2),
+        ]
+    ),
+    lf.Chain([layers.Diagonal(4), layers.Convolution(4, 2)]),
+    lf.Chain([layers.Dense(1, 5), layers.Convolution(5, 3), layers.Diagonal(5)]),
+    lf.Chain(
+        [
+            layers.Custom([[0, -1, 1], [1, 0, -1]], 2.0, [[0, 3, 0], [1, 0, 0]]),
+            layers.Fixed([[1.0, -1.0], [0.5, 0.0], [0.0, 2.0]]),
+        ]
+    ),
+)
+"""One network of every kind of layer, from both sides."""
 
 
 def make_loss(widths, runs=(), *, diagonal=False, seed=0):

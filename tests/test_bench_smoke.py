@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SECTIONS = ("batched", "single", "depth", "float32", "peak", "records", "threads", "flow")
+SECTIONS = ("batched", "single", "depth", "float32", "peak", "records", "threads", "flow", "chain")
 
 
 def run_bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

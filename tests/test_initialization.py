@@ -251,7 +251,7 @@ def test_aligned_strengths_per_run():
 
 NETWORK = Dense((3, 2, 4))
 COMMON = [
-    ({"network": (3, 4)}, TypeError, "network must be a Dense, got tuple"),
+    ({"network": (3, 4)}, TypeError, "network must be a (Dense|Chain), got tuple"),
     ({"batch_shape": 0}, ValueError, r"batch_shape\[0\] must be >= 1, got 0"),
     ({"batch_shape": (2, -1)}, ValueError, r"batch_shape\[1\] must be >= 1, got -1"),
     ({"batch_shape": 2.0}, TypeError, r"batch_shape\[0\] must be an integer, got float"),

@@ -372,7 +372,7 @@ NETWORK = Dense((3, 2, 4))
 START = gaussian(NETWORK, rng=0)
 STATE = State(START, 5, np.zeros((), np.int8), np.full((), 5))
 BAD = [
-    ("network", (3, 2, 4), TypeError, "network must be a Dense, got tuple"),
+    ("network", (3, 2, 4), TypeError, "network must be a Chain, got tuple"),
     ("loss", None, TypeError, "loss must be a SquaredLoss, got NoneType"),
     (
         "loss",

@@ -84,7 +84,7 @@ TABLE = [
     ("widths", (2**31 - 1, 2**31 - 1, 3), ValueError, r"fewer than 2\*\*62 weights, got 4611686"),
     ("widths", (3, 5), ValueError, r"loss must match .* \(3, 5\), got 3 inputs and 2 outputs"),
     ("widths", (3, 4, 2), ValueError, "start must have 2 arrays, one per layer, got 1"),
-    ("network", (3, 2), TypeError, "network must be a Dense, got tuple"),
+    ("network", (3, 2), TypeError, "network must be a Chain, got tuple"),
     ("loss", 0.5, TypeError, "loss must be a SquaredLoss, got float"),
     ("input_cov", ones(3), ValueError, r"input_cov must have shape \(\*run, in, in\), got \(3,\)"),
     ("input_cov", ones(3, 2), ValueError, r"input_cov must have shape .*, got \(3, 2\)"),
@@ -226,7 +226,8 @@ ABSENT = object()
 
 def call_core(**changes):
     arguments = {
-        "widths": [3, 4, 2],
+        "factors": [(4, 3, 0, False, 1.0), (2, 4, 1, False, 1.0)],
+        "shapes": [(4, 3), (2, 4)],
         "run_shape": [2],
         "weights": [np.ones((2, 4, 3)), np.ones((2, 2, 4))],
         "input_cov": np.ones((2, 3, 3)),
@@ -252,20 +253,36 @@ def strided(*shape):
     return np.ones((*shape[:-1], 2 * shape[-1]))[..., ::2]
 
 
+def entries(rows, columns, array, *, row=0, column=0, weight=0, coefficient=1.0):
+    """Return a factor with one entry, as the core takes it."""
+    lists = [np.array([x], np.int32) for x in (row, column, weight)]
+    return (rows, columns, array, (*lists, np.array([coefficient])))
+
+
 CORE_TABLE = [
-    ("widths", [3], ValueError, "widths"),
-    ("widths", [3, 0, 2], ValueError, "widths must be positive, got 0"),
-    ("widths", [3, -4, 2], ValueError, "widths must be positive, got -4"),
-    ("widths", [3, 5, 2], ValueError, r"weights\[0\] must have shape \(2, 5, 3\), got \(2, 4, 3\)"),
-    ("widths", [3, 2**40, 2], ValueError, r"weights\[0\] must have shape"),
-    ("widths", [3, 2**70, 2], TypeError, "incompatible function arguments"),
-    ("widths", [3, 4, 4, 2], ValueError, "weights must have one array per layer"),
-    ("widths", None, TypeError, "incompatible function arguments"),
+    ("factors", [], ValueError, "at least one factor"),
+    ("factors", [(4, 3, 0, False, 1.0)], ValueError, "every array must belong to a factor"),
+    ("factors", [(0, 3, 0, False, 1.0), (2, 0, 1, False, 1.0)], ValueError, "widths must be positive, got 0"),
+    ("factors", [(4, 3, 0, False, 1.0), (2, 5, 1, False, 1.0)], ValueError, "as many columns as"),
+    ("factors", [(4, 3, 0, False, 1.0), (2, 4, 2, False, 1.0)], ValueError, "array does not exist"),
+    ("factors", [(4, 3, 0, True, 1.0), (2, 4, 1, False, 1.0)], ValueError, "must be square"),
+    ("factors", [(3, 4, 0, False, 1.0), (2, 3, 1, False, 1.0)], ValueError, "an array of its shape"),
+    ("factors", [entries(4, 3, 0, row=4), (2, 4, 1, False, 1.0)], ValueError, "out of range"),
+    ("factors", [entries(4, 3, 0, column=-1), (2, 4, 1, False, 1.0)], ValueError, "out of range"),
+    ("factors", [entries(4, 3, 0, weight=12), (2, 4, 1, False, 1.0)], ValueError, "out of range"),
+    ("factors", [entries(4, 3, 0, coefficient=np.nan), (2, 4, 1, False, 1.0)], ValueError, "out of range"),
+    ("factors", [(2**31, 3, 0, ((0,), (0,), (0,), (1.0,))), (2, 2**31, 1, False, 1.0)], ValueError, "an array of its shape"),
+    ("factors", [(2**70, 3, 0, False, 1.0)], RuntimeError, "Unable to cast"),
+    ("factors", None, TypeError, "incompatible function arguments"),
+    ("shapes", [(4, 3), (2, 0)], ValueError, "extents of weights must be positive"),
+    ("shapes", [(2**40, 2**40), (2, 4)], ValueError, "weights are too many"),
+    ("shapes", [(12,), (2, 4)], ValueError, r"weights\[0\] must have shape \(2, 12\), got \(2, 4, 3\)"),
+    ("shapes", [(4, 3)], ValueError, "array does not exist"),
     ("run_shape", [3], ValueError, r"must have shape \(3, 4, 3\), got \(2, 4, 3\)"),
     ("run_shape", [-2], ValueError, "run_shape must not be negative"),
     ("run_shape", [], ValueError, r"must have shape \(4, 3\), got \(2, 4, 3\)"),
     ("run_shape", [2**40, 2**40], ValueError, "must have shape"),
-    ("weights", [], ValueError, "weights must have one array per layer"),
+    ("weights", [], ValueError, "weights must have one array per shape"),
     ("weights", [np.ones((2, 4, 3)), np.ones((2, 2, 4), np.float32)], TypeError, r"weights\[1\] must have dtype float64, got float32"),
     ("weights", [np.ones((2, 4, 3), np.float32), np.ones((2, 2, 4))], TypeError, r"weights\[1\] must have dtype float32, got float64"),
     ("weights", [np.ones((2, 4, 3), int), np.ones((2, 2, 4), int)], TypeError, r"weights\[0\] must have dtype float64, got int"),

@@ -29,6 +29,12 @@ struct Costs {
         };
         for (const Operation& operation : plan.operations) {
             const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
+            if (is_pattern(operation.kind)) {  // a single run takes as long as a pack of them
+                const double work = 2 * plan.multiply_adds(operation) + 15;
+                costs.lanes += work;
+                costs.direct += work;
+                continue;
+            }
             const auto inner = static_cast<double>(plan.inner(operation));
             costs.lanes += entries_of(c) * (inner + 2) + 15;
             costs.direct += vectors_of(c) * (inner + 4) + 40;
@@ -75,11 +81,11 @@ public:
     Batch(const Problem<T>& the_problem, const Results<T>& the_results, std::size_t records)
         : problem(the_problem),
           results(the_results),
-          n_layers(static_cast<Index>(the_problem.widths.size()) - 1),
+          n_layers(static_cast<Index>(the_problem.chain.sizes.size())),
           n_records(static_cast<Index>(records)) {
         for (const Index extent : problem.run_shape) n_runs *= extent;
-        n_in = problem.widths.front();
-        n_out = problem.widths.back();
+        n_in = problem.chain.n_inputs();
+        n_out = problem.chain.n_outputs();
         if (n_runs > 0 && problem.input_cov.shared() && problem.cross_cov.shared()) {
             shared_moments = true;
             cov.assign(problem.input_cov.data, problem.input_cov.data + n_in * n_in);
@@ -123,8 +129,7 @@ public:
     bool drained() const { return next_.load(std::memory_order_relaxed) >= n_runs; }
 
     Index layer_size(Index l) const {
-        const auto at = static_cast<std::size_t>(l);
-        return problem.widths[at] * problem.widths[at + 1];
+        return problem.chain.sizes[static_cast<std::size_t>(l)];
     }
     const T* start(Index run, Index l) const {
         return problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape);

@@ -16,6 +16,7 @@ struct DirectOperands {
     const T* subtract;
     const T* step;   ///< update
     const T* decay;  ///< update; null without weight decay
+    T factor;        ///< combine, copy
     Index ldc, lda, ldb;
     Index rows, cols, inner;
 };
@@ -106,6 +107,18 @@ void direct_update_by(const DirectOperands<T>& o) {
         for (Index j = 0; j < o.ldc; ++j) {
             T& out = o.c[i * o.ldc + j];
             out = descend(out, o.a[i * o.lda + j], *o.step, o.decay);
+        }
+    }
+}
+
+/// C = A + factor C, or C = factor A
+template <class T>
+void direct_combine(const DirectOperands<T>& o, bool copy) {
+    for (Index i = 0; i < o.rows; ++i) {
+        for (Index j = 0; j < o.ldc; ++j) {
+            const T a = o.a[i * o.lda + j];
+            T& out = o.c[i * o.ldc + j];
+            out = copy ? o.factor * a : fma(o.factor, out, a);
         }
     }
 }

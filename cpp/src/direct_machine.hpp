@@ -5,6 +5,7 @@
 
 #include "arena.hpp"
 #include "direct_algebra.hpp"
+#include "pattern_algebra.hpp"
 
 namespace linnet {
 
@@ -79,7 +80,14 @@ public:
                       nullptr,
                       0,
                       0,
-                      0};
+                      0,
+                      -1};
+            if (is_pattern(operation.kind)) {
+                const auto ld_of = [&](int id) { return id < 0 ? 0 : matrix(id).ld; };
+                call.pattern = static_cast<int>(patterns_.size());
+                patterns_.emplace_back(plan, operation, ld_of(operation.c), ld_of(operation.a),
+                                       ld_of(operation.b));
+            }
             DirectOperands<T>& o = call.operands;
             o.c = matrix(operation.c).data;
             o.ldc = matrix(operation.c).ld;
@@ -95,14 +103,19 @@ public:
             }
             o.step = rates_ + operation.layer;
             o.decay = decay ? rates_ + plan.n_layers() : nullptr;
+            o.factor = static_cast<T>(operation.factor);
             o.rows = c.rows;
             o.cols = c.cols;
             o.inner = plan.inner(operation);
             // Whether a product is large must not depend on whether input_cov happens to be diagonal.
             const Index inner = operation.kind == Product::residual_diagonal ? n_in : o.inner;
-            call.work = static_cast<double>(o.rows) * static_cast<double>(o.cols) *
-                        static_cast<double>(inner);
-            call.by_eigen = operation.kind != Product::update_by && call.work >= eigen_from;
+            call.work = is_pattern(operation.kind)
+                            ? plan.multiply_adds(operation)
+                            : static_cast<double>(o.rows) * static_cast<double>(o.cols) *
+                                  static_cast<double>(inner);
+            const bool is_product = !is_elementwise(operation.kind) ||
+                                    operation.kind == Product::residual_diagonal;
+            call.by_eigen = is_product && call.work >= eigen_from;
             if (!call.by_eigen &&
                 (operation.kind == Product::store_nt || operation.kind == Product::update_nt)) {
                 // The kernels want rows of B: transpose it first.
@@ -125,6 +138,11 @@ public:
             }
             calls_.push_back(call);
         }
+        if (plan.identity >= 0) {
+            const View identity = matrix(plan.identity);
+            for (Index i = 0; i < shape(plan.identity).rows; ++i)
+                identity.data[i * identity.ld + i] = T{1};
+        }
         pulse_ = [] { return false; };
     }
 
@@ -144,8 +162,10 @@ public:
     /// Let a slope plan write the gradients to `to`, laid out as the weights are.
     void set_gradients(int /*group*/, T* to) {
         for (std::size_t l = 0; l < plan_.gradients.size(); ++l) {
-            const auto at = static_cast<std::size_t>(plan_.gradient_operations[l]);
-            calls_[at].operands.c = to + (matrix(plan_.weights[l]).data - weights(0));
+            for (const int operation : plan_.gradient_operations[l]) {
+                calls_[static_cast<std::size_t>(operation)].operands.c =
+                    to + (matrix(plan_.weights[l]).data - weights(0));
+            }
         }
     }
 
@@ -189,8 +209,13 @@ public:
                 work_ = 0;
                 if (pulse_()) return false;
             }
-            if (call.kind == Product::update_by) {
+            if (call.pattern >= 0) {
+                const DirectOperands<T>& o = call.operands;
+                patterns_[static_cast<std::size_t>(call.pattern)](o.c, o.a, o.b, o.step, o.decay);
+            } else if (call.kind == Product::update_by) {
                 direct_update_by(call.operands);
+            } else if (call.kind == Product::combine || call.kind == Product::copy) {
+                direct_combine(call.operands, call.kind == Product::copy);
             } else if (call.kind == Product::residual_diagonal) {
                 DirectOperands<T> o = call.operands;
                 o.b = diagonal();
@@ -243,6 +268,7 @@ private:
         bool by_eigen;
         const T* transpose_from;
         Index transpose_rows, transpose_cols, transpose_ld;
+        int pattern;  // which one; -1: none
     };
 
     static DirectKernel<T> kernel(Product kind, Index rows, Index vectors) {
@@ -258,11 +284,9 @@ private:
                 return direct_block_kernel<T, Product::update_tn>(rows, vectors);
             case Product::residual:
                 return direct_block_kernel<T, Product::residual>(rows, vectors);
-            case Product::update_by:
-            case Product::residual_diagonal:
-                break;
+            default:  // not by blocks
+                return nullptr;
         }
-        return nullptr;
     }
     void product(const Call& call) {
         if (call.transpose_from != nullptr) {
@@ -302,6 +326,7 @@ private:
     T* scratch_ = nullptr;
     T* rates_ = nullptr;
     std::vector<Call> calls_;
+    std::vector<PatternCall<T>> patterns_;
     std::function<bool()> pulse_;
     double work_ = 0;  // since the pulse was asked
 };

@@ -339,7 +339,7 @@ private:
     /// the weights in the machine are where the slots are.
     void limit_steps(int group, const std::vector<int>& which) {
         const Plan& plan = machine_.plan();
-        if (plan.n_layers() == 1) return;
+        if (plan.factors.size() == 1) return;
         const V norm = square_root(squares(group, plan.residual));
         const auto shorten = [&](const V& rate) {
             bool any = false;
@@ -368,15 +368,19 @@ private:
     /// by their root mean square singular value.
     V growth_rate(int group, V residual) const {
         const Plan& plan = machine_.plan();
-        const Index n_layers = plan.n_layers();
-        if (n_layers == 2) return residual;
+        const std::size_t n_factors = plan.factors.size();
+        if (n_factors == 2) return residual;
         V product = broadcast<V>(1);
         V least = broadcast<V>(std::numeric_limits<double>::infinity());
         V second = least;
-        for (const int id : plan.weights) {
-            const Plan::Matrix& shape = plan.matrices[static_cast<std::size_t>(id)];
-            const auto rank = static_cast<double>(std::min(shape.rows, shape.cols));
-            const V norm = square_root(squares(group, id) / broadcast<V>(rank));
+        for (const Plan::Size& factor : plan.factors) {
+            V square = broadcast<V>(factor.offset);
+            if (factor.array >= 0) {
+                const int id = plan.weights[static_cast<std::size_t>(factor.array)];
+                const V own = squares(group, id) / broadcast<V>(factor.rank);
+                square = factor.offset > 0 ? own + square : own;
+            }
+            const V norm = square_root(square);
             second = smaller(second, larger(least, norm));
             least = smaller(least, norm);
             product = product * norm;
@@ -384,7 +388,7 @@ private:
         // All layers but the two smallest.
         const V tiny = broadcast<V>(1e-300);
         const V others = product / larger(least * second, tiny);
-        return residual * others * broadcast<V>(static_cast<double>(n_layers - 1));
+        return residual * others * broadcast<V>(static_cast<double>(n_factors - 1));
     }
     V squares(int group, int id) const {
         return sum_of_squares(entries(machine_.view(group, id), id));
@@ -680,8 +684,8 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
           const Control& control) {
     Batch<double> batch(problem, results, method.record_times.size());
     if (batch.n_runs == 0) return true;
-    const Plan plan = slope_plan(problem.widths, batch.diagonal_cov);
-    const Plan probe_plan = gradient_plan(problem.widths, batch.diagonal_cov);
+    const Plan plan = slope_plan(problem.chain, batch.diagonal_cov);
+    const Plan probe_plan = gradient_plan(problem.chain, batch.diagonal_cov);
     // Per slope about eight others are combined.
     const Costs costs = Costs::of<double>(plan, 8);
     const auto n_workers =

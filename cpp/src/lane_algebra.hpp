@@ -18,11 +18,14 @@ struct LaneOperands {
     const void* subtract;  ///< residual: cross_cov, likewise
     const V* step;         ///< update
     const V* decay;        ///< update; null without weight decay
+    ScalarOf<V> factor;    ///< combine, copy
     Index rows, cols, inner;
 };
 
 // Register tiles: the accumulators, a row of B and an entry of A must fit the register file.
 inline constexpr int lane_tile = vector_registers >= 32 ? 4 : 3;
+/// Of a product with a single row, whose only parallelism is along it.
+inline constexpr int lane_row_tile = 8;
 
 /// The updates of all machines: gradient descent with weight decay.
 template <class V>
@@ -108,7 +111,31 @@ template <class V>
 void lane_update_by(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
     const V step = *o.step;
     const Index size = o.rows * o.cols;
-    for (Index i = 0; i < size; ++i) o.c[i] = descend(o.c[i], o.a[i], step, o.decay);
+    V* __restrict const c = o.c;
+    if (o.decay == nullptr) {
+#pragma GCC unroll 4
+        for (Index i = 0; i < size; ++i) c[i] = descend<V>(c[i], o.a[i], step, nullptr);
+    } else {
+        const V decay = *o.decay;
+#pragma GCC unroll 4
+        for (Index i = 0; i < size; ++i) c[i] = descend(c[i], o.a[i], step, &decay);
+    }
+}
+
+/// C = A + factor C
+template <class V>
+void lane_combine(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
+    const V factor = broadcast<V>(o.factor);
+    const Index size = o.rows * o.cols;
+    for (Index i = 0; i < size; ++i) o.c[i] = fma(factor, o.c[i], o.a[i]);
+}
+
+/// C = factor A
+template <class V>
+void lane_copy(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
+    const V factor = broadcast<V>(o.factor);
+    const Index size = o.rows * o.cols;
+    for (Index i = 0; i < size; ++i) o.c[i] = factor * o.a[i];
 }
 
 /// C = A input_cov - cross_cov with a diagonal input_cov that all lanes share. The terms left out are zeros, but an
@@ -148,9 +175,15 @@ constexpr auto lane_blocks(std::integer_sequence<int, blocks...>) {
         lane_block<V, kind, shared, blocks / lane_tile + 1, blocks % lane_tile + 1>...};
 }
 
+template <class V, Product kind, bool shared, int... blocks>
+constexpr auto lane_row_blocks(std::integer_sequence<int, blocks...>) {
+    return std::array<LaneKernel<V>, sizeof...(blocks)>{
+        lane_block<V, kind, shared, 1, blocks + 1>...};
+}
+
 }  // namespace detail
 
-/// The kernel for blocks of n_rows x n_cols, both 1 ... lane_tile; `inner` terms if the block is all of C, else 0.
+/// The kernel for blocks of n_rows x n_cols, both 1 ... lane_tile, or one row of 1 ... lane_row_tile; `inner` terms if the block is all of C, else 0.
 template <class V, Product kind, bool shared = false>
 LaneKernel<V> lane_block_kernel(Index n_rows, Index n_cols, Index inner) {
     if (inner == n_rows && inner == n_cols) {
@@ -158,6 +191,11 @@ LaneKernel<V> lane_block_kernel(Index n_rows, Index n_cols, Index inner) {
         if (inner == 3) return lane_block<V, kind, shared, 3, 3, true>;
         if (inner == 4 && lane_tile >= 4)
             return lane_block<V, kind, shared, lane_tile, lane_tile, true>;
+    }
+    if (n_rows == 1) {
+        static constexpr auto row_table = detail::lane_row_blocks<V, kind, shared>(
+            std::make_integer_sequence<int, lane_row_tile>{});
+        return row_table[static_cast<std::size_t>(n_cols - 1)];
     }
     static constexpr auto table = detail::lane_blocks<V, kind, shared>(
         std::make_integer_sequence<int, lane_tile * lane_tile>{});
@@ -185,6 +223,14 @@ LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols,
             return lane_update_by<V>;
         case Product::residual_diagonal:
             return lane_residual_diagonal<V>;
+        case Product::combine:
+            return lane_combine<V>;
+        case Product::copy:
+            return lane_copy<V>;
+        case Product::pattern:
+        case Product::pattern_gradient:
+        case Product::pattern_update:
+            break;  // not by blocks
     }
     return nullptr;
 }

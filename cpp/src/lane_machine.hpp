@@ -5,6 +5,7 @@
 
 #include "arena.hpp"
 #include "lane_algebra.hpp"
+#include "pattern_algebra.hpp"
 
 namespace linnet {
 
@@ -59,19 +60,30 @@ public:
         }
         for (const Operation& operation : plan.operations) {
             const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
-            const bool elementwise = operation.kind == Product::update_by ||
-                                     operation.kind == Product::residual_diagonal;
+            const bool elementwise = is_elementwise(operation.kind);
             const bool residual =
                 operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
             Call call{{},
                       Blocks(c.rows, elementwise ? c.rows : lane_tile),
-                      Blocks(c.cols, elementwise ? c.cols : lane_tile)};
+                      Blocks(c.cols, elementwise    ? c.cols
+                                     : c.rows == 1 ? lane_row_tile
+                                                   : lane_tile),
+                      -1};
+            if (is_pattern(operation.kind)) {
+                const auto ld = [&](int id) {
+                    return id < 0 ? 0 : plan.matrices[static_cast<std::size_t>(id)].cols;
+                };
+                call.pattern = static_cast<int>(patterns_.size());
+                patterns_.emplace_back(plan, operation, ld(operation.c), ld(operation.a),
+                                       ld(operation.b));
+            }
             const bool whole = call.rows.count == 1 && call.cols.count == 1;
             for (Index large_row = 0; large_row < 2; ++large_row) {
                 for (Index large_col = 0; large_col < 2; ++large_col) {
                     const Index rows = elementwise ? 1 : call.rows.small + large_row;
                     const Index cols = elementwise ? 1 : call.cols.small + large_col;
-                    const bool exists = rows <= lane_tile && cols <= lane_tile;
+                    const Index most_cols = rows == 1 ? lane_row_tile : lane_tile;
+                    const bool exists = rows <= lane_tile && cols <= most_cols;
                     call.kernels[large_row][large_col] =
                         exists ? lane_kernel<V>(operation.kind, shared_, rows, cols,
                                                 whole ? plan.inner(operation) : 0)
@@ -92,12 +104,18 @@ public:
                 }
                 o.step = rates_[static_cast<std::size_t>(g)] + operation.layer;
                 o.decay = decay ? rates_[static_cast<std::size_t>(g)] + plan.n_layers() : nullptr;
+                o.factor = static_cast<T>(operation.factor);
                 o.rows = c.rows;
                 o.cols = c.cols;
                 o.inner = plan.inner(operation);
                 operands_.push_back(o);
             }
             calls_.push_back(call);
+        }
+        for (int g = 0; g < n_groups && plan.identity >= 0; ++g) {
+            const Index extent = plan.matrices[static_cast<std::size_t>(plan.identity)].rows;
+            for (Index i = 0; i < extent; ++i)
+                matrix(g, plan.identity)[i * extent + i] = broadcast<V>(1);
         }
     }
 
@@ -118,9 +136,8 @@ public:
     /// Let a slope plan write the gradients of a group to `to`, laid out as the weights are.
     void set_gradients(int group, V* to) {
         for (std::size_t l = 0; l < plan_.gradients.size(); ++l) {
-            const auto at =
-                static_cast<std::size_t>(plan_.gradient_operations[l] * n_groups_ + group);
-            operands_[at].c = to;
+            for (const int operation : plan_.gradient_operations[l])
+                operands_[static_cast<std::size_t>(operation * n_groups_ + group)].c = to;
             to += size(plan_.gradients[l]);
         }
     }
@@ -171,6 +188,14 @@ public:
             const Call& call = calls_[k];
             const LaneOperands<V>* const operands =
                 operands_.data() + k * static_cast<std::size_t>(n_groups_);
+            if (call.pattern >= 0) {
+                const PatternCall<T>& pattern = patterns_[static_cast<std::size_t>(call.pattern)];
+                for (std::size_t g = first_group; g < last_group; ++g) {
+                    const LaneOperands<V>& o = operands[g];
+                    pattern(o.c, o.a, static_cast<const V*>(o.b), o.step, o.decay);
+                }
+                continue;
+            }
             if (call.rows.count == 1 && call.cols.count == 1) {
                 for (std::size_t g = first_group; g < last_group; ++g)
                     call.kernels[0][0](operands[g], 0, 0);
@@ -232,6 +257,7 @@ private:
     struct Call {
         LaneKernel<V> kernels[2][2];  // [large row block][large column block]
         Blocks rows, cols;
+        int pattern;  // which one; -1: none
     };
     Index size(int id) const {
         const Plan::Matrix& m = plan_.matrices[static_cast<std::size_t>(id)];
@@ -249,6 +275,7 @@ private:
     std::vector<V*> matrices_, covs_, crosses_, rates_;
     std::vector<Call> calls_;
     std::vector<LaneOperands<V>> operands_;
+    std::vector<PatternCall<T>> patterns_;
 };
 
 }  // namespace linnet

@@ -211,6 +211,11 @@ public:
                 }
             }
             if (wanted.imbalance) {
+                const auto squares = [&](Index l) {
+                    return sum_of_squares(entries(plan.weights[static_cast<std::size_t>(l)]));
+                };
+                for (Index l = 0; plan.grams.empty() && l + 1 < plan.n_layers(); ++l)
+                    imbalance[l] = absolute(squares(l + 1) - squares(l));
                 for (std::size_t l = 0; l < plan.grams.size(); ++l) {
                     imbalance[l] = square_root(squared_distance(entries(plan.grams[l].first),
                                                                 entries(plan.grams[l].second)));

@@ -323,8 +323,8 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
            const Control& control) {
     Batch<T> batch(problem, results, descent.record_steps.size());
     if (batch.n_runs == 0) return true;
-    const Plan plan = training_plan(problem.widths, batch.diagonal_cov);
-    const Plan probe_plan = gradient_plan(problem.widths, batch.diagonal_cov);
+    const Plan plan = training_plan(problem.chain, batch.diagonal_cov);
+    const Plan probe_plan = gradient_plan(problem.chain, batch.diagonal_cov);
     const Costs costs = Costs::of<T>(plan);
     const auto n_workers =
         static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), batch.n_runs));

@@ -25,7 +25,7 @@ struct Batch {
           double step_size = 0.01) {
         std::mt19937 generator(5);
         std::normal_distribution<double> normal;
-        problem.widths = widths;
+        problem.chain = Chain::dense(widths);
         problem.run_shape = {n_runs};
         descent.n_steps = n_steps;
         const Index n_in = widths.front();

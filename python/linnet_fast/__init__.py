@@ -8,8 +8,16 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 
-from linnet_fast import initialization, rank_dynamics
-from linnet_fast.architecture import Dense
+from linnet_fast import initialization, layers, rank_dynamics
+from linnet_fast.architecture import (
+    Chain,
+    Convolution,
+    Dense,
+    Diagonal,
+    Grouped,
+    Residual,
+    parallel,
+)
 from linnet_fast.config import show_config
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, GradientFlow
@@ -21,11 +29,16 @@ from linnet_fast.trajectory import DivergenceError, Trajectory
 __version__ = version("linnet-fast")
 
 __all__ = [
+    "Chain",
+    "Convolution",
     "Dense",
+    "Diagonal",
     "DivergenceError",
     "GradientDescent",
     "GradientFlow",
+    "Grouped",
     "Record",
+    "Residual",
     "SquaredLoss",
     "State",
     "Status",
@@ -33,6 +46,8 @@ __all__ = [
     "Trajectory",
     "__version__",
     "initialization",
+    "layers",
+    "parallel",
     "rank_dynamics",
     "show_config",
     "train",

@@ -23,7 +23,7 @@ Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 _T = TypeVar("_T")
 
 _FORMAT = "linnet_fast.Trajectory"
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _HEADER = "linnet_fast"  # the entry of a file that describes the others, as JSON
 _CLASSES: dict[str, Callable[..., Any]] = {
     kind.__name__: kind for kind in (SquaredLoss, GradientDescent, GradientFlow)

@@ -189,11 +189,17 @@ def weights(
         for layer, value in enumerate(values)
     )
     for layer, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
-        if array.shape[-2:] != shape:
-            expected = str(shape) if array.ndim <= 2 else f"(*run, {shape[0]}, {shape[1]})"
+        if array.shape[max(array.ndim - len(shape), 0) :] != shape:
+            inner = ", ".join(map(str, shape))
+            expected = str(shape) if array.ndim <= len(shape) else f"(*run, {inner})"
             msg = f"{name}[{layer}] must have shape {expected}, got {array.shape}"
             raise ValueError(msg)
-    broadcast_runs(**{f"{name}[{i}]": array.shape[:-2] for i, array in enumerate(arrays)})
+    broadcast_runs(
+        **{
+            f"{name}[{i}]": array.shape[: array.ndim - len(shape)]
+            for i, (array, shape) in enumerate(zip(arrays, shapes, strict=True))
+        }
+    )
     return arrays
 
 

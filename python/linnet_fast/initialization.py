@@ -19,7 +19,7 @@ from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray, Shape, WeightArray
-from linnet_fast.architecture import Dense
+from linnet_fast.architecture import Chain, Dense
 from linnet_fast.loss import SquaredLoss
 
 Seed: TypeAlias = (
@@ -36,7 +36,7 @@ _WORDS_PER_COUNTER = 4  # 64-bit words that Philox makes from one value of its c
 
 
 def gaussian(
-    network: Dense,
+    network: Chain,
     *,
     scale: npt.ArrayLike = 1.0,
     fan: Literal["in", "none"] = "in",
@@ -48,12 +48,13 @@ def gaussian(
 
     Parameters
     ----------
-    network : Dense
+    network : Chain
         Gives the shapes.
     scale : array_like, default 1
         Factor >= 0 on all layers; broadcasts to `batch_shape`.
     fan : {"in", "none"}
-        Standard deviation of an entry: scale / sqrt(inputs of the layer), or scale itself.
+        Standard deviation of an entry: scale / sqrt(n), where an output of the layer sees n weights
+        (of a dense layer its inputs; on average, if that differs), or scale itself.
     rng : seed or Generator, optional
         See the module's notes on random streams.
     batch_shape : int or tuple of int, default ()
@@ -63,7 +64,7 @@ def gaussian(
 
     Returns
     -------
-    tuple of ndarray, shapes (*batch_shape, widths[l + 1], widths[l])
+    tuple of ndarray, shapes (*batch_shape, *network.shapes[l])
 
     Raises
     ------
@@ -78,15 +79,20 @@ def gaussian(
     >>> [w.shape for w in weights]
     [(2, 4, 5, 3), (2, 4, 2, 5)]
     """
-    _validate.instance("network", network, Dense)
+    _validate.instance("network", network, Chain)
     _validate.choice("fan", fan, ("in", "none"))
     runs, factor, kind = _options(scale, batch_shape, dtype)
     blocks = _blocks(rng, runs, network.shapes)
-    fans = [columns if fan == "in" else 1 for _, columns in network.shapes]
-    return tuple(
-        _finish(block * (factor[..., None, None] / math.sqrt(n)), runs, kind)
-        for block, n in zip(blocks, fans, strict=True)
-    )
+    fans = dict.fromkeys(range(network.n_layers), 1.0)
+    for layer, number in zip(network.layers, network.share, strict=True):
+        if fan == "in" and number is not None:
+            fans[number] = max(fans[number], layer.fan_in)
+    result = []
+    for number, block in enumerate(blocks):
+        inner = len(network.shapes[number])
+        spread = factor.reshape(*factor.shape, *(1,) * inner) / math.sqrt(fans[number])
+        result.append(_finish(block * spread, runs, kind, inner))
+    return tuple(result)
 
 
 def orthogonal(
@@ -329,9 +335,10 @@ def _options(
     return runs, factor, _validate.float_dtype("dtype", dtype)
 
 
-def _finish(array: FloatArray, runs: Shape, dtype: np.dtype[Any]) -> WeightArray:
+def _finish(array: FloatArray, runs: Shape, dtype: np.dtype[Any], n_inner: int = 2) -> WeightArray:
     """Return `array` with all run axes, in memory of its own."""
-    return np.array(np.broadcast_to(array, (*runs, *array.shape[-2:])), dtype=dtype, order="C")
+    inner = array.shape[array.ndim - n_inner :]
+    return np.array(np.broadcast_to(array, (*runs, *inner)), dtype=dtype, order="C")
 
 
 def _orthonormal_columns(normal: FloatArray) -> FloatArray:
@@ -358,9 +365,9 @@ def _factored(
     )
 
 
-def _blocks(rng: Seed, runs: Shape, shapes: Sequence[tuple[int, int]]) -> list[FloatArray]:
+def _blocks(rng: Seed, runs: Shape, shapes: Sequence[Shape]) -> list[FloatArray]:
     """Return normal numbers from the runs' streams, (*runs, *shape) for each shape."""
-    sizes = [rows * columns for rows, columns in shapes]
+    sizes = [math.prod(shape) for shape in shapes]
     key = np.random.default_rng(rng).integers(0, 2**64, size=2, dtype=np.uint64)
     flat = _standard_normal(key, 0, math.prod(runs), sum(sizes))
     parts = np.split(flat, np.cumsum(sizes)[:-1], axis=-1) if sizes else []

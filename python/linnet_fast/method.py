@@ -231,13 +231,15 @@ class GradientFlow:
             shapes["atol"] = self.atol.shape
         return _validate.broadcast_runs(**shapes)
 
-    def absolute_tolerance(self, weights: tuple[WeightArray, ...]) -> FloatArray:
+    def absolute_tolerance(self, weights: tuple[WeightArray, ...], n_run_axes: int) -> FloatArray:
         """Return `atol`, or what it is by default for these start weights.
 
         Parameters
         ----------
-        weights : tuple of ndarray, shapes (*run, widths[l + 1], widths[l])
+        weights : tuple of ndarray, shapes (*run, ...)
             Start weights.
+        n_run_axes : int
+            Number of their run axes.
 
         Returns
         -------
@@ -248,15 +250,16 @@ class GradientFlow:
         --------
         >>> import numpy as np
         >>> start = (np.full((3, 2), 1e-6), np.full((2, 3), 1e-4))
-        >>> float(GradientFlow(rtol=1e-8).absolute_tolerance(start))
+        >>> float(GradientFlow(rtol=1e-8).absolute_tolerance(start, 0))
         1e-14
         """
         if self.atol is not None:
             return self.atol
         least = np.asarray(np.inf)
         for array in weights:
-            stored = _validate.unbroadcast(array, keep=2)
-            size = np.sqrt(np.mean(np.square(stored), axis=(-2, -1)))
+            inner = tuple(range(n_run_axes, array.ndim))
+            stored = _validate.unbroadcast(array, keep=len(inner))
+            size = np.sqrt(np.mean(np.square(stored), axis=inner))
             least = np.minimum(least, np.where(size > 0, size, np.inf))
         # Nothing to be relative to: a start at zero has no scale.
         scale = np.where(np.isfinite(least), least, 1.0)

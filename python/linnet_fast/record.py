@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray, Shape
-from linnet_fast.architecture import Dense
+from linnet_fast.architecture import Chain
 
 MAX_STEP = 2**62
 """Largest step a training may reach; far beyond any run, and safe in 64-bit arithmetic."""
 
-ShapeFunction: TypeAlias = Callable[[Dense], Shape | tuple[Shape, ...]]
+ShapeFunction: TypeAlias = Callable[[Chain], Shape | tuple[Shape, ...]]
 
 OBSERVABLES: Mapping[str, ShapeFunction] = MappingProxyType(
     {

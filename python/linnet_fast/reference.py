@@ -6,6 +6,7 @@ broadcast through ``numpy.matmul``, and runs that have ended are masked.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -18,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.integrate import solve_ivp
 
-from linnet_fast import _validate
+from linnet_fast import _validate, layers
 from linnet_fast._validate import FloatArray, Shape, WeightArray
-from linnet_fast.architecture import Dense
+from linnet_fast.architecture import Chain, Dense
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, GradientFlow, Method, check_length
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
@@ -52,24 +53,29 @@ def end_to_end(weights: Sequence[WeightArray]) -> WeightArray:
 
 
 def gradients(
-    weights: Sequence[WeightArray], loss: SquaredLoss, weight_decay: npt.ArrayLike = 0.0
+    weights: Sequence[WeightArray],
+    loss: SquaredLoss,
+    weight_decay: npt.ArrayLike = 0.0,
+    network: Chain | None = None,
 ) -> Layers:
     """Return the gradient of loss + weight_decay/2 times the sum of squares of the weights.
 
     Parameters
     ----------
-    weights : sequence of ndarray, shapes (*run, widths[l + 1], widths[l])
-        The layers, first to last; their dtype is that of the arithmetic.
+    weights : sequence of ndarray, shapes (*run, *network.shapes[l])
+        First to last; their dtype is that of the arithmetic.
     loss : SquaredLoss
         The loss of the end-to-end matrix P, with dloss/dP = P input_cov - cross_cov.
     weight_decay : array_like, shape (*run), default 0
         Coefficient of the weight decay.
+    network : Chain, optional
+        The architecture; by default the weights are the matrices of dense layers.
 
     Returns
     -------
     tuple of ndarray
-        dobjective/dW_l = (W_L ... W_{l+1})^T dloss/dP (W_{l-1} ... W_1)^T + weight_decay W_l, one
-        per layer.
+        By the matrix of a layer, (M_L ... M_{l+1})^T dloss/dP (M_{l-1} ... M_1)^T; gathered by
+        weight; plus weight_decay times the weights.
 
     Examples
     --------
@@ -79,40 +85,62 @@ def gradients(
     [[[3.0]], [[2.0]]]
     """
     dtype = weights[0].dtype
-    decay = np.asarray(weight_decay, dtype)[..., None, None]
-    by_product = end_to_end(weights) @ loss.input_cov.astype(dtype) - loss.cross_cov.astype(dtype)
-    result = []
-    for layer, own in enumerate(weights):
+    network = network or _dense_like(weights)
+    matrices = network.matrices(weights)
+    by_product = end_to_end(matrices) @ loss.input_cov.astype(dtype) - loss.cross_cov.astype(dtype)
+    result = [
+        _spread(np.asarray(weight_decay, dtype), len(shape)) * own
+        for own, shape in zip(weights, network.shapes, strict=True)
+    ]
+    for place, (layer, number) in enumerate(zip(network.layers, network.share, strict=True)):
+        if number is None:
+            continue
         gradient = by_product
-        if layer < len(weights) - 1:
-            gradient = end_to_end(weights[layer + 1 :]).mT @ gradient
-        if layer > 0:
-            gradient = gradient @ end_to_end(weights[:layer]).mT
-        result.append(gradient + decay * own)
+        if place < len(matrices) - 1:
+            gradient = end_to_end(matrices[place + 1 :]).mT @ gradient
+        if place > 0:
+            gradient = gradient @ end_to_end(matrices[:place]).mT
+        if not isinstance(layer, layers.Dense):
+            flat = layer.pattern.pull_back(gradient)
+            gradient = flat.reshape(*flat.shape[:-1], *network.shapes[number])
+        result[number] = result[number] + gradient
     return tuple(result)
 
 
-def _norm(matrix: WeightArray) -> FloatArray:
-    norm: FloatArray = np.sqrt(np.sum(np.square(matrix), axis=(-2, -1)))
+def _dense_like(weights: Sequence[WeightArray]) -> Chain:
+    return Dense([weights[0].shape[-1], *(w.shape[-2] for w in weights)])
+
+
+def _norm(array: WeightArray, n_inner: int = 2) -> FloatArray:
+    norm: FloatArray = np.sqrt(np.sum(np.square(array), axis=tuple(range(-n_inner, 0))))
     return norm
 
 
-def _loss(weights: Layers, loss: SquaredLoss, _weight_decay: npt.ArrayLike) -> FloatArray:
-    return loss.value(end_to_end(weights))
+def _loss(
+    weights: Layers, loss: SquaredLoss, _weight_decay: npt.ArrayLike, network: Chain
+) -> FloatArray:
+    return loss.value(network.product(weights))
 
 
-def _singular_values(weights: Layers, *_unused: object) -> FloatArray:
-    product = end_to_end(weights)
+def _product(weights: Layers, _loss: object, _decay: object, network: Chain) -> WeightArray:
+    return network.product(weights)
+
+
+def _singular_values(weights: Layers, _loss: object, _decay: object, network: Chain) -> FloatArray:
+    product = network.product(weights)
     finite = np.asarray(np.isfinite(product).all(axis=(-2, -1), keepdims=True))
     values = np.linalg.svd(np.where(finite, product, 0.0), compute_uv=False)
     return np.where(finite[..., 0], values, np.nan)
 
 
-def _layer_norms(weights: Layers, *_unused: object) -> FloatArray:
-    return np.stack([_norm(layer) for layer in weights], axis=-1)
+def _layer_norms(weights: Layers, _loss: object, _decay: object, network: Chain) -> FloatArray:
+    inner = map(len, network.shapes)
+    return np.stack([_norm(layer, n) for layer, n in zip(weights, inner, strict=True)], axis=-1)
 
 
-def _imbalance(weights: Layers, *_unused: object) -> FloatArray:
+def _imbalance(weights: Layers, _loss: object, _decay: object, network: Chain) -> FloatArray:
+    if not isinstance(network, Dense):
+        return np.abs(np.diff(np.square(_layer_norms(weights, None, None, network))))
     runs = weights[0].shape[:-2]
     norms = np.empty((*runs, len(weights) - 1))
     for i, (before, after) in enumerate(pairwise(weights)):
@@ -120,22 +148,29 @@ def _imbalance(weights: Layers, *_unused: object) -> FloatArray:
     return norms
 
 
-def _gradient_norm(weights: Layers, loss: SquaredLoss, weight_decay: npt.ArrayLike) -> FloatArray:
-    squares = [np.square(_norm(g)) for g in gradients(weights, loss, weight_decay)]
+def _gradient_norm(
+    weights: Layers, loss: SquaredLoss, weight_decay: npt.ArrayLike, network: Chain
+) -> FloatArray:
+    moves = gradients(weights, loss, weight_decay, network)
+    squares = [
+        np.square(_norm(g, len(shape))) for g, shape in zip(moves, network.shapes, strict=True)
+    ]
     norm: FloatArray = np.sqrt(np.sum(squares, axis=0))
     return norm
 
 
-_OBSERVERS: Mapping[str, Callable[[Layers, SquaredLoss, npt.ArrayLike], Any]] = MappingProxyType(
-    {
-        "loss": _loss,
-        "singular_values": _singular_values,
-        "product": lambda weights, *_unused: end_to_end(weights),
-        "weights": lambda weights, *_unused: weights,
-        "layer_norms": _layer_norms,
-        "imbalance": _imbalance,
-        "gradient_norm": _gradient_norm,
-    }
+_OBSERVERS: Mapping[str, Callable[[Layers, SquaredLoss, npt.ArrayLike, Chain], Any]] = (
+    MappingProxyType(
+        {
+            "loss": _loss,
+            "singular_values": _singular_values,
+            "product": _product,
+            "weights": lambda weights, *_unused: weights,
+            "layer_norms": _layer_norms,
+            "imbalance": _imbalance,
+            "gradient_norm": _gradient_norm,
+        }
+    )
 )
 
 
@@ -144,6 +179,7 @@ def observe(
     weights: Sequence[WeightArray],
     loss: SquaredLoss,
     weight_decay: npt.ArrayLike = 0.0,
+    network: Chain | None = None,
 ) -> Any:
     """Return an observable of the weights, computed in float64.
 
@@ -151,12 +187,14 @@ def observe(
     ----------
     name : str
         A name out of `linnet_fast.record.OBSERVABLES`.
-    weights : sequence of ndarray, shapes (*run, widths[l + 1], widths[l])
-        The layers, first to last.
+    weights : sequence of ndarray, shapes (*run, *network.shapes[l])
+        First to last.
     loss : SquaredLoss
         Used by ``loss`` and ``gradient_norm``.
     weight_decay : array_like, shape (*run), default 0
         Used by ``gradient_norm``.
+    network : Chain, optional
+        The architecture; by default the weights are the matrices of dense layers.
 
     Returns
     -------
@@ -175,12 +213,12 @@ def observe(
     [2.0, 3.0]
     """
     _validate.choice("name", name, OBSERVABLES)
-    layers = tuple(np.asarray(layer, np.float64) for layer in weights)
-    return _OBSERVERS[name](layers, loss, weight_decay)
+    own = tuple(np.asarray(layer, np.float64) for layer in weights)
+    return _OBSERVERS[name](own, loss, weight_decay, network or _dense_like(own))
 
 
 def train(
-    network: Dense,
+    network: Chain,
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
     *,
@@ -194,11 +232,11 @@ def train(
 
     Parameters
     ----------
-    network : Dense
+    network : Chain
         What to train.
     loss : SquaredLoss
         On what.
-    start : tuple of array_like, shapes (*run, widths[l + 1], widths[l]), or State
+    start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, or the final state of a training to continue. float32 if all arrays are.
     method : GradientDescent or GradientFlow
         How. A flow is integrated by SciPy's DOP853, one run after the other, in as many steps as it
@@ -256,31 +294,34 @@ def train(
     kept = _empty_records(network, record, runs, len(steps), dtype)
     decay = np.broadcast_to(method.weight_decay, runs)
     layer_steps = method.layer_step_sizes(network.n_layers).astype(dtype)
+    inner = [len(shape) for shape in network.shapes]
     weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(first, last + 1):
             active = status == Status.COMPLETED
             stopped_at[active] = step
-            finite = np.all([np.isfinite(w).all(axis=(-2, -1)) for w in weights], axis=0)
+            finite = np.all(
+                [np.isfinite(w).all(axis=tuple(range(len(runs), w.ndim))) for w in weights], axis=0
+            )
             status[active & ~finite] = Status.DIVERGED
             active &= finite
             if step in at:
                 for name, array in kept.items():
-                    value = observe(name, weights, loss, decay)
+                    value = observe(name, weights, loss, decay, network)
                     parts = (
                         zip(array, value, strict=True) if name == "weights" else [(array, value)]
                     )
                     for target, part in parts:
                         target[active, at[step]] = part[active]
             if stop is not None and step % stop.check_every == 0:
-                status[active & _meets(stop, weights, loss, decay)] = Status.CONVERGED
+                status[active & _meets(stop, weights, loss, decay, network)] = Status.CONVERGED
                 active &= status == Status.COMPLETED
             if step == last or not active.any():
                 continue
-            moves = gradients(weights, loss, decay)
+            moves = gradients(weights, loss, decay, network)
             weights = tuple(
-                np.where(active[..., None, None], w - layer_steps[..., i, None, None] * move, w)
-                for i, (w, move) in enumerate(zip(weights, moves, strict=True))
+                np.where(_spread(active, n), w - _spread(layer_steps[..., i], n) * move, w)
+                for i, (w, move, n) in enumerate(zip(weights, moves, inner, strict=True))
             )
 
     final = State(weights, last, status, stopped_at)
@@ -299,8 +340,13 @@ def train(
     )
 
 
+def _spread(array: npt.NDArray[Any], n_inner: int) -> npt.NDArray[Any]:
+    """Return an array of runs that broadcasts against weights."""
+    return array.reshape(*array.shape, *(1,) * n_inner)
+
+
 def _empty_records(
-    network: Dense, record: Record, runs: Shape, n_records: int, dtype: np.dtype[Any]
+    network: Chain, record: Record, runs: Shape, n_records: int, dtype: np.dtype[Any]
 ) -> dict[str, Any]:
     kept: dict[str, Any] = dict.fromkeys(record.observables)
     for name in record.observables:
@@ -325,7 +371,7 @@ def _provenance(method: Method, **length: float) -> dict[str, Any]:
 
 
 def _flow(
-    network: Dense,
+    network: Chain,
     loss: SquaredLoss,
     state: State,
     method: GradientFlow,
@@ -338,7 +384,7 @@ def _flow(
     times = record.times(begin, end)
     kept = _empty_records(network, record, runs, len(times), np.dtype(np.float64))
     rtol = np.broadcast_to(method.rtol, runs)
-    atol = np.broadcast_to(method.absolute_tolerance(state.weights), runs)
+    atol = np.broadcast_to(method.absolute_tolerance(state.weights, len(runs)), runs)
     decay = np.broadcast_to(method.weight_decay, runs)
     cov = np.broadcast_to(loss.input_cov, (*runs, *loss.input_cov.shape[-2:]))
     cross = np.broadcast_to(loss.cross_cov, (*runs, *loss.cross_cov.shape[-2:]))
@@ -346,9 +392,9 @@ def _flow(
     weights = tuple(np.array(w) for w in state.weights)
     status, stopped_at = state.status.copy(), np.array(state.stopped_at)
     n_steps = np.zeros(runs, np.int64)
-    ends = np.cumsum([rows * columns for rows, columns in network.shapes])[:-1]
+    ends = np.cumsum([math.prod(shape) for shape in network.shapes])[:-1]
 
-    def layers(flat: FloatArray) -> Layers:
+    def layers_of(flat: FloatArray) -> Layers:
         return tuple(
             part.reshape(shape)
             for part, shape in zip(np.split(flat, ends), network.shapes, strict=True)
@@ -360,7 +406,7 @@ def _flow(
         own = SquaredLoss(cov[run], cross[run], power[run])
 
         def slope(_time: float, flat: FloatArray, own: SquaredLoss = own, run: Any = run) -> Any:
-            moves = gradients(layers(flat), own, decay[run])
+            moves = gradients(layers_of(flat), own, decay[run], network)
             return -np.concatenate([move.ravel() for move in moves])
 
         flat = np.concatenate([w[run].ravel() for w in weights])
@@ -381,41 +427,43 @@ def _flow(
             where = np.flatnonzero(solution.t == time)
             if len(where) == 0:
                 continue
-            at = layers(solution.y[:, where[0]])
+            at = layers_of(solution.y[:, where[0]])
             for name, array in kept.items():
-                value = observe(name, at, own, decay[run])
+                value = observe(name, at, own, decay[run], network)
                 if name == "weights":
                     for target, part in zip(array, value, strict=True):
                         target[(*run, index)] = part
                 else:
                     array[(*run, index)] = value
         if len(solution.t):
-            for target, part in zip(weights, layers(solution.y[:, -1]), strict=True):
+            for target, part in zip(weights, layers_of(solution.y[:, -1]), strict=True):
                 target[run] = part
     final = State(weights, None, status, stopped_at, end)
     provenance = _provenance(method, begin=begin, until=end)
     return Trajectory(network, loss, method, state, None, times, kept, final, provenance, n_steps)
 
 
-def _meets(stop: Stop, weights: Layers, loss: SquaredLoss, decay: FloatArray) -> Any:
+def _meets(
+    stop: Stop, weights: Layers, loss: SquaredLoss, decay: FloatArray, network: Chain
+) -> Any:
     """Return which runs are at or below a threshold."""
-    met = np.zeros(weights[0].shape[:-2], dtype=bool)
+    met: Any = False
     if stop.loss is not None:
-        met |= observe("loss", weights, loss) <= stop.loss
+        met = met | (observe("loss", weights, loss, decay, network) <= stop.loss)
     if stop.gradient_norm is not None:
-        met |= observe("gradient_norm", weights, loss, decay) <= stop.gradient_norm
+        met = met | (observe("gradient_norm", weights, loss, decay, network) <= stop.gradient_norm)
     return met
 
 
 def _initial_state(
-    network: Dense,
+    network: Chain,
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
     method: Method,
     stop: Stop | None,
 ) -> State:
     """Check the arguments together and return the state to begin from, with all run axes."""
-    _validate.instance("network", network, Dense)
+    _validate.instance("network", network, Chain)
     _validate.instance("loss", loss, SquaredLoss)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
@@ -438,7 +486,10 @@ def _initial_state(
         return start
     weights = _validate.weights("start", start, network.shapes)
     runs = _validate.broadcast_runs(
-        start=np.broadcast_shapes(*(array.shape[:-2] for array in weights)), **shapes
+        start=np.broadcast_shapes(
+            *(w.shape[: w.ndim - len(s)] for w, s in zip(weights, network.shapes, strict=True))
+        ),
+        **shapes,
     )
     full = tuple(
         np.broadcast_to(array, (*runs, *shape))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast import _validate
 from linnet_fast._validate import WeightArray
-from linnet_fast.architecture import Dense
+from linnet_fast.architecture import Chain
 from linnet_fast.record import MAX_STEP
 
 
@@ -43,7 +43,7 @@ class State:
 
     Parameters
     ----------
-    weights : tuple of ndarray, shapes (*run, widths[l + 1], widths[l])
+    weights : tuple of ndarray, shapes (*run, *shapes[l]) with the shapes of the network
         All float64 or all float32.
     step : int or None
         Of gradient descent: steps since the very start, those of runs that ended before included.
@@ -86,10 +86,10 @@ class State:
             msg = "weights must have one array per layer, got none"
             raise ValueError(msg)
         dtype = _validate.float_dtype("dtype of weights", self.weights[0].dtype)
-        runs = self.weights[0].shape[:-2]
-        for layer, array in enumerate(self.weights):
-            _validate.exact(f"weights[{layer}]", array, (*runs, *array.shape[-2:]), dtype)
+        runs = self.status.shape
         _validate.exact("status", self.status, runs, np.int8)
+        for layer, array in enumerate(self.weights):
+            _validate.exact(f"weights[{layer}]", array, (*runs, *array.shape[len(runs) :]), dtype)
         kind = np.int64 if self.time is None else np.float64
         _validate.exact("stopped_at", self.stopped_at, runs, kind)
         if not np.isin(self.status, list(Status)).all():
@@ -97,20 +97,21 @@ class State:
             raise ValueError(msg)
         going = np.equal(self.status, Status.COMPLETED)
         for layer, array in enumerate(self.weights):
-            stored = _validate.unbroadcast(array, keep=2)
-            if not (np.isfinite(stored).all(axis=(-2, -1)) | ~going).all():
+            inner = tuple(range(len(runs), array.ndim))
+            stored = _validate.unbroadcast(array, keep=len(inner))
+            if not (np.isfinite(stored).all(axis=inner) | ~going).all():
                 msg = f"weights[{layer}] must be finite in runs that go on, got inf or NaN"
                 raise ValueError(msg)
         if not ((self.stopped_at >= 0) & (self.stopped_at <= reached)).all():
             msg = f"stopped_at must lie within 0 ... {reached}, got {self.stopped_at.tolist()}"
             raise ValueError(msg)
 
-    def check_network(self, network: Dense) -> None:
+    def check_network(self, network: Chain) -> None:
         """Raise ValueError unless the weights have the shapes of `network`.
 
         Parameters
         ----------
-        network : Dense
+        network : Chain
             The network to continue with.
 
         Raises
@@ -118,7 +119,7 @@ class State:
         ValueError
             If the number of layers or the shape of one differs.
         """
-        got = tuple(array.shape[-2:] for array in self.weights)
+        got = tuple(array.shape[self.status.ndim :] for array in self.weights)
         if got != network.shapes:
             msg = f"state must have layers of shapes {network.shapes}, got {got}"
             raise ValueError(msg)

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _core, _files, _machine, _validate
+from linnet_fast import _core, _files, _machine, _validate, layers
 from linnet_fast._validate import Shape
-from linnet_fast.architecture import Dense
+from linnet_fast.architecture import Chain
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, GradientFlow, Method, check_length
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
@@ -30,7 +30,7 @@ _SMALLEST = 1e-140  # squares of weights, and what is far below them, must not u
 
 
 def train(
-    network: Dense,
+    network: Chain,
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
     *,
@@ -51,11 +51,12 @@ def train(
 
     Parameters
     ----------
-    network : Dense
-        The architecture.
+    network : Chain
+        The architecture: `Dense`, `Diagonal`, `Convolution`, `Residual`, ... or a `Chain` of your
+        own layers.
     loss : SquaredLoss
         The loss, from data or from their moments.
-    start : tuple of array_like, shapes (*run, widths[l + 1], widths[l]), or State
+    start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, as `linnet_fast.initialization` makes them; or the ``final`` of an earlier
         trajectory, which is then continued: 400 steps and 600 more are 1000 steps, bit for bit. A
         flow that is continued agrees with one longer flow to its tolerance.
@@ -101,9 +102,10 @@ def train(
 
     Notes
     -----
-    A step costs about ``2 (3 L - 2)`` times width^3 operations for L layers of equal width, whatever
-    the number of samples was; an `input_cov` that is exactly diagonal and shared by all runs saves
-    one product of the ``3 L - 2``.
+    A step of L dense layers of equal width costs about ``2 (3 L - 2)`` times width^3 operations,
+    whatever the number of samples was; an `input_cov` that is exactly diagonal and shared by all
+    runs saves one product of the ``3 L - 2``. Other layers cost about 6 operations per entry, for
+    each input or each output of the network, whichever are fewer.
 
     Examples
     --------
@@ -130,7 +132,7 @@ def train(
            [1.992, 0.022],
            [2.   , 1.   ]])
     """
-    _validate.instance("network", network, Dense)
+    _validate.instance("network", network, Chain)
     _validate.instance("loss", loss, SquaredLoss)
     check_length(method, n_steps, until)
     record = (
@@ -150,9 +152,10 @@ def train(
     else:
         threads = _validate.integer("n_threads", n_threads, low=1, high=2**15)
     problem: dict[str, Any] = {
-        "widths": network.widths,
+        "factors": _factors(network),
+        "shapes": network.shapes,
         "run_shape": runs,
-        "weights": [_over_runs(w, runs, 2) for w in begin.weights],
+        "weights": [_over_runs(w, runs, w.ndim - len(runs)) for w in begin.weights],
         "input_cov": _over_runs(loss.input_cov, runs, 2),
         "cross_cov": _over_runs(loss.cross_cov, runs, 2),
         "output_power": _over_runs(loss.output_power, runs, 0),
@@ -191,7 +194,7 @@ def train(
         end = _validate.real("until", until, at_least=first_time)
         time = record.times(first_time, end)
         _check_memory(network, begin, record, len(time))
-        atol = method.absolute_tolerance(begin.weights)
+        atol = method.absolute_tolerance(begin.weights, len(runs))
         with _reporter(progress, 1000 * int(np.count_nonzero(going))) as report:
             result = _core.train_flow(
                 **problem,
@@ -216,7 +219,7 @@ def train(
 
 
 def _begin(
-    network: Dense,
+    network: Chain,
     loss: SquaredLoss,
     start: Sequence[npt.ArrayLike] | State,
     method: Method,
@@ -230,10 +233,12 @@ def _begin(
     is_flow = isinstance(method, GradientFlow)
     if not isinstance(start, State):
         weights = _validate.weights("start", start, network.shapes, dtype=dtype)
-        own = np.broadcast_shapes(*(w.shape[:-2] for w in weights))
+        inner = network.shapes
+        lead = (w.shape[: w.ndim - len(s)] for w, s in zip(weights, inner, strict=True))
+        own = np.broadcast_shapes(*lead)
         runs = _validate.broadcast_runs(start=own, **shapes)
         state = State(
-            tuple(np.broadcast_to(w, (*runs, *w.shape[-2:])) for w in weights),
+            tuple(np.broadcast_to(w, (*runs, *s)) for w, s in zip(weights, inner, strict=True)),
             None if is_flow else 0,
             np.broadcast_to(np.int8(0), runs),
             np.broadcast_to(np.zeros((), np.float64 if is_flow else np.int64), runs),
@@ -259,7 +264,8 @@ def _begin(
         raise ValueError(msg)
     if is_flow:
         for layer, array in enumerate(state.weights):
-            size = np.abs(_validate.unbroadcast(array, keep=2)).max(axis=(-2, -1))
+            axes = tuple(range(len(runs), array.ndim))
+            size = np.abs(_validate.unbroadcast(array, keep=len(axes))).max(axis=axes)
             going = np.broadcast_to(state.status == Status.COMPLETED, runs)
             outside = (size > 0) & ~((size > _SMALLEST) & (size < 1 / _SMALLEST)) & going
             expected = f"0 or between {_SMALLEST:g} and {1 / _SMALLEST:g} for gradient flow"
@@ -284,11 +290,27 @@ def _over_runs(array: npt.NDArray[Any], runs: Shape, n_inner: int) -> npt.NDArra
     return np.broadcast_to(array, (*runs, *inner))
 
 
+def _factors(network: Chain) -> list[tuple[Any, ...]]:
+    """Return the layers as the core takes them: dense ones as such, others by their entries."""
+    factors: list[tuple[Any, ...]] = []
+    for layer, number in zip(network.layers, network.share, strict=True):
+        array = -1 if number is None else number
+        inner = layer.layer if isinstance(layer, layers.Residual) else layer
+        if isinstance(inner, layers.Dense):
+            scale = layer.scale if isinstance(layer, layers.Residual) else 1.0
+            factors.append((layer.n_outputs, layer.n_inputs, array, inner is not layer, scale))
+        else:
+            p = layer.pattern
+            entries = (p.row, p.column, p.weight, p.coefficient)
+            factors.append((layer.n_outputs, layer.n_inputs, array, entries))
+    return factors
+
+
 def _limit(limit: npt.NDArray[np.float64] | None, runs: Shape) -> npt.NDArray[np.float64] | None:
     return None if limit is None else _over_runs(limit, runs, 0)
 
 
-def _check_memory(network: Dense, begin: State, record: Record, n_records: int) -> None:
+def _check_memory(network: Chain, begin: State, record: Record, n_records: int) -> None:
     """Raise MemoryError, naming the bytes, if the result would not fit."""
     n_runs, dtype = begin.status.size, begin.weights[0].dtype
     per_record = 0
@@ -332,7 +354,7 @@ def _reporter(progress: object, total: int) -> Iterator[Callable[[int], object] 
 
 
 def _provenance(
-    network: Dense,
+    network: Chain,
     method: Method,
     record: Record,
     stop: Stop | None,
@@ -349,7 +371,7 @@ def _provenance(
         "platform": platform.platform(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "parameters": {
-            "widths": network.widths,
+            "network": network.spec,
             "run_shape": final.status.shape,
             "dtype": str(final.weights[0].dtype),
             "method": type(method).__name__,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast import _files, _trajectory_file, _validate
 from linnet_fast._validate import FloatArray, Shape, WeightArray
-from linnet_fast.architecture import Dense
+from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import Method
 from linnet_fast.record import OBSERVABLES
@@ -37,7 +37,7 @@ class Trajectory:
 
     Parameters
     ----------
-    network : Dense
+    network : Chain
         What was trained.
     loss_function : SquaredLoss
         On what; `loss` is what was recorded of it.
@@ -82,7 +82,7 @@ class Trajectory:
     '1 run: 1 completed'
     """
 
-    network: Dense
+    network: Chain
     loss_function: SquaredLoss
     method: Method
     start: State
@@ -165,7 +165,7 @@ class Trajectory:
 
     @property
     def weights(self) -> tuple[WeightArray, ...]:
-        """Weights of each layer, shapes (*run, n_rec, widths[l + 1], widths[l])."""
+        """Weights of each layer, shapes (*run, n_rec, *network.shapes[l])."""
         return self._observable("weights")  # type: ignore[no-any-return]
 
     @property
@@ -175,7 +175,11 @@ class Trajectory:
 
     @property
     def imbalance(self) -> FloatArray:
-        """Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T, shape (*run, n_rec, n_layers - 1)."""
+        """Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T, shape (*run, n_rec, n_layers - 1).
+
+        Of networks that are not chains of dense layers, the absolute differences of |w_{l+1}|^2 and
+        |w_l|^2, which gradient flow conserves between layers without fixed parts.
+        """
         return self._observable("imbalance")  # type: ignore[no-any-return]
 
     @property
@@ -285,7 +289,7 @@ class Trajectory:
             time_dims = [name for name, size in zip(names, lead, strict=True) if size > 1]
             time = self.time.reshape(*(size for size in lead if size > 1), self.steps.size)
             own_coords = {"step": ("step", self.steps), "time": ((*time_dims, "step"), time)}
-        attrs = {"widths": list(self.network.widths), "provenance": _files.to_json(self.provenance)}
+        attrs = {"network": self.network.spec, "provenance": _files.to_json(self.provenance)}
         data: xarray.Dataset = xr.Dataset(variables, dict(coords or {}) | own_coords, attrs)
         data["status"].attrs = {
             "flag_values": np.array(list(Status), dtype=np.int8),
@@ -308,7 +312,10 @@ class Trajectory:
         for name, array in self.observables.items():
             if name == "weights":
                 for i, part in enumerate(array):
-                    variables[f"weights_{i}"] = ((*lead, units[i + 1], units[i]), part)
+                    own: tuple[str, ...] = (units[i + 1], units[i])
+                    if not isinstance(self.network, Dense):
+                        own = tuple(f"weights_{i}_{k}" for k in range(len(self.network.shapes[i])))
+                    variables[f"weights_{i}"] = ((*lead, *own), part)
             else:
                 variables[name] = ((*lead, *inner.get(name, ())), array)
         variables["status"] = (names, self.status)
@@ -349,9 +356,10 @@ class Trajectory:
         arrays["n_steps"] = self.n_steps
         for kind, state in (("final", self.final), ("start", self.start)):
             for i, array in enumerate(state.weights):
-                arrays[f"{kind}_weights_{i}"] = _validate.unbroadcast(array, keep=2)
+                keep = array.ndim - len(self.run_shape)
+                arrays[f"{kind}_weights_{i}"] = _validate.unbroadcast(array, keep=keep)
         header = {
-            "widths": self.network.widths,
+            "network": self.network.spec,
             "observables": list(self.observables),
             "step": self.final.step,
             "final_time": self.final.time,
@@ -394,13 +402,16 @@ class Trajectory:
         cls, header: Mapping[str, Any], array: Callable[[str], npt.NDArray[Any]]
     ) -> Trajectory:
         """Build a trajectory from the header of a file and its arrays; constructors check them."""
-        network = Dense(header["widths"])
+        network = parse(header["network"])
         layers = range(network.n_layers)
         runs = array("status").shape
 
         def weights(kind: str) -> tuple[WeightArray, ...]:
             stored = [array(f"{kind}_weights_{i}") for i in layers]
-            return tuple(np.broadcast_to(w, (*runs, *w.shape[-2:])) for w in stored)
+            inner = network.shapes
+            return tuple(
+                np.broadcast_to(w, (*runs, *s)) for w, s in zip(stored, inner, strict=True)
+            )
 
         final = State(
             tuple(array(f"final_weights_{i}") for i in layers),

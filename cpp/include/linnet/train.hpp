@@ -1,6 +1,6 @@
 // The C++ face of the core: describe a batch of runs with plain structs, call train() or flow().
 //
-// A network computes x -> W_L ... W_1 x. weights[l] has shape (widths[l + 1], widths[l]), row-major. Every array that
+// A network computes x -> M_L ... M_1 x; most often M_l is its array of weights W_l, (rows, cols) and row-major. Every array that
 // belongs to runs may broadcast along any of the run axes (stride 0), so that nothing is copied per run.
 #pragma once
 
@@ -43,10 +43,40 @@ struct RunArray {
     }
 };
 
-/// What to train. T is the type of the weights and of the arithmetic of a step, double or float.
+/// A factor M of the chain M_L ... M_1 that is not plainly dense: M = sum of its entries, each at (row, col) with the
+/// value coefficient * weight, or coefficient alone; or, of a dense one, M = scale * W, perhaps plus the identity.
+struct Factor {
+    struct Entry {
+        std::int32_t row, col;
+        std::int32_t weight;  ///< place in the factor's array of weights; -1: fixed
+        double coefficient;
+    };
+    Index rows = 0, cols = 0;
+    int array = -1;  ///< which array of weights it takes, several factors may share one; -1: all entries are fixed
+    bool dense = false;  ///< weights are (rows, cols), there are no entries
+    bool plus_identity = false;
+    double scale = 1;
+    std::vector<Entry> entries;
+};
+
+/// The architecture: which factors, and how long their arrays of weights are.
+struct Chain {
+    std::vector<Factor> factors;  ///< the first sees the input
+    std::vector<Index> sizes;     ///< of the arrays of weights, each used by some factor
+
+    Index n_inputs() const { return factors.front().cols; }
+    Index n_outputs() const { return factors.back().rows; }
+    /// Layers of these widths, all of them dense.
+    static Chain dense(const std::vector<Index>& widths);
+    /// Is it a chain of plain dense layers with an array each, in order?
+    bool is_dense() const;
+};
+
+/// What to train. T is the type of the weights and of the arithmetic of a step, double or float. Where "layers" are
+/// counted, arrays of weights are meant: in a chain with fixed or shared factors there are fewer.
 template <class T>
 struct Problem {
-    std::vector<Index> widths;     ///< input first, n_layers + 1 of them
+    Chain chain;
     std::vector<Index> run_shape;  ///< extents of the run axes
     std::vector<RunArray<T>> weights;
     RunArray<double> input_cov;           ///< (in, in)
@@ -88,11 +118,11 @@ struct Results {
     double* singular_values = nullptr;  ///< (min(in, out)), descending
     double* product = nullptr;          ///< (out, in)
     double* layer_norms = nullptr;      ///< (n_layers)
-    double* imbalance = nullptr;        ///< (n_layers - 1)
+    double* imbalance = nullptr;        ///< (n_layers - 1): of dense chains by matrices, else by squared norms
     double* gradient_norm = nullptr;
     std::vector<T*> weights;  ///< per layer; empty: not wanted
 
-    std::vector<T*> final_weights;          ///< per layer, (run, out, in)
+    std::vector<T*> final_weights;          ///< per layer, (run, size)
     std::int8_t* status = nullptr;          ///< (run)
     std::int64_t* stopped_at = nullptr;     ///< (run): the last step, of a descent
     double* stopped_time = nullptr;         ///< (run): of a flow

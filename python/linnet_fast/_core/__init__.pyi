@@ -22,7 +22,8 @@ class Trained(TypedDict):
 
 def train(
     *,
-    widths: Sequence[int],
+    factors: Sequence[tuple[Any, ...]],
+    shapes: Sequence[Sequence[int]],
     run_shape: Sequence[int],
     weights: Sequence[npt.NDArray[np.floating[Any]]],
     input_cov: npt.NDArray[np.float64],
@@ -52,7 +53,8 @@ class TrainedFlow(TypedDict):
 
 def train_flow(
     *,
-    widths: Sequence[int],
+    factors: Sequence[tuple[Any, ...]],
+    shapes: Sequence[Sequence[int]],
     run_shape: Sequence[int],
     weights: Sequence[npt.NDArray[np.float64]],
     input_cov: npt.NDArray[np.float64],
