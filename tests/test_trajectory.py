@@ -463,7 +463,7 @@ def test_to_xarray_refuses(mixed, options, message):
         ({"step": None, "time": [1.0]}, TypeError, "time must be a single number"),
         ({"step": None, "time": 1.0}, ValueError, "stopped_at must be float64"),
         (
-            {"weights": (np.ones((3, 4, 2)),)},
+            {"status": np.zeros(2, np.int8)},
             ValueError,
             r"weights\[0\] must be float64 of shape \(2,",
         ),
