@@ -33,7 +33,7 @@ numpydoc_show_class_members = False
 
 generated = Path(__file__).parent / "generated"
 generated.mkdir(exist_ok=True)
-for command in ("train", "reproduce", "info"):
+for command in ("train", "cost", "reproduce", "info"):
     help_text = subprocess.run(
         [sys.executable, "-m", "linnet_fast", command, "--help"],
         env=os.environ | {"COLUMNS": "96", "NO_COLOR": "1"},
@@ -51,7 +51,7 @@ def setup(app: Sphinx) -> None:
         lines = cast("list[str]", arguments[-1])
         for i, line in enumerate(lines):
             if not line.lstrip().startswith((">>>", "...")):
-                lines[i] = re.sub(r"(?<!`)\(\*(?=\w)", r"(\\*", line)
+                lines[i] = re.sub(r"(?<!`)(\(|, )\*(?=\w)", r"\1\\*", line)
 
     def foreign(_app: Sphinx, _what: str, name: str, *arguments: object) -> None:
         # scikit-learn adds methods to every estimator whose docstrings refer to its own pages.

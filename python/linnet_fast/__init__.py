@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 
-from linnet_fast import initialization, layers, rank_dynamics
+from linnet_fast import initialization, layers, rank_dynamics, regularizers
 from linnet_fast.architecture import (
     Chain,
     Convolution,
@@ -19,9 +19,12 @@ from linnet_fast.architecture import (
     parallel,
 )
 from linnet_fast.config import show_config
+from linnet_fast.design import NoParameterizationError, Verification, parameterize, verify
+from linnet_fast.induced import InducedRegularizer, what_is
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, GradientFlow
 from linnet_fast.record import Record, Stop
+from linnet_fast.representation_cost import RepresentationCost, depth_limit, representation_cost
 from linnet_fast.state import State, Status
 from linnet_fast.train import train
 from linnet_fast.trajectory import DivergenceError, Trajectory
@@ -37,20 +40,30 @@ __all__ = [
     "GradientDescent",
     "GradientFlow",
     "Grouped",
+    "InducedRegularizer",
+    "NoParameterizationError",
     "Record",
+    "RepresentationCost",
     "Residual",
     "SquaredLoss",
     "State",
     "Status",
     "Stop",
     "Trajectory",
+    "Verification",
     "__version__",
+    "depth_limit",
     "initialization",
     "layers",
     "parallel",
+    "parameterize",
     "rank_dynamics",
+    "regularizers",
+    "representation_cost",
     "show_config",
     "train",
+    "verify",
+    "what_is",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from linnet_fast import _job, datasets
-from linnet_fast.architecture import Dense
+from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.figures import PAPERS
 from linnet_fast.record import OBSERVABLES, Record
 
@@ -26,6 +26,8 @@ _EPILOG = """\
 examples:
   linnet-fast train digits        handwritten digits, 260 runs: table, result file and picture
   linnet-fast train --help        all there is to choose
+  linnet-fast cost "Diagonal(width=4, n_layers=2)" predictors.csv
+                                  what predictors cost in the weights of a network
   linnet-fast info                what this installation runs on"""
 
 _TRAIN_DESCRIPTION = """\
@@ -52,6 +54,22 @@ exit codes: 0 done, 1 failed while running (all runs diverged, a file cannot be 
 memory), 2 bad usage or data, 130 interrupted by Ctrl-C"""
 
 
+_COST_DESCRIPTION = """\
+Print the representation cost of predictors: the least squared norm of the weights of a network that
+give the predictor. Weight decay c on the weights is, in effect, c/2 times that cost on the predictor."""
+
+_COST_EPILOG = """\
+architectures, as in Python (see linnet_fast.architecture.parse):
+  "Dense(widths=(64, 32, 10))"            "Diagonal(width=64, n_layers=3)"
+  "Convolution(width=64, kernel_size=3, n_layers=2)"    "Residual(width=64, n_blocks=4)"
+  "Chain([layers.Masked([[True, True, False], [False, True, True]]), layers.Dense(2, 1)])"
+
+predictors: a .csv or .npy file with a predictor in each row; of networks with several outputs, one
+end-to-end matrix (outputs, inputs), or in .npy and .npz several of them. A .npz file holds one array
+or one that is named predictor.
+
+exit codes: 0 done, 1 failed while running, 2 bad usage or data, 130 interrupted by Ctrl-C"""
+
 _REPRODUCE_DESCRIPTION = """\
 Repeat the experiments of a paper. Writes a picture and its data for each, and report.md with every
 claim: what is expected, what was measured, and whether it holds.
@@ -59,6 +77,8 @@ claim: what is expected, what was measured, and whether it holds.
 papers:
   gidel2019    Gidel, Bach, Lacoste-Julien, "Implicit regularization of discrete gradient dynamics in
                linear neural networks", NeurIPS 2019: ranks learned one by one
+  dai2021      Dai, Karzand, Srebro, "Representation costs of linear neural networks: analysis and
+               design", NeurIPS 2021: what weight decay on the weights is to the predictor
 
 exit codes: 0 all claims hold, 1 some fail or a file cannot be written, 2 bad usage or data, 130
 interrupted by Ctrl-C"""
@@ -70,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     Returns
     -------
     argparse.ArgumentParser
-        What it gives has a `command`, "train" or "info".
+        What it gives has a `command`: "train", "cost", "reproduce" or "info".
 
     Examples
     --------
@@ -108,6 +128,16 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
     )
+    _add_cost(
+        commands.add_parser(
+            "cost",
+            help="what predictors cost in the weights of a network",
+            description=_COST_DESCRIPTION,
+            epilog=_COST_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+    )
     commands.add_parser(
         "info",
         help="show version, instruction set, threads and compiler",
@@ -129,6 +159,40 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
         "--cifar10", type=Path, metavar="DIR", help="folder with CIFAR-10's binary files"
     )
     parser.add_argument("--threads", type=_count, metavar="N", help="threads (default: all)")
+
+
+def _add_cost(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("architecture", type=_architecture, help="the network, as text")
+    parser.add_argument("predictor", type=Path, metavar="FILE", help="predictors: .npy, .csv, .npz")
+    parser.add_argument(
+        "--rtol",
+        type=_not_negative,
+        default=1e-12,
+        metavar="R",
+        help="singular values and Fourier modes below this part of the largest count as 0 "
+        "(default 1e-12)",
+    )
+    parser.add_argument(
+        "--starts",
+        type=_count,
+        default=16,
+        metavar="N",
+        help="random starts, where a search is needed (default 16)",
+    )
+    parser.add_argument(
+        "--rng", type=_whole, default=0, metavar="SEED", help="seed of the search (default 0)"
+    )
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads (default: all)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write values, bounds and weights, .npz"
+    )
+
+
+def _architecture(text: str) -> Chain:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:

@@ -13,13 +13,14 @@ from typing import Literal, cast
 
 import numpy as np
 
-from linnet_fast import _files, _job, _machine, _options, datasets, plot
+from linnet_fast import _cost_command, _files, _job, _machine, _options, datasets, plot
 from linnet_fast.architecture import Dense
 from linnet_fast.config import config, show_config
 from linnet_fast.figures import Settings, reproduce
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.record import Record, Stop
+from linnet_fast.representation_cost import representation_cost
 from linnet_fast.trajectory import Trajectory
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str]) -> int:
             show_config()
         elif options.command == "reproduce":
             return _reproduce(options)
+        elif options.command == "cost":
+            _cost(options)
         else:
             _train(options)
         sys.stdout.flush()
@@ -112,6 +115,32 @@ def _reproduce(options: argparse.Namespace) -> int:
     failed = sum(not claim.holds for claim in claims)
     print(f"{len(claims) - failed} of {len(claims)} claims hold; wrote {out / 'report.md'}")
     return FAILED if failed else OK
+
+
+def _cost(options: argparse.Namespace) -> None:
+    file: Path | None = options.out
+    if file is not None and file.suffix != ".npz":
+        msg = f"--out must end in .npz, got {str(file)!r}"
+        raise _BadInput(msg)
+    _check_writable(file)
+    try:
+        predictors = _cost_command.read_predictors(options.architecture, options.predictor)
+        cost = representation_cost(
+            options.architecture,
+            predictors,
+            rtol=options.rtol,
+            n_starts=options.starts,
+            rng=options.rng,
+            n_threads=options.threads,
+        )
+    except OSError as error:
+        msg = f"cannot read {error.filename or options.predictor}: {error.strerror or error}"
+        raise _BadInput(msg) from error
+    except (TypeError, ValueError) as error:
+        raise _BadInput(str(error)) from error
+    print(_cost_command.report(options.architecture, cost), flush=True)
+    if file is not None:
+        _write(file, partial(_cost_command.save, cost, file), partial(print, flush=True))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -196,14 +225,7 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
         if file.suffix not in suffixes:
             msg = f"{flag} must end in {' or '.join(suffixes)}, got {str(file)!r}"
             raise _BadInput(msg)
-        if not file.parent.is_dir():
-            msg = f"cannot write {file}: there is no directory {file.parent}"
-            raise _Failed(msg)
-        if file.is_dir() or not os.access(file.parent, os.W_OK):
-            msg = (
-                f"cannot write {file}: {'it is a directory' if file.is_dir() else 'no permission'}"
-            )
-            raise _Failed(msg)
+        _check_writable(file)
     # What is missing is better found now than after the training.
     if files[0] is not None and files[0].suffix == ".nc":
         _files.optional("xarray", "xarray")
@@ -211,6 +233,18 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     if files[1] is not None:
         _files.optional("matplotlib", "plot").use("agg")
     return files[0], files[1]
+
+
+def _check_writable(file: Path | None) -> None:
+    """Refuse what cannot be written to, before any work."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        msg = f"cannot write {file}: there is no directory {file.parent}"
+        raise _Failed(msg)
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        msg = f"cannot write {file}: {'it is a directory' if file.is_dir() else 'no permission'}"
+        raise _Failed(msg)
 
 
 def _load(options: argparse.Namespace) -> datasets.Dataset:

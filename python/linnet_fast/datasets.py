@@ -125,6 +125,41 @@ def load(
     return Dataset(inputs, outputs, f"{parts}, {note}" if note else parts)
 
 
+def read_array(file: str | os.PathLike[str], name: str) -> npt.NDArray[Any]:
+    """Return the array in a .npy, .csv or .npz file.
+
+    Parameters
+    ----------
+    file : path
+    name : str
+        Of the array in a .npz file that holds several.
+
+    Returns
+    -------
+    ndarray
+        Of .csv files, (rows, columns).
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is damaged or of another kind, or holds no array of that name.
+    """
+    path = Path(file)
+    if path.suffix != ".npz":
+        return _read(path)
+
+    def parse() -> npt.NDArray[Any]:
+        with np.load(path, allow_pickle=False) as archive:
+            if name in archive or len(archive.files) == 1:
+                return np.asarray(archive[name if name in archive else archive.files[0]])
+            msg = f"it must hold an array {name}, got {', '.join(archive.files) or 'none'}"
+            raise ValueError(msg)
+
+    return np.asarray(_parsed(path, parse))
+
+
 def load_mnist(folder: str | os.PathLike[str]) -> Dataset:
     """Load MNIST's training images from their IDX files.
 
@@ -317,7 +352,7 @@ def _read(path: Path) -> npt.NDArray[Any]:
         return np.asarray(_parsed(path, lambda: np.load(path, allow_pickle=False)))
     if path.suffix == ".csv":
         return np.asarray(_parsed(path, lambda: _read_csv(path)))
-    msg = f"files of inputs and targets must end in .npy or .csv, got {str(path)!r}"
+    msg = f"files of numbers must end in .npy or .csv, got {str(path)!r}"
     raise ValueError(msg)
 
 

@@ -87,16 +87,33 @@ class Pattern:
 
     def matrix(self, weights: WeightArray) -> WeightArray:
         """Return M, (*batch, n_outputs, n_inputs), for weights (*batch, n_weights)."""
-        batch = weights.shape[:-1]
         free = self.weight >= 0
-        values = np.empty((*batch, len(self.row)), weights.dtype)
-        values[..., ~free] = self.coefficient[~free]
-        values[..., free] = self.coefficient[free].astype(weights.dtype) * weights.take(
+        row, column = self.row[free], self.column[free]
+        values = self.coefficient[free].astype(weights.dtype) * weights.take(
             self.weight[free], axis=-1
         )
-        result = np.zeros((*batch, self.n_outputs, self.n_inputs), weights.dtype)
-        np.add.at(result, (..., self.row, self.column), values)  # type: ignore[arg-type]
+        fixed = self._offset.astype(weights.dtype)
+        result = np.broadcast_to(fixed, (*weights.shape[:-1], *fixed.shape)).copy()
+        if self._is_apart:
+            result[..., row, column] += values
+        else:  # slower by far, but it adds what falls on one place
+            np.add.at(result, (..., row, column), values)  # type: ignore[arg-type]
         return result
+
+    @cached_property
+    def _offset(self) -> FloatArray:
+        """The fixed part of M."""
+        fixed = self.weight < 0
+        result = np.zeros((self.n_outputs, self.n_inputs))
+        np.add.at(result, (self.row[fixed], self.column[fixed]), self.coefficient[fixed])
+        return result
+
+    @cached_property
+    def _is_apart(self) -> bool:
+        """Whether no two weights add to the same entry of M."""
+        free = self.weight >= 0
+        places = self.row[free].astype(np.int64) * self.n_inputs + self.column[free]
+        return len(np.unique(places)) == len(places)
 
     def pull_back(self, gradient: WeightArray) -> WeightArray:
         """Return the gradient by the weights, (*batch, n_weights), from that by M."""

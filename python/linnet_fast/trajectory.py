@@ -177,8 +177,8 @@ class Trajectory:
     def imbalance(self) -> FloatArray:
         """Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T, shape (*run, n_rec, n_layers - 1).
 
-        Of networks that are not chains of dense layers, the absolute differences of |w_{l+1}|^2 and
-        |w_l|^2, which gradient flow conserves between layers without fixed parts.
+        Of networks that are not chains of dense layers, the absolute differences of
+        ``|w_{l+1}|^2`` and ``|w_l|^2``, which gradient flow conserves between layers without fixed parts.
         """
         return self._observable("imbalance")  # type: ignore[no-any-return]
 

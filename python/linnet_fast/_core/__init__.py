@@ -52,6 +52,7 @@ train_flow = _module.train_flow
 logit_descent = _module.logit_descent
 factor_descent = _module.factor_descent
 layer_descent = _module.layer_descent
+kernel_cost = _module.kernel_cost
 build_info = _module.build_info
 default_threads = _module.default_threads
 fma_peak = _module.fma_peak
@@ -62,6 +63,7 @@ __all__ = [
     "default_threads",
     "factor_descent",
     "fma_peak",
+    "kernel_cost",
     "layer_descent",
     "logit_descent",
     "status_messages",

@@ -95,6 +95,15 @@ def layer_descent(
     n_layers: int,
     steps: Sequence[int],
 ) -> npt.NDArray[np.float64]: ...
+def kernel_cost(
+    *,
+    spectra: npt.NDArray[np.float64],
+    extent: int,
+    taps: Sequence[int],
+    dilations: Sequence[int],
+    multiplicities: Sequence[float],
+    n_threads: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
 def build_info() -> BuildInfo: ...
 def default_threads() -> int: ...
 def fma_peak(n_threads: int, seconds: float, dtype: Literal["float64", "float32"]) -> float: ...
@@ -105,6 +114,7 @@ __all__ = [
     "default_threads",
     "factor_descent",
     "fma_peak",
+    "kernel_cost",
     "layer_descent",
     "logit_descent",
     "status_messages",
