@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import struct
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,28 +13,44 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from linnet_fast import datasets
 from linnet_fast.cli import main
-from linnet_fast.figures import Claim, Figure, Settings, gidel2019, report, reproduce
+from linnet_fast.figures import Claim, Figure, Settings, dai2021, gidel2019, report, reproduce
+
+PAPERS = {"gidel2019": (gidel2019, 36), "dai2021": (dai2021, 71)}  # with a number of claims
+EXPERIMENTS = [
+    (paper, name) for paper, (module, _) in PAPERS.items() for name in module.EXPERIMENTS
+]
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gidel2019")
-    lines = []
-    claims = reproduce("gidel2019", folder, Settings(quick=True), tell=lines.append)
-    return folder, claims, lines
+    """Return a function that runs a paper's experiments once, in small."""
+
+    @cache
+    def run(paper):
+        folder, lines = tmp_path_factory.mktemp(paper), []
+        claims = reproduce(paper, folder, Settings(quick=True), tell=lines.append)
+        return folder, claims, lines
+
+    return run
 
 
-def test_every_claim_of_a_quick_run_holds(quick):
-    _, claims, lines = quick
+def test_every_paper_is_tested():
+    assert set(PAPERS) == set(report.PAPERS)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_claim_of_a_quick_run_holds(quick, paper):
+    _, claims, lines = quick(paper)
     failed = [str(claim) for claim in claims if not claim.holds]
     assert not failed
-    assert len(claims) > 35
-    assert len(lines) == len(claims) + len(gidel2019.EXPERIMENTS)
+    module, at_least = PAPERS[paper]
+    assert len(claims) >= at_least
+    assert len(lines) == len(claims) + len(module.EXPERIMENTS)
 
 
-@pytest.mark.parametrize("name", gidel2019.EXPERIMENTS)
-def test_every_experiment_leaves_picture_and_data(quick, name):
-    folder, _, _ = quick
+@pytest.mark.parametrize(("paper", "name"), EXPERIMENTS)
+def test_every_experiment_leaves_picture_and_data(quick, paper, name):
+    folder, _, _ = quick(paper)
     picture = (folder / f"{name}.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000
@@ -43,12 +60,17 @@ def test_every_experiment_leaves_picture_and_data(quick, name):
             assert data[key].size > 0
 
 
-def test_the_report_lists_claims_and_pictures(quick):
-    folder, claims, _ = quick
+@pytest.mark.parametrize("paper", PAPERS)
+def test_the_report_lists_claims_and_pictures(quick, paper):
+    folder, claims, _ = quick(paper)
     text = (folder / "report.md").read_text(encoding="utf-8")
-    for name in gidel2019.EXPERIMENTS:
+    assert text.startswith(f"# {paper}: {report.PAPERS[paper]}")
+    for name in PAPERS[paper][0].EXPERIMENTS:
         assert f"![{name}]({name}.png)" in text
     assert len(re.findall(r"\| holds \|$", text, re.MULTILINE)) == len(claims)
+    # Bars of norms are no ends of cells.
+    rows = [line for line in text.splitlines() if line.endswith("| holds |")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
 
 
 def test_verdicts_come_from_the_numbers():

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 PAPERS: Mapping[str, str] = MappingProxyType(
-    {"gidel2019": "Implicit regularization of discrete gradient dynamics in linear neural networks"}
+    {
+        "gidel2019": "Implicit regularization of discrete gradient dynamics in linear neural networks",
+        "dai2021": "Representation costs of linear neural networks: analysis and design",
+    }
 )
 """Name of each paper that can be reproduced -> its title."""
 
@@ -122,6 +125,11 @@ def _quiet_axes(picture: Picture) -> None:
                 axis.set_minor_formatter("")
 
 
+def _cell(text: str) -> str:
+    """Return text for a cell of a table, whose bars would end it."""
+    return text.replace("|", "\\|")
+
+
 def reproduce(
     paper: str,
     out: Path,
@@ -194,7 +202,7 @@ def reproduce(
             "| claim | expected | measured | verdict |",
             "| --- | --- | --- | --- |",
             *(
-                f"| {c.text} | {c.expected} | {c.measured:.4g} | {'holds' if c.holds else '**fails**'} |"
+                f"| {_cell(c.text)} | {c.expected} | {c.measured:.4g} | {'holds' if c.holds else '**fails**'} |"
                 for c in figure.claims
             ),
             "",

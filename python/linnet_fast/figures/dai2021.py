@@ -1,0 +1,29 @@
+"""Experiments after Z. Dai, M. Karzand, N. Srebro, NeurIPS 2021: costs of linear networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from linnet_fast.figures._dai2021_balls import balls_2d, balls_3d
+from linnet_fast.figures._dai2021_kernels import channels, depth_limit, kernel_width, spectra
+from linnet_fast.figures._dai2021_scalars import elastic_net, residual
+from linnet_fast.figures._dai2021_training import lasso_path, minima, training
+from linnet_fast.figures.report import Experiment
+
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        "balls_2d": balls_2d,
+        "balls_3d": balls_3d,
+        "kernel_width": kernel_width,
+        "spectra": spectra,
+        "depth_limit": depth_limit,
+        "channels": channels,
+        "residual": residual,
+        "elastic_net": elastic_net,
+        "lasso_path": lasso_path,
+        "training": training,
+        "minima": minima,
+    }
+)
+"""Name of each experiment -> its function."""
