@@ -46,8 +46,9 @@ class TestEveryChain:
                 scale = max(np.nanmax(np.abs(b), initial=0.0), 1e-3)
                 assert_allclose(a, b, rtol=1e-12, atol=1e-12 * scale, err_msg=name)
 
-    def test_a_run_has_the_same_bits_alone(self, network):
-        loss, start, method = problem(network, 19)
+    @pytest.mark.parametrize("diagonal", [False, True])
+    def test_a_run_has_the_same_bits_alone(self, network, diagonal):
+        loss, start, method = problem(network, 19, diagonal=diagonal)
         record = lf.Record.every(10, EVERYTHING)
 
         def train(which, n_threads=1):
@@ -125,9 +126,28 @@ def test_flow_conserves_the_difference_of_squared_norms(network):
     assert_allclose(gaps, gaps[:, :1].repeat(3, axis=1), atol=1e-8)
 
 
-def test_divergence_is_found_at_its_step():
-    network = lf.Convolution(6, 3, 3)
-    loss, start, _ = problem(network, 20)
+@pytest.mark.parametrize("n_layers", range(2, 9))
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 16])
+def test_steps_that_are_taken_together_have_the_bits_of_single_ones(n_layers, width):
+    # Inputs with a diagonal second moment do not see each other in diagonal networks: the core then
+    # takes many steps of one input before it turns to the next. One run alone goes step by step.
+    network = lf.Diagonal(width, n_layers)
+    for decay in (0.0, 0.05):
+        loss, start, _ = problem(network, 24, diagonal=True)
+        method = lf.GradientDescent(np.linspace(0.01, 0.1, 24), decay, 1.0 + np.arange(n_layers))
+        options = {"n_steps": 123, "record": lf.Record.every(50, EVERYTHING)}
+        together = lf.train(network, loss, start, method=method, **options)
+        for which in (0, 23):
+            own = lf.GradientDescent(method.step_size[which], decay, method.layer_multipliers)
+            alone = lf.train(network, loss, [w[which] for w in start], method=own, **options)
+            assert_same(alone, together, which)
+
+
+@pytest.mark.parametrize(
+    ("network", "diagonal"), [(lf.Convolution(6, 3, 3), False), (lf.Diagonal(6, 3), True)]
+)
+def test_divergence_is_found_at_its_step(network, diagonal):
+    loss, start, _ = problem(network, 20, diagonal=diagonal)
     steps = np.full(20, 0.01)
     steps[[3, 11]] = 50.0
     options = {"method": lf.GradientDescent(steps), "n_steps": 60}

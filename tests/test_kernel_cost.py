@@ -118,7 +118,7 @@ def test_kernels_of_two_widths():
 
 @pytest.mark.parametrize(("extent", "kernel_size"), [(5, 2), (8, 3), (9, 5), (16, 4), (6, 6)])
 def test_two_layers_are_a_nuclear_norm(extent, kernel_size):
-    cp = pytest.importorskip("cvxpy")
+    cp = pytest.importorskip("cvxpy")  # which the sanitizers' environment does without
     for seed in range(3):
         beta = np.random.default_rng([seed, extent]).standard_normal(extent)
         matrix = cp.Variable((extent, kernel_size))

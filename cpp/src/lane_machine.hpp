@@ -1,11 +1,13 @@
 // Runs the operations of a plan for groups of runs, one run per SIMD lane.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "arena.hpp"
 #include "lane_algebra.hpp"
 #include "pattern_algebra.hpp"
+#include "separable.hpp"
 
 namespace linnet {
 
@@ -112,6 +114,21 @@ public:
             }
             calls_.push_back(call);
         }
+        const std::vector<int> order = shared_ ? separable_order(plan) : std::vector<int>{};
+        for (int g = 0; g < n_groups && !order.empty(); ++g) {
+            SeparableOperands<V> o{};
+            V* const rates = rates_[static_cast<std::size_t>(g)];
+            for (std::size_t l = 0; l < order.size(); ++l) {
+                o.weights[l] = matrix(g, order[l]);
+                const auto place = std::find(plan.weights.begin(), plan.weights.end(), order[l]);
+                o.steps[l] = rates + (place - plan.weights.begin());
+            }
+            o.decay = decay ? rates + plan.n_layers() : nullptr;
+            o.cov = shared_cov;
+            o.cross = shared_cross;
+            o.n_inputs = n_in;
+            separable_.push_back(o);
+        }
         for (int g = 0; g < n_groups && plan.identity >= 0; ++g) {
             const Index extent = plan.matrices[static_cast<std::size_t>(plan.identity)].rows;
             for (Index i = 0; i < extent; ++i)
@@ -217,6 +234,9 @@ public:
         return true;
     }
     bool step(Index n_steps) {
+        for (const SeparableOperands<V>& operands : separable_)
+            separable_steps(operands, plan_.weights.size(), n_steps);
+        if (!separable_.empty()) return true;
         for (Index s = 0; s < n_steps; ++s)
             run(0, calls_.size(), 0, static_cast<std::size_t>(n_groups_));
         return true;
@@ -276,6 +296,7 @@ private:
     std::vector<Call> calls_;
     std::vector<LaneOperands<V>> operands_;
     std::vector<PatternCall<T>> patterns_;
+    std::vector<SeparableOperands<V>> separable_;  // per group; empty if the plan is something else
 };
 
 }  // namespace linnet
