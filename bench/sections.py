@@ -11,6 +11,10 @@ import numpy as np
 from bench.chains import available as chain_available
 from bench.chains import fastest, make_chain_problem, steps_per_second
 from bench.chains import ours as ours_chain
+from bench.costs import available as cost_available
+from bench.costs import costs_per_second, make_cost_problem
+from bench.costs import fastest as fastest_cost
+from bench.costs import ours as ours_cost
 from bench.flows import FLOW_RIVALS, make_flow_problem, runs_per_second
 from bench.flows import available as flow_available
 from bench.flows import ours as ours_flow
@@ -198,12 +202,33 @@ def _threads(goal: Goal, settings: Settings) -> Iterator[Row]:
     yield _own(goal, race(measures, settings.rounds), "all threads", "1 thread")
 
 
+def _over_rival(
+    case: dict[str, int | str],
+    goal: Goal,
+    result: Race,
+    entries: dict[str, dict[str, Any]] | None = None,
+) -> Row:
+    """Return a row about us over the one rival that the goal names."""
+    rates, rival = result.rates, goal["rival"]
+    against = rates.get(rival)
+    return Row(
+        case=case,
+        goal=goal["goal"],
+        rates=rates,
+        value=best_ratio(rates[Ours.name], against) if against else None,
+        median=median_ratio(rates[Ours.name], against) if against else None,
+        others=result.others,
+        missing=[] if against else [rival],
+        best_rival=rival if against else None,
+        entries=entries or {},
+    )
+
+
 def _flow(goal: Goal, settings: Settings) -> Iterator[Row]:
     rival = goal["rival"]
     problem = make_flow_problem(goal["m"], goal["batch"], settings.n_threads)
     runs = {Ours.name: ours_flow(problem)}
-    missing = [] if flow_available(rival) else [rival]
-    if not missing:
+    if flow_available(rival):
         runs[rival] = FLOW_RIVALS[rival](problem)
     begin = perf_counter()
     first = {name: (run(), perf_counter() - begin) for name, run in runs.items()}
@@ -214,18 +239,7 @@ def _flow(goal: Goal, settings: Settings) -> Iterator[Row]:
         {name: runs_per_second(run, settings.seconds) for name, run in runs.items()},
         settings.rounds,
     )
-    rates = result.rates
-    against = rates.get(rival)
-    yield Row(
-        case={"m": goal["m"], "batch": problem.batch},
-        goal=goal["goal"],
-        rates=rates,
-        value=best_ratio(rates[Ours.name], against) if against else None,
-        median=median_ratio(rates[Ours.name], against) if against else None,
-        others=result.others,
-        missing=missing,
-        best_rival=rival if against else None,
-    )
+    yield _over_rival({"m": goal["m"], "batch": problem.batch}, goal, result)
 
 
 def _chain(goal: Goal, settings: Settings) -> Iterator[Row]:
@@ -248,19 +262,37 @@ def _chain(goal: Goal, settings: Settings) -> Iterator[Row]:
         {name: steps_per_second(run, problem, settings.seconds) for name, run in runs.items()},
         settings.rounds,
     )
-    rates = result.rates
-    against = rates.get(rival)
-    yield Row(
-        case={key: goal[key] for key in ("family", "inputs", "d", "L", "k", "batch")},
-        goal=goal["goal"],
-        rates=rates,
-        value=best_ratio(rates[Ours.name], against) if against else None,
-        median=median_ratio(rates[Ours.name], against) if against else None,
-        others=result.others,
-        missing=[] if against else [rival],
-        best_rival=rival if against else None,
-        entries=entries,
+    yield _over_rival(
+        {key: goal[key] for key in ("family", "inputs", "d", "L", "k", "batch")},
+        goal,
+        result,
+        entries,
     )
+
+
+def _cost(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = make_cost_problem(goal["d"], goal["k"], 2, goal["batch"], settings.n_threads)
+    rival = goal["rival"]
+    runs = {Ours.name: ours_cost(problem)}
+    entries = {}
+    if cost_available(rival):
+        runs[rival], way, tried, first_call = fastest_cost(rival, problem)
+        entries[rival] = {"way": way, "first_call": first_call, "tried": tried}
+    result = race(
+        {name: costs_per_second(run, settings.seconds) for name, run in runs.items()},
+        settings.rounds,
+    )
+    yield _over_rival({key: goal[key] for key in ("d", "k", "batch")}, goal, result, entries)
+
+
+def _cost_depth(goal: Goal, settings: Settings) -> Iterator[Row]:
+    measures = {}
+    for n_layers in (2, goal["L"]):
+        problem = make_cost_problem(
+            goal["d"], goal["k"], n_layers, goal["batch"], settings.n_threads
+        )
+        measures[f"L = {n_layers}"] = costs_per_second(ours_cost(problem), settings.seconds)
+    yield _own(goal, race(measures, settings.rounds), "L = 2", f"L = {goal['L']}")
 
 
 MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
@@ -273,4 +305,6 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "threads": _threads,
     "flow": _flow,
     "chain": _chain,
+    "cost": _cost,
+    "cost_depth": _cost_depth,
 }

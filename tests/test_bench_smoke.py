@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SECTIONS = ("batched", "single", "depth", "float32", "peak", "records", "threads", "flow", "chain")
+SECTIONS = (
+    "batched",
+    "single",
+    "depth",
+    "float32",
+    "peak",
+    "records",
+    "threads",
+    "flow",
+    "chain",
+    "cost",
+    "cost_depth",
+)
 
 
 def run_bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

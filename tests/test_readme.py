@@ -44,7 +44,12 @@ def test_there_is_python():
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
 def test_command_lines_parse(arguments):
     if "--help" not in arguments:
-        assert _options.parser().parse_args(arguments).command in ("train", "cost", "reproduce", "info")
+        assert _options.parser().parse_args(arguments).command in (
+            "train",
+            "cost",
+            "reproduce",
+            "info",
+        )
 
 
 def test_all_command_lines_are_found():
