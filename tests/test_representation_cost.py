@@ -397,6 +397,23 @@ class TestSizes:
             assert cost.value == np.inf
             assert lf.representation_cost(network, [1e-200, 0.0]).value == 0
 
+    @pytest.mark.parametrize(
+        "network",
+        [
+            lf.Diagonal(200_000, 3),
+            lf.Convolution((256, 256), (256, 256), 3),  # its matrices would take 32 GiB
+            lf.Convolution(4096, 9, 3),
+            lf.Residual(800, 3),
+        ],
+        ids=repr,
+    )
+    def test_large_networks_are_not_written_out(self, network):
+        p = np.random.default_rng(0).standard_normal(network.n_inputs)
+        cost = lf.representation_cost(network, p)
+        assert cost.exact
+        assert squared_norm(cost.weights, 0) == pytest.approx(float(cost.value))
+        assert lf.what_is(network) is not None
+
     def test_entries_of_very_different_size(self):
         b = np.array([1e-300, 1e-150, 1.0, 1e150])
         cost = lf.representation_cost(lf.Diagonal(4, 3), b)

@@ -140,18 +140,24 @@ def grouped(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
     elementwise = [np.zeros((len(p), width)) for _ in range(n)]
     scalars = np.zeros((len(p), len(groups)))
     value = np.zeros(len(p))
+    # Groups of one size at once.
+    by_size: dict[int, list[int]] = {}
     for g, group in enumerate(groups):
-        own = b[:, list(group)]
+        by_size.setdefault(len(group), []).append(g)
+    for numbers in by_size.values():
+        members = np.array([groups[g] for g in numbers])
+        own = b[:, members]
         size = np.abs(own).max(axis=-1, keepdims=True)
         relative = np.abs(divided(own, size))
         total = np.sum(relative ** (2 / n), axis=-1, keepdims=True)
         # S = sum |b|^(2/n) = size^(2/n) total; every layer's square is S^(n/L).
-        value += n_layers * (total ** (n / n_layers) * size ** (2 / n_layers))[:, 0]
+        terms = total ** (n / n_layers) * size ** (2 / n_layers)
+        value += n_layers * terms.sum(axis=(1, 2))
         shared = np.where(size > 0, total, 1.0) ** (-m / (2 * n_layers)) * size ** (1 / n_layers)
         for k in range(n):
             sign = np.sign(own) if k == n - 1 else 1.0
-            elementwise[k][:, list(group)] = sign * relative ** (1 / n) * shared
-        scalars[:, g] = (total ** (n / (2 * n_layers)) * size ** (1 / n_layers))[:, 0]
+            elementwise[k][:, members] = sign * relative ** (1 / n) * shared
+        scalars[:, numbers] = np.sqrt(terms)[..., 0]
     value = np.where(bad, np.inf, value)
     weights = []
     for k, shape in enumerate(network.shapes):

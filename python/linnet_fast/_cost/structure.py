@@ -78,11 +78,15 @@ def sum_of_inputs(layer: Layer) -> list[tuple[int, ...]] | None:
     """Return the inputs of each output if every entry has a weight of its own and factor 1."""
     if isinstance(layer, layers.Dense):
         return [tuple(range(layer.n_inputs))] * layer.n_outputs
+    if isinstance(layer, (layers.Convolution, layers.GroupConvolution, layers.Residual)):
+        return None  # without a look at patterns that may be large
     p = layer.pattern
     own = np.array_equal(np.sort(p.weight), np.arange(p.n_weights)) and p.n_weights > 0
     if not own or (p.coefficient != 1).any():
         return None
-    return [tuple(sorted(p.column[p.row == row].tolist())) for row in range(layer.n_outputs)]
+    order = np.lexsort((p.column, p.row))
+    ends = np.searchsorted(p.row[order], np.arange(1, layer.n_outputs))
+    return [tuple(part.tolist()) for part in np.split(p.column[order], ends)]
 
 
 def paths(network: Chain) -> list[tuple[Layer, ...]] | None:
