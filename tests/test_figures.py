@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose, assert_array_equal
 
 from linnet_fast import datasets
@@ -86,11 +87,9 @@ def test_verdicts_come_from_the_numbers():
 
 
 def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys):
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-
     def experiment(_settings):
         claim = Claim("the moon is cheese", "1", 0.0, holds=False)
-        return Figure("moon", "A moon.", pyplot.figure(), {"x": np.ones(1)}, (claim,))
+        return Figure("moon", "A moon.", plt.figure(), {"x": np.ones(1)}, (claim,))
 
     monkeypatch.setattr(gidel2019, "EXPERIMENTS", {"moon": experiment})
     assert main(["reproduce", "gidel2019", "--out", str(tmp_path)]) == 1

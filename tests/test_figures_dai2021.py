@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose
 
 from linnet_fast import Convolution, Diagonal, datasets
@@ -41,7 +42,6 @@ QUICK = Settings(quick=True)
     ],
 )
 def test_wrong_costs_fail_claims(module, name, n_failures, monkeypatch):
-    pytest.importorskip("matplotlib.pyplot")
     right = module.representation_cost
 
     def wrong(network, predictor, **options):
@@ -53,12 +53,11 @@ def test_wrong_costs_fail_claims(module, name, n_failures, monkeypatch):
     monkeypatch.setattr(module, "representation_cost", wrong)
     figure = dai2021.EXPERIMENTS[name](QUICK)
     assert sum(not claim.holds for claim in figure.claims) >= n_failures
-    pytest.importorskip("matplotlib.pyplot").close(figure.picture)
+    plt.close(figure.picture)
 
 
 @pytest.mark.parametrize("name", ["lasso_path", "training", "minima"])
 def test_training_that_is_too_short_fails_claims(name, monkeypatch):
-    pyplot = pytest.importorskip("matplotlib.pyplot")
     right = _dai2021_training.train
 
     def short(*args, record, **options):
@@ -69,7 +68,7 @@ def test_training_that_is_too_short_fails_claims(name, monkeypatch):
     monkeypatch.setattr(_dai2021_training, "train", short)
     figure = dai2021.EXPERIMENTS[name](QUICK)
     assert sum(not claim.holds for claim in figure.claims) >= 2
-    pyplot.close(figure.picture)
+    plt.close(figure.picture)
 
 
 # --- formulas and tools

@@ -124,7 +124,9 @@ class Regularizer(ABC):
         """Return the value of checked predictors."""
 
     def _dual(self, z: FloatArray) -> Any:
-        raise NotImplementedError
+        """Return the dual norm of checked predictors; only norms define it."""
+        msg = f"{self!r} does not define its dual norm, at {z.shape}"
+        raise TypeError(msg)
 
     @abstractmethod
     def _prox(self, x: FloatArray, step: FloatArray) -> Any:
