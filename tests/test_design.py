@@ -174,6 +174,12 @@ class TestWhatIs:
     def test_rank_that_fits_is_said(self):
         assert "rank up to 2" in lf.what_is(lf.Dense((4, 2, 4))).name
 
+    def test_many_units_are_named_at_once(self):
+        # As many transversals as this partition has could not be listed.
+        groups = [(2 * k, 2 * (k + j) % 80 + 1) for k in range(40) for j in (1, 2)]
+        network = lf.Chain([layers.Masked.of_groups(groups, 80), layers.Dense(80, 1)])
+        assert isinstance(lf.what_is(network).regularizer, r.LatentGroupLasso)
+
     def test_unknown(self):
         assert lf.what_is(lf.Convolution(6, 3, 3, padding="zero")) is None
         with pytest.raises(TypeError, match="network must be a Chain"):
@@ -203,8 +209,9 @@ class TestNone:
             assert word in str(error.value)
 
     def test_matrices(self):
-        with pytest.raises(lf.NoParameterizationError, match="2 / L"):
+        with pytest.raises(lf.NoParameterizationError, match="2 / L") as error:
             lf.parameterize(r.SchattenP(0.7), (3, 3))
+        assert "single weights" not in str(error.value)  # a way out for sums over entries only
 
     @pytest.mark.parametrize(
         ("penalty", "n"),

@@ -130,10 +130,13 @@ def _depth_of(regularizer: Regularizer, power: float) -> int:
         options = " or ".join(f"{2 / k:.6g} ({k} layers)" for k in near)
         msg = (
             f"no network of layers has the cost {regularizer!r}: L layers give the power 2 / L, and "
-            f"2 / {power:g} is not an integer. The nearest powers are {options}; the map "
-            f"b = w |w|**({2 / power - 1:.6g}) of single weights, which is no polynomial, gives it "
-            "exactly"
+            f"2 / {power:g} is not an integer. The nearest powers are {options}"
         )
+        if isinstance(regularizer, r.Lp):
+            msg += (
+                f"; the map b = w |w|**({2 / power - 1:.6g}) of single weights, which is no "
+                "polynomial, gives it exactly"
+            )
         raise NoParameterizationError(msg)
     return depth
 

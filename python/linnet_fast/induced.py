@@ -226,8 +226,10 @@ def _transversals(units: tuple[tuple[int, ...], ...], n: int) -> tuple[tuple[int
     if sorted(i for part in parts for i in part) != list(range(n)):
         return None
     ordered = tuple(sorted(parts))
+    if math.prod(map(len, ordered)) != len(units):  # or there may be very many choices
+        return None
     every = {tuple(sorted(choice)) for choice in itertools.product(*ordered)}
-    return ordered if len(units) == len(every) and set(units) == every else None
+    return ordered if set(units) == every else None
 
 
 def _name_dictionary(network: Chain) -> InducedRegularizer | None:
