@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+
+import linnet_fast as lf
 
 sys.path.append(str(Path(__file__).parent))  # for `support`
 
@@ -22,6 +25,17 @@ def pytest_configure():
     """Let Ctrl-C through: a shell starts background jobs with it ignored, and children inherit."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """Give names that a function shares with its module back to the function.
+
+    To find docstrings pytest imports modules and makes them attributes of their packages, which in
+    an editable installation are the packages under test.
+    """
+    for name in ("train", "representation_cost"):
+        module = importlib.import_module(f"linnet_fast.{name}")
+        setattr(lf, name, getattr(module, name))
 
 
 def pytest_report_header():
