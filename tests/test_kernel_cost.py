@@ -38,7 +38,7 @@ def solve(beta, taps, multiplicities=(1.0,), dilations=None, n_threads=1):
     return n_layers * np.exp(high / n_layers), n_layers * np.exp(low / n_layers), kernels
 
 
-def brute_force(beta, kernel_sizes, dilations, n_starts=6):
+def by_bfgs(beta, kernel_sizes, dilations, n_starts=6):
     """The least squared norm of raw kernels and of the top that they leave, by BFGS."""
     extent = len(beta)
     turn = np.arange(extent)
@@ -89,7 +89,7 @@ def test_known_values(kernel_size, n_layers, expected):
 )
 def test_brute_force_over_weights_finds_the_same(extent, kernel_size, n_layers):
     beta = np.random.default_rng([extent, kernel_size]).standard_normal(extent)
-    found = brute_force(beta, [kernel_size] * (n_layers - 1), [1] * (n_layers - 1))
+    found = by_bfgs(beta, [kernel_size] * (n_layers - 1), [1] * (n_layers - 1))
     upper, lower, _ = solve(beta, [kernel_size], [n_layers - 1])
     assert_allclose(upper[0], found, rtol=1e-8)
     assert_allclose(lower[0], found, rtol=1e-8)
@@ -100,7 +100,7 @@ def test_brute_force_over_weights_finds_the_same(extent, kernel_size, n_layers):
 
 def test_dilations_of_layers_that_differ():
     beta = np.random.default_rng(3).standard_normal(8)
-    found = brute_force(beta, [2, 2, 2], [1, 2, 4])
+    found = by_bfgs(beta, [2, 2, 2], [1, 2, 4])
     upper, lower, _ = solve(beta, [2, 2, 2], [1, 1, 1], [1, 2, 4])
     assert_allclose([upper[0], lower[0]], found, rtol=1e-8)
     convolutions = [layers.Convolution(8, kernel_size=2, dilation=d) for d in (1, 2, 4)]
@@ -111,7 +111,7 @@ def test_dilations_of_layers_that_differ():
 
 def test_kernels_of_two_widths():
     beta = np.random.default_rng(4).standard_normal(7)
-    found = brute_force(beta, [2, 3, 3], [1, 1, 2])
+    found = by_bfgs(beta, [2, 3, 3], [1, 1, 2])
     upper, lower, _ = solve(beta, [2, 3, 3], [1, 1, 1], [1, 1, 2])
     assert_allclose([upper[0], lower[0]], found, rtol=1e-8)
 
@@ -133,7 +133,7 @@ def test_two_layers_are_a_nuclear_norm(extent, kernel_size):
 
 
 def test_the_dual_of_two_layers():
-    cp = pytest.importorskip("cvxpy")
+    cp = pytest.importorskip("cvxpy")  # as above
     beta = np.random.default_rng(1).standard_normal(10)
     z = cp.Variable(10)
     places = (np.arange(10)[:, None] + np.arange(3)) % 10

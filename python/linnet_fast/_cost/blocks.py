@@ -18,15 +18,11 @@ def residual_blocks(network: Chain, p: FloatArray, rtol: float) -> Solution | No
     if chain.is_shared or network.n_layers != len(parts):
         return None
     embedded = structure.is_dense(parts[0]) and len(parts) > 2
-    blocks, top = parts[1 if embedded else 0 : -1], parts[-1]
-    if not blocks or not structure.is_dense(top):
+    blocks = parts[1 if embedded else 0 : -1]
+    scale = _scale_of_dense(blocks)
+    if scale is None or not structure.is_dense(parts[-1]):
         return None
-    if not all(isinstance(x, layers.Residual) and structure.is_dense(x.layer) for x in blocks):
-        return None
-    scales = {x.scale for x in blocks if isinstance(x, layers.Residual)}
-    if len(scales) > 1:
-        return None
-    scale, n_blocks, width = scales.pop(), len(blocks), blocks[0].n_inputs
+    n_blocks, width = len(blocks), blocks[0].n_inputs
     u, s, vt = svd(p, rtol)
     size = len(p)
     if embedded:
@@ -55,18 +51,14 @@ def residual_diagonal(network: Chain, p: FloatArray, _rtol: float) -> Solution |
     parts = chain.layers
     if chain.is_shared or network.n_layers != len(parts) or network.n_outputs != 1:
         return None
-    blocks = parts[:-1]
-    if not blocks or not structure.is_dense(parts[-1], 1):
+    inside = structure.inside_residuals(parts[:-1])
+    if inside is None or not structure.is_dense(parts[-1], 1):
         return None
-    if not all(
-        isinstance(x, layers.Residual) and isinstance(x.layer, layers.Diagonal) for x in blocks
-    ):
+    diagonals, scale = inside
+    if not structure.all_diagonal(diagonals):
         return None
-    scales = {x.scale for x in blocks if isinstance(x, layers.Residual)}
-    if len(scales) > 1:
-        return None
-    terms, a, end = residual.trainable_top(np.abs(p[:, 0]), len(blocks), scales.pop())
-    weights = (*[a] * len(blocks), (np.sign(p[:, 0]) * end)[:, None])
+    terms, a, end = residual.trainable_top(np.abs(p[:, 0]), len(diagonals), scale)
+    weights = (*[a] * len(diagonals), (np.sign(p[:, 0]) * end)[:, None])
     return Solution.closed_form(terms.sum(axis=-1), weights, "residual, by coordinates")
 
 
@@ -112,11 +104,12 @@ def two_layer_blocks(network: Chain, p: FloatArray, rtol: float) -> Solution | N
     return found.open_where(~fits)
 
 
-def _plain_blocks(parts: tuple[layers.Layer, ...]) -> float | None:
+def _scale_of_dense(parts: tuple[layers.Layer, ...]) -> float | None:
     """Return the common scale of residual dense blocks; None if they are something else."""
-    inner = [x for x in parts if isinstance(x, layers.Residual) and structure.is_dense(x.layer)]
-    scales = {x.scale for x in inner}
-    return scales.pop() if parts and len(inner) == len(parts) and len(scales) == 1 else None
+    inside = structure.inside_residuals(parts)
+    if inside is None or not all(map(structure.is_dense, inside[0])):
+        return None
+    return inside[1]
 
 
 def from_fixed_vector(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
@@ -134,7 +127,7 @@ def from_fixed_vector(network: Chain, p: FloatArray, _rtol: float) -> Solution |
     is_row = row is not None and row.shape[0] == 1
     blocks = chain.layers[:-1] if is_row else chain.layers[1:]
     vector = row if is_row else column
-    scale = _plain_blocks(blocks)
+    scale = _scale_of_dense(blocks)
     if vector is None or scale is None or 1 not in vector.shape or not vector.any():
         return None
     start = vector.ravel()
@@ -172,7 +165,7 @@ def from_fixed_vector(network: Chain, p: FloatArray, _rtol: float) -> Solution |
 def product_of_blocks(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
     """Solve residual dense blocks and nothing else, for symmetric matrices that only stretch."""
     chain = structure.simplified(network)
-    scale = _plain_blocks(chain.layers)
+    scale = _scale_of_dense(chain.layers)
     if chain.is_shared or scale is None:
         return None
     n_layers = len(chain.layers)

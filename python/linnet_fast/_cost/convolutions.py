@@ -293,15 +293,17 @@ def residual_full_width(network: Chain, p: FloatArray, rtol: float) -> Solution 
     *blocks, top = chain.layers
     if chain.is_shared or not blocks or not structure.is_dense(top, 1):
         return None
-    inner = [x.layer for x in blocks if isinstance(x, layers.Residual)]
+    inside = structure.inside_residuals(blocks)
+    if inside is None:
+        return None
+    inner, scale = inside
     plain = [x for x in inner if isinstance(x, layers.Convolution) and x.padding == "circular"]
     if len(plain) != len(blocks) or any(x.in_channels > 1 or x.stride > 1 for x in plain):
         return None
-    scales = {x.scale for x in blocks if isinstance(x, layers.Residual)}
     is_scalar = all(x.offsets == ((0,),) * len(x.extents) for x in plain)
-    if len(scales) > 1 or not (is_scalar or all(map(is_full, plain))):
+    if not (is_scalar or all(map(is_full, plain))):
         return None
-    scale, extents, n_blocks = scales.pop(), plain[0].extents, len(blocks)
+    extents, n_blocks = plain[0].extents, len(blocks)
     if is_scalar:
         size = norms(p[:, 0])
         value, a, end = residual.trainable_top(size, n_blocks, scale)

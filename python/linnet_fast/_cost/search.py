@@ -171,7 +171,7 @@ def search(
     upper = np.full(len(p), np.inf)
     found = np.full((len(p), function.n_weights), np.nan)
     zero = ~unit.any(axis=-1)
-    at_rest = np.abs(function.value(np.zeros(function.n_weights)) - 0.0).max() == 0
+    at_rest = not function.value(np.zeros(function.n_weights)).any()
     at_once = max(1, int(_MOST_NUMBERS / function.n_numbers / n_starts))
     for first in range(0, len(p), at_once):
         part = slice(first, first + at_once)
@@ -195,11 +195,12 @@ def search(
     grow = scale**power
     arrays = function.arrays(found * np.sqrt(grow)[:, None])
     lower = np.minimum(lower, upper)
+    how = "duality" if degree == 2 else "norms of layers or by wider networks"
     return Solution(
         lower * grow,
         upper * grow,
         tuple(np.asarray(a, np.float64) for a in arrays),
-        f"search from {n_starts} starts, lower bound by duality",
+        f"search from {n_starts} starts, lower bound by {how}",
     )
 
 

@@ -58,6 +58,15 @@ def all_diagonal(parts: Sequence[Layer]) -> bool:
     return all(isinstance(layer, layers.Diagonal) for layer in parts)
 
 
+def inside_residuals(parts: Sequence[Layer]) -> tuple[list[Layer], float] | None:
+    """Return the layers inside residual layers and their common scale; None for anything else."""
+    residuals = [x for x in parts if isinstance(x, layers.Residual)]
+    scales = {x.scale for x in residuals}
+    if len(residuals) != len(parts) or len(scales) != 1:
+        return None
+    return [x.layer for x in residuals], scales.pop()
+
+
 def fixed_matrix(layer: Layer) -> FloatArray | None:
     """Return the matrix of a layer without weights, else None."""
     if layer.weight_shape is not None:
