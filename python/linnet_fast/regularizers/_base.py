@@ -83,7 +83,7 @@ class Regularizer(ABC):
             return np.asarray(self._dual(unit) * np.exp2(1.0 * exponent))
 
     def prox(self, x: npt.ArrayLike, step: npt.ArrayLike) -> FloatArray:
-        """Return the proximal operator, the y that minimises |y - x|^2 / 2 + step value(y).
+        """Return the proximal operator, ``argmin_y |y - x|^2 / 2 + step value(y)``.
 
         Parameters
         ----------

@@ -387,7 +387,7 @@ class KSupport(Regularizer):
 
 @dataclass(frozen=True)
 class Huber(Regularizer):
-    """``sum h(x_i)`` with h = x^2 up to 1 and 2 |x| - 1 beyond.
+    """``sum h(x_i)`` with h = x^2 up to 1 and ``2 |x| - 1`` beyond.
 
     It is the cost of a linear skip connection beside a diagonal network of two layers.
 
