@@ -7,6 +7,7 @@
 
 #include "arrays.hpp"
 #include "register.hpp"
+#include "spherical_table.hpp"
 
 namespace linnet::bindings {
 
@@ -18,7 +19,10 @@ struct Arguments {
     std::vector<std::vector<Index>> shapes;  // of the weights
     std::vector<Index> run_shape;
     std::vector<py::array> weights;
-    py::array input_cov, cross_cov, output_power, weight_decay;
+    std::optional<py::array> input_cov, cross_cov, output_power;  // of a squared loss
+    std::optional<py::dict> loss;                                 // of another one
+    std::optional<py::array> direction;
+    py::array weight_decay;
     std::optional<py::array> stop_loss, stop_gradient_norm;
     std::optional<py::array_t<std::int8_t>> ended;
     std::set<std::string> observables;
@@ -119,9 +123,20 @@ void check(const Arguments& a) {
     require(a.n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(a.n_threads));
     static const std::set<std::string> known{"loss",         "singular_values", "product",
                                              "weights",      "layer_norms",     "imbalance",
-                                             "gradient_norm"};
+                                             "gradient_norm", "angle",
+                                             "log_tan_half_angle", "norm", "margin",
+                                             "layer_singular_ratio", "layer_alignment"};
     for (const std::string& name : a.observables)
         require(known.count(name) == 1, "unknown observable '" + name + "'");
+    const auto wants = [&](const char* name) { return a.observables.count(name) == 1; };
+    require(a.direction || !(wants("angle") || wants("log_tan_half_angle")),
+            "angles need a direction");
+    require(a.chain.is_dense() || !(wants("layer_singular_ratio") || wants("layer_alignment")),
+            "singular vectors are known of dense layers only");
+    require(a.chain.n_outputs() == 1 || !(a.loss || a.direction || wants("margin")),
+            "losses but the squared one, angles and margins need one output");
+    require(a.loss || (a.input_cov && a.cross_cov && a.output_power),
+            "a squared loss needs its moments");
 }
 
 /// Records must increase and lie within a training.
@@ -153,6 +168,65 @@ void check(const Arguments& a, const Flow& f) {
                   "record_times must increase and lie within begin ... until");
 }
 
+/// A loss that is not made of moments, from a dict: kind, n_samples, inputs and single_inputs; or kind, law and direction.
+LossData loss_of(const Arguments& a) {
+    LossData loss;
+    loss.run_shape = a.run_shape;
+    if (!a.loss) return loss;
+    const py::dict& d = *a.loss;
+    const auto kind = d["kind"].cast<std::string>();
+    const Index n_in = a.chain.n_inputs();
+    if (kind == "spherical") {
+        loss.kind = LossKind::spherical;
+        loss.law = spherical_table_of(d["law"].cast<py::tuple>());
+        loss.direction =
+            run_array<double>(d["direction"].cast<py::array>(), "direction", a.run_shape, {n_in});
+    } else {
+        require(kind == "logistic" || kind == "exponential", "unknown loss '" + kind + "'");
+        loss.kind = kind == "logistic" ? LossKind::logistic : LossKind::exponential;
+        loss.n_samples = d["n_samples"].cast<Index>();
+        const auto inputs = d["inputs"].cast<py::array>();
+        loss.stride = inputs.ndim() > 0 ? inputs.shape(inputs.ndim() - 1) : 0;
+        require(loss.n_samples >= 1 && loss.stride % 16 == 0 && loss.stride >= loss.n_samples,
+                "inputs must be padded to a multiple of 16 samples");
+        loss.inputs = run_array<double>(inputs, "inputs", a.run_shape, {n_in, loss.stride});
+        if (!d["single_inputs"].is_none()) {
+            loss.single_inputs = run_array<float>(d["single_inputs"].cast<py::array>(),
+                                                  "single_inputs", a.run_shape,
+                                                  {n_in, loss.stride});
+        }
+        require(py::isinstance<py::array_t<double>>(a.weights.front()) ||
+                    loss.single_inputs.data != nullptr,
+                "runs in single precision need single_inputs");
+    }
+    if (!d["label_noise"].is_none()) {
+        loss.label_noise =
+            run_array<double>(d["label_noise"].cast<py::array>(), "label_noise", a.run_shape, {});
+        loss.has_noise = true;
+    }
+    return loss;
+}
+
+/// Samples drawn for every step, from a tuple (batch_size, seed, streams, law, radii, cumulative).
+Draws draws_of(const py::tuple& t, const Arguments& a) {
+    Draws draws;
+    draws.batch_size = t[0].cast<Index>();
+    draws.seed = t[1].cast<std::uint64_t>();
+    draws.stream = run_array<std::int64_t>(t[2].cast<py::array>(), "streams", a.run_shape, {});
+    const int law = t[3].cast<int>();
+    require(law >= 0 && law <= static_cast<int>(LawKind::mixture), "unknown law");
+    draws.law = static_cast<LawKind>(law);
+    draws.radii = t[4].cast<std::vector<double>>();
+    draws.cumulative = t[5].cast<std::vector<double>>();
+    require(a.loss.has_value(), "samples can only be drawn of data or a law");
+    // Every pair of coordinates has a block of random numbers, counted in 32 bits.
+    const Index most = (Index{1} << 32) / (a.chain.n_inputs() / 2 + 2);
+    require(draws.batch_size >= 1 && draws.batch_size <= most - 32, "batch_size is out of range");
+    require(!draws.radii.empty() && draws.cumulative.size() == draws.radii.size(),
+            "a law needs radii and their probabilities");
+    return draws;
+}
+
 template <class T>
 Problem<T> problem_of(const Arguments& a) {
     const Index n_in = a.chain.n_inputs();
@@ -165,9 +239,15 @@ Problem<T> problem_of(const Arguments& a) {
         problem.weights.push_back(
             run_array<T>(a.weights[l], name.c_str(), a.run_shape, a.shapes[l]));
     }
-    problem.input_cov = run_array<double>(a.input_cov, "input_cov", a.run_shape, {n_in, n_in});
-    problem.cross_cov = run_array<double>(a.cross_cov, "cross_cov", a.run_shape, {n_out, n_in});
-    problem.output_power = run_array<double>(a.output_power, "output_power", a.run_shape, {});
+    problem.loss = loss_of(a);
+    if (!a.loss) {
+        problem.input_cov = run_array<double>(*a.input_cov, "input_cov", a.run_shape, {n_in, n_in});
+        problem.cross_cov =
+            run_array<double>(*a.cross_cov, "cross_cov", a.run_shape, {n_out, n_in});
+        problem.output_power = run_array<double>(*a.output_power, "output_power", a.run_shape, {});
+    }
+    if (a.direction)
+        problem.direction = run_array<double>(*a.direction, "direction", a.run_shape, {n_in});
     problem.weight_decay = run_array<double>(a.weight_decay, "weight_decay", a.run_shape, {});
     if (a.stop_loss)
         problem.stop_loss = run_array<double>(*a.stop_loss, "stop_loss", a.run_shape, {});
@@ -210,6 +290,12 @@ struct Arrays {
         observe("layer_norms", results.layer_norms, {n_layers});
         observe("imbalance", results.imbalance, {n_layers - 1});
         observe("gradient_norm", results.gradient_norm, {});
+        observe("angle", results.angle, {});
+        observe("log_tan_half_angle", results.log_tan_half_angle, {});
+        observe("norm", results.norm, {});
+        observe("margin", results.margin, {});
+        observe("layer_singular_ratio", results.layer_singular_ratio, {n_layers});
+        observe("layer_alignment", results.layer_alignment, {n_layers - 1});
         py::list final_weights;
         py::list recorded_weights;
         for (const std::vector<Index>& shape : a.shapes) {
@@ -268,12 +354,36 @@ void run(const Arguments& a, const Work& work) {
 }
 
 template <class T>
-py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size) {
+py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size,
+                  const std::optional<py::tuple>& rule, const std::optional<py::tuple>& draws) {
     const Problem<T> problem = problem_of<T>(a);
+    Draws drawn;
+    if (draws) {
+        drawn = draws_of(*draws, a);
+        descent.draws = &drawn;
+    }
     descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
                                           {static_cast<Index>(a.shapes.size())});
     Arrays<T> arrays(a, descent.record_steps.size());
     arrays.results.stopped_at = arrays.template add<std::int64_t>("stopped_at", a);
+    if (rule) {
+        const int kind = (*rule)[0].cast<int>();
+        require(kind > 0 && kind <= static_cast<int>(StepKind::alignment), "unknown step rule");
+        descent.rule = static_cast<StepKind>(kind);
+        require(descent.rule != StepKind::alignment || problem.loss.kind == LossKind::spherical,
+                "alignment needs a spherical loss");
+        const auto parameter = [&](std::size_t k, const char* name) {
+            return run_array<double>((*rule)[k].cast<py::array>(), name, a.run_shape, {});
+        };
+        descent.scale = parameter(1, "scale");
+        descent.exponent = parameter(2, "exponent");
+        descent.elapsed = parameter(3, "elapsed");
+        auto time =
+            nan_array<double>(a.run_shape, {static_cast<Index>(descent.record_steps.size())});
+        arrays.results.time = time.mutable_data();
+        arrays.out["time"] = std::move(time);
+        arrays.results.elapsed = arrays.template add<double>("elapsed", a);
+    }
     run(a, [&](const Control& control) { train(problem, descent, arrays.results, control); });
     return arrays.out;
 }
@@ -302,8 +412,10 @@ void register_train(py::module_& m) {
         "train",
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
            std::vector<Index> run_shape, std::vector<py::array> weights,
-           py::array input_cov, py::array cross_cov, py::array output_power, py::array step_size,
-           py::array weight_decay, std::optional<py::array> stop_loss,
+           std::optional<py::array> input_cov, std::optional<py::array> cross_cov,
+           std::optional<py::array> output_power, std::optional<py::dict> loss,
+           std::optional<py::array> direction, py::array step_size,
+           std::optional<py::tuple> rule, std::optional<py::tuple> draws, py::array weight_decay, std::optional<py::array> stop_loss,
            std::optional<py::array> stop_gradient_norm, Index check_every, Index first_step,
            Index n_steps, std::optional<py::array_t<std::int8_t>> ended,
            std::vector<std::int64_t> record_steps, std::set<std::string> observables, int n_threads,
@@ -312,7 +424,8 @@ void register_train(py::module_& m) {
             const Arguments a{
                 std::move(chain),        std::move(shapes),       std::move(run_shape),
                 std::move(weights),      std::move(input_cov),    std::move(cross_cov),
-                std::move(output_power), std::move(weight_decay), std::move(stop_loss),
+                std::move(output_power), std::move(loss),         std::move(direction),
+                std::move(weight_decay), std::move(stop_loss),
                 std::move(stop_gradient_norm), std::move(ended),  std::move(observables),
                 n_threads,               std::move(progress)};
             Descent descent;
@@ -322,11 +435,13 @@ void register_train(py::module_& m) {
             descent.record_steps = std::move(record_steps);
             check(a, descent);
             return py::isinstance<py::array_t<float>>(a.weights.front())
-                       ? train_as<float>(a, descent, step_size)
-                       : train_as<double>(a, descent, step_size);
+                       ? train_as<float>(a, descent, step_size, rule, draws)
+                       : train_as<double>(a, descent, step_size, rule, draws);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"), py::arg("weights"),
-        py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"), py::arg("step_size"),
+        py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
+        py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("step_size"),
+        py::arg("rule") = py::none(), py::arg("draws") = py::none(),
         py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
         py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),
         py::arg("ended").noconvert(), py::arg("record_steps"), py::arg("observables"),
@@ -336,19 +451,23 @@ void register_train(py::module_& m) {
         "train_flow",
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
            std::vector<Index> run_shape, std::vector<py::array> weights,
-           py::array input_cov, py::array cross_cov, py::array output_power, py::array rtol,
-           py::array atol, py::array weight_decay, std::optional<py::array> stop_loss,
-           std::optional<py::array> stop_gradient_norm, double begin, double until, Index max_steps,
+           std::optional<py::array> input_cov, std::optional<py::array> cross_cov,
+           std::optional<py::array> output_power, std::optional<py::dict> loss,
+           std::optional<py::array> direction, py::array rtol, py::array atol,
+           py::array weight_decay, std::optional<py::array> stop_loss,
+           std::optional<py::array> stop_gradient_norm, bool log_time, double begin, double until, Index max_steps,
            std::optional<py::array_t<std::int8_t>> ended, std::vector<double> record_times,
            std::set<std::string> observables, int n_threads, py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),       std::move(run_shape),
                 std::move(weights),      std::move(input_cov),    std::move(cross_cov),
-                std::move(output_power), std::move(weight_decay), std::move(stop_loss),
+                std::move(output_power), std::move(loss),         std::move(direction),
+                std::move(weight_decay), std::move(stop_loss),
                 std::move(stop_gradient_norm), std::move(ended),  std::move(observables),
                 n_threads,               std::move(progress)};
             Flow method;
+            method.log_time = log_time;
             method.begin = begin;
             method.until = until;
             method.max_steps = max_steps;
@@ -357,9 +476,10 @@ void register_train(py::module_& m) {
             return train_flow(a, method, rtol, atol);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"), py::arg("weights"),
-        py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"), py::arg("rtol"),
+        py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
+        py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("rtol"),
         py::arg("atol"), py::arg("weight_decay"), py::arg("stop_loss"),
-        py::arg("stop_gradient_norm"), py::arg("begin"), py::arg("until"), py::arg("max_steps"),
+        py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"), py::arg("until"), py::arg("max_steps"),
         py::arg("ended").noconvert(), py::arg("record_times"), py::arg("observables"),
         py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");

@@ -58,6 +58,12 @@ struct Costs {
         return costs;
     }
 
+    /// Add the residual of a loss that goes through samples, or through one run of a group after the other.
+    void add_loss(double work, int width) {
+        direct += work / width;
+        lanes += work;
+    }
+
     /// From how many runs on a group of lanes is faster than one run after the other.
     double fewest_lanes() const {
         return has_large_product ? std::numeric_limits<double>::infinity() : lanes / direct;
@@ -86,13 +92,16 @@ public:
         for (const Index extent : problem.run_shape) n_runs *= extent;
         n_in = problem.chain.n_inputs();
         n_out = problem.chain.n_outputs();
-        if (n_runs > 0 && problem.input_cov.shared() && problem.cross_cov.shared()) {
+        if (problem.loss.kind != LossKind::squared) {
+            by = ResidualBy::loss;
+            shared_moments = true;  // there are none
+        } else if (n_runs > 0 && problem.input_cov.shared() && problem.cross_cov.shared()) {
             shared_moments = true;
             cov.assign(problem.input_cov.data, problem.input_cov.data + n_in * n_in);
             cross.assign(problem.cross_cov.data, problem.cross_cov.data + n_out * n_in);
-            diagonal_cov = true;
+            by = ResidualBy::diagonal_moments;
             for (Index i = 0; i < n_in * n_in; ++i) {
-                if (i % (n_in + 1) != 0 && problem.input_cov.data[i] != 0) diagonal_cov = false;
+                if (i % (n_in + 1) != 0 && problem.input_cov.data[i] != 0) by = ResidualBy::moments;
             }
         }
         has_stop_rule =
@@ -105,6 +114,11 @@ public:
         at_record.layer_norms = results.layer_norms != nullptr;
         at_record.imbalance = results.imbalance != nullptr;
         at_record.gradient_norm = results.gradient_norm != nullptr;
+        at_record.margin = results.margin != nullptr;
+        at_record.direction = results.angle != nullptr || results.log_tan_half_angle != nullptr ||
+                              results.norm != nullptr;
+        at_record.layer_vectors =
+            results.layer_singular_ratio != nullptr || results.layer_alignment != nullptr;
         // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
         const auto every_decay_is_zero = [&] {
             for (Index run = 0; run < n_runs; ++run) {
@@ -137,6 +151,14 @@ public:
     T* final_weights(Index run, Index l) const {
         return results.final_weights[static_cast<std::size_t>(l)] + run * layer_size(l);
     }
+    bool has_moments() const { return by != ResidualBy::loss; }
+    /// Moments that all runs share; null: there are none.
+    const double* shared_cov() const {
+        return shared_moments && has_moments() ? problem.input_cov.data : nullptr;
+    }
+    const double* shared_cross() const {
+        return shared_moments && has_moments() ? problem.cross_cov.data : nullptr;
+    }
     double scalar(const RunArray<double>& array, Index run) const {
         return *array.at(run, problem.run_shape);
     }
@@ -156,7 +178,15 @@ public:
         to.product = cell(results.product, n_in * n_out);
         to.layer_norms = cell(results.layer_norms, n_layers);
         to.imbalance = cell(results.imbalance, n_layers - 1);
-        probe.write(slot, to);
+        to.angle = cell(results.angle, 1);
+        to.log_tan_half_angle = cell(results.log_tan_half_angle, 1);
+        to.norm = cell(results.norm, 1);
+        to.margin = cell(results.margin, 1);
+        to.layer_singular_ratio = cell(results.layer_singular_ratio, n_layers);
+        to.layer_alignment = cell(results.layer_alignment, n_layers - 1);
+        const bool has_direction = problem.direction.data != nullptr;
+        probe.write(slot, to,
+                    has_direction ? problem.direction.at(run, problem.run_shape) : nullptr);
     }
     /// Write the weights in a slot of a machine as a record.
     template <class Machine>
@@ -180,7 +210,8 @@ public:
     const Problem<T>& problem;
     const Results<T>& results;
     Index n_layers, n_records, n_runs = 1, n_in, n_out;
-    bool shared_moments = false, diagonal_cov = false, has_stop_rule = false, has_decay = false;
+    ResidualBy by = ResidualBy::moments;
+    bool shared_moments = false, has_stop_rule = false, has_decay = false;
     std::vector<T> cov, cross;  ///< shared moments
     Wanted at_record, at_check;
 

@@ -5,6 +5,7 @@
 
 #include "arena.hpp"
 #include "direct_algebra.hpp"
+#include "steering.hpp"
 #include "pattern_algebra.hpp"
 
 namespace linnet {
@@ -27,7 +28,9 @@ public:
     static constexpr bool packed = false;
     static constexpr int lanes = native_lanes<T>;
 
-    DirectMachine(const Plan& plan, bool decay) : plan_(plan) {
+    DirectMachine(const Plan& plan, bool decay, Steering<T> steering = {})
+        : plan_(plan),
+          steering_(std::move(steering)) {
         const auto vectors = [](Index n) { return (n + lanes - 1) / lanes; };
         // An even number of vectors a row would put long columns into few cache sets.
         const auto ld = [&](Index cols) {
@@ -51,8 +54,9 @@ public:
         }
         offsets.push_back(total);
         const Index cov_offset = total;
-        const Index cross_offset = cov_offset + full(n_in, n_in);
-        const Index scratch_offset = cross_offset + full(n_out, n_in);
+        const bool has_moments = steering_.loss == nullptr;
+        const Index cross_offset = cov_offset + (has_moments ? full(n_in, n_in) : 0);
+        const Index scratch_offset = cross_offset + (has_moments ? full(n_out, n_in) : 0);
         const Index rate_offset = scratch_offset + largest;
         // The weights come first in a plan, so they lie side by side.
         weights_size_ = offsets[static_cast<std::size_t>(plan.n_layers())];
@@ -113,6 +117,7 @@ public:
                             ? plan.multiply_adds(operation)
                             : static_cast<double>(o.rows) * static_cast<double>(o.cols) *
                                   static_cast<double>(inner);
+            if (operation.kind == Product::residual_by_loss) call.work = steering_.work;
             const bool is_product = !is_elementwise(operation.kind) ||
                                     operation.kind == Product::residual_diagonal;
             call.by_eigen = is_product && call.work >= eigen_from;
@@ -169,6 +174,8 @@ public:
         }
     }
 
+    Steering<T>& steering() { return steering_; }
+
     void set_matrix(int /*slot*/, int id, const T* dense) { fill(matrix(id), shape(id), dense); }
     void get_matrix(int /*slot*/, int id, T* dense) const { unpad(matrix(id), shape(id), dense); }
     /// Take the weights of another machine for the same widths.
@@ -185,6 +192,7 @@ public:
         }
     }
     void set_moments(int /*slot*/, const T* cov, const T* cross) {
+        if (steering_.loss != nullptr) return;
         const Index n_in = plan_.n_inputs();
         const Plan::Matrix cov_shape{n_in, n_in, 0};
         const Plan::Matrix cross_shape{plan_.n_outputs(), n_in, 0};
@@ -209,7 +217,9 @@ public:
                 work_ = 0;
                 if (pulse_()) return false;
             }
-            if (call.pattern >= 0) {
+            if (is_of_loss(call.kind)) {
+                run_of_loss(call.kind, call.operands);
+            } else if (call.pattern >= 0) {
                 const DirectOperands<T>& o = call.operands;
                 patterns_[static_cast<std::size_t>(call.pattern)](o.c, o.a, o.b, o.step, o.decay);
             } else if (call.kind == Product::update_by) {
@@ -231,6 +241,7 @@ public:
     bool step(Index n_steps) {
         for (Index s = 0; s < n_steps; ++s) {
             if (!run(0, calls_.size())) return false;
+            if (steering_.loss != nullptr) steering_.loss->advance();
         }
         return true;
     }
@@ -288,6 +299,16 @@ private:
                 return nullptr;
         }
     }
+    void run_of_loss(Product kind, const DirectOperands<T>& o) {
+        if (kind == Product::residual_by_loss) {
+            steering_.loss->residual(0, o.a, o.c);
+            return;
+        }
+        const Entries<T> product{o.a, o.lda, o.rows, o.cols};
+        const Entries<T> residual{o.c, o.ldc, o.rows, o.cols};
+        const auto cross = [&](Index i, Index j) { return cross_.data[i * cross_.ld + j]; };
+        steering_.set_steps(0, product, residual, cross, rates_);
+    }
     void product(const Call& call) {
         if (call.transpose_from != nullptr) {
             transpose(call.transpose_from, call.transpose_ld, call.transpose_rows,
@@ -319,6 +340,7 @@ private:
     }
 
     Plan plan_;
+    Steering<T> steering_;
     Index weights_size_ = 0;
     Arena<T> memory_, backup_;
     std::vector<View> matrices_;

@@ -1,6 +1,6 @@
 // Coefficients of the explicit Runge-Kutta method of order 8 by Dormand and Prince, with error estimates of order 5 and
 // 3 and dense output of order 7, as published in E. Hairer, S. P. Norsett, G. Wanner, "Solving Ordinary Differential
-// Equations I", 2nd edition (1993), section II.5 and II.6. The nodes are left out: gradient flow is autonomous.
+// Equations I", 2nd edition (1993), section II.5 and II.6. The nodes are the sums of the rows.
 #pragma once
 
 namespace linnet::dop853 {
@@ -72,5 +72,12 @@ inline constexpr double table[dense + 4][n_dense_stages] = {
 
 /// (stability function - exp)(z) is about this times z^9: the relative error of a growing component in a step.
 inline constexpr double growth_error = 6.4e-8;
+
+/// Where in a step a slope is taken, as a part of it.
+constexpr double node(int slope) {
+    double sum = 0;
+    for (int k = 0; k < n_dense_stages; ++k) sum += table[slope][k];
+    return slope == next_point ? 1 : sum;  // without the rounding of its many terms
+}
 
 }  // namespace linnet::dop853

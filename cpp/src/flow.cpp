@@ -55,8 +55,7 @@ public:
           pulse_(pulse),
           machine_(std::move(machine)),
           probe_(std::move(probe_machine),
-                 batch.shared_moments ? batch.problem.cross_cov.data : nullptr,
-                 batch.n_out * batch.n_in),
+                 batch.shared_cross(), batch.has_moments() ? batch.n_out * batch.n_in : 0),
           n_groups_(machine_.n_slots() / lanes),
           size_(machine_.weights_size()),
           stride_(size_ + 3 * native_lanes<double> / lanes),
@@ -69,7 +68,7 @@ public:
         no_rates_.resize(static_cast<std::size_t>(batch.n_layers));
         for (std::vector<int>* list : {&fresh_, &taken_, &due_}) list->reserve(lanes);
         shortened_.resize(slots_.size());
-        for (int s = 0; s < machine_.n_slots() && batch.shared_moments; ++s) {
+        for (int s = 0; s < machine_.n_slots() && batch.shared_cov() != nullptr; ++s) {
             machine_.set_moments(s, batch.problem.input_cov.data, batch.problem.cross_cov.data);
             probe_.set_moments(s, batch.problem.input_cov.data, batch.problem.cross_cov.data, 0);
         }
@@ -144,8 +143,8 @@ private:
     // Blocks of a group, each laid out as the weights: where the run is, where it goes, slopes (gradients, so the flow goes
     // against them), and terms: of stages to come, then of dense output.
     static constexpr Index n_blocks = 2 + dop853::n_dense_stages + dop853::n_dense_terms;
-    // After the blocks: rtol, atol, and reach, which steps are at most over the growth rate.
-    static constexpr Index n_values = 3;
+    // After the blocks: rtol, atol, reach, which steps are at most over the growth rate, and speed.
+    static constexpr Index n_values = 4;
 
     FlowSlot& at(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
     V* block(int group, Index which) const {
@@ -157,21 +156,10 @@ private:
     V& rtol(int group) const { return block(group, n_blocks)[0]; }
     V& atol(int group) const { return block(group, n_blocks)[1]; }
     V& reach(int group) const { return block(group, n_blocks)[2]; }
+    V& speed(int group) const { return block(group, n_blocks)[3]; }
 
-    static double read(const V& x, int slot) {
-        if constexpr (packed) {
-            return x[slot % lanes];
-        } else {
-            return x;
-        }
-    }
-    static void put(V& x, int slot, double value) {
-        if constexpr (packed) {
-            x[slot % lanes] = value;
-        } else {
-            x = value;
-        }
-    }
+    static double read(const V& x, int slot) { return get_lane(x, slot % lanes); }
+    static void put(V& x, int slot, double value) { set_lane(x, slot % lanes, value); }
 
     /// visit(place in a block, place in the dense matrix) for the entries of a layer, row by row.
     template <class Visit>
@@ -191,7 +179,9 @@ private:
     void prepare(int slot, Index run) {
         is_new_[static_cast<std::size_t>(slot / lanes)] = 1;
         const Problem<double>& problem = batch_.problem;
-        const double power = batch_.scalar(problem.output_power, run);
+        const double power = batch_.has_moments() ? batch_.scalar(problem.output_power, run) : 0;
+        if (!batch_.has_moments()) machine_.steering().loss->set_run(slot, run, 0);
+        probe_.set_run(slot, run);
         if (batch_.shared_moments) {
             probe_.set_power(slot, power);
         } else {
@@ -209,14 +199,22 @@ private:
         put(atol(slot / lanes), slot, batch_.scalar(flow_.atol, run));
     }
 
-    /// slope number `to` <- the gradient at the weights in the machine; false if asked to stop.
-    bool evaluate(int group, int to) {
+    /// slope number `to` <- the gradient at the weights in the machine, at the node of a step that belongs to it; false if
+    /// asked to stop.
+    template <int to>
+    bool evaluate(int group, V step) {
         const auto g = static_cast<std::size_t>(group);
         V* const slope = slopes(group) + to * stride_;
         machine_.set_gradients(group, slope);
+        if (flow_.log_time) set_speed(group, broadcast<V>(dop853::node(to)) * step);
         if (!machine_.run(0, machine_.plan().gradient_end, g, g + 1)) return false;
+        if (flow_.log_time && batch_.has_moments()) {
+            const V by = speed(group);
+            for (Index e = 0; e < size_; ++e) slope[e] = by * slope[e];
+        }
         if (batch_.has_decay) {
-            const V decay = machine_.decay(group);
+            V decay = machine_.decay(group);
+            if (flow_.log_time) decay = decay * speed(group);
             const V* const weights = machine_.weights(group);
 #pragma GCC ivdep
             for (Index e = 0; e < size_; ++e) slope[e] = fma(decay, weights[e], slope[e]);
@@ -224,6 +222,15 @@ private:
         return true;
     }
 
+    /// In logarithmic time u the flow is e^u times as fast, u = log(1 + time): at `ahead` of where the slots are.
+    void set_speed(int group, V ahead) {
+        for (int r = 0; r < lanes; ++r) {
+            const int s = group * lanes + r;
+            const double u = at(s).time + read(ahead, s);
+            put(speed(group), s, std::exp(u));
+            if (!batch_.has_moments()) machine_.steering().loss->set_log_scale(s, u);
+        }
+    }
     /// weights <- point - step * (slopes combined for a stage)
     template <int stage>
     void go_to(int group, V step) {
@@ -264,29 +271,29 @@ private:
     bool go_through(int group, V step, V& error) {
         const auto next_three = std::make_integer_sequence<int, 3>{};
         go_to<1>(group, step);
-        if (!evaluate(group, 1)) return false;
+        if (!evaluate<1>(group, step)) return false;
         go_to<2>(group, step);
-        if (!evaluate(group, 2)) return false;
+        if (!evaluate<2>(group, step)) return false;
         go_to<3>(group, step);
-        if (!evaluate(group, 3)) return false;
+        if (!evaluate<3>(group, step)) return false;
         go_to<4>(group, step);
-        if (!evaluate(group, 4)) return false;
+        if (!evaluate<4>(group, step)) return false;
         go_to_and_prepare<5>(group, step, next_three);
-        if (!evaluate(group, 5)) return false;
+        if (!evaluate<5>(group, step)) return false;
         go_on_to<6, 5>(group, step);
-        if (!evaluate(group, 6)) return false;
+        if (!evaluate<6>(group, step)) return false;
         go_on_to<7, 5>(group, step);
-        if (!evaluate(group, 7)) return false;
+        if (!evaluate<7>(group, step)) return false;
         go_on_to<8, 5>(group, step);
-        if (!evaluate(group, 8)) return false;
+        if (!evaluate<8>(group, step)) return false;
         go_to_and_prepare<9>(group, step, next_three);
-        if (!evaluate(group, 9)) return false;
+        if (!evaluate<9>(group, step)) return false;
         go_on_to<10, 9>(group, step);
-        if (!evaluate(group, 10)) return false;
+        if (!evaluate<10>(group, step)) return false;
         go_on_to<11, 9>(group, step);
-        if (!evaluate(group, 11)) return false;
+        if (!evaluate<11>(group, step)) return false;
         error = finish_step(group, step);
-        return evaluate(group, dop853::next_point);
+        return evaluate<dop853::next_point>(group, step);
     }
     /// weights <- the next point; returns the error. Layers are measured as a whole, so that an entry that passes through
     /// zero, or a turn of the hidden units, makes no difference.
@@ -340,7 +347,9 @@ private:
     void limit_steps(int group, const std::vector<int>& which) {
         const Plan& plan = machine_.plan();
         if (plan.factors.size() == 1) return;
-        const V norm = square_root(squares(group, plan.residual));
+        V norm = square_root(squares(group, plan.residual));
+        const bool faster = flow_.log_time && batch_.has_moments();  // other residuals are scaled
+        if (faster) norm = norm * speed(group);
         const auto shorten = [&](const V& rate) {
             bool any = false;
             for (const int s : which) {
@@ -357,8 +366,8 @@ private:
         if (!shorten(growth_rate(group, norm))) return;
         const auto g = static_cast<std::size_t>(group);
         machine_.run(plan.gradient_end, plan.operations.size(), g, g + 1);
-        const V order_8 =
-            square_root(square_root(square_root(squares(group, plan.residual_power))));
+        V order_8 = square_root(square_root(square_root(squares(group, plan.residual_power))));
+        if (faster) order_8 = order_8 * speed(group);
         for (const int s : which) shortened_[static_cast<std::size_t>(s)] = at(s).step;
         shorten(growth_rate(group, smaller(norm, order_8)));
         for (const int s : which) at(s).step = shortened_[static_cast<std::size_t>(s)];
@@ -406,7 +415,7 @@ private:
             is_new_[static_cast<std::size_t>(group)] = 0;
             // Runs that are under way get the slopes they have: same weights, same bits.
             std::copy_n(block(group, 0), size_, machine_.weights(group));
-            if (!evaluate(group, 0)) return false;
+            if (!evaluate<0>(group, V{})) return false;
             const V first = first_step(group);
             for (int s = group * lanes; s < (group + 1) * lanes; ++s) {
                 FlowSlot& slot = at(s);
@@ -562,11 +571,11 @@ private:
         if (inside) {
             next = std::copy_n(next, size_, block(group, 1)) - size_;
             go_to<13>(group, step);
-            if (!evaluate(group, 13)) return false;
+            if (!evaluate<13>(group, step)) return false;
             go_to<14>(group, step);
-            if (!evaluate(group, 14)) return false;
+            if (!evaluate<14>(group, step)) return false;
             go_to<15>(group, step);
-            if (!evaluate(group, 15)) return false;
+            if (!evaluate<15>(group, step)) return false;
             const V* const last = k + dop853::next_point * stride_;
             const auto highest = [&](auto row, Index e) {
                 return -step * combined<dop853::dense + decltype(row)::value, 0, 16>(k, stride_, e);
@@ -649,6 +658,8 @@ private:
                                  std::memory_order_relaxed);
         slot.run = -1;
         --n_active_;
+        if (!batch_.has_moments()) machine_.steering().loss->set_run(s, -1, 0);
+        probe_.set_run(s, -1);
     }
     std::int64_t thousandths(double time) const {
         if (time == flow_.until) return 1000;
@@ -684,10 +695,15 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
           const Control& control) {
     Batch<double> batch(problem, results, method.record_times.size());
     if (batch.n_runs == 0) return true;
-    const Plan plan = slope_plan(problem.chain, batch.diagonal_cov);
-    const Plan probe_plan = gradient_plan(problem.chain, batch.diagonal_cov);
+    const Plan plan = slope_plan(problem.chain, batch.by);
+    const Plan probe_plan = gradient_plan(problem.chain, batch.by);
     // Per slope about eight others are combined.
-    const Costs costs = Costs::of<double>(plan, 8);
+    Costs costs = Costs::of<double>(plan, 8);
+    costs.add_loss(work_of_loss(problem.loss, nullptr, batch.n_in), native_lanes<double>);
+    const auto steering = [&](auto number, int n_slots) {
+        return steering_of<decltype(number)>(problem.loss, nullptr, StepKind::constant, batch.n_in,
+                                             batch.n_layers, n_slots);
+    };
     const auto n_workers =
         static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), batch.n_runs));
     const Index share = (batch.n_runs + n_workers - 1) / n_workers;
@@ -698,8 +714,8 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
     Progress progress;
     run_workers(n_workers, progress, control.poll, [&](int /*worker*/, Pulse& pulse) {
         DirectFlow direct(batch, method, progress, pulse,
-                          DirectMachine<double>(plan, batch.has_decay),
-                          DirectMachine<double>(probe_plan, false));
+                          DirectMachine<double>(plan, batch.has_decay, steering(0.0, 1)),
+                          DirectMachine<double>(probe_plan, false, steering(0.0, 1)));
         direct.set_pulse();
         const auto claim_into = [&batch](auto& runner) {
             return [&batch, &runner](int slot) {
@@ -712,11 +728,16 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
         if (use_lanes) {
             // One group of lanes: combining slopes leaves enough to do while products wait for each other.
             const int n_groups = 1;
-            const double* const cov = batch.shared_moments ? problem.input_cov.data : nullptr;
-            const double* const cross = batch.shared_moments ? problem.cross_cov.data : nullptr;
-            LaneFlow by_lanes(batch, method, progress, pulse,
-                              LaneMachine<double>(plan, n_groups, cov, cross, batch.has_decay),
-                              LaneMachine<double>(probe_plan, n_groups, cov, cross, false));
+            const double* const cov = batch.shared_cov();
+            const double* const cross = batch.shared_cross();
+            const auto own = [&] {
+                return steering(Pack<double, native_lanes<double>>{},
+                                n_groups * native_lanes<double>);
+            };
+            LaneFlow by_lanes(
+                batch, method, progress, pulse,
+                LaneMachine<double>(plan, n_groups, cov, cross, batch.has_decay, own()),
+                LaneMachine<double>(probe_plan, n_groups, cov, cross, false, own()));
             // No worker takes more than its share at first, so that few runs spread over all workers.
             Index taken = 0;
             const auto claim = claim_into(by_lanes);

@@ -230,6 +230,8 @@ LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols,
         case Product::pattern:
         case Product::pattern_gradient:
         case Product::pattern_update:
+        case Product::residual_by_loss:
+        case Product::set_steps:
             break;  // not by blocks
     }
     return nullptr;

@@ -6,6 +6,7 @@
 
 #include "arena.hpp"
 #include "lane_algebra.hpp"
+#include "steering.hpp"
 #include "pattern_algebra.hpp"
 #include "separable.hpp"
 
@@ -24,12 +25,15 @@ public:
         Index ld;
     };
 
-    /// shared_cov, shared_cross: moments that all runs have in common, row-major; null: one set per lane.
+    /// shared_cov, shared_cross: moments that all runs have in common, row-major; null: one set per lane. steering: of
+    /// n_groups * lanes slots.
     LaneMachine(const Plan& plan, int n_groups, const T* shared_cov, const T* shared_cross,
-                bool decay)
+                bool decay, Steering<V> steering = {})
         : plan_(plan),
           n_groups_(n_groups),
-          shared_(shared_cov != nullptr) {
+          shared_(shared_cov != nullptr || steering.loss != nullptr),
+          shared_cross_(shared_cross),
+          steering_(std::move(steering)) {
         std::vector<Index> sizes(static_cast<std::size_t>(plan.n_storages), 0);
         for (const Plan::Matrix& matrix : plan.matrices) {
             Index& size = sizes[static_cast<std::size_t>(matrix.storage)];
@@ -65,7 +69,8 @@ public:
             const bool elementwise = is_elementwise(operation.kind);
             const bool residual =
                 operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
-            Call call{{},
+            Call call{operation.kind,
+                      {},
                       Blocks(c.rows, elementwise ? c.rows : lane_tile),
                       Blocks(c.cols, elementwise    ? c.cols
                                      : c.rows == 1 ? lane_row_tile
@@ -159,6 +164,8 @@ public:
         }
     }
 
+    Steering<V>& steering() { return steering_; }
+
     void set_matrix(int slot, int id, const T* dense) {
         scatter(slot, matrix(slot / lanes, id), size(id), dense);
     }
@@ -205,6 +212,11 @@ public:
             const Call& call = calls_[k];
             const LaneOperands<V>* const operands =
                 operands_.data() + k * static_cast<std::size_t>(n_groups_);
+            if (is_of_loss(call.kind)) {
+                for (std::size_t g = first_group; g < last_group; ++g)
+                    run_of_loss(call.kind, static_cast<int>(g), operands[g]);
+                continue;
+            }
             if (call.pattern >= 0) {
                 const PatternCall<T>& pattern = patterns_[static_cast<std::size_t>(call.pattern)];
                 for (std::size_t g = first_group; g < last_group; ++g) {
@@ -237,8 +249,10 @@ public:
         for (const SeparableOperands<V>& operands : separable_)
             separable_steps(operands, plan_.weights.size(), n_steps);
         if (!separable_.empty()) return true;
-        for (Index s = 0; s < n_steps; ++s)
+        for (Index s = 0; s < n_steps; ++s) {
             run(0, calls_.size(), 0, static_cast<std::size_t>(n_groups_));
+            if (steering_.loss != nullptr) steering_.loss->advance();
+        }
         return true;
     }
 
@@ -275,10 +289,26 @@ public:
 
 private:
     struct Call {
+        Product kind;
         LaneKernel<V> kernels[2][2];  // [large row block][large column block]
         Blocks rows, cols;
         int pattern;  // which one; -1: none
     };
+    void run_of_loss(Product kind, int group, const LaneOperands<V>& o) {
+        if (kind == Product::residual_by_loss) {
+            steering_.loss->residual(group, o.a, o.c);
+            return;
+        }
+        const Entries<V> product{o.a, o.cols, o.rows, o.cols};
+        const Entries<V> residual{o.c, o.cols, o.rows, o.cols};
+        const V* const own = crosses_[static_cast<std::size_t>(group)];
+        const auto cross = [&](Index i, Index j) {
+            const Index at = i * o.cols + j;
+            return shared_ ? broadcast<V>(shared_cross_[at]) : own[at];
+        };
+        steering_.set_steps(group, product, residual, cross,
+                            rates_[static_cast<std::size_t>(group)]);
+    }
     Index size(int id) const {
         const Plan::Matrix& m = plan_.matrices[static_cast<std::size_t>(id)];
         return m.rows * m.cols;
@@ -290,6 +320,8 @@ private:
     Plan plan_;
     int n_groups_;
     bool shared_;
+    const T* shared_cross_;
+    Steering<V> steering_;
     Index weights_size_ = 0;
     Arena<V> memory_, backup_;
     std::vector<V*> matrices_, covs_, crosses_, rates_;

@@ -33,6 +33,15 @@ struct Builder {
         emit(kind, c, a, b, layer);
         plan.operations.back().gather = gather;
     }
+    /// The residual of the product, and what is to be known of it before the weights change.
+    void emit_residual(ResidualBy by, bool has_step_rule) {
+        const Product kind = by == ResidualBy::loss      ? Product::residual_by_loss
+                             : by == ResidualBy::moments ? Product::residual
+                                                         : Product::residual_diagonal;
+        emit(kind, plan.residual, plan.product, -1);
+        if (has_step_rule) emit(Product::set_steps, plan.residual, plan.product, -1);
+        plan.residual_end = plan.operations.size();
+    }
     /// Where the gradients of a flow are written, and a power of the residual.
     void finish_slope() {
         for (const int gradient : plan.gradients) {
@@ -63,7 +72,8 @@ double side_cost(const std::vector<Index>& widths, Index side) {
     return cost;
 }
 
-Plan dense_plan(const std::vector<Index>& widths, bool diagonal_cov, Purpose purpose) {
+Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_rule,
+                Purpose purpose) {
     const bool update = purpose == Purpose::step;
     const bool slope = purpose == Purpose::slope;
     Builder b;
@@ -114,9 +124,7 @@ Plan dense_plan(const std::vector<Index>& widths, bool diagonal_cov, Purpose pur
     } else {
         b.plan.residual = b.add(n_out, n_in, update ? turns[1] : -1);
     }
-    b.emit(diagonal_cov ? Product::residual_diagonal : Product::residual, b.plan.residual,
-           b.plan.product, -1);
-    b.plan.residual_end = b.plan.operations.size();
+    b.emit_residual(by, has_step_rule);
 
     int back = b.plan.residual;
     int turn = 0;
@@ -222,9 +230,10 @@ Gather gathered_by_weight(const Factor& factor, Index n_weights) {
 /// (from the output) or few columns (from the input); what comes back from the other side has the same shape.
 class ChainBuilder {
 public:
-    ChainBuilder(const Chain& chain, bool diagonal_cov, Purpose purpose)
+    ChainBuilder(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose)
         : chain_(chain),
-          diagonal_cov_(diagonal_cov),
+          by_(by),
+          has_step_rule_(has_step_rule),
           purpose_(purpose),
           from_output_(chain.n_outputs() <= chain.n_inputs()),
           n_factors_(static_cast<int>(chain.factors.size())),
@@ -261,9 +270,7 @@ public:
         b_.plan.product_end = b_.plan.operations.size();
         b_.plan.residual = add_side(outer_width(nth(n_factors_ - 1)),
                                     purpose_ == Purpose::step ? turns[1] : -1);
-        b_.emit(diagonal_cov_ ? Product::residual_diagonal : Product::residual, b_.plan.residual,
-                b_.plan.product, -1);
-        b_.plan.residual_end = b_.plan.operations.size();
+        b_.emit_residual(by_, has_step_rule_);
 
         int back = b_.plan.residual;
         int turn = 0;
@@ -411,7 +418,8 @@ private:
     }
 
     const Chain& chain_;
-    bool diagonal_cov_;
+    ResidualBy by_;
+    bool has_step_rule_;
     Purpose purpose_;
     bool from_output_;
     int n_factors_;
@@ -420,11 +428,11 @@ private:
     Builder b_;
 };
 
-Plan make_plan(const Chain& chain, bool diagonal_cov, Purpose purpose) {
-    if (!chain.is_dense()) return ChainBuilder(chain, diagonal_cov, purpose).build();
+Plan make_plan(const Chain& chain, ResidualBy by, Purpose purpose, bool has_step_rule = false) {
+    if (!chain.is_dense()) return ChainBuilder(chain, by, has_step_rule, purpose).build();
     std::vector<Index> widths{chain.n_inputs()};
     for (const Factor& factor : chain.factors) widths.push_back(factor.rows);
-    return dense_plan(widths, diagonal_cov, purpose);
+    return dense_plan(widths, by, has_step_rule, purpose);
 }
 
 }  // namespace
@@ -454,7 +462,8 @@ bool Chain::is_dense() const {
 
 Index Plan::inner(const Operation& operation) const {
     if (operation.a < 0 || operation.kind == Product::combine || operation.kind == Product::copy ||
-        operation.kind == Product::update_by || operation.kind == Product::residual_diagonal)
+        operation.kind == Product::update_by || operation.kind == Product::residual_diagonal ||
+        is_of_loss(operation.kind))
         return 1;
     const Matrix& a = matrices[static_cast<std::size_t>(operation.a)];
     const bool a_transposed =
@@ -479,16 +488,14 @@ double Plan::multiply_adds() const {
     return total;
 }
 
-Plan training_plan(const Chain& chain, bool diagonal_cov) {
-    return make_plan(chain, diagonal_cov, Purpose::step);
+Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule) {
+    return make_plan(chain, by, Purpose::step, has_step_rule);
 }
 
-Plan gradient_plan(const Chain& chain, bool diagonal_cov) {
-    return make_plan(chain, diagonal_cov, Purpose::look);
+Plan gradient_plan(const Chain& chain, ResidualBy by) {
+    return make_plan(chain, by, Purpose::look);
 }
 
-Plan slope_plan(const Chain& chain, bool diagonal_cov) {
-    return make_plan(chain, diagonal_cov, Purpose::slope);
-}
+Plan slope_plan(const Chain& chain, ResidualBy by) { return make_plan(chain, by, Purpose::slope); }
 
 }  // namespace linnet

@@ -22,6 +22,8 @@ enum class Product {
     update_by,          ///< C -= step (A + decay C)
     residual,           ///< C = A input_cov - cross_cov
     residual_diagonal,  ///< the same for a diagonal input_cov: the terms left out are exact zeros
+    residual_by_loss,   ///< C = dloss / dA, by the loss itself
+    set_steps,          ///< the step sizes of this step, from the product A and the residual C
     combine,            ///< C = A + factor C, entry by entry
     copy,               ///< C = factor A
     pattern,            ///< C = A M, or M A, with a factor M given by its entries; weights in B
@@ -34,10 +36,14 @@ inline bool is_pattern(Product kind) {
            kind == Product::pattern_update;
 }
 
+inline bool is_of_loss(Product kind) {
+    return kind == Product::residual_by_loss || kind == Product::set_steps;
+}
+
 /// Operations that go through their operands entry by entry, not by blocks.
 inline bool is_elementwise(Product kind) {
     return kind == Product::update_by || kind == Product::residual_diagonal ||
-           kind == Product::combine || kind == Product::copy || is_pattern(kind);
+           is_of_loss(kind) || kind == Product::combine || kind == Product::copy || is_pattern(kind);
 }
 
 /// Entries of a factor, gathered by what they add to: a row or column of a product, or a weight. Vectors of a matrix
@@ -101,13 +107,16 @@ struct Plan {
     double multiply_adds() const;
 };
 
-/// One step of gradient descent; the weights are updated in place.
-Plan training_plan(const Chain& chain, bool diagonal_cov);
+/// Where the residual comes from.
+enum class ResidualBy { moments, diagonal_moments, loss };
+
+/// One step of gradient descent; the weights are updated in place. has_step_rule: step sizes are set in every step.
+Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule = false);
 
 /// Product, residual, the gradient of the loss by every layer, and grams; everything stays to be looked at.
-Plan gradient_plan(const Chain& chain, bool diagonal_cov);
+Plan gradient_plan(const Chain& chain, ResidualBy by);
 
 /// The gradient of the loss by every layer, to be written where the machine is told; the residual stays to be looked at.
-Plan slope_plan(const Chain& chain, bool diagonal_cov);
+Plan slope_plan(const Chain& chain, ResidualBy by);
 
 }  // namespace linnet

@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "direct_machine.hpp"
+#include "direction.hpp"
+#include "entries.hpp"
 #include "lane_machine.hpp"
+#include "layer_vectors.hpp"
 #include "singular_values.hpp"
 
 namespace linnet {
@@ -19,59 +22,26 @@ struct Wanted {
     bool layer_norms = false;
     bool imbalance = false;
     bool gradient_norm = false;
+    bool margin = false;
+    bool direction = false;      ///< angle or norm of the product
+    bool layer_vectors = false;  ///< what needs singular vectors of the layers
 
     bool any() const {
-        return loss || singular_values || product || layer_norms || imbalance || gradient_norm;
+        return loss || singular_values || product || layer_norms || imbalance || gradient_norm ||
+               margin || direction || layer_vectors;
+    }
+    Wanted with(const Wanted& b) const {
+        return {loss || b.loss,
+                singular_values || b.singular_values,
+                product || b.product,
+                layer_norms || b.layer_norms,
+                imbalance || b.imbalance,
+                gradient_norm || b.gradient_norm,
+                margin || b.margin,
+                direction || b.direction,
+                layer_vectors || b.layer_vectors};
     }
 };
-
-/// A matrix of packs (or scalars) in row-major order.
-template <class V>
-struct Entries {
-    const V* data;
-    Index ld;
-    Index rows, cols;
-    V operator()(Index i, Index j) const { return data[i * ld + j]; }
-};
-
-template <class V>
-V sum_of_squares(const Entries<V>& m) {
-    V total{};
-    for (Index i = 0; i < m.rows; ++i) {
-        V row{};  // a sum per row: their chains overlap
-        for (Index j = 0; j < m.cols; ++j) row = fma(m(i, j), m(i, j), row);
-        total = total + row;
-    }
-    return total;
-}
-
-/// || a - b ||_F^2
-template <class V>
-V squared_distance(const Entries<V>& a, const Entries<V>& b) {
-    V total{};
-    for (Index i = 0; i < a.rows; ++i) {
-        V row{};
-        for (Index j = 0; j < a.cols; ++j) {
-            const V difference = a(i, j) - b(i, j);
-            row = fma(difference, difference, row);
-        }
-        total = total + row;
-    }
-    return total;
-}
-
-/// 1/2 (power + sum P o (R - S)) with R = P input_cov - S.
-template <class V, class Cross>
-V squared_loss(const Entries<V>& product, const Entries<V>& residual, const Cross& cross, V power) {
-    V total = power;
-    for (Index i = 0; i < product.rows; ++i) {
-        V row{};
-        for (Index j = 0; j < product.cols; ++j)
-            row = fma(product(i, j), residual(i, j) - cross(i, j), row);
-        total = total + row;
-    }
-    return broadcast<V>(0.5) * total;
-}
 
 /// Singular values with their storage.
 template <class V>
@@ -124,6 +94,19 @@ struct ObservedArrays {
     double* product = nullptr;
     double* layer_norms = nullptr;
     double* imbalance = nullptr;
+    double* angle = nullptr;
+    double* log_tan_half_angle = nullptr;
+    double* norm = nullptr;
+    double* margin = nullptr;
+    double* layer_singular_ratio = nullptr;
+    double* layer_alignment = nullptr;
+
+    bool wants_direction() const {
+        return angle != nullptr || log_tan_half_angle != nullptr || norm != nullptr;
+    }
+    bool wants_layer_vectors() const {
+        return layer_singular_ratio != nullptr || layer_alignment != nullptr;
+    }
 };
 
 /// Observables of up to n_slots runs at once, on a lane machine or a direct machine that holds a gradient plan.
@@ -146,6 +129,12 @@ public:
         cross_ = Arena<V>(shared_cross == nullptr ? cross_size * n_groups : 0);
         power_ = Arena<V>(n_groups);
         sorted_.resize(static_cast<std::size_t>(singular_values_.count()));
+        const Plan& plan = machine_.plan();
+        product_.resize(static_cast<std::size_t>(plan.n_outputs() * plan.n_inputs()));
+        for (const int id : plan.weights) {
+            const Plan::Matrix& m = plan.matrices[static_cast<std::size_t>(id)];
+            shapes_.emplace_back(m.rows, m.cols);
+        }
         for (int g = 0; g < n_groups; ++g) groups_.push_back(values_.data() + per_group * g);
         cross_size_ = cross_size;
     }
@@ -160,6 +149,10 @@ public:
         }
         set_power(slot, power);
     }
+    /// Which run a slot holds, for losses that are not made of moments; -1: none.
+    void set_run(int slot, Index run) {
+        if (machine_.steering().loss != nullptr) machine_.steering().loss->set_run(slot, run, 0);
+    }
     void set_power(int slot, double power) { put(power_.data()[slot / lanes], slot, power); }
 
     /// Evaluate the groups of slots first ... last - 1 from the weights in the machine; false if asked to stop.
@@ -168,9 +161,10 @@ public:
         const auto first_group = static_cast<std::size_t>(first_slot / lanes);
         const auto last_group = static_cast<std::size_t>((last_slot + lanes - 1) / lanes);
         const Plan& plan = machine_.plan();
-        const std::size_t end = wanted.gradient_norm ? plan.gradient_end
-                                : wanted.loss        ? plan.residual_end
-                                                     : plan.product_end;
+        LossEngine<V>* const engine = machine_.steering().loss.get();
+        const std::size_t end = wanted.gradient_norm                ? plan.gradient_end
+                                : wanted.loss && engine == nullptr ? plan.residual_end
+                                                                    : plan.product_end;
         if (!machine_.run(0, end, first_group, last_group)) return false;
         if (wanted.imbalance &&
             !machine_.run(plan.gradient_end, plan.operations.size(), first_group, last_group))
@@ -180,7 +174,10 @@ public:
             V* const values = groups_[g];
             const auto entries = [&](int id) { return view(group, id); };
             const Entries<V> product = entries(plan.product);
-            if (wanted.loss) {
+            if (wanted.margin && engine != nullptr) values[2] = engine->margin(group, product.data);
+            if (wanted.loss && engine != nullptr) {
+                values[0] = engine->loss(group, product.data);
+            } else if (wanted.loss) {
                 const V power = power_.data()[g];
                 if (shared_cross_ != nullptr) {
                     const auto cross = [&](Index i, Index j) {
@@ -202,7 +199,7 @@ public:
                 }
                 values[1] = square_root(total);
             }
-            V* const norms = values + 2;
+            V* const norms = values + 3;
             V* const imbalance = norms + plan.n_layers();
             if (wanted.layer_norms) {
                 for (Index l = 0; l < plan.n_layers(); ++l) {
@@ -229,11 +226,14 @@ public:
     double loss(int slot) const { return read(value(slot, 0), slot); }
     double gradient_norm(int slot) const { return read(value(slot, 1), slot); }
 
-    /// Write what was evaluated for one slot.
-    void write(int slot, const ObservedArrays& to) {
+    /// Write what was evaluated for one slot; direction: what angles are measured to.
+    void write(int slot, const ObservedArrays& to, const double* direction) {
         const Plan& plan = machine_.plan();
         const Index n_layers = plan.n_layers();
-        Index at = 2;
+        if (to.margin != nullptr) *to.margin = read(value(slot, 2), slot);
+        if (to.wants_direction()) write_direction(slot, to, direction);
+        if (to.wants_layer_vectors()) write_layer_vectors(slot, to);
+        Index at = 3;
         if (to.layer_norms != nullptr) {
             for (Index l = 0; l < n_layers; ++l)
                 to.layer_norms[l] = read(value(slot, at + l), slot);
@@ -255,6 +255,28 @@ public:
     }
 
 private:
+    void write_direction(int slot, const ObservedArrays& to, const double* direction) {
+        machine_.get_matrix(slot, machine_.plan().product, product_.data());
+        const auto n = static_cast<Index>(product_.size());
+        if (direction == nullptr) {
+            *to.norm = norm_of(product_.data(), n);
+            return;
+        }
+        const Direction found = direction_of(product_.data(), direction, n);
+        if (to.angle != nullptr) *to.angle = found.angle;
+        if (to.log_tan_half_angle != nullptr) *to.log_tan_half_angle = found.log_tan_half_angle;
+        if (to.norm != nullptr) *to.norm = found.norm;
+    }
+    void write_layer_vectors(int slot, const ObservedArrays& to) {
+        std::vector<std::vector<double>> layers;
+        std::vector<const double*> pointers;
+        for (std::size_t l = 0; l < shapes_.size(); ++l) {
+            layers.emplace_back(static_cast<std::size_t>(shapes_[l].first * shapes_[l].second));
+            machine_.get_matrix(slot, machine_.plan().weights[l], layers.back().data());
+            pointers.push_back(layers.back().data());
+        }
+        LayerVectors(shapes_).write(pointers, to.layer_singular_ratio, to.layer_alignment);
+    }
     template <class Pulse>
     bool evaluate_singular_values(std::size_t first, std::size_t last, Pulse&& pulse) {
         const Index n = singular_values_.count();
@@ -283,22 +305,10 @@ private:
     /// Where the singular values stand among a group's values.
     Index singular_values_at() const {
         const Index n_layers = machine_.plan().n_layers();
-        return 2 + n_layers + std::max<Index>(n_layers - 1, 0);
+        return 3 + n_layers + std::max<Index>(n_layers - 1, 0);
     }
-    static void put(V& x, int slot, double value) {
-        if constexpr (packed) {
-            x[slot % lanes] = value;
-        } else {
-            x = value;
-        }
-    }
-    static double read(const V& x, int slot) {
-        if constexpr (packed) {
-            return x[slot % lanes];
-        } else {
-            return x;
-        }
-    }
+    static void put(V& x, int slot, double value) { set_lane(x, slot % lanes, value); }
+    static double read(const V& x, int slot) { return get_lane(x, slot % lanes); }
     const V& value(int slot, Index at) const {
         return groups_[static_cast<std::size_t>(slot / lanes)][at];
     }
@@ -328,7 +338,8 @@ private:
     SingularValues<Twin<V>> twin_values_;
     Arena<V> values_, cross_, power_;
     std::vector<V*> groups_;
-    std::vector<double> sorted_;
+    std::vector<double> sorted_, product_;
+    std::vector<std::pair<Index, Index>> shapes_;  // of the weights
 };
 
 }  // namespace linnet

@@ -94,6 +94,7 @@ inline float fma(float a, float b, float c) { return a * b + c; }
 #endif
 
 inline double square_root(double x) { return __builtin_sqrt(x); }
+inline float square_root(float x) { return __builtin_sqrtf(x); }
 
 // Comparisons give a mask: bool for a scalar, a vector of all-ones and zeros for a pack, a mask register on AVX-512.
 // Masks combine with & and |.
@@ -126,6 +127,7 @@ inline Pack<float, 16> fma(Pack<float, 16> a, Pack<float, 16> b, Pack<float, 16>
     return _mm512_fmadd_ps(a, b, c);
 }
 inline Pack<double, 8> square_root(Pack<double, 8> x) { return _mm512_sqrt_pd(x); }
+inline Pack<float, 16> square_root(Pack<float, 16> x) { return _mm512_sqrt_ps(x); }
 /// A mask register; a type of its own, because & of two __mmask8 is an int and would pick the scalar select.
 struct Mask8 {
     __mmask8 bits;
@@ -142,6 +144,18 @@ inline Pack<double, 8> select(Mask8 mask, Pack<double, 8> yes, Pack<double, 8> n
     return _mm512_mask_blend_pd(mask.bits, no, yes);
 }
 inline bool any(Mask8 mask) { return mask.bits != 0; }
+struct Mask16 {
+    __mmask16 bits;
+};
+inline Mask16 less(Pack<float, 16> a, Pack<float, 16> b) {
+    return {_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)};
+}
+inline Mask16 less_equal(Pack<float, 16> a, Pack<float, 16> b) {
+    return {_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ)};
+}
+inline Pack<float, 16> select(Mask16 mask, Pack<float, 16> yes, Pack<float, 16> no) {
+    return _mm512_mask_blend_ps(mask.bits, no, yes);
+}
 #elif defined(__AVX2__) && defined(__FMA__)
 inline Pack<double, 4> fma(Pack<double, 4> a, Pack<double, 4> b, Pack<double, 4> c) {
     return _mm256_fmadd_pd(a, b, c);
@@ -150,6 +164,7 @@ inline Pack<float, 8> fma(Pack<float, 8> a, Pack<float, 8> b, Pack<float, 8> c) 
     return _mm256_fmadd_ps(a, b, c);
 }
 inline Pack<double, 4> square_root(Pack<double, 4> x) { return _mm256_sqrt_pd(x); }
+inline Pack<float, 8> square_root(Pack<float, 8> x) { return _mm256_sqrt_ps(x); }
 #elif defined(__aarch64__)
 inline Pack<double, 2> fma(Pack<double, 2> a, Pack<double, 2> b, Pack<double, 2> c) {
     return (Pack<double, 2>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
@@ -160,6 +175,9 @@ inline Pack<float, 4> fma(Pack<float, 4> a, Pack<float, 4> b, Pack<float, 4> c) 
 inline Pack<double, 2> square_root(Pack<double, 2> x) {
     return (Pack<double, 2>)vsqrtq_f64((float64x2_t)x);
 }
+inline Pack<float, 4> square_root(Pack<float, 4> x) {
+    return (Pack<float, 4>)vsqrtq_f32((float32x4_t)x);
+}
 #else
 inline Pack<double, 2> fma(Pack<double, 2> a, Pack<double, 2> b, Pack<double, 2> c) {
     return a * b + c;
@@ -169,6 +187,10 @@ inline Pack<float, 4> fma(Pack<float, 4> a, Pack<float, 4> b, Pack<float, 4> c) 
 }
 inline Pack<double, 2> square_root(Pack<double, 2> x) {
     return Pack<double, 2>{__builtin_sqrt(x[0]), __builtin_sqrt(x[1])};
+}
+inline Pack<float, 4> square_root(Pack<float, 4> x) {
+    return Pack<float, 4>{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]),
+                          __builtin_sqrtf(x[3])};
 }
 #endif
 
@@ -241,6 +263,24 @@ struct PackTraits<Twin<V>> {
     using Scalar = ScalarOf<V>;
     static constexpr int lanes = 2 * PackTraits<V>::lanes;
 };
+
+/// A lane of a pack; of a plain number, the number.
+template <class V>
+inline ScalarOf<V> get_lane(const V& x, int lane) {
+    if constexpr (PackTraits<V>::lanes == 1) {
+        return x;
+    } else {
+        return x[lane];
+    }
+}
+template <class V>
+inline void set_lane(V& x, int lane, ScalarOf<V> value) {
+    if constexpr (PackTraits<V>::lanes == 1) {
+        x = value;
+    } else {
+        x[lane] = value;
+    }
+}
 
 template <class V>
 inline V larger(V a, V b) {

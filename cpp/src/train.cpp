@@ -16,6 +16,7 @@ struct Slot {
     Index step = 0;
     Index record = 0;  ///< the next one to write
     Index next = 0;    ///< the step of its next event; equal to step: due now
+    double elapsed = 0;  ///< with a step rule: the sum of the steps before
 };
 
 /// Takes the runs in its slots from event to event: records, stop rules, divergence, the end.
@@ -31,8 +32,7 @@ public:
           pulse_(pulse),
           machine_(std::move(machine)),
           probe_(std::move(probe_machine),
-                 batch.shared_moments ? batch.problem.cross_cov.data : nullptr,
-                 batch.n_out * batch.n_in),
+                 batch.shared_cross(), batch.has_moments() ? batch.n_out * batch.n_in : 0),
           slots_(static_cast<std::size_t>(machine_.n_slots())),
           bad_(slots_.size()),
           block_(std::clamp<Index>(static_cast<Index>(2e7 / step_cost), 1, 4096)) {
@@ -40,6 +40,7 @@ public:
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         steps_.resize(static_cast<std::size_t>(batch.n_layers));
+        if (!batch.has_moments()) return;
         cov_.resize(static_cast<std::size_t>(batch.n_in * batch.n_in));
         cross_.resize(static_cast<std::size_t>(batch.n_out * batch.n_in));
         for (std::size_t s = 0; s < slots_.size(); ++s) {
@@ -52,22 +53,23 @@ public:
 
     /// Put a fresh run into a free slot.
     void load(int slot, Index run) {
-        set_parameters(slot, run);
+        const double elapsed = has_rule() ? batch_.scalar(descent_.elapsed, run) : 0;
+        at(slot) = Slot{run, descent_.first_step, 0, descent_.first_step, elapsed};
+        set_parameters(slot);
         for (Index l = 0; l < batch_.n_layers; ++l)
             machine_.set_matrix(slot, id(l), batch_.start(run, l));
-        at(slot) = Slot{run, descent_.first_step, 0, descent_.first_step};
         ++n_active_;
     }
 
     /// Go on with a run that another runner has brought to where it is.
     template <class Other>
     void adopt(int slot, const Slot& from, int from_slot, const Other& other) {
-        set_parameters(slot, from.run);
+        at(slot) = from;
+        set_parameters(slot);
         for (Index l = 0; l < batch_.n_layers; ++l) {
             other.get_matrix(from_slot, id(l), dense_.data());
             machine_.set_matrix(slot, id(l), dense_.data());
         }
-        at(slot) = from;
         ++n_active_;
     }
 
@@ -87,6 +89,8 @@ public:
             if (n_active_ == 0) return true;
             if (enough()) return true;
             machine_.checkpoint();
+            for (int s = 0; s < machine_.n_slots() && has_rule(); ++s)
+                at(s).elapsed = machine_.steering().steps->elapsed(s);
             Index n = block_;
             for (const Slot& slot : slots_) {
                 if (slot.run >= 0) n = std::min(n, slot.next - slot.step);
@@ -109,6 +113,7 @@ public:
             if (at(s).run >= 0) {
                 slot = s;
                 state = at(s);
+                if (has_rule()) state.elapsed = machine_.steering().steps->elapsed(s);
                 at(s).run = -1;
                 --n_active_;
                 return true;
@@ -126,16 +131,38 @@ public:
     /// The machine on which diverged runs are gone through again, step by step.
     void set_replayer(DirectMachine<T>* replayer) { replayer_ = replayer; }
 
-    void set_parameters(DirectMachine<T>& machine, Index run) {
+    /// What a slot's run has of its own, on a machine that replays it.
+    void set_parameters(DirectMachine<T>& machine, const Slot& slot) {
         const Problem<T>& problem = batch_.problem;
-        const double* const cov = problem.input_cov.at(run, problem.run_shape);
-        const double* const cross = problem.cross_cov.at(run, problem.run_shape);
-        set_moments(machine, 0, cov, cross);
-        set_rates(machine, 0, run);
+        if (batch_.has_moments()) {
+            const double* const cov = problem.input_cov.at(slot.run, problem.run_shape);
+            const double* const cross = problem.cross_cov.at(slot.run, problem.run_shape);
+            set_moments(machine, 0, cov, cross);
+        }
+        set_rates(machine, 0, slot.run);
+        set_steering(machine, 0, slot);
     }
 
 private:
     Slot& at(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
+    bool has_rule() const { return descent_.rule != StepKind::constant; }
+    /// Where a run is on its way, for what depends on it.
+    template <class AnyMachine>
+    void set_steering(AnyMachine& machine, int slot, const Slot& state) {
+        auto& steering = machine.steering();
+        if (steering.loss != nullptr) steering.loss->set_run(slot, state.run, state.step);
+        if (!has_rule()) return;
+        const double* const multipliers =
+            descent_.step_size.at(state.run, batch_.problem.run_shape);
+        for (Index l = 0; l < batch_.n_layers; ++l)
+            steps_[static_cast<std::size_t>(l)] = static_cast<T>(multipliers[l]);
+        const double power = batch_.problem.output_power.data == nullptr
+                                 ? 0
+                                 : batch_.scalar(batch_.problem.output_power, state.run);
+        steering.steps->set(slot, steps_.data(), batch_.scalar(descent_.scale, state.run),
+                            batch_.scalar(descent_.exponent, state.run),
+                            static_cast<double>(state.step), state.elapsed, power);
+    }
     int id(Index l) const { return machine_.plan().weights[static_cast<std::size_t>(l)]; }
 
     template <class AnyMachine>
@@ -162,9 +189,12 @@ private:
         machine_.set_moments(slot, batch_.cov.data(), batch_.cross.data());
         probe_.set_moments(slot, problem.input_cov.data, problem.cross_cov.data, 0);
     }
-    void set_parameters(int slot, Index run) {
+    void set_parameters(int slot) {
         const Problem<T>& problem = batch_.problem;
-        const double power = batch_.scalar(problem.output_power, run);
+        const Index run = at(slot).run;
+        const double power = batch_.has_moments() ? batch_.scalar(problem.output_power, run) : 0;
+        set_steering(machine_, slot, at(slot));
+        probe_.set_run(slot, run);
         if (batch_.shared_moments) {
             probe_.set_power(slot, power);
         } else {
@@ -189,7 +219,7 @@ private:
             const Wanted own = group < n_slots ? wanted_by(group, group + lanes) : Wanted{};
             if (own.any()) {
                 probe_.machine().copy_weights(group, machine_);
-                wanted = merged(wanted, own);
+                wanted = wanted.with(own);
                 continue;
             }
             if (first < group && !probe_.evaluate(wanted, first, group, pulse_)) return false;
@@ -207,15 +237,10 @@ private:
         for (int s = first_slot; s < last_slot; ++s) {
             const Slot& slot = at(s);
             if (slot.run < 0 || slot.step != slot.next) continue;
-            if (is_record(slot)) wanted = merged(wanted, batch_.at_record);
-            if (is_check(slot)) wanted = merged(wanted, batch_.at_check);
+            if (is_record(slot)) wanted = wanted.with(batch_.at_record);
+            if (is_check(slot)) wanted = wanted.with(batch_.at_check);
         }
         return wanted;
-    }
-    static Wanted merged(const Wanted& a, const Wanted& b) {
-        return {a.loss || b.loss,           a.singular_values || b.singular_values,
-                a.product || b.product,     a.layer_norms || b.layer_norms,
-                a.imbalance || b.imbalance, a.gradient_norm || b.gradient_norm};
     }
     bool is_record(const Slot& slot) const {
         return slot.record < batch_.n_records && next_record(slot) == slot.step;
@@ -231,6 +256,10 @@ private:
         if (is_record(slot)) {
             batch_.write_record(probe_, s, slot.run, slot.record);
             batch_.write_weights(machine_, s, slot.run, slot.record);
+            if (has_rule()) {
+                batch_.results.time[slot.run * batch_.n_records + slot.record] =
+                    machine_.steering().steps->elapsed(s);
+            }
             ++slot.record;
         }
         if (is_check(slot) && batch_.is_converged(probe_, s, slot.run)) {
@@ -250,24 +279,29 @@ private:
         }
     }
     template <class AnyMachine>
-    void finish(int s, Status status, const AnyMachine& machine) {
+    void finish(int s, Status status, AnyMachine& machine) {
         Slot& slot = at(s);
+        const int place = machine.n_slots() == 1 ? 0 : s;
         for (Index l = 0; l < batch_.n_layers; ++l) {
-            machine.get_matrix(machine.n_slots() == 1 ? 0 : s, id(l),
-                               batch_.final_weights(slot.run, l));
+            machine.get_matrix(place, id(l), batch_.final_weights(slot.run, l));
         }
+        if (has_rule())
+            batch_.results.elapsed[slot.run] = machine.steering().steps->elapsed(place);
         batch_.results.status[slot.run] = static_cast<std::int8_t>(status);
         batch_.results.stopped_at[slot.run] = slot.step;
         progress_.done.fetch_add(last_step_ - slot.step, std::memory_order_relaxed);
         slot.run = -1;
         --n_active_;
+        if (machine_.steering().loss != nullptr) machine_.steering().loss->set_run(s, -1, 0);
+        probe_.set_run(s, -1);
     }
     /// The weights went out of bounds somewhere in the last n steps: find out where.
     void diverge(int s, Index n) {
         DirectMachine<T>& replayer = *replayer_;
         Slot& slot = at(s);
         if (static_cast<void*>(&replayer) != static_cast<void*>(&machine_))
-            set_parameters(replayer, slot.run);
+            set_parameters(replayer, slot);
+        set_steering(replayer, 0, slot);
         for (Index l = 0; l < batch_.n_layers; ++l) {
             machine_.get_checkpoint(s, id(l), dense_.data());
             replayer.set_matrix(0, id(l), dense_.data());
@@ -323,9 +357,19 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
            const Control& control) {
     Batch<T> batch(problem, results, descent.record_steps.size());
     if (batch.n_runs == 0) return true;
-    const Plan plan = training_plan(problem.chain, batch.diagonal_cov);
-    const Plan probe_plan = gradient_plan(problem.chain, batch.diagonal_cov);
-    const Costs costs = Costs::of<T>(plan);
+    const bool has_rule = descent.rule != StepKind::constant;
+    const Plan plan = training_plan(problem.chain, batch.by, has_rule);
+    const Plan probe_plan = gradient_plan(problem.chain, batch.by);
+    Costs costs = Costs::of<T>(plan);
+    costs.add_loss(work_of_loss(problem.loss, descent.draws, batch.n_in), native_lanes<T>);
+    const auto steering = [&](auto number, int n_slots) {
+        return steering_of<decltype(number)>(problem.loss, descent.draws, descent.rule, batch.n_in,
+                                             batch.n_layers, n_slots);
+    };
+    const auto probe_steering = [&](auto number, int n_slots) {
+        return steering_of<decltype(number)>(problem.loss, nullptr, StepKind::constant, batch.n_in,
+                                             batch.n_layers, n_slots);
+    };
     const auto n_workers =
         static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), batch.n_runs));
     const Index share = (batch.n_runs + n_workers - 1) / n_workers;
@@ -336,9 +380,10 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
 
     Progress progress;
     run_workers(n_workers, progress, control.poll, [&](int /*worker*/, Pulse& pulse) {
-        DirectRunner<T> direct(batch, descent, progress, pulse,
-                               DirectMachine<T>(plan, batch.has_decay),
-                               DirectMachine<double>(probe_plan, false), costs.direct);
+        DirectRunner<T> direct(
+            batch, descent, progress, pulse,
+            DirectMachine<T>(plan, batch.has_decay, steering(T{}, 1)),
+            DirectMachine<double>(probe_plan, false, probe_steering(0.0, 1)), costs.direct);
         direct.set_replayer(&direct.machine());
         direct.set_pulse();
         const auto claim_into = [&batch](auto& runner) {
@@ -352,14 +397,16 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
         if (use_lanes) {
             const int n_groups = lane_groups<T>(plan, share);
             const int probe_groups = n_groups * native_lanes<T> / native_lanes<double>;
-            const bool shared = batch.shared_moments;
+            const bool shared = batch.shared_moments && batch.has_moments();
+            const int n_slots = n_groups * native_lanes<T>;
             LaneRunner<T> lanes(
                 batch, descent, progress, pulse,
                 LaneMachine<T>(plan, n_groups, shared ? batch.cov.data() : nullptr,
-                               shared ? batch.cross.data() : nullptr, batch.has_decay),
-                LaneMachine<double>(probe_plan, probe_groups,
-                                    shared ? problem.input_cov.data : nullptr,
-                                    shared ? problem.cross_cov.data : nullptr, false),
+                               shared ? batch.cross.data() : nullptr, batch.has_decay,
+                               steering(Pack<T, native_lanes<T>>{}, n_slots)),
+                LaneMachine<double>(probe_plan, probe_groups, batch.shared_cov(),
+                                    batch.shared_cross(), false,
+                                    probe_steering(Pack<double, native_lanes<double>>{}, n_slots)),
                 costs.lanes * n_groups);
             lanes.set_replayer(&direct.machine());
             // No worker takes more than its share at first, so that few runs spread over all workers.

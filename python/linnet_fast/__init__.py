@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 
-from linnet_fast import initialization, layers, rank_dynamics, regularizers
+from linnet_fast import initialization, laws, layers, rank_dynamics, regularizers
 from linnet_fast.architecture import (
     Chain,
     Convolution,
@@ -18,14 +18,16 @@ from linnet_fast.architecture import (
     Residual,
     parallel,
 )
+from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
 from linnet_fast.config import show_config
 from linnet_fast.design import NoParameterizationError, Verification, parameterize, verify
 from linnet_fast.induced import InducedRegularizer, what_is
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow
+from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
 from linnet_fast.record import Record, Stop
 from linnet_fast.representation_cost import RepresentationCost, depth_limit, representation_cost
 from linnet_fast.state import State, Status
+from linnet_fast.step_rule import StepRule
 from linnet_fast.train import train
 from linnet_fast.trajectory import DivergenceError, Trajectory
 
@@ -37,23 +39,29 @@ __all__ = [
     "Dense",
     "Diagonal",
     "DivergenceError",
+    "ExponentialLoss",
     "GradientDescent",
     "GradientFlow",
     "Grouped",
     "InducedRegularizer",
+    "LogisticLoss",
     "NoParameterizationError",
     "Record",
     "RepresentationCost",
     "Residual",
+    "SphericalLogisticLoss",
     "SquaredLoss",
     "State",
     "Status",
+    "StepRule",
+    "StochasticGradientDescent",
     "Stop",
     "Trajectory",
     "Verification",
     "__version__",
     "depth_limit",
     "initialization",
+    "laws",
     "layers",
     "parallel",
     "parameterize",

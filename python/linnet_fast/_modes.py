@@ -37,7 +37,7 @@ def n_ranks(trajectory: Trajectory) -> int:
     >>> n_ranks(lf.train(Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(), until=1.0))
     1
     """
-    sigma = joint_decomposition(trajectory.loss_function).sigma
+    sigma = joint_decomposition(trajectory.squared_loss).sigma
     return min(int(np.count_nonzero(sigma > 0)), trajectory.network.max_rank)
 
 
@@ -65,7 +65,7 @@ def learned_at(trajectory: Trajectory) -> FloatArray:
     """
     times = learning_times(trajectory)[..., : n_ranks(trajectory)]
     if isinstance(trajectory.method, GradientDescent):
-        times = times / trajectory.method.step_size[..., None]
+        times = times / trajectory.method.constant_step_size[..., None]
     return times
 
 

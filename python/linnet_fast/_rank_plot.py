@@ -310,7 +310,7 @@ def path_distance(
         array: FloatArray = getattr(distances, path)
         label = r"$|P - W_k| \, / \, |W_K|$"
     else:
-        size = np.linalg.norm(reduced_rank_regression(trajectory.loss_function).strengths, axis=-1)
+        size = np.linalg.norm(reduced_rank_regression(trajectory.squared_loss).strengths, axis=-1)
         size = np.where(size > 0, size, 1.0)[..., None, None]
         array = getattr(distances, f"{path}_prediction") / size
         label = r"$|(P - W_k)\, C^{1/2}| \, / \, |W_K C^{1/2}|$"
@@ -366,7 +366,7 @@ class _Axis:
         if rescaled:
             self.unit = _delta(trajectory, run)
             if isinstance(trajectory.method, GradientDescent):
-                sizes = np.broadcast_to(trajectory.method.step_size, trajectory.run_shape)
+                sizes = np.broadcast_to(trajectory.method.constant_step_size, trajectory.run_shape)
                 sizes = np.unique(sizes[_plot_parts.chosen(trajectory, run)])
                 if len(sizes) > 1:
                     msg = f"run must pick runs of one step size to rescale time, got {sizes}"
@@ -402,7 +402,7 @@ class _Axis:
 
 def _modes_of(trajectory: Trajectory, run: int | tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
     """Return sigma of the first run at the index, and the resting strengths of all runs."""
-    data = joint_decomposition(trajectory.loss_function)
+    data = joint_decomposition(trajectory.squared_loss)
     n_modes = data.sigma.shape[-1]
     full = (*trajectory.run_shape, n_modes)
     index = _plot_parts.chosen(trajectory, run)
@@ -415,7 +415,7 @@ def _delta(trajectory: Trajectory, run: int | tuple[int, ...]) -> float:
     if trajectory.network.n_layers != 2:
         msg = f"rescaled needs a network of two layers, got {trajectory.network.n_layers}"
         raise ValueError(msg)
-    start = effective_strengths(trajectory.loss_function, trajectory.start.weights)
+    start = effective_strengths(trajectory.squared_loss, trajectory.start.weights)
     picked = _plot_parts.of_runs(trajectory, start, run, 1)
     picked = picked[picked > 0]
     delta = -0.5 * float(np.log(picked).mean()) if picked.size else 0.0
@@ -433,7 +433,7 @@ def _theory(
     multipliers = getattr(method, "layer_multipliers", None)
     if np.any(method.weight_decay) or (multipliers is not None and np.any(multipliers != 1)):
         return None
-    data = joint_decomposition(trajectory.loss_function)
+    data = joint_decomposition(trajectory.squared_loss)
     n_modes = data.sigma.shape[-1]
     lam = data.lam[..., :n_modes]
     layers = [
@@ -447,7 +447,7 @@ def _theory(
             (data.left.mT @ layers[0])[..., :n_modes, :] * data.right.mT[..., :n_modes, :], axis=-1
         )
     elif n_layers == 2:
-        strength = effective_strengths(trajectory.loss_function, layers)
+        strength = effective_strengths(trajectory.squared_loss, layers)
     else:
         try:
             strength = np.exp(aligned_log_strengths(data, layers))
@@ -461,7 +461,7 @@ def _theory(
     if not len(sigma):
         return None
     if isinstance(method, GradientDescent):
-        sizes = np.broadcast_to(method.step_size, trajectory.run_shape)
+        sizes = np.broadcast_to(method.constant_step_size, trajectory.run_shape)
         step = _plot_parts.of_runs(trajectory, sizes, run, 0)[:, None]
         steps = grid - (trajectory.start.step or 0)
         if n_layers == 1:

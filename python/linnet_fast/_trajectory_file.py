@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _validate
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow
+from linnet_fast import _files, _validate, laws
+from linnet_fast.binary_loss import LOSSES
+from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.step_rule import StepRule
 
 if TYPE_CHECKING:
     import xarray
@@ -23,22 +24,41 @@ Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 _T = TypeVar("_T")
 
 _FORMAT = "linnet_fast.Trajectory"
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _HEADER = "linnet_fast"  # the entry of a file that describes the others, as JSON
 _CLASSES: dict[str, Callable[..., Any]] = {
-    kind.__name__: kind for kind in (SquaredLoss, GradientDescent, GradientFlow)
+    kind.__name__: kind
+    for kind in (
+        *LOSSES,
+        GradientDescent,
+        StochasticGradientDescent,
+        GradientFlow,
+        StepRule,
+        laws.Gaussian,
+        laws.Sphere,
+        laws.Ball,
+        laws.RadialMixture,
+    )
 }
+_INNER_AXES = {"input_cov": 2, "cross_cov": 2, "inputs": 2, "labels": 1, "direction": 1}
 
 
 def parts(name: str, value: Any, arrays: Arrays) -> dict[str, Any]:
     """Return a dataclass for a header; its arrays go into `arrays`, repeated axes cut."""
-    header: dict[str, Any] = {"class": type(value).__name__, "arrays": [], "values": {}}
+    header: dict[str, Any] = {
+        "class": type(value).__name__,
+        "arrays": [],
+        "values": {},
+        "parts": {},
+    }
     for field in fields(value):
         part = getattr(value, field.name)
         if isinstance(part, np.ndarray):
             header["arrays"].append(field.name)
-            keep = 2 if field.name in ("input_cov", "cross_cov") else 0
+            keep = _INNER_AXES.get(field.name, 0)
             arrays[f"{name}_{field.name}"] = _validate.unbroadcast(part, keep=keep)
+        elif is_dataclass(part):
+            header["parts"][field.name] = parts(f"{name}_{field.name}", part, arrays)
         else:
             header["values"][field.name] = part
     return header
@@ -46,7 +66,9 @@ def parts(name: str, value: Any, arrays: Arrays) -> dict[str, Any]:
 
 def whole(name: str, header: Mapping[str, Any], array: Callable[[str], npt.NDArray[Any]]) -> Any:
     """Return the dataclass that `parts` took apart."""
-    arguments = {field: array(f"{name}_{field}") for field in header["arrays"]}
+    arguments: dict[str, Any] = {field: array(f"{name}_{field}") for field in header["arrays"]}
+    for field, part in header["parts"].items():
+        arguments[field] = whole(f"{name}_{field}", part, array)
     return _CLASSES[header["class"]](**arguments, **header["values"])
 
 

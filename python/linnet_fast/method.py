@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray, Shape, WeightArray
+from linnet_fast.step_rule import StepRule
 
 _MAX_STEPS = 100_000
 _LEAST_RTOL = 1e-13  # below this rounding, not the method, is the error of a step
@@ -24,8 +27,8 @@ class GradientDescent:
 
     Parameters
     ----------
-    step_size : array_like, shape (*run)
-        Positive, finite; one number or one per run.
+    step_size : array_like, shape (*run), or StepRule
+        Positive, finite; one number or one per run. Or a rule by which it changes from step to step.
     weight_decay : array_like, shape (*run), default 0
         Coefficient c >= 0: the objective is loss + c/2 times the sum of squares of all weights.
     layer_multipliers : array_like, shape (*run, n_layers), optional
@@ -33,7 +36,8 @@ class GradientDescent:
 
     Attributes
     ----------
-    step_size, weight_decay : ndarray of float64, shape (*run)
+    step_size : ndarray of float64, shape (*run), or StepRule
+    weight_decay : ndarray of float64, shape (*run)
     layer_multipliers : ndarray of float64, shape (*run, n_layers), or None
         Read-only views of the arguments.
 
@@ -52,17 +56,19 @@ class GradientDescent:
     (2,)
     """
 
-    step_size: FloatArray
+    step_size: FloatArray | StepRule
     weight_decay: FloatArray
     layer_multipliers: FloatArray | None
 
     def __init__(
         self,
-        step_size: npt.ArrayLike,
+        step_size: npt.ArrayLike | StepRule,
         weight_decay: npt.ArrayLike = 0.0,
         layer_multipliers: npt.ArrayLike | None = None,
     ) -> None:
-        step = _validate.real_array("step_size", step_size, above=0)
+        step = step_size
+        if not isinstance(step, StepRule):
+            step = _validate.real_array("step_size", step, above=0)
         decay = _validate.real_array("weight_decay", weight_decay, at_least=0)
         multipliers = None
         if layer_multipliers is not None:
@@ -77,15 +83,39 @@ class GradientDescent:
 
     def __repr__(self) -> str:
         """Show numbers, and only the shapes of arrays."""
-        parts = {"step_size": self.step_size, "weight_decay": self.weight_decay}
+        parts: dict[str, object] = {
+            "step_size": self.step_size,
+            "weight_decay": self.weight_decay,
+        }
         if self.layer_multipliers is not None:
             parts["layer_multipliers"] = self.layer_multipliers
-        return f"GradientDescent({_shown(parts)})"
+        return f"{type(self).__name__}({_shown(parts | self._extra())})"
+
+    def _extra(self) -> dict[str, object]:
+        """Return what a subclass shows besides."""
+        return {}
+
+    @property
+    def rule(self) -> StepRule | None:
+        """The rule for the step size; None where it is constant."""
+        return self.step_size if isinstance(self.step_size, StepRule) else None
+
+    @property
+    def constant_step_size(self) -> FloatArray:
+        """The step size, where it is constant, shape (*run); else a ValueError."""
+        if isinstance(self.step_size, StepRule):
+            msg = f"step_size must be constant for this, got {self.step_size}"
+            raise ValueError(msg)
+        return self.step_size
 
     @property
     def run_shape(self) -> Shape:
         """Common shape of the run axes of the parameters."""
-        shapes = {"step_size": self.step_size.shape, "weight_decay": self.weight_decay.shape}
+        step = self.step_size
+        shapes = {
+            "step_size": step.run_shape if isinstance(step, StepRule) else step.shape,
+            "weight_decay": self.weight_decay.shape,
+        }
         if self.layer_multipliers is not None:
             shapes["layer_multipliers"] = self.layer_multipliers.shape[:-1]
         return _validate.broadcast_runs(**shapes)
@@ -126,6 +156,7 @@ class GradientDescent:
         Returns
         -------
         ndarray of float64, shape (*run, n_layers)
+            With a rule, what its step sizes are multiplied by.
 
         Raises
         ------
@@ -138,9 +169,115 @@ class GradientDescent:
         [[0.5, 1.0], [0.25, 0.5]]
         """
         self.check_layers(n_layers)
+        step = np.ones(()) if isinstance(self.step_size, StepRule) else self.step_size
         if self.layer_multipliers is None:
-            return self.step_size[..., None].repeat(n_layers, axis=-1)
-        return self.step_size[..., None] * self.layer_multipliers
+            return step[..., None].repeat(n_layers, axis=-1)
+        return step[..., None] * self.layer_multipliers
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class StochasticGradientDescent(GradientDescent):
+    """Gradient descent on samples that are drawn anew for every step.
+
+    With `SphericalLogisticLoss` they are fresh samples of its law, with a `LogisticLoss` or
+    `ExponentialLoss` samples of the data, drawn with replacement. What is recorded is the loss
+    itself, not that of a batch.
+
+    Parameters
+    ----------
+    step_size : array_like, shape (*run), or StepRule
+        As of `GradientDescent`; a rule that looks at the loss or its gradient sees those of the
+        batch.
+    batch_size : int
+        Samples per step, at least 1.
+    seed : int, default 0
+        0 to 2**64 - 1. With the stream of a run and the number of a step it decides the samples:
+        they depend on nothing else, and a continued training goes on with those it would have had.
+    streams : array_like of int, shape (*run), optional
+        A number from 0 to 2**32 - 1 for each run; runs with the same one see the same samples. By
+        default runs are numbered in C order.
+    weight_decay, layer_multipliers
+        As of `GradientDescent`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If a number is out of range or not finite, or run axes do not broadcast.
+
+    References
+    ----------
+    J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011
+    (Philox4x32-10, the generator).
+
+    Examples
+    --------
+    >>> StochasticGradientDescent(1e-3, batch_size=1000, seed=7)
+    StochasticGradientDescent(step_size=0.001, weight_decay=0, batch_size=1000, seed=7)
+    """
+
+    batch_size: int
+    seed: int
+    streams: npt.NDArray[np.int64] | None
+
+    def __init__(
+        self,
+        step_size: npt.ArrayLike | StepRule,
+        batch_size: int,
+        seed: int = 0,
+        streams: npt.ArrayLike | None = None,
+        weight_decay: npt.ArrayLike = 0.0,
+        layer_multipliers: npt.ArrayLike | None = None,
+    ) -> None:
+        size = _validate.integer("batch_size", batch_size, low=1, high=2**31)
+        object.__setattr__(self, "batch_size", size)
+        object.__setattr__(self, "seed", _validate.integer("seed", seed, low=0, high=2**64 - 1))
+        numbers = None
+        if streams is not None:
+            if np.asarray(streams).dtype.kind not in "iu":
+                msg = f"streams must be integers, got dtype {np.asarray(streams).dtype}"
+                raise TypeError(msg)
+            numbers = _validate.real_array("streams", streams, at_least=0, dtype=np.int64)
+            _validate.refuse("streams", "< 2**32", numbers, numbers >= 2**32)
+        object.__setattr__(self, "streams", numbers)
+        super().__init__(step_size, weight_decay, layer_multipliers)
+
+    def _extra(self) -> dict[str, object]:
+        return {"batch_size": self.batch_size, "seed": self.seed}
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the parameters."""
+        streams = () if self.streams is None else self.streams.shape
+        return _validate.broadcast_runs(parameters=super().run_shape, streams=streams)
+
+    def streams_of(self, runs: Shape) -> npt.NDArray[np.int64]:
+        """Return the stream of each run.
+
+        Parameters
+        ----------
+        runs : tuple of int
+            Shape of the run axes.
+
+        Returns
+        -------
+        ndarray of int64, shape (*runs)
+
+        Raises
+        ------
+        ValueError
+            If there are more than 2**32 runs.
+
+        Examples
+        --------
+        >>> StochasticGradientDescent(1e-3, 10).streams_of((2, 2)).tolist()
+        [[0, 1], [2, 3]]
+        """
+        if self.streams is not None:
+            return np.broadcast_to(self.streams, runs)
+        _validate.integer("number of runs", math.prod(runs), low=0, high=2**32)
+        return np.arange(math.prod(runs), dtype=np.int64).reshape(runs)
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -165,6 +302,10 @@ class GradientFlow:
         Steps a run may take, refused ones included; a run that needs more ends as `EXHAUSTED`.
     weight_decay : array_like, shape (*run), default 0
         Coefficient c >= 0: the objective is loss + c/2 times the sum of squares of all weights.
+    log_time : bool, default False
+        If True, every time of the training, of its records and of its end, is u = log(1 + t) in
+        place of t, and steps are taken in u: for flows that slow down for ever, such as to the
+        maximum margin, where u = 1000 is reached.
 
     Attributes
     ----------
@@ -193,6 +334,7 @@ class GradientFlow:
     atol: FloatArray | None
     max_steps: int
     weight_decay: FloatArray
+    log_time: bool
 
     def __init__(
         self,
@@ -200,6 +342,7 @@ class GradientFlow:
         atol: npt.ArrayLike | None = None,
         max_steps: int = _MAX_STEPS,
         weight_decay: npt.ArrayLike = 0.0,
+        log_time: bool = False,
     ) -> None:
         relative = _validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
         if (relative > 0.1).any():
@@ -211,17 +354,24 @@ class GradientFlow:
         object.__setattr__(self, "rtol", relative)
         object.__setattr__(self, "atol", absolute)
         object.__setattr__(self, "max_steps", steps)
+        if not isinstance(log_time, bool):
+            msg = f"log_time must be a bool, got {type(log_time).__name__}"
+            raise TypeError(msg)
+        object.__setattr__(self, "log_time", log_time)
         object.__setattr__(self, "weight_decay", decay)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     def __repr__(self) -> str:
         """Show numbers, and only the shapes of arrays."""
-        parts = {"rtol": self.rtol}
+        parts: dict[str, object] = {"rtol": self.rtol}
         if self.atol is not None:
             parts["atol"] = self.atol
         if self.max_steps != _MAX_STEPS:
-            parts["max_steps"] = np.asarray(float(self.max_steps))
-        return f"GradientFlow({_shown(parts | {'weight_decay': self.weight_decay})})"
+            parts["max_steps"] = self.max_steps
+        parts["weight_decay"] = self.weight_decay
+        if self.log_time:
+            parts["log_time"] = True
+        return f"GradientFlow({_shown(parts)})"
 
     @property
     def run_shape(self) -> Shape:
@@ -301,9 +451,12 @@ def check_length(method: object, n_steps: object, until: object) -> None:
         raise TypeError(msg)
 
 
-def _shown(parts: dict[str, FloatArray]) -> str:
+def _shown(parts: Mapping[str, object]) -> str:
     """Return arguments as text: numbers, and only the shapes of arrays."""
-    return ", ".join(
-        f"{name}=<array {array.shape}>" if array.ndim else f"{name}={array:g}"
-        for name, array in parts.items()
-    )
+    texts = []
+    for name, part in parts.items():
+        if isinstance(part, np.ndarray):
+            texts.append(f"{name}=<array {part.shape}>" if part.ndim else f"{name}={part:g}")
+        else:
+            texts.append(f"{name}={part}")
+    return ", ".join(texts)

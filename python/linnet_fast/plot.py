@@ -250,7 +250,7 @@ def stages(
     picked = picked[np.argsort(-values[picked], kind="stable")]  # large scales first
 
     n_modes = _modes.n_ranks(trajectory)
-    levels = reduced_rank_regression(trajectory.loss_function).losses[: n_modes + 1]
+    levels = reduced_rank_regression(trajectory.squared_loss).losses[: n_modes + 1]
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
             3,
@@ -304,7 +304,7 @@ def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[
     if later.size:
         begin = max(first, 10.0 ** np.floor(np.log10(later.min() / 5)))
         axes[0, 0].set_xlim(left=begin)
-    best = reduced_rank_regression(trajectory.loss_function).losses
+    best = reduced_rank_regression(trajectory.squared_loss).losses
     room = best[0] - best[-1]
     if room > 0:
         axes[2, 0].set_ylim(best[-1] - 0.08 * room, best[0] + 0.25 * room)

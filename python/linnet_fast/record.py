@@ -30,6 +30,12 @@ OBSERVABLES: Mapping[str, ShapeFunction] = MappingProxyType(
         "layer_norms": lambda network: (network.n_layers,),
         "imbalance": lambda network: (network.n_layers - 1,),
         "gradient_norm": lambda _network: (),
+        "norm": lambda _network: (),
+        "angle": lambda _network: (),
+        "log_tan_half_angle": lambda _network: (),
+        "margin": lambda _network: (),
+        "layer_singular_ratio": lambda network: (network.n_layers,),
+        "layer_alignment": lambda network: (network.n_layers - 1,),
     }
 )
 """Name of each observable -> function from the network to the shape of one record.
@@ -38,8 +44,23 @@ OBSERVABLES: Mapping[str, ShapeFunction] = MappingProxyType(
 ``product`` (the end-to-end matrix itself), ``weights`` (a tuple, one array per layer),
 ``layer_norms`` (Frobenius), ``imbalance`` (Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T) and
 ``gradient_norm`` (Frobenius norm over all layers of the gradient of the objective, weight decay
-included). All are float64 but ``weights``, which have the dtype of the run.
+included), ``norm`` (Frobenius, of the end-to-end matrix). Of one output: ``angle`` of the end-to-end
+vector to the direction of the record or of the loss, ``log_tan_half_angle`` (ln tan(angle / 2), which
+tells apart angles near 0 and near pi), ``margin`` (least y x . w / |w| of the samples). Of dense
+layers: ``layer_singular_ratio`` (second over first singular value of each layer) and
+``layer_alignment`` (of neighbours: absolute cosine between the first left singular vector of the lower
+one and the first right one of the upper one). All are float64 but ``weights``, which have the dtype
+of the run.
 """
+
+OF_DIRECTION = ("angle", "log_tan_half_angle")
+"""Observables of one output that need a direction."""
+
+OF_DENSE_LAYERS = ("layer_singular_ratio", "layer_alignment")
+"""Observables of dense layers only."""
+
+OF_SOME = (*OF_DIRECTION, "margin", *OF_DENSE_LAYERS)
+"""Observables that not every training has."""
 
 _DEFAULT = ("loss", "singular_values")
 
@@ -59,6 +80,9 @@ class Record:
         The argument of the rule: ``(n,)``, ``(k,)``, the steps or the times.
     observables : tuple of str
         Names out of `OBSERVABLES`, each once.
+    direction : tuple of float, optional
+        What ``angle`` and ``log_tan_half_angle`` are measured to, of any length but 0; by default the
+        direction of a `SphericalLogisticLoss`.
 
     Raises
     ------
@@ -83,9 +107,16 @@ class Record:
     schedule: str
     numbers: tuple[int, ...] | tuple[float, ...]
     observables: tuple[str, ...] = _DEFAULT
+    direction: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments."""
+        if self.direction is not None:
+            vector = _validate.real_array("direction", self.direction)
+            if vector.ndim != 1 or not vector.any():
+                msg = f"direction must be a vector that is not zero, got {self.direction!r}"
+                raise ValueError(msg)
+            object.__setattr__(self, "direction", tuple(vector.tolist()))
         _validate.choice("schedule", self.schedule, ("geomspace", "every", "at", "at_times"))
         numbers: tuple[int, ...] | tuple[float, ...]
         if self.schedule == "at_times":
@@ -109,7 +140,12 @@ class Record:
         object.__setattr__(self, "observables", _names(self.observables))
 
     @classmethod
-    def geomspace(cls, n: int, observables: Iterable[str] = _DEFAULT) -> Record:
+    def geomspace(
+        cls,
+        n: int,
+        observables: Iterable[str] = _DEFAULT,
+        direction: npt.ArrayLike | None = None,
+    ) -> Record:
         """Record at `n` steps in geometric progression, the first and the last step among them.
 
         The steps are distinct integers as near to geometric as such can be; while the progression
@@ -124,15 +160,22 @@ class Record:
             begins at 1.
         observables : iterable of str
             Names out of `OBSERVABLES`.
+        direction : array_like, shape (in,), optional
+            What angles are measured to.
 
         Returns
         -------
         Record
         """
-        return cls("geomspace", (n,), _names(observables))
+        return cls("geomspace", (n,), _names(observables), _vector(direction))
 
     @classmethod
-    def every(cls, k: int, observables: Iterable[str] = _DEFAULT) -> Record:
+    def every(
+        cls,
+        k: int,
+        observables: Iterable[str] = _DEFAULT,
+        direction: npt.ArrayLike | None = None,
+    ) -> Record:
         """Record at all multiples of `k`, step 0 among them.
 
         Parameters
@@ -141,15 +184,22 @@ class Record:
             At least 1. The last step is recorded only if it is a multiple.
         observables : iterable of str
             Names out of `OBSERVABLES`.
+        direction : array_like, shape (in,), optional
+            What angles are measured to.
 
         Returns
         -------
         Record
         """
-        return cls("every", (k,), _names(observables))
+        return cls("every", (k,), _names(observables), _vector(direction))
 
     @classmethod
-    def at(cls, steps: Iterable[int], observables: Iterable[str] = _DEFAULT) -> Record:
+    def at(
+        cls,
+        steps: Iterable[int],
+        observables: Iterable[str] = _DEFAULT,
+        direction: npt.ArrayLike | None = None,
+    ) -> Record:
         """Record at the given steps.
 
         Parameters
@@ -159,17 +209,23 @@ class Record:
             error there.
         observables : iterable of str
             Names out of `OBSERVABLES`.
+        direction : array_like, shape (in,), optional
+            What angles are measured to.
 
         Returns
         -------
         Record
         """
-        return cls(
-            "at", _validate.integers("steps", steps, low=0, high=MAX_STEP), _names(observables)
-        )
+        numbers = _validate.integers("steps", steps, low=0, high=MAX_STEP)
+        return cls("at", numbers, _names(observables), _vector(direction))
 
     @classmethod
-    def at_times(cls, times: npt.ArrayLike, observables: Iterable[str] = _DEFAULT) -> Record:
+    def at_times(
+        cls,
+        times: npt.ArrayLike,
+        observables: Iterable[str] = _DEFAULT,
+        direction: npt.ArrayLike | None = None,
+    ) -> Record:
         """Record a flow at the given times.
 
         Parameters
@@ -179,6 +235,8 @@ class Record:
             error there.
         observables : iterable of str
             Names out of `OBSERVABLES`.
+        direction : array_like, shape (in,), optional
+            What angles are measured to.
 
         Returns
         -------
@@ -189,13 +247,14 @@ class Record:
         >>> Record.at_times([0.0, 0.5, 2.0]).times(0.0, 10.0).tolist()
         [0.0, 0.5, 2.0]
         """
-        return cls("at_times", _times(times), _names(observables))
+        return cls("at_times", _times(times), _names(observables), _vector(direction))
 
     def __repr__(self) -> str:
         """Show the call that makes this record."""
         listed = self.schedule in ("at", "at_times")
         argument = list(self.numbers) if listed else self.numbers[0]
-        return f"Record.{self.schedule}({argument}, observables={self.observables})"
+        direction = "" if self.direction is None else f", direction={list(self.direction)}"
+        return f"Record.{self.schedule}({argument}, observables={self.observables}{direction})"
 
     def n_records(self, first: int, last: int) -> int:
         """Return how many records a training from step `first` to step `last` makes.
@@ -380,6 +439,12 @@ class Stop:
         if self.gradient_norm is not None:
             shapes["gradient_norm"] = self.gradient_norm.shape
         return _validate.broadcast_runs(**shapes)
+
+
+def _vector(direction: npt.ArrayLike | None) -> tuple[float, ...] | None:
+    if direction is None:
+        return None
+    return tuple(np.atleast_1d(_validate.real_array("direction", direction)).tolist())
 
 
 def _names(observables: Iterable[str]) -> tuple[str, ...]:

@@ -20,11 +20,26 @@ import numpy.typing as npt
 from scipy.integrate import solve_ivp
 
 from linnet_fast import _validate, layers
+from linnet_fast._compatible import check_method, check_observables
+from linnet_fast._reference_draws import draw
 from linnet_fast._validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Chain, Dense
+from linnet_fast.binary_loss import (
+    ExponentialLoss,
+    LogisticLoss,
+    Loss,
+    SphericalLogisticLoss,
+    checked_loss,
+)
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow, Method, check_length
-from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
+from linnet_fast.method import (
+    GradientDescent,
+    GradientFlow,
+    Method,
+    StochasticGradientDescent,
+    check_length,
+)
+from linnet_fast.record import MAX_STEP, OBSERVABLES, OF_DIRECTION, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory
 
@@ -54,7 +69,7 @@ def end_to_end(weights: Sequence[WeightArray]) -> WeightArray:
 
 def gradients(
     weights: Sequence[WeightArray],
-    loss: SquaredLoss,
+    loss: Loss,
     weight_decay: npt.ArrayLike = 0.0,
     network: Chain | None = None,
 ) -> Layers:
@@ -64,8 +79,8 @@ def gradients(
     ----------
     weights : sequence of ndarray, shapes (*run, *network.shapes[l])
         First to last; their dtype is that of the arithmetic.
-    loss : SquaredLoss
-        The loss of the end-to-end matrix P, with dloss/dP = P input_cov - cross_cov.
+    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+        The loss of the end-to-end matrix P; of the squared one dloss/dP = P input_cov - cross_cov.
     weight_decay : array_like, shape (*run), default 0
         Coefficient of the weight decay.
     network : Chain, optional
@@ -87,7 +102,7 @@ def gradients(
     dtype = weights[0].dtype
     network = network or _dense_like(weights)
     matrices = network.matrices(weights)
-    by_product = end_to_end(matrices) @ loss.input_cov.astype(dtype) - loss.cross_cov.astype(dtype)
+    by_product = _by_product(loss, end_to_end(matrices))
     result = [
         _spread(np.asarray(weight_decay, dtype), len(shape)) * own
         for own, shape in zip(weights, network.shapes, strict=True)
@@ -107,6 +122,13 @@ def gradients(
     return tuple(result)
 
 
+def _by_product(loss: Loss, product: WeightArray) -> WeightArray:
+    dtype = product.dtype
+    if not isinstance(loss, SquaredLoss):
+        return loss.gradient(product).astype(dtype)
+    return product @ loss.input_cov.astype(dtype) - loss.cross_cov.astype(dtype)
+
+
 def _dense_like(weights: Sequence[WeightArray]) -> Chain:
     return Dense([weights[0].shape[-1], *(w.shape[-2] for w in weights)])
 
@@ -116,9 +138,7 @@ def _norm(array: WeightArray, n_inner: int = 2) -> FloatArray:
     return norm
 
 
-def _loss(
-    weights: Layers, loss: SquaredLoss, _weight_decay: npt.ArrayLike, network: Chain
-) -> FloatArray:
+def _loss(weights: Layers, loss: Loss, _weight_decay: npt.ArrayLike, network: Chain) -> FloatArray:
     return loss.value(network.product(weights))
 
 
@@ -149,7 +169,7 @@ def _imbalance(weights: Layers, _loss: object, _decay: object, network: Chain) -
 
 
 def _gradient_norm(
-    weights: Layers, loss: SquaredLoss, weight_decay: npt.ArrayLike, network: Chain
+    weights: Layers, loss: Loss, weight_decay: npt.ArrayLike, network: Chain
 ) -> FloatArray:
     moves = gradients(weights, loss, weight_decay, network)
     squares = [
@@ -159,27 +179,99 @@ def _gradient_norm(
     return norm
 
 
-_OBSERVERS: Mapping[str, Callable[[Layers, SquaredLoss, npt.ArrayLike, Chain], Any]] = (
-    MappingProxyType(
-        {
-            "loss": _loss,
-            "singular_values": _singular_values,
-            "product": _product,
-            "weights": lambda weights, *_unused: weights,
-            "layer_norms": _layer_norms,
-            "imbalance": _imbalance,
-            "gradient_norm": _gradient_norm,
-        }
-    )
+def _product_norm(weights: Layers, _loss: object, _decay: object, network: Chain) -> FloatArray:
+    return _norm(network.product(weights))
+
+
+def _direction(
+    weights: Layers, loss: Loss, network: Chain, direction: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the parts of the end-to-end vector along and across a direction, the latter >= 0."""
+    if direction is None and isinstance(loss, SphericalLogisticLoss):
+        direction = loss.direction
+    w = network.product(weights)[..., 0, :]
+    along = np.sum(w * direction, axis=-1)
+    across = np.linalg.norm(w - along[..., None] * direction, axis=-1)
+    return along, across
+
+
+def _angle(along: FloatArray, across: FloatArray) -> FloatArray:
+    angle: FloatArray = np.arctan2(across, along)
+    return np.where((along == 0) & (across == 0), np.nan, angle)
+
+
+def _log_tan_half_angle(along: FloatArray, across: FloatArray) -> FloatArray:
+    length = np.hypot(along, across)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ahead = np.log(across) - np.log(length + along)
+        behind = np.log(length - along) - np.log(across)
+    return np.where(along >= 0, ahead, behind)
+
+
+def _margin(weights: Layers, loss: Loss, _decay: object, network: Chain) -> FloatArray:
+    if not isinstance(loss, LogisticLoss | ExponentialLoss):
+        msg = f"loss must have samples, got a {type(loss).__name__}"
+        raise TypeError(msg)
+    product = network.product(weights)
+    with np.errstate(invalid="ignore"):
+        margin: FloatArray = loss.margins(product).min(axis=-1) / _norm(product)
+    return margin
+
+
+def _singular_vectors(weights: Layers) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
+    """Return the first left singular vector, the singular values and the first right one, by layer."""
+    triples = []
+    for layer in weights:
+        finite = np.isfinite(layer).all(axis=(-2, -1), keepdims=True)
+        u, s, vt = np.linalg.svd(np.where(finite, layer, np.nan_to_num(layer)), full_matrices=False)
+        s = np.where(finite[..., 0] & (s[..., :1] > 0), s, np.nan)
+        triples.append((u[..., 0], s, vt[..., 0, :]))
+    return triples
+
+
+def _layer_singular_ratio(
+    weights: Layers, _loss: object, _decay: object, _network: Chain
+) -> FloatArray:
+    ratios = [
+        s[..., 1] / s[..., 0] if s.shape[-1] > 1 else 0 * s[..., 0]
+        for _, s, _ in _singular_vectors(weights)
+    ]
+    return np.stack(ratios, axis=-1)
+
+
+def _layer_alignment(weights: Layers, _loss: object, _decay: object, _network: Chain) -> FloatArray:
+    runs = weights[0].shape[:-2]
+    cosines = np.empty((*runs, len(weights) - 1))
+    for i, (below, above) in enumerate(pairwise(_singular_vectors(weights))):
+        known = 0 * (below[1][..., 0] + above[1][..., 0])  # NaN where there is no first vector
+        cosines[..., i] = np.abs(np.sum(below[0] * above[2], axis=-1)) + known
+    return cosines
+
+
+_OBSERVERS: Mapping[str, Callable[[Layers, Loss, npt.ArrayLike, Chain], Any]] = MappingProxyType(
+    {
+        "loss": _loss,
+        "singular_values": _singular_values,
+        "product": _product,
+        "weights": lambda weights, *_unused: weights,
+        "layer_norms": _layer_norms,
+        "imbalance": _imbalance,
+        "gradient_norm": _gradient_norm,
+        "norm": _product_norm,
+        "margin": _margin,
+        "layer_singular_ratio": _layer_singular_ratio,
+        "layer_alignment": _layer_alignment,
+    }
 )
 
 
 def observe(
     name: str,
     weights: Sequence[WeightArray],
-    loss: SquaredLoss,
+    loss: Loss,
     weight_decay: npt.ArrayLike = 0.0,
     network: Chain | None = None,
+    direction: FloatArray | None = None,
 ) -> Any:
     """Return an observable of the weights, computed in float64.
 
@@ -189,12 +281,14 @@ def observe(
         A name out of `linnet_fast.record.OBSERVABLES`.
     weights : sequence of ndarray, shapes (*run, *network.shapes[l])
         First to last.
-    loss : SquaredLoss
-        Used by ``loss`` and ``gradient_norm``.
+    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+        Used by ``loss``, ``gradient_norm`` and ``margin``.
     weight_decay : array_like, shape (*run), default 0
         Used by ``gradient_norm``.
     network : Chain, optional
         The architecture; by default the weights are the matrices of dense layers.
+    direction : ndarray, shape (*run, in), optional
+        Of norm 1: what angles are measured to, if not to the direction of the loss.
 
     Returns
     -------
@@ -214,12 +308,16 @@ def observe(
     """
     _validate.choice("name", name, OBSERVABLES)
     own = tuple(np.asarray(layer, np.float64) for layer in weights)
-    return _OBSERVERS[name](own, loss, weight_decay, network or _dense_like(own))
+    network = network or _dense_like(own)
+    if name in OF_DIRECTION:
+        parts = _direction(own, loss, network, direction)
+        return _angle(*parts) if name == "angle" else _log_tan_half_angle(*parts)
+    return _OBSERVERS[name](own, loss, weight_decay, network)
 
 
 def train(
     network: Chain,
-    loss: SquaredLoss,
+    loss: Loss,
     start: Sequence[npt.ArrayLike] | State,
     *,
     method: Method,
@@ -234,7 +332,7 @@ def train(
     ----------
     network : Chain
         What to train.
-    loss : SquaredLoss
+    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
         On what.
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, or the final state of a training to continue. float32 if all arrays are.
@@ -294,6 +392,9 @@ def train(
     kept = _empty_records(network, record, runs, len(steps), dtype)
     decay = np.broadcast_to(method.weight_decay, runs)
     layer_steps = method.layer_step_sizes(network.n_layers).astype(dtype)
+    direction = check_observables(network, loss, record)
+    elapsed = np.zeros(runs) if state.elapsed is None else state.elapsed.copy()
+    times = np.full((*runs, len(steps)), np.nan)
     inner = [len(shape) for shape in network.shapes]
     weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
     with np.errstate(over="ignore", invalid="ignore"):
@@ -306,8 +407,9 @@ def train(
             status[active & ~finite] = Status.DIVERGED
             active &= finite
             if step in at:
+                times[active, at[step]] = elapsed[active]
                 for name, array in kept.items():
-                    value = observe(name, weights, loss, decay, network)
+                    value = observe(name, weights, loss, decay, network, direction)
                     parts = (
                         zip(array, value, strict=True) if name == "weights" else [(array, value)]
                     )
@@ -318,13 +420,21 @@ def train(
                 active &= status == Status.COMPLETED
             if step == last or not active.any():
                 continue
-            moves = gradients(weights, loss, decay, network)
+            own: Loss = loss
+            if isinstance(method, StochasticGradientDescent):
+                own = _drawn(loss, method, step, runs)
+            moves = gradients(weights, own, decay, network)
+            size = _step_sizes(method, own, network.product(weights), step)
+            if method.rule is not None:
+                elapsed = np.where(active, elapsed + size, elapsed)
+            rates = np.asarray(size)[..., None].astype(dtype) * layer_steps
             weights = tuple(
-                np.where(_spread(active, n), w - _spread(layer_steps[..., i], n) * move, w)
+                np.where(_spread(active, n), w - _spread(rates[..., i], n) * move, w)
                 for i, (w, move, n) in enumerate(zip(weights, moves, inner, strict=True))
             )
 
-    final = State(weights, last, status, stopped_at)
+    has_rule = method.rule is not None
+    final = State(weights, last, status, stopped_at, None, elapsed if has_rule else None)
     going = state.status == Status.COMPLETED
     return Trajectory(
         network,
@@ -332,12 +442,55 @@ def train(
         method,
         state,
         steps,
-        method.step_size[..., None] * steps,
+        times if has_rule else method.constant_step_size[..., None] * steps,
         kept,
         final,
         _provenance(method, n_steps=n_steps),
         np.where(going, stopped_at - first, 0),
     )
+
+
+def _drawn(loss: Loss, method: StochasticGradientDescent, step: int, runs: Shape) -> Loss:
+    """Return the loss of every run on its samples of a step."""
+    streams = method.streams_of(runs)
+    batches: Any = [
+        draw(_of_run(loss, run, runs), method, step, (int(streams[run]),))
+        for run in np.ndindex(runs)
+    ]
+    inputs = np.stack([batch.inputs for batch in batches])
+    labels = np.stack([batch.labels for batch in batches])
+    return type(
+        batches[0]
+    )(  # type: ignore[no-any-return]
+        inputs.reshape(*runs, *inputs.shape[1:]),
+        labels.reshape(*runs, labels.shape[-1]),
+        np.stack([batch.label_noise for batch in batches]).reshape(runs),
+    )
+
+
+def _step_sizes(
+    method: GradientDescent, loss: Loss, product: WeightArray, step: int
+) -> FloatArray | float:
+    """Return the step sizes of a rule; 1 where there is none."""
+    rule = method.rule
+    if rule is None:
+        return 1.0
+    factor: Any = 1.0
+    if rule.kind == "power":
+        factor = (step + 1.0) ** rule.exponent
+    elif rule.kind == "geometric":
+        factor = rule.exponent**step
+    elif rule.kind == "loss_normalized":
+        factor = 1 / loss.value(product)
+    elif rule.kind == "norm_proportional":
+        factor = _norm(product)
+    elif rule.kind == "gradient_normalized":
+        factor = 1 / _norm(_by_product(loss, product))
+    elif rule.kind == "alignment" and isinstance(loss, SphericalLogisticLoss):
+        norm = _norm(product)
+        factor = np.where(norm > 0, norm / np.where(norm > 0, loss.law.q(norm), 1.0), 1.0)
+    sizes: FloatArray = rule.scale * factor
+    return sizes
 
 
 def _spread(array: npt.NDArray[Any], n_inner: int) -> npt.NDArray[Any]:
@@ -372,7 +525,7 @@ def _provenance(method: Method, **length: float) -> dict[str, Any]:
 
 def _flow(
     network: Chain,
-    loss: SquaredLoss,
+    loss: Loss,
     state: State,
     method: GradientFlow,
     until: float | None,
@@ -386,9 +539,7 @@ def _flow(
     rtol = np.broadcast_to(method.rtol, runs)
     atol = np.broadcast_to(method.absolute_tolerance(state.weights, len(runs)), runs)
     decay = np.broadcast_to(method.weight_decay, runs)
-    cov = np.broadcast_to(loss.input_cov, (*runs, *loss.input_cov.shape[-2:]))
-    cross = np.broadcast_to(loss.cross_cov, (*runs, *loss.cross_cov.shape[-2:]))
-    power = np.broadcast_to(loss.output_power, runs)
+    direction = check_observables(network, loss, record)
     weights = tuple(np.array(w) for w in state.weights)
     status, stopped_at = state.status.copy(), np.array(state.stopped_at)
     n_steps = np.zeros(runs, np.int64)
@@ -403,11 +554,12 @@ def _flow(
     for run in np.ndindex(runs):
         if status[run] != Status.COMPLETED:
             continue
-        own = SquaredLoss(cov[run], cross[run], power[run])
+        own = _of_run(loss, run, runs)
 
-        def slope(_time: float, flat: FloatArray, own: SquaredLoss = own, run: Any = run) -> Any:
+        def slope(time: float, flat: FloatArray, own: Loss = own, run: Any = run) -> Any:
             moves = gradients(layers_of(flat), own, decay[run], network)
-            return -np.concatenate([move.ravel() for move in moves])
+            speed = math.exp(time) if method.log_time else 1.0
+            return -speed * np.concatenate([move.ravel() for move in moves])
 
         flat = np.concatenate([w[run].ravel() for w in weights])
         with np.errstate(over="ignore", invalid="ignore"):
@@ -429,7 +581,12 @@ def _flow(
                 continue
             at = layers_of(solution.y[:, where[0]])
             for name, array in kept.items():
-                value = observe(name, at, own, decay[run], network)
+                there = (
+                    None
+                    if direction is None
+                    else np.broadcast_to(direction, (*runs, direction.shape[-1]))[run]
+                )
+                value = observe(name, at, own, decay[run], network, there)
                 if name == "weights":
                     for target, part in zip(array, value, strict=True):
                         target[(*run, index)] = part
@@ -441,6 +598,21 @@ def _flow(
     final = State(weights, None, status, stopped_at, end)
     provenance = _provenance(method, begin=begin, until=end)
     return Trajectory(network, loss, method, state, None, times, kept, final, provenance, n_steps)
+
+
+def _of_run(loss: Loss, run: tuple[int, ...], runs: Shape) -> Loss:
+    """Return the loss that a single run sees."""
+
+    def own(array: FloatArray, n_inner: int = 0) -> FloatArray:
+        inner = array.shape[array.ndim - n_inner :]
+        return np.broadcast_to(array, (*runs, *inner))[run]
+
+    if isinstance(loss, SquaredLoss):
+        return SquaredLoss(own(loss.input_cov, 2), own(loss.cross_cov, 2), own(loss.output_power))
+    noise = own(loss.label_noise)
+    if isinstance(loss, SphericalLogisticLoss):
+        return SphericalLogisticLoss(own(loss.direction, 1), loss.law, noise)
+    return type(loss)(own(loss.inputs, 2), own(loss.labels, 1), noise)
 
 
 def _meets(
@@ -457,14 +629,14 @@ def _meets(
 
 def _initial_state(
     network: Chain,
-    loss: SquaredLoss,
+    loss: Loss,
     start: Sequence[npt.ArrayLike] | State,
     method: Method,
     stop: Stop | None,
 ) -> State:
     """Check the arguments together and return the state to begin from, with all run axes."""
     _validate.instance("network", network, Chain)
-    _validate.instance("loss", loss, SquaredLoss)
+    checked_loss(loss)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
         msg = f"loss must match the network's widths {network.widths}, got {got}"
@@ -472,6 +644,7 @@ def _initial_state(
     is_flow = isinstance(method, GradientFlow)
     if isinstance(method, GradientDescent):
         method.check_layers(network.n_layers)
+    check_method(network, loss, method)
     shapes = {"loss": loss.run_shape, "method": method.run_shape}
     if stop is not None:
         shapes["stop"] = _validate.instance("stop", stop, Stop).run_shape

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _validate
-from linnet_fast._validate import WeightArray
+from linnet_fast._validate import FloatArray, WeightArray
 from linnet_fast.architecture import Chain
 from linnet_fast.record import MAX_STEP
 
@@ -54,6 +54,8 @@ class State:
         ran out of steps, or where its weights were first not finite.
     time : float, optional
         Of gradient flow: time since the very start; `step` is None then.
+    elapsed : ndarray of float64, shape (*run), optional
+        Of gradient descent with a `StepRule`: the sum of the steps of each run since the very start.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class State:
     status: npt.NDArray[np.int8]
     stopped_at: npt.NDArray[Any]
     time: float | None = None
+    elapsed: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -92,6 +95,8 @@ class State:
             _validate.exact(f"weights[{layer}]", array, (*runs, *array.shape[len(runs) :]), dtype)
         kind = np.int64 if self.time is None else np.float64
         _validate.exact("stopped_at", self.stopped_at, runs, kind)
+        if self.elapsed is not None:
+            _validate.exact("elapsed", self.elapsed, runs, np.float64)
         if not np.isin(self.status, list(Status)).all():
             msg = f"status must be made of {[int(s) for s in Status]}, got {self.status.tolist()}"
             raise ValueError(msg)

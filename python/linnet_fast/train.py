@@ -13,11 +13,26 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _core, _files, _machine, _validate, layers
+from linnet_fast import _core, _files, _machine, _validate
+from linnet_fast._compatible import check_method, check_observables
+from linnet_fast._core_arguments import (
+    draws_arguments,
+    factors,
+    limit,
+    loss_arguments,
+    over_runs,
+    rule_arguments,
+)
 from linnet_fast._validate import Shape
 from linnet_fast.architecture import Chain
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow, Method, check_length
+from linnet_fast.binary_loss import Loss, checked_loss
+from linnet_fast.method import (
+    GradientDescent,
+    GradientFlow,
+    Method,
+    StochasticGradientDescent,
+    check_length,
+)
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory
@@ -31,7 +46,7 @@ _SMALLEST = 1e-140  # squares of weights, and what is far below them, must not u
 
 def train(
     network: Chain,
-    loss: SquaredLoss,
+    loss: Loss,
     start: Sequence[npt.ArrayLike] | State,
     *,
     method: Method,
@@ -54,13 +69,13 @@ def train(
     network : Chain
         The architecture: `Dense`, `Diagonal`, `Convolution`, `Residual`, ... or a `Chain` of your
         own layers.
-    loss : SquaredLoss
-        The loss, from data or from their moments.
+    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+        The loss; all but the squared one are for networks with one output.
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, as `linnet_fast.initialization` makes them; or the ``final`` of an earlier
         trajectory, which is then continued: 400 steps and 600 more are 1000 steps, bit for bit. A
         flow that is continued agrees with one longer flow to its tolerance.
-    method : GradientDescent or GradientFlow
+    method : GradientDescent, StochasticGradientDescent or GradientFlow
         How to go down: by steps, or along the flow.
     n_steps : int
         With gradient descent: steps to take, from 0 up.
@@ -133,7 +148,7 @@ def train(
            [2.   , 1.   ]])
     """
     _validate.instance("network", network, Chain)
-    _validate.instance("loss", loss, SquaredLoss)
+    checked_loss(loss)
     check_length(method, n_steps, until)
     record = (
         Record.geomspace(100) if record is None else _validate.instance("record", record, Record)
@@ -146,22 +161,23 @@ def train(
         raise ValueError(msg)
     if isinstance(method, GradientDescent):
         method.check_layers(network.n_layers)
+    check_method(network, loss, method)
+    direction = check_observables(network, loss, record)
     begin, runs = _begin(network, loss, start, method, stop, dtype)
     if n_threads is None:
         threads = _machine.n_threads()
     else:
         threads = _validate.integer("n_threads", n_threads, low=1, high=2**15)
     problem: dict[str, Any] = {
-        "factors": _factors(network),
+        "factors": factors(network),
         "shapes": network.shapes,
         "run_shape": runs,
-        "weights": [_over_runs(w, runs, w.ndim - len(runs)) for w in begin.weights],
-        "input_cov": _over_runs(loss.input_cov, runs, 2),
-        "cross_cov": _over_runs(loss.cross_cov, runs, 2),
-        "output_power": _over_runs(loss.output_power, runs, 0),
-        "weight_decay": _over_runs(method.weight_decay, runs, 0),
-        "stop_loss": None if stop is None else _limit(stop.loss, runs),
-        "stop_gradient_norm": None if stop is None else _limit(stop.gradient_norm, runs),
+        "weights": [over_runs(w, runs, w.ndim - len(runs)) for w in begin.weights],
+        **loss_arguments(loss, runs, begin.weights[0].dtype),
+        "direction": None if direction is None else over_runs(direction, runs, 1),
+        "weight_decay": over_runs(method.weight_decay, runs, 0),
+        "stop_loss": None if stop is None else limit(stop.loss, runs),
+        "stop_gradient_norm": None if stop is None else limit(stop.gradient_norm, runs),
         "ended": np.require(begin.status, requirements="C") if isinstance(start, State) else None,
         "observables": set(record.observables),
         "n_threads": threads,
@@ -175,17 +191,30 @@ def train(
         last = first + n_steps
         _check_memory(network, begin, record, record.n_records(first, last))
         steps = record.steps(first, last)
+        rule, draws, before = None, None, np.zeros(runs)
+        if method.rule is not None:
+            before = np.zeros(runs) if begin.elapsed is None else begin.elapsed
+            rule = rule_arguments(method.rule, before, runs)
+        if isinstance(method, StochasticGradientDescent):
+            draws = draws_arguments(loss, method, runs)
         with _reporter(progress, int(np.count_nonzero(going)) * n_steps) as report:
             result = _core.train(
                 **problem,
-                step_size=_over_runs(method.layer_step_sizes(network.n_layers), runs, 1),
+                step_size=over_runs(method.layer_step_sizes(network.n_layers), runs, 1),
+                rule=rule,
+                draws=draws,
                 check_every=1 if stop is None else stop.check_every,
                 first_step=first,
                 n_steps=n_steps,
                 record_steps=steps.tolist(),
                 progress=report,
             )
-        time = method.step_size[..., None] * steps
+        elapsed = None
+        if method.rule is None:
+            time = method.constant_step_size[..., None] * steps
+        else:
+            time = result["time"]
+            elapsed = np.where(going, result["elapsed"], before)
         stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
         taken = np.where(going, stopped_at - first, 0)
         ends: tuple[int | None, float | None] = (last, None)
@@ -195,11 +224,13 @@ def train(
         time = record.times(first_time, end)
         _check_memory(network, begin, record, len(time))
         atol = method.absolute_tolerance(begin.weights, len(runs))
+        elapsed = None
         with _reporter(progress, 1000 * int(np.count_nonzero(going))) as report:
             result = _core.train_flow(
                 **problem,
-                rtol=_over_runs(method.rtol, runs, 0),
-                atol=_over_runs(atol, runs, 0),
+                rtol=over_runs(method.rtol, runs, 0),
+                atol=over_runs(atol, runs, 0),
+                log_time=method.log_time,
                 begin=first_time,
                 until=end,
                 max_steps=method.max_steps,
@@ -210,7 +241,7 @@ def train(
         taken = np.where(going, result["n_steps"], 0)
         ends = (None, end)
     status = np.where(going, result["status"], begin.status)
-    final = State(result["weights"], ends[0], status, stopped_at, ends[1])
+    final = State(result["weights"], ends[0], status, stopped_at, ends[1], elapsed)
     observables = {name: result["observables"][name] for name in record.observables}
     provenance = _provenance(network, method, record, stop, begin, final)
     return Trajectory(
@@ -220,7 +251,7 @@ def train(
 
 def _begin(
     network: Chain,
-    loss: SquaredLoss,
+    loss: Loss,
     start: Sequence[npt.ArrayLike] | State,
     method: Method,
     stop: Stop | None,
@@ -273,41 +304,6 @@ def _begin(
                 f"largest entry of start[{layer}]", expected, np.broadcast_to(size, runs), outside
             )
     return state, runs
-
-
-def _over_runs(array: npt.NDArray[Any], runs: Shape, n_inner: int) -> npt.NDArray[Any]:
-    """Return a view with all run axes and, at most copied, inner axes that lie side by side."""
-    inner = array.shape[array.ndim - n_inner :]
-    side_by_side = [array.itemsize * math.prod(inner[axis + 1 :]) for axis in range(n_inner)]
-    fits = all(stride % array.itemsize == 0 for stride in array.strides) and all(
-        extent == 1 or stride == wanted
-        for extent, stride, wanted in zip(
-            inner, array.strides[array.ndim - n_inner :], side_by_side, strict=True
-        )
-    )
-    if not (fits and array.flags.aligned):
-        array = _validate.unbroadcast(array, keep=n_inner).copy(order="C")
-    return np.broadcast_to(array, (*runs, *inner))
-
-
-def _factors(network: Chain) -> list[tuple[Any, ...]]:
-    """Return the layers as the core takes them: dense ones as such, others by their entries."""
-    factors: list[tuple[Any, ...]] = []
-    for layer, number in zip(network.layers, network.share, strict=True):
-        array = -1 if number is None else number
-        inner = layer.layer if isinstance(layer, layers.Residual) else layer
-        if isinstance(inner, layers.Dense):
-            scale = layer.scale if isinstance(layer, layers.Residual) else 1.0
-            factors.append((layer.n_outputs, layer.n_inputs, array, inner is not layer, scale))
-        else:
-            p = layer.pattern
-            entries = (p.row, p.column, p.weight, p.coefficient)
-            factors.append((layer.n_outputs, layer.n_inputs, array, entries))
-    return factors
-
-
-def _limit(limit: npt.NDArray[np.float64] | None, runs: Shape) -> npt.NDArray[np.float64] | None:
-    return None if limit is None else _over_runs(limit, runs, 0)
 
 
 def _check_memory(network: Chain, begin: State, record: Record, n_records: int) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from linnet_fast import _files, _trajectory_file, _validate
 from linnet_fast._validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Chain, Dense, parse
+from linnet_fast.binary_loss import Loss
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import Method
 from linnet_fast.record import OBSERVABLES
@@ -39,7 +40,7 @@ class Trajectory:
     ----------
     network : Chain
         What was trained.
-    loss_function : SquaredLoss
+    loss_function : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
         On what; `loss` is what was recorded of it.
     method : GradientDescent or GradientFlow
         How.
@@ -48,8 +49,8 @@ class Trajectory:
     steps : ndarray of int64, shape (n_rec,), or None
         Steps recorded, counted from the very start; None of a flow.
     time : ndarray of float64, shape (*step_size.shape, n_rec)
-        ``step_size * steps``; broadcasts against the run axes. Of a flow the times recorded,
-        (n_rec,).
+        ``step_size * steps``; broadcasts against the run axes. With a `StepRule` the sums of the
+        steps, (*run, n_rec). Of a flow the times recorded, (n_rec,).
     observables : mapping of str to ndarray, shape (*run, n_rec, ...)
         What was recorded, by name; ``weights`` are a tuple of one array per layer. Each is an
         attribute, too.
@@ -83,7 +84,7 @@ class Trajectory:
     """
 
     network: Chain
-    loss_function: SquaredLoss
+    loss_function: Loss
     method: Method
     start: State
     steps: npt.NDArray[np.int64] | None
@@ -186,6 +187,41 @@ class Trajectory:
     def gradient_norm(self) -> FloatArray:
         """Norm of the gradient of the objective, weight decay included, shape (*run, n_rec)."""
         return self._observable("gradient_norm")  # type: ignore[no-any-return]
+
+    @property
+    def norm(self) -> FloatArray:
+        """Frobenius norm of the end-to-end matrix, shape (*run, n_rec)."""
+        return self._observable("norm")  # type: ignore[no-any-return]
+
+    @property
+    def angle(self) -> FloatArray:
+        """Angle of the end-to-end vector to the direction, in radians, shape (*run, n_rec)."""
+        return self._observable("angle")  # type: ignore[no-any-return]
+
+    @property
+    def log_tan_half_angle(self) -> FloatArray:
+        """Natural logarithm of tan(angle / 2), shape (*run, n_rec)."""
+        return self._observable("log_tan_half_angle")  # type: ignore[no-any-return]
+
+    @property
+    def margin(self) -> FloatArray:
+        """Least y x . w / |w| of the samples, shape (*run, n_rec)."""
+        return self._observable("margin")  # type: ignore[no-any-return]
+
+    @property
+    def layer_singular_ratio(self) -> FloatArray:
+        """Second over first singular value of each layer, shape (*run, n_rec, n_layers)."""
+        return self._observable("layer_singular_ratio")  # type: ignore[no-any-return]
+
+    @property
+    def layer_alignment(self) -> FloatArray:
+        """Cosines between first singular vectors of neighbours, shape (*run, n_rec, n_layers - 1)."""
+        return self._observable("layer_alignment")  # type: ignore[no-any-return]
+
+    @property
+    def squared_loss(self) -> SquaredLoss:
+        """The `loss_function`, where it is a `SquaredLoss`; else a TypeError."""
+        return _validate.instance("loss_function", self.loss_function, SquaredLoss)
 
     @property
     def record_axis(self) -> npt.NDArray[np.int64] | FloatArray:
@@ -306,6 +342,8 @@ class Trajectory:
             "product": ("out", "in"),
             "layer_norms": ("layer",),
             "imbalance": ("layer_pair",),
+            "layer_singular_ratio": ("layer",),
+            "layer_alignment": ("layer_pair",),
         }
         lead = (*names, "time" if self.steps is None else "step")
         variables: dict[str, tuple[tuple[str, ...], Any]] = {}
@@ -367,10 +405,15 @@ class Trajectory:
             "start_time": self.start.time,
             "loss_function": _trajectory_file.parts("loss_function", self.loss_function, arrays),
             "method": _trajectory_file.parts("method", self.method, arrays),
+            "has_elapsed": False,
             "provenance": dict(self.provenance),
         }
         for name in ("status", "stopped_at"):
             arrays[f"start_{name}"] = getattr(self.start, name)
+        if self.final.elapsed is not None and self.start.elapsed is not None:
+            header["has_elapsed"] = True
+            arrays["start_elapsed"] = self.start.elapsed
+            arrays["final_elapsed"] = self.final.elapsed
         _trajectory_file.write(path, header, arrays, lambda: self.to_xarray(dims, coords))
 
     @classmethod
@@ -419,6 +462,7 @@ class Trajectory:
             array("status"),
             array("stopped_at"),
             header["final_time"],
+            array("final_elapsed") if header["has_elapsed"] else None,
         )
         start = State(
             weights("start"),
@@ -426,6 +470,7 @@ class Trajectory:
             array("start_status"),
             array("start_stopped_at"),
             header["start_time"],
+            array("start_elapsed") if header["has_elapsed"] else None,
         )
         observables: dict[str, Observable] = {
             name: tuple(array(f"weights_{i}") for i in layers) if name == "weights" else array(name)

@@ -7,7 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <type_traits>
 #include <vector>
+
+#include "linnet/spherical.hpp"
+#include "linnet/step_rule.hpp"
 
 namespace linnet {
 
@@ -72,6 +76,48 @@ struct Chain {
     bool is_dense() const;
 };
 
+enum class LossKind : std::int8_t { squared = 0, logistic = 1, exponential = 2, spherical = 3 };
+
+/// What a loss of a network of one output knows of the samples x with labels y = 1 or -1.
+struct LossData {
+    LossKind kind = LossKind::squared;
+    std::vector<Index> run_shape;
+
+    RunArray<double> inputs;        ///< y x of samples, (in, stride): those of one feature side by side, padded with zeros
+    RunArray<float> single_inputs;  ///< the same, of runs in single precision
+    Index n_samples = 0, stride = 0;
+
+    SphericalTable law;
+    RunArray<double> direction;    ///< (in), of norm 1: labels are its sides
+
+    RunArray<double> label_noise;  ///< scalar: how likely a label is the other one; no data: never
+    bool has_noise = false;
+
+    template <class T>
+    const T* inputs_of(Index run) const {
+        if constexpr (std::is_same_v<T, float>) {
+            return single_inputs.at(run, run_shape);
+        } else {
+            return inputs.at(run, run_shape);
+        }
+    }
+    double noise(Index run) const {
+        return label_noise.data == nullptr ? 0 : *label_noise.at(run, run_shape);
+    }
+};
+
+enum class LawKind : std::int8_t { gaussian = 0, sphere = 1, ball = 2, mixture = 3 };
+
+/// Samples that are drawn anew for every step: of the law of a spherical loss, or of its data.
+struct Draws {
+    Index batch_size = 0;
+    std::uint64_t seed = 0;
+    RunArray<std::int64_t> stream;  ///< scalar, 32 bits
+    LawKind law = LawKind::gaussian;
+    std::vector<double> radii;       ///< scale or radius; of a mixture one per component
+    std::vector<double> cumulative;  ///< of a mixture: probability of this radius or one before it
+};
+
 /// What to train. T is the type of the weights and of the arithmetic of a step, double or float. Where "layers" are
 /// counted, arrays of weights are meant: in a chain with fixed or shared factors there are fewer.
 template <class T>
@@ -79,9 +125,11 @@ struct Problem {
     Chain chain;
     std::vector<Index> run_shape;  ///< extents of the run axes
     std::vector<RunArray<T>> weights;
-    RunArray<double> input_cov;           ///< (in, in)
-    RunArray<double> cross_cov;           ///< (out, in)
-    RunArray<double> output_power;        ///< scalar
+    LossData loss;
+    RunArray<double> input_cov;     ///< (in, in); this and the next two of a squared loss only
+    RunArray<double> cross_cov;     ///< (out, in)
+    RunArray<double> output_power;  ///< scalar
+    RunArray<double> direction;     ///< (in): what angles are measured to; no data: none
     RunArray<double> weight_decay;        ///< scalar
     RunArray<double> stop_loss;           ///< scalar; no data: no such rule
     RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
@@ -91,7 +139,11 @@ struct Problem {
 
 /// Gradient descent.
 struct Descent {
-    RunArray<double> step_size;  ///< (n_layers)
+    RunArray<double> step_size;  ///< (n_layers): with a rule, what it gives is multiplied by this
+    StepKind rule = StepKind::constant;
+    RunArray<double> scale, exponent;  ///< scalars, of a rule
+    RunArray<double> elapsed;          ///< scalar, of a rule: the sum of the steps so far
+    const Draws* draws = nullptr;      ///< null: every step sees all of the loss
     Index check_every = 1;       ///< stop rules are looked at on multiples of this step count
     Index first_step = 0;        ///< steps already taken
     Index n_steps = 0;           ///< steps to take now
@@ -102,6 +154,7 @@ struct Descent {
 /// Gradient flow, by an explicit Runge-Kutta method with a step size per run. Stop rules are looked at after every
 /// step that was accepted.
 struct Flow {
+    bool log_time = false;  ///< all times here are log(1 + time)
     RunArray<double> rtol;  ///< scalar: relative to the norm of a layer, per step
     RunArray<double> atol;  ///< scalar: on the root mean square entry of a layer
     double begin = 0;
@@ -120,12 +173,20 @@ struct Results {
     double* layer_norms = nullptr;      ///< (n_layers)
     double* imbalance = nullptr;        ///< (n_layers - 1): of dense chains by matrices, else by squared norms
     double* gradient_norm = nullptr;
+    double* angle = nullptr;               ///< of the product to the direction; like the next three, of one output
+    double* log_tan_half_angle = nullptr;
+    double* norm = nullptr;
+    double* margin = nullptr;              ///< least over the norm
+    double* layer_singular_ratio = nullptr;  ///< (n_layers): second over first singular value of dense layers
+    double* layer_alignment = nullptr;  ///< (n_layers - 1): cosines between first singular vectors of neighbours
+    double* time = nullptr;             ///< of a descent with a step rule: the sum of its steps
     std::vector<T*> weights;  ///< per layer; empty: not wanted
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
     std::int8_t* status = nullptr;          ///< (run)
     std::int64_t* stopped_at = nullptr;     ///< (run): the last step, of a descent
     double* stopped_time = nullptr;         ///< (run): of a flow
+    double* elapsed = nullptr;              ///< (run): of a descent with a step rule
     std::int64_t* n_steps_taken = nullptr;  ///< (run): of a flow
 };
 

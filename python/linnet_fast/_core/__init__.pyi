@@ -14,11 +14,13 @@ class BuildInfo(TypedDict):
     eigen: str
 
 @type_check_only
-class Trained(TypedDict):
+class Trained(TypedDict, total=False):
     observables: dict[str, Any]
     weights: tuple[npt.NDArray[np.floating[Any]], ...]
     status: npt.NDArray[np.int8]
     stopped_at: npt.NDArray[np.int64]
+    time: npt.NDArray[np.float64]
+    elapsed: npt.NDArray[np.float64]
 
 def train(
     *,
@@ -26,10 +28,14 @@ def train(
     shapes: Sequence[Sequence[int]],
     run_shape: Sequence[int],
     weights: Sequence[npt.NDArray[np.floating[Any]]],
-    input_cov: npt.NDArray[np.float64],
-    cross_cov: npt.NDArray[np.float64],
-    output_power: npt.NDArray[np.float64],
+    input_cov: npt.NDArray[np.float64] | None,
+    cross_cov: npt.NDArray[np.float64] | None,
+    output_power: npt.NDArray[np.float64] | None,
+    loss: dict[str, Any] | None = None,
+    direction: npt.NDArray[np.float64] | None = None,
     step_size: npt.NDArray[np.float64],
+    rule: tuple[Any, ...] | None = None,
+    draws: tuple[Any, ...] | None = None,
     weight_decay: npt.NDArray[np.float64],
     stop_loss: npt.NDArray[np.float64] | None,
     stop_gradient_norm: npt.NDArray[np.float64] | None,
@@ -57,14 +63,17 @@ def train_flow(
     shapes: Sequence[Sequence[int]],
     run_shape: Sequence[int],
     weights: Sequence[npt.NDArray[np.float64]],
-    input_cov: npt.NDArray[np.float64],
-    cross_cov: npt.NDArray[np.float64],
-    output_power: npt.NDArray[np.float64],
+    input_cov: npt.NDArray[np.float64] | None,
+    cross_cov: npt.NDArray[np.float64] | None,
+    output_power: npt.NDArray[np.float64] | None,
+    loss: dict[str, Any] | None = None,
+    direction: npt.NDArray[np.float64] | None = None,
     rtol: npt.NDArray[np.float64],
     atol: npt.NDArray[np.float64],
     weight_decay: npt.NDArray[np.float64],
     stop_loss: npt.NDArray[np.float64] | None,
     stop_gradient_norm: npt.NDArray[np.float64] | None,
+    log_time: bool = False,
     begin: float,
     until: float,
     max_steps: int,

@@ -52,7 +52,7 @@ def mode_strengths(trajectory: Trajectory) -> FloatArray:
     >>> mode_strengths(run).round(6).tolist()
     [[0.001, 0.001], [2.0, 1.0]]
     """
-    return _strengths(products(trajectory), joint_decomposition(trajectory.loss_function))
+    return _strengths(products(trajectory), joint_decomposition(trajectory.squared_loss))
 
 
 def mode_alignment(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
@@ -87,7 +87,7 @@ def mode_alignment(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
     [[1.0, 1.0]]
     """
     product = products(trajectory)
-    data = joint_decomposition(trajectory.loss_function)
+    data = joint_decomposition(trajectory.squared_loss)
     finite = np.asarray(np.isfinite(product).all(axis=(-2, -1), keepdims=True))
     u, _, vt = np.linalg.svd(np.where(finite, product, 0.0), full_matrices=False)
     k = data.sigma.shape[-1]
@@ -127,7 +127,7 @@ def off_diagonal_energy(trajectory: Trajectory) -> FloatArray:
     [0.64]
     """
     product = products(trajectory)
-    data = joint_decomposition(trajectory.loss_function)
+    data = joint_decomposition(trajectory.squared_loss)
     k = data.sigma.shape[-1]
     # From what is off the diagonal: a difference of nearly equal numbers would be noise.
     with quiet():
@@ -187,7 +187,7 @@ def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArr
     """
     _validate.instance("trajectory", trajectory, Trajectory)
     q = _fraction(fraction)
-    data = joint_decomposition(trajectory.loss_function)
+    data = joint_decomposition(trajectory.squared_loss)
     rest = data.targets
     if {"product", "weights"} & set(trajectory.observables):
         values = _strengths(products(trajectory), data)
@@ -240,7 +240,7 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
     product = products(trajectory)
     _plain_method(trajectory, "closed_form_deviation")
     data = require_commuting(
-        trajectory.loss_function,
+        trajectory.squared_loss,
         "closed_form_deviation",
         "path_distances for how a run follows the ranks, greedy_path or perturbation_bound",
     )
@@ -252,7 +252,9 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         first, second = _factors(begin.weights, data)
         if isinstance(method, GradientDescent) and trajectory.steps is not None:
             steps = trajectory.steps - (begin.step or 0)
-            a, b = factor_descent(steps, method.step_size[..., None], sigma, lam, first, second)
+            a, b = factor_descent(
+                steps, method.constant_step_size[..., None], sigma, lam, first, second
+            )
             exact = np.moveaxis(a * b, -1, -2)
         else:
             t = (trajectory.time - (begin.time or 0.0))[:, None]
@@ -268,7 +270,12 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         if isinstance(method, GradientDescent) and trajectory.steps is not None:
             steps = trajectory.steps - (begin.step or 0)
             path = mode_descent(
-                steps, method.step_size[..., None], sigma, lam, strength=strength, n_layers=n_layers
+                steps,
+                method.constant_step_size[..., None],
+                sigma,
+                lam,
+                strength=strength,
+                n_layers=n_layers,
             )
             exact = np.moveaxis(path.strength, -1, -2)
         else:
@@ -295,7 +302,7 @@ def _one_layer(
     time: FloatArray
     if isinstance(trajectory.method, GradientDescent) and trajectory.steps is not None:
         steps = (trajectory.steps - (trajectory.start.step or 0))[:, None]
-        eta = trajectory.method.step_size[..., None, None]
+        eta = trajectory.method.constant_step_size[..., None, None]
         time = eta * steps
         with quiet():
             left = np.power(1 - eta * lam, steps)
@@ -363,7 +370,7 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
         drift[..., i] = np.where(finite, np.abs(values).sum(axis=-1), np.nan)
     if not isinstance(trajectory.method, GradientDescent):
         return drift, np.zeros((*runs, n_records))
-    loss = trajectory.loss_function
+    loss = trajectory.squared_loss
     product = products(trajectory)
     with quiet():
         value = np.stack([loss.value(product[..., i, :, :]) for i in range(n_records)], axis=-1)
@@ -379,7 +386,7 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
             pairs = [np.prod(np.delete(others, j, axis=-1), axis=-1) for j in range(n_layers - 1)]
             coupling = np.maximum(coupling, np.sum(pairs, axis=0) if pairs else 0.0)
         sharp = np.maximum.accumulate(curvature + _spectral(residual) * coupling, axis=-1)
-        eta = trajectory.method.step_size[..., None]
+        eta = trajectory.method.constant_step_size[..., None]
         room = 1 - eta * sharp / 2
         bound = eta * (value[..., :1] - value) / np.where(room > 0, room, 1.0)
         return drift, np.where(room <= 0, np.inf, np.maximum(bound, 0.0))

@@ -76,7 +76,7 @@ def path_distances(trajectory: Trajectory) -> PathDistances:
     ([0.316, 0.0, 0.948], [0.316, 1.0, 0.948])
     """
     product = products(trajectory)
-    loss = trajectory.loss_function
+    loss = trajectory.squared_loss
     paths = (reduced_rank_regression(loss).products, sigma_ordered_path(loss))
     n_ranks = paths[0].shape[-3]
     shape = (*product.shape[:-2], n_ranks)
@@ -139,17 +139,17 @@ def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
     n_ranks = distances.reduced_rank.shape[-1]
 
     h = min(trajectory.network.widths)
-    least = reduced_rank_regression(trajectory.loss_function).losses[..., min(h, n_ranks - 1), None]
+    least = reduced_rank_regression(trajectory.squared_loss).losses[..., min(h, n_ranks - 1), None]
     with quiet():
         value = np.stack(
             [
-                trajectory.loss_function.value(product[..., i, :, :])
+                trajectory.squared_loss.value(product[..., i, :, :])
                 for i in range(product.shape[-3])
             ],
             axis=-1,
         )
     # Rounding of the loss hides what is below; nothing is told of the last plateau from there.
-    power = np.asarray(trajectory.loss_function.output_power)[..., None]
+    power = np.asarray(trajectory.squared_loss.output_power)[..., None]
     excess = np.maximum(value - least, 1e-13 * np.maximum(power, 1e-300))
     time = np.broadcast_to(trajectory.time, value.shape)
     with np.errstate(divide="ignore", invalid="ignore"):

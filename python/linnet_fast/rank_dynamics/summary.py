@@ -144,7 +144,7 @@ def summary(
         msg = f"run must have {len(runs)} indices, one per run axis {runs}, got {index}"
         raise IndexError(msg)
     own = np.zeros(runs)[index]  # an IndexError if there is no such run
-    loss = _loss_of(trajectory.loss_function, runs, index)
+    loss = _loss_of(trajectory.squared_loss, runs, index)
     data = joint_decomposition(loss)
     n_stages = int(np.count_nonzero(data.sigma > 0))
     n_stages = max(min(n_stages, trajectory.network.max_rank), 0)
@@ -159,7 +159,7 @@ def summary(
     step_size = None
     begin = trajectory.start.time or 0.0
     if isinstance(method, GradientDescent):
-        step_size = float(np.broadcast_to(method.step_size, runs)[index])
+        step_size = float(np.broadcast_to(method.constant_step_size, runs)[index])
         begin = step_size * (trajectory.start.step or 0)
     predicted = np.full(n_stages, np.nan)
     try:

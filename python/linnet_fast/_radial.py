@@ -1,0 +1,364 @@
+"""Tables of the radial functions of spherically symmetric laws.
+
+With u = |x_1| and expectations over it, at a norm r: q = E u tanh(r u / 2) / 2, h = E u / (1 + e^(r u)),
+which add up to kappa = E u / 2, H = E ln(1 + e^(-r u)), and the slope q' = -h'. Each octave of r is cut into
+pieces with a polynomial each; below the octaves are power series, above them asymptotic ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import bernoulli, zeta
+
+from linnet_fast._validate import FloatArray
+
+PIECE_BITS = 5
+"""The pieces of an octave are told apart by this many leading bits of the mantissa."""
+N_COEFFICIENTS = 8
+N_SERIES = 6
+
+Values: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+
+_NEGLIGIBLE = 1e-17
+_FAR = 45.0  # e^-45 is negligible
+_ONE = np.float64(1.0).view(np.int64)
+_SHIFT = 52 - PIECE_BITS
+_N_POINTS = 16
+
+
+class RadialTable(NamedTuple):
+    """What evaluates h, q and H at a norm r, in terms of z = scale r.
+
+    Attributes
+    ----------
+    scale : float
+        z = scale r; h and q are scale times their values at z, H is that at z.
+    kappa, m2 : float
+        E |x_1| / 2 and E x_1^2, of the law itself.
+    low, high : float
+        Powers of two: the table is for low <= z < high.
+    split : int
+        Number of the first piece in which h is tabulated, and no longer q.
+    gradient, loss : ndarray of float64, shape (n_pieces, N_COEFFICIENTS)
+        Polynomials of q or h, and of H, in t from -1/2 to 1/2 across a piece; lowest power first.
+    small : ndarray of float64, shape (N_SERIES,)
+        Below: q = z sum_k small[k] (z / low)^(2 k).
+    large : ndarray of float64, shape (N_SERIES,)
+        Above: h = sum_k large[k] (high / z)^(2 k + 2), H = z sum_k large[k] (high / z)^(2 k + 2) / (2 k + 1).
+    """
+
+    scale: float
+    kappa: float
+    m2: float
+    low: float
+    high: float
+    split: int
+    gradient: FloatArray
+    loss: FloatArray
+    small: FloatArray
+    large: FloatArray
+
+
+class Radial:
+    """The radial functions of a law, evaluated by a table.
+
+    Parameters
+    ----------
+    table : RadialTable
+    slope : ndarray of float64, shape (n_pieces, N_COEFFICIENTS)
+        Polynomials of q'.
+    """
+
+    def __init__(self, table: RadialTable, slope: FloatArray) -> None:
+        self.table = table
+        self._slope = slope
+        self._kappa = table.kappa / table.scale
+
+    def scaled(self, scale: float, kappa: float, m2: float) -> Radial:
+        """Return the functions of the law of scale x, for a law of scale 1."""
+        return Radial(self.table._replace(scale=scale, kappa=kappa, m2=m2), self._slope)
+
+    def h(self, r: FloatArray) -> FloatArray:
+        z = self._argument(r)
+        value = _polynomial(self.table.gradient, self.table.low, z)
+        value = np.where(z < self._z_split, self._kappa - value, value)
+        value = np.where(z < self.table.low, self._kappa - self._small_q(z), value)
+        return self.table.scale * np.where(z < self.table.high, value, self._large_h(z))
+
+    def q(self, r: FloatArray) -> FloatArray:
+        z = self._argument(r)
+        value = _polynomial(self.table.gradient, self.table.low, z)
+        value = np.where(z < self._z_split, value, self._kappa - value)
+        value = np.where(z < self.table.high, value, self._kappa - self._large_h(z))
+        return self.table.scale * np.where(z < self.table.low, self._small_q(z), value)
+
+    def loss(self, r: FloatArray) -> FloatArray:
+        z = self._argument(r)
+        k = np.arange(N_SERIES)
+        below = np.minimum(z, self.table.low)
+        near = self._series(self.table.small / (2 * k + 2), below / self.table.low)
+        near = (math.log(2) - self._kappa * below) + below**2 * near
+        far = self._series(self.table.large / (2 * k + 1), self._inverse(z))
+        far = self.table.high * self._inverse(z) * far
+        value = _polynomial(self.table.loss, self.table.low, z)
+        return np.where(z < self.table.low, near, np.where(z < self.table.high, value, far))
+
+    def q_slope(self, r: FloatArray) -> FloatArray:
+        z = self._argument(r)
+        k = np.arange(N_SERIES)
+        below = np.minimum(z, self.table.low) / self.table.low
+        near = self._series(self.table.small * (2 * k + 1), below)
+        inverse = self._inverse(z)
+        far = self._series(self.table.large * (2 * k + 2) / self.table.high, inverse) * inverse**3
+        value = _polynomial(self._slope, self.table.low, z)
+        value = np.where(z < self.table.low, near, np.where(z < self.table.high, value, far))
+        return self.table.scale**2 * value
+
+    @property
+    def _z_split(self) -> float:
+        octave, part = divmod(self.table.split, 2**PIECE_BITS)
+        return self.table.low * 2.0**octave * (1 + part / 2**PIECE_BITS)
+
+    def _argument(self, r: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(self.table.scale * np.asarray(r, dtype=np.float64))
+
+    def _small_q(self, z: FloatArray) -> FloatArray:
+        below = np.minimum(z, self.table.low)
+        return below * self._series(self.table.small, below / self.table.low)
+
+    def _inverse(self, z: FloatArray) -> FloatArray:
+        return self.table.high / np.maximum(z, self.table.high)
+
+    def _large_h(self, z: FloatArray) -> FloatArray:
+        inverse = self._inverse(z)
+        with np.errstate(under="ignore"):
+            return inverse**2 * self._series(self.table.large, inverse)
+
+    @staticmethod
+    def _series(coefficients: FloatArray, x: FloatArray) -> FloatArray:
+        with np.errstate(under="ignore"):
+            square = x * x
+            value = np.zeros_like(square)
+            for c in coefficients[::-1]:
+                value = value * square + c
+            return value
+
+
+def gamma_ratio(x: float) -> float:
+    """Return Gamma(x + 1/2) / Gamma(x) for x >= 1/2, to a few ulp.
+
+    Its asymptotic series in 1 / (x - 1/4)^2, after steps up by Gamma(x + 1) = x Gamma(x).
+    """
+    factor = 1.0
+    while x < 32:
+        factor *= x / (x + 0.5)
+        x += 1
+    y = (x - 0.25) ** -2
+    series = 1 + y * (1 / 64 + y * (-19 / 8192 + y * (631 / 524288 + y * (-174317 / 134217728))))
+    return factor * math.sqrt(x - 0.25) * series
+
+
+def sphere_density(dim: int) -> float:
+    """Return the density of |x_1| at 0 on the unit sphere."""
+    return 2 / math.sqrt(math.pi) * gamma_ratio((dim - 1) / 2)
+
+
+@lru_cache(maxsize=64)
+def gaussian() -> Radial:
+    """Return the radial functions of the standard Gaussian law."""
+    k = np.arange(N_SERIES + 1)
+    moments = np.cumprod(2.0 * k + 1)  # E x^2, E x^4, ...
+    density = math.sqrt(2 / math.pi) * np.cumprod(np.append(1.0, -1 / (2.0 * k[1:])))
+    kappa = 1 / math.sqrt(2 * math.pi)
+
+    def quadrature(u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return u, math.sqrt(2 / math.pi) * np.exp(-u * u / 2)
+
+    def values(z: FloatArray) -> Values:
+        return _integrals(z, np.linspace(0, 9.5, 11), quadrature, lambda x: x)
+
+    return _build(1.0, kappa, 1.0, moments, density, math.inf, values)
+
+
+@lru_cache(maxsize=64)
+def sphere(dim: int) -> Radial:
+    """Return the radial functions of the uniform law on the unit sphere."""
+    k = np.arange(N_SERIES + 1)
+    at_zero = sphere_density(dim)
+    moments = np.cumprod((2.0 * k + 1) / (dim + 2.0 * k))
+    # (1 - u^2)^((dim - 3) / 2), by powers of u^2
+    density = at_zero * np.cumprod(np.append(1.0, (k[:-1] - (dim - 3) / 2) / (k[:-1] + 1)))
+    # u = sin(psi); beyond the last psi the weight cos(psi)^(dim - 2) is negligible.
+    last = math.acos(math.exp(-_FAR / (dim - 2))) if dim > 2 else math.pi / 2
+
+    def quadrature(psi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        u = np.sin(psi)
+        return u, at_zero * np.exp((dim / 2 - 1) * np.log1p(-u * u))
+
+    def values(z: FloatArray) -> Values:
+        return _integrals(
+            z, np.linspace(0, last, 11), quadrature, lambda x: np.arcsin(np.minimum(x, 1.0))
+        )
+
+    kappa = at_zero / (2 * (dim - 1))
+    return _build(1.0, kappa, 1 / dim, moments, density, 1.0, values)
+
+
+def mixture(dim: int, radii: FloatArray, probabilities: FloatArray) -> Radial:
+    """Return the radial functions of a mixture of spheres, from those of the unit sphere."""
+    base = sphere(dim)
+    largest = float(radii.max())
+    part = radii / largest
+    k = np.arange(N_SERIES + 1)
+    shift = part.min()
+    unit_moments = np.cumprod((2.0 * k + 1) / (dim + 2.0 * k))
+    moments = unit_moments * (probabilities * part ** (2 * k[:, None] + 2)).sum(axis=1)
+    # Of density[j], which goes with u^(2 j): times shift^(2 j + 1), lest it overflow.
+    falling = np.cumprod(np.append(1.0, (k[:-1] - (dim - 3) / 2) / (k[:-1] + 1)))
+    weights = (probabilities * (shift / part) ** (2 * k[:, None] + 1)).sum(axis=1)
+    density = sphere_density(dim) * falling * weights
+
+    def values(z: FloatArray) -> Values:
+        total = [np.zeros_like(z) for _ in range(4)]
+        for p, rho in zip(probabilities, part, strict=True):
+            each = (base.q(rho * z), base.h(rho * z), base.loss(rho * z), base.q_slope(rho * z))
+            for k, factor in enumerate((rho, rho, 1.0, rho**2)):
+                total[k] += p * factor * each[k]
+        return total[0], total[1], total[2], total[3]
+
+    mean = float(probabilities @ radii)
+    unit_kappa = base.table.kappa
+    m2 = float(probabilities @ radii**2) / dim
+    return _build(largest, mean * unit_kappa, m2, moments, density, shift, values)
+
+
+def _build(
+    scale: float,
+    kappa: float,
+    m2: float,
+    moments: FloatArray,
+    density: FloatArray,
+    shift: float,
+    values: Callable[[FloatArray], Values],
+) -> Radial:
+    """Tabulate `values` of z = scale r, a law with the given even moments in units of the scale.
+
+    `density` has the coefficients of that of |x_1| in powers of (u / shift)^2, over shift, if shift
+    is finite, which is then the smallest support; otherwise in powers of u^2.
+    """
+    k = np.arange(N_SERIES + 1)
+    bernoulli_numbers = bernoulli(2 * N_SERIES + 2)[2::2]
+    factorial = np.cumprod((2.0 * k + 1) * (2 * k + 2))
+    small = (4.0 ** (k + 1) - 1) * bernoulli_numbers / factorial * moments
+    unit = shift if math.isfinite(shift) else 1.0
+    eta = (1 - 0.5 ** (2 * k + 1)) * zeta(2 * k + 2)
+    # h = sum of large[j] unit (z unit)^-(2 j + 2)
+    large = density * factorial / (2 * k + 2) * eta
+    low = high = 1.0
+    while _last_of(small, low) > _NEGLIGIBLE:
+        low /= 2
+    nearest = _FAR / shift
+    while high <= max(2 * low, nearest) or _last_of(large, 1 / (high * unit)) > _NEGLIGIBLE:
+        high *= 2
+    return _tabulate(
+        RadialTable(
+            scale,
+            kappa,
+            m2,
+            low,
+            high,
+            0,
+            np.empty((0, N_COEFFICIENTS)),
+            np.empty((0, N_COEFFICIENTS)),
+            small[:-1] * low ** (2 * k[:-1]),
+            large[:-1] * unit * (high * unit) ** -(2.0 * k[:-1] + 2),
+        ),
+        values,
+    )
+
+
+def _last_of(series: FloatArray, x: float) -> float:
+    """Return the first term left out over the first term, in powers of x^2."""
+    return float(abs(series[-1] / series[0]) * x ** (2 * N_SERIES))
+
+
+def _tabulate(empty: RadialTable, values: Callable[[FloatArray], Values]) -> Radial:
+    n_octaves = round(math.log2(empty.high / empty.low))
+    n_parts = 2**PIECE_BITS
+    nodes = np.cos(np.pi * (np.arange(N_COEFFICIENTS) + 0.5) / N_COEFFICIENTS) / 2
+    fit = np.linalg.inv(np.vander(nodes, increasing=True))
+    places = 1 + (np.arange(n_parts)[:, None] + 0.5 + nodes) / n_parts
+    found: list[list[FloatArray]] = [[], [], [], []]
+    for octave in range(n_octaves):
+        z = empty.low * 2.0**octave * places
+        for store, value in zip(found, values(z.ravel()), strict=True):
+            store.append(value.reshape(places.shape))
+    q, h, loss, slope = (np.concatenate(parts) for parts in found)
+    # From the piece on in which h is the smaller one.
+    split = int(np.argmax((h < q).all(axis=1)))
+    gradient = np.concatenate([q[:split], h[split:]])
+
+    def coefficients(at_nodes: FloatArray) -> FloatArray:
+        # The fit is not of the values but of what they differ by, which keeps its rounding errors small.
+        first = at_nodes[:, :1]
+        fitted: FloatArray = ((at_nodes - first)[:, None, :] * fit).sum(axis=2)
+        fitted[:, :1] += first
+        fitted.setflags(write=False)
+        return fitted
+
+    table = empty._replace(split=split, gradient=coefficients(gradient), loss=coefficients(loss))
+    table.small.setflags(write=False)
+    table.large.setflags(write=False)
+    return Radial(table, coefficients(slope))
+
+
+def _integrals(
+    z: FloatArray,
+    uniform: FloatArray,
+    quadrature: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+    place: Callable[[FloatArray], FloatArray],
+) -> Values:
+    """Integrate over |x_1| for all z of an octave, by Gauss-Legendre points on panels.
+
+    Panels are those of `uniform`, cut where z u is 3, 6, 12, ...: the scale of the sigmoid.
+    """
+    sigmoid = 3 * 2.0 ** np.arange(9) / math.sqrt(z.min() * z.max())
+    inner = place(sigmoid)
+    edges = np.unique(np.append(uniform, inner[inner < uniform[-1]]))
+    points, weights = np.polynomial.legendre.leggauss(_N_POINTS)
+    half = np.diff(edges)[:, None] / 2
+    u, density = quadrature(((edges[:-1, None] + half) + half * points).ravel())
+    weight = density * (half * weights).ravel()
+    near = z.min() * u < 750
+    u, weight = u[near], weight[near]
+    with np.errstate(under="ignore"):
+        zu = np.multiply.outer(z, u)
+        e = np.exp(-zu)
+        loss = (np.log1p(e) * weight).sum(axis=1)
+        expit = e / (1 + e)
+        h = (expit * (weight * u)).sum(axis=1)
+        slope = (expit / (1 + e) * (weight * u * u)).sum(axis=1)
+        q = (np.tanh(zu / 2) * (weight * u / 2)).sum(axis=1)
+    return q, h, loss, slope
+
+
+def _polynomial(rows: FloatArray, low: float, z: FloatArray) -> FloatArray:
+    """Return the polynomials of the pieces in which z lie; of no meaning outside the table."""
+    first = np.float64(low).view(np.int64) >> _SHIFT
+    bits = np.where(np.isnan(z), low, z).view(np.int64)
+    piece = np.clip((bits >> _SHIFT) - first, 0, len(rows) - 1)
+    # The other bits of the mantissa, as a number from -1/2 to 1/2
+    rest: npt.NDArray[np.int64] = ((bits << PIECE_BITS) & ((1 << 52) - 1)) | _ONE
+    t = rest.view(np.float64) - 1.5
+    found = rows[piece]
+    value = found[..., -1]
+    for k in range(N_COEFFICIENTS - 2, -1, -1):
+        value = value * t + found[..., k]
+    return value

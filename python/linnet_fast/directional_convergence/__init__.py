@@ -1,0 +1,1 @@
+"""Directional convergence of linear networks on spherically symmetric data."""

@@ -1,0 +1,846 @@
+"""Bounds on angle and norm along gradient flow and descent, and their check on trajectories.
+
+Angles theta to the direction of the data are given as s = ln tan(theta / 2), which keeps its digits
+however small they are; a bound above on s is one below on cos(theta).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.integrate import solve_ivp
+from scipy.special import expit, log_expit, logit
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray
+from linnet_fast.directional_convergence.rates import (
+    DirectionTrajectory,
+    checked_law,
+    orbit_slopes,
+)
+from linnet_fast.laws import SphericalLaw
+
+_W = 0.2784645427610738  # max of z / (1 + e^z), so r h(r) <= W for every law
+_PAPER = 0.6  # what the theorems have in place of 2 W
+_Bound = tuple[str, str, bool, FloatArray]  # name, quantity, whether it is above, values
+
+
+def cosine(log_tan_half_angle: npt.ArrayLike) -> FloatArray:
+    """Return cos(theta) of s = ln tan(theta / 2).
+
+    Parameters
+    ----------
+    log_tan_half_angle : array_like
+        s; may be infinite.
+
+    Returns
+    -------
+    ndarray of float64
+        ``-tanh(s)``.
+
+    Examples
+    --------
+    >>> float(cosine(0.0)), float(cosine(-100.0))
+    (-0.0, 1.0)
+    """
+    return np.asarray(-np.tanh(np.asarray(log_tan_half_angle, dtype=np.float64)))
+
+
+def one_minus_cosine(log_tan_half_angle: npt.ArrayLike) -> FloatArray:
+    """Return 1 - cos(theta) of s = ln tan(theta / 2), to full relative accuracy.
+
+    Parameters
+    ----------
+    log_tan_half_angle : array_like
+        s; may be infinite.
+
+    Returns
+    -------
+    ndarray of float64
+
+    Examples
+    --------
+    >>> float(one_minus_cosine(0.0)), f"{one_minus_cosine(-100.0):.4g}"
+    (1.0, '2.768e-87')
+    """
+    return np.asarray(2 * expit(2 * np.asarray(log_tan_half_angle, dtype=np.float64)))
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseSwitch:
+    """Where the norm of the weights stops falling, for good.
+
+    Attributes
+    ----------
+    time : ndarray of float64
+        Time since the start; 0 if the norm rises from there, inf if it has not risen yet.
+    norm : ndarray of float64
+        The smallest norm.
+    log_tan_half_angle : ndarray of float64
+        s then.
+    """
+
+    time: FloatArray
+    norm: FloatArray
+    log_tan_half_angle: FloatArray
+
+
+def phase_switch(
+    law: SphericalLaw, n_layers: int, *, norm: npt.ArrayLike, log_tan_half_angle: npt.ArrayLike
+) -> PhaseSwitch:
+    """Find by integration where gradient flow goes over from a falling to a rising norm.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Layers of the balanced network, >= 1.
+    norm, log_tan_half_angle : array_like, shape (*run)
+        The start: norm > 0 and s. They broadcast.
+
+    Returns
+    -------
+    PhaseSwitch
+        Arrays of shape (*run), to a relative accuracy of about 1e-9.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Sphere
+    >>> switch = phase_switch(Sphere(2), 1, norm=1.0, log_tan_half_angle=1.0986123)
+    >>> float(switch.time.round(3)), float(switch.norm.round(5))
+    (2.449, 0.45247)
+    """
+    n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
+    r, s = np.broadcast_arrays(r, s)
+    time, least, angle = np.zeros(r.shape), np.array(r), np.array(s)
+    last = _turning(law, r)
+    for run in np.ndindex(r.shape):
+        span = float(s[run] - last[run])  # the turn is not later, as h only grows until then
+        if span > 0:
+            found = _turn(law, n, float(r[run]), float(s[run]), span)
+            time[run], least[run], angle[run] = found
+    return PhaseSwitch(time, least, angle)
+
+
+def theorem1(
+    law: SphericalLaw,
+    time: npt.ArrayLike,
+    *,
+    norm: npt.ArrayLike,
+    log_tan_half_angle: npt.ArrayLike,
+    switch: PhaseSwitch | None = None,
+) -> FloatArray:
+    """Return the bound above on s along gradient flow of one layer, by Theorem 1.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    time : array_like
+        Time since the start, >= 0.
+    norm, log_tan_half_angle : array_like
+        The start: any state of the flow, with norm > 0.
+    switch : PhaseSwitch, optional
+        Of this start; by default `phase_switch`. All arrays broadcast.
+
+    Returns
+    -------
+    ndarray of float64
+        ``s <= s0 - kappa t / r0`` while the norm falls, then ``s <= s_T - 2 kappa / sqrt(0.6)
+        (sqrt(t - T + C) - sqrt(C))`` with ``C = r_T^2 / 0.6``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    References
+    ----------
+    After D. Lin, R. Sun, Z. Zhang, "Faster Directional Convergence of Linear Neural Networks under
+    Spherically Symmetric Data", NeurIPS 2021, Theorem 1.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Sphere
+    >>> bound = theorem1(Sphere(2), [1.0, 20.0], norm=1.0, log_tan_half_angle=1.0986)
+    >>> bound.round(3).tolist()
+    [0.78, -2.448]
+    """
+    t = _validate.real_array("time", time, at_least=0)
+    _, r, s = _start(law, 1, norm, log_tan_half_angle)
+    turn = phase_switch(law, 1, norm=r, log_tan_half_angle=s) if switch is None else switch
+    after = np.maximum(t - turn.time, 0)
+    gain = np.sqrt(_PAPER * after + turn.norm**2) - turn.norm
+    late = turn.log_tan_half_angle - 2 * law.kappa / _PAPER * gain
+    return np.asarray(np.where(t <= turn.time, s - law.kappa * t / r, late))
+
+
+def theorem5(
+    law: SphericalLaw,
+    n_layers: int,
+    time: npt.ArrayLike,
+    *,
+    norm: npt.ArrayLike,
+    log_tan_half_angle: npt.ArrayLike,
+    switch: PhaseSwitch | None = None,
+    printed: bool = False,
+    sharp: bool = False,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the bounds on s along gradient flow of three or more layers, by Theorem 5.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Layers N of the balanced network, >= 3.
+    time, norm, log_tan_half_angle, switch
+        As for `theorem1`.
+    printed : bool, default False
+        Take the constants printed in the submission, alpha = 2 c0 / pi and A2 = 2 kappa r_T^(2 -
+        2/N), which do not always hold; by default those that its proof gives, alpha = 2 / (pi (N -
+        2)) and A2 = 2 kappa r_T^(1 - 2/N).
+    sharp : bool, default False
+        Take 2 kappa for c0 in the fall of the norm, and 2 max r h(r) for 0.6.
+
+    Returns
+    -------
+    lower, upper : ndarray of float64
+        Bounds on s. The upper one goes as a logarithm of time while the norm falls, then linearly.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range, or both flags are set.
+
+    References
+    ----------
+    After D. Lin, R. Sun, Z. Zhang, "Faster Directional Convergence of Linear Neural Networks under
+    Spherically Symmetric Data", NeurIPS 2021, Theorem 5.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Sphere
+    >>> lower, upper = theorem5(Sphere(2), 4, [1.0, 20.0], norm=1.0, log_tan_half_angle=1.0986)
+    >>> lower.round(3).tolist(), upper.round(3).tolist()
+    ([0.685, -49.816], [0.989, 0.019])
+    """
+    n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
+    if n < 3:
+        msg = f"n_layers must be >= 3, got {n}"
+        raise ValueError(msg)
+    if printed and sharp:
+        msg = "printed and sharp must not both be set, got True and True"
+        raise ValueError(msg)
+    t = _validate.real_array("time", time, at_least=0)
+    turn = phase_switch(law, n, norm=r, log_tan_half_angle=s) if switch is None else switch
+    kappa = law.kappa
+    fall = 2 * kappa if sharp else np.pi * kappa
+    alpha = 2 * np.pi * kappa / np.pi if printed else 2 * kappa / (fall * (n - 2))
+    early = s - alpha / 2 * np.log1p((n - 2) * fall * t / r ** (2 / n - 1))
+    rate = kappa * turn.norm ** (2 - 2 / n if printed else 1 - 2 / n)
+    late = turn.log_tan_half_angle - rate * np.maximum(t - turn.time, 0)
+    growth = 2 * law.max_rh if sharp else _PAPER
+    gain = (growth * t + r ** (2 / n)) ** (n / 2) - r
+    lower = s - 2 * kappa / (growth * n) * gain
+    return np.asarray(lower), np.asarray(np.where(t <= turn.time, early, late))
+
+
+def theorem2(
+    law: SphericalLaw,
+    step_sizes: npt.ArrayLike,
+    *,
+    norm: npt.ArrayLike,
+    log_tan_half_angle: npt.ArrayLike,
+) -> FloatArray:
+    """Return the bound above on s of gradient descent on one layer from behind, by Theorem 2.
+
+    It holds up to and with the first step that reaches an angle below pi / 2.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    step_sizes : array_like, shape (*run, n_steps)
+        Positive.
+    norm, log_tan_half_angle : array_like, shape (*run)
+        The start: norm > 0, and s > 0. Run axes broadcast.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, n_steps + 1)
+        At steps 0, 1, ..., n_steps: ``1 - cos(theta_n) <= (1 - cos(theta_0)) e^(-B S_n)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    References
+    ----------
+    After D. Lin, R. Sun, Z. Zhang, "Faster Directional Convergence of Linear Neural Networks under
+    Spherically Symmetric Data", NeurIPS 2021, Theorem 2.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Sphere
+    >>> theorem2(Sphere(2), [1.0, 1.0], norm=1.0, log_tan_half_angle=1.0).round(4).tolist()
+    [1.0, 0.8366, 0.7213]
+    """
+    _, r, s = _start(law, 1, norm, log_tan_half_angle)
+    _validate.refuse("log_tan_half_angle", "> 0", s, s <= 0)
+    eta = _sizes(step_sizes)
+    paces = np.cumsum(eta**2, axis=-1)
+    return _descended(law, eta, paces, r, s, 1.0)
+
+
+def theorem3(
+    law: SphericalLaw,
+    step_sizes: npt.ArrayLike,
+    *,
+    norm: npt.ArrayLike,
+    log_tan_half_angle: npt.ArrayLike,
+    delta: npt.ArrayLike = 1.0,
+) -> FloatArray:
+    """Return the bound above on s of gradient descent on one layer, by Theorem 3.
+
+    It holds if at each step ``|w_{n+1}| + w_n.w_{n+1} / |w_n| >= (1 + delta) kappa eta_n
+    cos(theta_n)``; with delta = 1 that is so if no step overshoots, ``eta_n q(|w_n|) <= |w_n|``,
+    as with ``eta_n <= 4 / m2`` from any start.
+
+    Parameters
+    ----------
+    law, step_sizes, norm, log_tan_half_angle
+        As for `theorem2`, with any s.
+    delta : array_like, shape (*run), default 1
+        Positive.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, n_steps + 1)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    References
+    ----------
+    After D. Lin, R. Sun, Z. Zhang, "Faster Directional Convergence of Linear Neural Networks under
+    Spherically Symmetric Data", NeurIPS 2021, Theorem 3.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Sphere
+    >>> theorem3(Sphere(2), [1.0, 1.0], norm=1.0, log_tan_half_angle=0.0).round(4).tolist()
+    [0.0, -0.1399, -0.248]
+    """
+    _, r, s = _start(law, 1, norm, log_tan_half_angle)
+    eta = _sizes(step_sizes)
+    over = _validate.real_array("delta", delta, above=0)
+    c0 = np.pi * law.kappa
+    paces = np.cumsum(eta**2 + _PAPER / c0**2 * eta, axis=-1)
+    return _descended(law, eta, paces, r, s, over / (1 + over))
+
+
+def norm_bounds(
+    law: SphericalLaw,
+    n_layers: int,
+    time: npt.ArrayLike,
+    *,
+    norm: npt.ArrayLike,
+    log_tan_half_angle: npt.ArrayLike,
+    sharp: bool = False,
+) -> tuple[FloatArray, FloatArray]:
+    """Return bounds on the norm along balanced gradient flow.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Layers N, >= 1.
+    time, norm, log_tan_half_angle
+        As for `theorem1`.
+    sharp : bool, default False
+        By default the bounds of the paper: below ``(r0^(2/N - 1) + (N - 2) c0 t)^(-N / (N - 2))``
+        (0 for N < 3), above ``(r0^(2/N) + 0.6 t)^(N/2)``. Sharp ones have better constants,
+        or are ``r0 cos^(2 N)(theta_0 / 2)`` and, with a = max r^2 h(r), ``(r0^((N + 2)/N) + (N + 2)
+        a t)^(N / (N + 2))``, where these are better.
+
+    Returns
+    -------
+    lower, upper : ndarray of float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Gaussian
+    >>> for sharp in (False, True):
+    ...     bounds = norm_bounds(Gaussian(3), 3, 9, norm=2, log_tan_half_angle=0, sharp=sharp)
+    ...     print([float(bound.round(3)) for bound in bounds])
+    [0.001, 18.47]
+    [0.25, 8.444]
+    """
+    n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
+    t = _validate.real_array("time", time, at_least=0)
+    fall = 2 * law.kappa if sharp else np.pi * law.kappa
+    lower = np.zeros(np.broadcast_shapes(t.shape, r.shape, s.shape))
+    if n > 2:
+        lower += (r ** (2 / n - 1) + (n - 2) * fall * t) ** (-n / (n - 2))
+    upper = (r ** (2 / n) + (2 * law.max_rh if sharp else _PAPER) * t) ** (n / 2)
+    if sharp:
+        lower = np.maximum(lower, r * np.exp(n * log_expit(-2 * s)))
+        upper = np.minimum(upper, _norm_above(law, n, t, r))
+    return lower, np.asarray(upper + np.zeros(lower.shape))
+
+
+def global_bounds(
+    law: SphericalLaw,
+    n_layers: int,
+    time: npt.ArrayLike,
+    *,
+    norm: npt.ArrayLike,
+    log_tan_half_angle: npt.ArrayLike,
+    any_law: bool = False,
+) -> tuple[FloatArray, FloatArray]:
+    """Return bounds on s along balanced gradient flow that hold at all times, without phases.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Layers N, >= 1.
+    time, norm, log_tan_half_angle
+        As for `theorem1`.
+    any_law : bool, default False
+        For one layer, take the weaker bound above that needs only kappa of the law: it falls as
+        the square root of time.
+
+    Returns
+    -------
+    lower, upper : ndarray of float64
+        Of one layer the upper, of more the lower has the order and the constant of the true late
+        law, if the density of the inputs falls with their size. With R(t) the sharp upper and A the
+        constant lower of `norm_bounds`: one layer ``s0 - kappa t / A`` and ``s0 - kappa / (2 a)
+        (R^2 - r0^2)``; more layers ``s0 - kappa / (2 N a) (R^2 - r0^2)`` and ``s0 - kappa A^(1 -
+        2/N) t``. Both are exact for two.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Gaussian
+    >>> for n_layers in (1, 2, 4):
+    ...     bounds = global_bounds(Gaussian(3), n_layers, 50, norm=2, log_tan_half_angle=1.10179710305)
+    ...     print([float(bound.round(2)) for bound in bounds])
+    [-100.08, -4.97]
+    [-18.85, -18.85]
+    [-87.66, 0.83]
+    """
+    n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
+    t = _validate.real_array("time", time, at_least=0)
+    kappa, top = law.kappa, law.sup_r2h()
+    least = np.exp((1 - 2 / n) * (np.log(r) + n * log_expit(-2 * s)))
+    slow = s - kappa * least * t
+    fast = s - kappa / (2 * n * top) * (_norm_above(law, n, t, r) ** 2 - r**2)
+    if n > 1:
+        lower, upper = fast, slow
+    else:
+        w = _W if any_law else law.max_rh
+        by_any = s - kappa / w * (np.sqrt(r**2 + 2 * w * t) - r)
+        lower, upper = slow, by_any if any_law else np.minimum(fast, by_any)
+    return np.asarray(lower), np.asarray(upper)
+
+
+def falling_time_bound(
+    law: SphericalLaw, n_layers: int, *, norm: npt.ArrayLike, log_tan_half_angle: npt.ArrayLike
+) -> FloatArray:
+    """Return a bound on how long the norm falls along balanced gradient flow.
+
+    Parameters
+    ----------
+    law, n_layers, norm, log_tan_half_angle
+        As for `phase_switch`.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run)
+        At least the time of `phase_switch`; 0 if the norm rises from the start.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Sphere
+    >>> float(falling_time_bound(Sphere(2), 1, norm=1.0, log_tan_half_angle=1.0986123).round(3))
+    4.685
+    """
+    n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
+    log_least = np.log(r) + (0 if n == 1 else n * log_expit(-2 * s))
+    rate = law.kappa * np.exp((1 - 2 / n) * log_least)
+    return np.asarray(np.maximum(s - _turning(law, r), 0) / rate)
+
+
+@dataclass(frozen=True)
+class BoundCheck:
+    """One bound against a trajectory; over all runs and records but that where it starts.
+
+    Attributes
+    ----------
+    name : str
+        Which bound.
+    quantity : str
+        What it bounds: ``log_tan_half_angle``, ``log_norm`` or ``time`` (of the smallest norm).
+    n_checked, n_violations : int
+        Records compared, and those beyond the bound by more than the tolerance.
+    largest_excess : float
+        How far the quantity goes beyond the bound, 0 if it never does.
+    tightest_gap : float
+        The least that it stays away from the bound (negative if it does not), inf if none.
+    """
+
+    name: str
+    quantity: str
+    n_checked: int
+    n_violations: int
+    largest_excess: float
+    tightest_gap: float
+
+
+@dataclass(frozen=True)
+class BoundTable:
+    """Checks of all bounds that apply to a trajectory; iterates over them, prints as a table.
+
+    Attributes
+    ----------
+    rows : tuple of BoundCheck
+        One for each bound.
+
+    See Also
+    --------
+    check_bounds : makes it.
+    """
+
+    rows: tuple[BoundCheck, ...]
+
+    def __iter__(self) -> Iterator[BoundCheck]:
+        """Go over the checks."""
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        """Return the number of bounds."""
+        return len(self.rows)
+
+    @property
+    def n_violations(self) -> int:
+        """Of all bounds together."""
+        return sum(row.n_violations for row in self.rows)
+
+    def __str__(self) -> str:
+        """Return a table with a line for each bound."""
+        lines = [("bound", "on", "records", "violations", "excess", "gap")]
+        lines += [
+            (
+                row.name,
+                row.quantity,
+                str(row.n_checked),
+                str(row.n_violations),
+                f"{row.largest_excess:.3g}",
+                f"{row.tightest_gap:.3g}",
+            )
+            for row in self.rows
+        ]
+        wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(
+                cell.ljust(w) if i < 2 else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(line, wide, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+
+
+def check_bounds(
+    trajectory: DirectionTrajectory,
+    law: SphericalLaw | None = None,
+    n_layers: int | None = None,
+    *,
+    start: int = 0,
+    step_sizes: npt.ArrayLike | None = None,
+    switch: PhaseSwitch | None = None,
+    printed: bool = False,
+    tolerance: float = 1e-8,
+) -> BoundTable:
+    """Compare a trajectory with every bound that applies to it.
+
+    Parameters
+    ----------
+    trajectory : trajectory
+        Its time, log_tan_half_angle and norm are used; they broadcast to (*run, n_rec). Records
+        that are not finite are left out.
+    law : SphericalLaw, optional
+        Of the inputs; by default what the trajectory says.
+    n_layers : int, optional
+        Layers of the balanced network; by default what the trajectory says.
+    start : int, default 0
+        Record from which the bounds start.
+    step_sizes : array_like, shape (*run, n_steps) or (*run, 1), optional
+        Those of gradient descent on one layer from that record on, a single one if constant. Then
+        its bounds are checked, otherwise those of gradient flow.
+    switch : PhaseSwitch, optional
+        Where the norm turns, with times since the start record and shapes that broadcast to (*run,
+        1). By default the first record whose norm rises; records before it have the bounds of the
+        falling norm.
+    printed : bool, default False
+        As for `theorem5`.
+    tolerance : float, default 1e-8
+        Excess that is no violation, relative to the quantity where that is above 1.
+
+    Returns
+    -------
+    BoundTable
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type, or law or number of layers are not known.
+    ValueError
+        If shapes do not fit, the start record is not finite, or steps are asked of more than one
+        layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> from linnet_fast.laws import Gaussian
+    >>> time = np.array([0.0, 10.0, 50.0])  # a flow of two layers, by its closed form
+    >>> s = 1.10179710305 - Gaussian(3).kappa * time
+    >>> run = SimpleNamespace(time=time, log_tan_half_angle=s, norm=np.array([2, 3.4485, 9.9483]))
+    >>> print(check_bounds(run, Gaussian(3), 2))
+    bound          on                  records  violations  excess     gap
+    global, above  log_tan_half_angle        2           0       0       0
+    global, below  log_tan_half_angle        2           0       0       0
+    norm, above    log_norm                  2           0       0    1.35
+    norm, below    log_norm                  2           0       0     inf
+    """
+    known = law if law is not None else getattr(trajectory, "law", None)
+    if known is None:
+        known = getattr(getattr(trajectory, "loss_function", None), "law", None)
+    law = checked_law(known)
+    depth: Any = n_layers if n_layers is not None else getattr(trajectory, "n_layers", None)
+    if depth is None:
+        depth = getattr(getattr(trajectory, "network", None), "n_layers", None)
+    depth = _validate.integer("n_layers", depth, low=1, high=1000)
+    t, s, r = np.broadcast_arrays(trajectory.time, trajectory.log_tan_half_angle, trajectory.norm)
+    first = _validate.integer("start", start, low=0, high=t.shape[-1] - 1)
+    t, s, r = (x[..., first:] for x in (t, s, r))
+    t = t - t[..., :1]
+    if step_sizes is not None:
+        if depth != 1:
+            msg = f"step_sizes must be given of 1 layer only, got n_layers {depth}"
+            raise ValueError(msg)
+        steps = getattr(trajectory, "steps", None)
+        at = np.arange(t.shape[-1]) if steps is None else steps[first:] - steps[first]
+        bounds = _of_descent(law, step_sizes, at, s, r)
+    else:
+        turn = _turn_in_records(law, t, s, r) if switch is None else switch
+        bounds = _of_flow(law, depth, t, r[..., :1], s[..., :1], turn, printed=printed)
+    values = {"log_tan_half_angle": s, "log_norm": np.log(r), "time": t}
+    rows = tuple(
+        _row(name, quantity, values[quantity], bound, t > 0, above, tolerance)
+        for name, quantity, above, bound in bounds
+    )
+    return BoundTable(rows)
+
+
+def _of_flow(
+    law: SphericalLaw,
+    n: int,
+    t: FloatArray,
+    r: FloatArray,
+    s: FloatArray,
+    turn: PhaseSwitch,
+    *,
+    printed: bool,
+) -> list[_Bound]:
+    """Return all bounds on gradient flow, NaN where they say nothing."""
+    angle, norm = "log_tan_half_angle", "log_norm"
+    begin: dict[str, Any] = {"norm": r, "log_tan_half_angle": s}
+    lower, upper = global_bounds(law, n, t, **begin)
+    restart = np.where(t == turn.time, np.nan, 0.0)  # there the theorems say nothing
+    rows: list[_Bound] = [
+        ("global, above", angle, True, upper),
+        ("global, below", angle, False, lower),
+    ]
+    if n == 1:
+        rows.append(("Theorem 1", angle, True, theorem1(law, t, **begin, switch=turn) + restart))
+        upper = global_bounds(law, n, t, **begin, any_law=True)[1]
+        rows.append(("global of any law", angle, True, upper))
+    if n > 2:
+        for name, flags in (("", {"printed": printed}), (", sharp", {"sharp": True})):
+            lower, upper = theorem5(law, n, t, **begin, switch=turn, **flags)
+            rows.append((f"Theorem 5{name}, above", angle, True, upper + restart))
+            rows.append((f"Theorem 5{name}, below", angle, False, lower))
+    for name, sharp in (("norm", False), ("norm, sharp", True)):
+        lower, upper = norm_bounds(law, n, t, **begin, sharp=sharp)
+        rows.append((f"{name}, above", norm, True, np.log(upper)))
+        if sharp or n > 2:
+            rows.append((f"{name}, below", norm, False, np.log(lower)))
+    falling = np.where(t < turn.time, falling_time_bound(law, n, **begin), np.nan)
+    rows.append(("falling norm", "time", True, falling))
+    return rows
+
+
+def _of_descent(
+    law: SphericalLaw, step_sizes: npt.ArrayLike, at: npt.NDArray[Any], s: FloatArray, r: FloatArray
+) -> list[_Bound]:
+    """Return all bounds on gradient descent at the records, NaN where they say nothing."""
+    eta = _sizes(step_sizes)
+    n_steps = int(at[-1])
+    if eta.shape[-1] not in (1, n_steps):
+        msg = f"step_sizes must have {n_steps} steps, or 1 for all, got {eta.shape[-1]}"
+        raise ValueError(msg)
+    eta = np.broadcast_to(eta, (*eta.shape[:-1], n_steps))
+    _validate.broadcast_runs(step_sizes=eta.shape[:-1], trajectory=s.shape[:-1])
+    start = {"norm": r[..., 0], "log_tan_half_angle": s[..., 0]}
+    grown = np.cumsum(2 * law.max_rh * eta + (2 * law.kappa * eta) ** 2, axis=-1)
+    grown = np.concatenate([np.zeros((*eta.shape[:-1], 1)), grown], axis=-1)[..., at]
+    norm = np.log(r[..., :1] ** 2 + grown) / 2
+    rows: list[_Bound] = [("norm of descent", "log_norm", True, norm)]
+    behind = s[..., 0] > 0
+    if behind.any():
+        begin = start | {"log_tan_half_angle": np.where(behind, s[..., 0], 1.0)}
+        bound = theorem2(law, eta, **begin)[..., at]
+        # The record after the last one behind may come after the first step that is not.
+        all_behind = np.logical_and.accumulate(s > 0, axis=-1)
+        rows.append(("Theorem 2", "log_tan_half_angle", True, np.where(all_behind, bound, np.nan)))
+    gentle = (eta <= 4 / law.m2).all(axis=-1)
+    if n_steps == len(at) - 1:  # every step is recorded, so that overshooting would be seen
+        size = np.broadcast_to(eta, (*s.shape[:-1], n_steps)) * law.q(np.nan_to_num(r[..., :-1]))
+        gentle = gentle | ~(size > r[..., :-1]).any(axis=-1)
+    if np.any(gentle):
+        bound = theorem3(law, eta, **start)[..., at]
+        bound = np.where(np.asarray(gentle)[..., None], bound, np.nan)
+        rows.append(("Theorem 3", "log_tan_half_angle", True, bound))
+    return rows
+
+
+def _row(
+    name: str,
+    quantity: str,
+    value: FloatArray,
+    bound: FloatArray,
+    after: npt.NDArray[np.bool_],
+    above: bool,
+    tolerance: float,
+) -> BoundCheck:
+    """Compare after the start, and where the bound is not NaN."""
+    with np.errstate(invalid="ignore"):
+        excess = value - bound if above else bound - value
+        counted = ~np.isnan(excess) & after
+        beyond = counted & (excess > tolerance * np.maximum(1, np.abs(bound)))
+    worst = float(excess[counted].max()) if counted.any() else -np.inf
+    return BoundCheck(
+        name,
+        quantity,
+        int(np.count_nonzero(counted)),
+        int(np.count_nonzero(beyond)),
+        max(worst, 0.0),
+        -worst,
+    )
+
+
+def _turn_in_records(law: SphericalLaw, t: FloatArray, s: FloatArray, r: FloatArray) -> PhaseSwitch:
+    """Return the first records whose norm rises; the bounds may be restarted from any of these."""
+    rises = law.h(np.nan_to_num(r, nan=1.0)) >= 2 * law.kappa * expit(2 * s)  # not at NaN
+    where = np.argmax(rises, axis=-1)[..., None]
+    time, norm, angle = (np.take_along_axis(x, where, axis=-1) for x in (t, r, s))
+    never = ~np.take_along_axis(rises, where, axis=-1)
+    return PhaseSwitch(np.where(never, np.inf, time), norm, angle)
+
+
+def _turn(
+    law: SphericalLaw, n: int, norm: float, s: float, span: float
+) -> tuple[float, float, float]:
+    """Return time, norm and s where the norm is least, which is before s has fallen by `span`."""
+    # Times begin at one of the size of the first step, for their error to be relative from there.
+    unit = float(norm ** (2 / n - 1) / law.kappa)
+
+    def velocity(x: float, state: FloatArray) -> FloatArray:
+        return np.stack(orbit_slopes(law, n, state[0], np.asarray(s - x * span))) * span
+
+    def pull(x: float, state: FloatArray) -> float:
+        return float(orbit_slopes(law, n, state[0], np.asarray(s - x * span))[0])
+
+    pull.terminal = True  # type: ignore[attr-defined]
+    begin = [np.log(norm), unit]
+    done = solve_ivp(velocity, (0, 1.01), begin, "DOP853", rtol=1e-12, atol=1e-12, events=pull)
+    if not done.t_events[0].size:
+        msg = f"the end of the falling norm could not be integrated: {done.message}"
+        raise RuntimeError(msg)
+    log_norm, time = done.y_events[0][0]
+    return time - unit, float(np.exp(log_norm)), s - done.t_events[0][0] * span
+
+
+def _turning(law: SphericalLaw, norm: FloatArray) -> FloatArray:
+    """Return the s above which the norm falls."""
+    return np.asarray(logit(law.h(norm) / (2 * law.kappa)) / 2)
+
+
+def _norm_above(law: SphericalLaw, n: int, t: FloatArray, r: FloatArray) -> FloatArray:
+    power = (n + 2) / n
+    return np.asarray((r**power + (n + 2) * law.sup_r2h() * t) ** (1 / power))
+
+
+def _descended(
+    law: SphericalLaw, eta: FloatArray, paces: FloatArray, r: FloatArray, s: FloatArray, part: Any
+) -> FloatArray:
+    """Return s after 1 - cos has shrunk by exp(-part (1 + cos(theta_0)) / pi * sum of the paces)."""
+    r, s, part = (np.asarray(x)[..., None] for x in (r, s, part))
+    total = np.cumsum(eta / np.sqrt((r / (np.pi * law.kappa)) ** 2 + paces), axis=-1)
+    total = np.concatenate([np.zeros((*total.shape[:-1], 1)), total], axis=-1)
+    # With y = -ln((1 - cos) / 2): s = -ln(e^y - 1) / 2.
+    y = part * 2 * expit(-2 * s) / np.pi * total - log_expit(2 * s)
+    return np.asarray(-(y + np.log(-np.expm1(-y))) / 2)
+
+
+def _sizes(step_sizes: npt.ArrayLike) -> FloatArray:
+    eta = _validate.real_array("step_sizes", step_sizes, above=0)
+    if not eta.ndim:
+        msg = "step_sizes must have shape (*run, n_steps), got ()"
+        raise ValueError(msg)
+    return eta
+
+
+def _start(
+    law: SphericalLaw, n_layers: int, norm: npt.ArrayLike, log_tan_half_angle: npt.ArrayLike
+) -> tuple[int, FloatArray, FloatArray]:
+    """Return number of layers, norm and s of a start, which have to broadcast."""
+    checked_law(law)
+    n = _validate.integer("n_layers", n_layers, low=1, high=1000)
+    r = _validate.real_array("norm", norm, above=0)
+    s = _validate.real_array("log_tan_half_angle", log_tan_half_angle)
+    _validate.broadcast_runs(norm=r.shape, log_tan_half_angle=s.shape)
+    return n, r, s

@@ -1,0 +1,794 @@
+"""How fast directions converge: late laws, exponents of recorded runs, times, and step sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.integrate import quad_vec, solve_ivp
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray
+from linnet_fast.laws import SphericalLaw
+from linnet_fast.step_rule import StepRule
+
+_LEAST_RECORDS = 5  # in each of the two windows of a fit
+_TOLERANCES = 0.02, 0.15  # how near an exponent must be to 0 or -1, by its uncertainty
+_UNKNOWN = 0.25  # errors from which 0 and -1 cannot be told apart
+_GRID = np.linspace(-5, 5, 81)  # exponents tried first
+
+
+class DirectionTrajectory(Protocol):
+    """What is needed of a trajectory: shapes (*run, n_rec), or such that broadcast to it."""
+
+    @property
+    def time(self) -> FloatArray:
+        """Times of the records, rising."""
+
+    @property
+    def log_tan_half_angle(self) -> FloatArray:
+        """Logarithm of tan(theta / 2), with theta the angle to the direction of the data."""
+
+    @property
+    def norm(self) -> FloatArray:
+        """Norm of the end-to-end weights."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LateTimeLaw:
+    """Powers of time that balanced gradient flow approaches.
+
+    Attributes
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Layers N of the network.
+    norm_factor, norm_exponent : float
+        The norm r is ``norm_factor * t^norm_exponent``, with exponent N / (N + 2).
+    loss_factor, loss_exponent : float
+        The same for the loss, with exponent -N / (N + 2).
+    angle_factor, angle_exponent : float
+        The same for -ln tan(theta / 2), with exponent 2 N / (N + 2).
+    since : tuple of three ndarrays
+        Time, norm and ln tan(theta / 2) from which it is continued; zeros for the bare powers.
+
+    See Also
+    --------
+    late_time_law : makes it.
+    """
+
+    law: SphericalLaw
+    n_layers: int
+    norm_factor: float
+    norm_exponent: float
+    loss_factor: float
+    loss_exponent: float
+    angle_factor: float
+    angle_exponent: float
+    since: tuple[FloatArray, FloatArray, FloatArray]
+
+    def __repr__(self) -> str:
+        """Show the powers."""
+        return (
+            f"LateTimeLaw(norm ~ {self.norm_factor:.4g} t^{self.norm_exponent:.4g}, "
+            f"loss ~ {self.loss_factor:.4g} t^{self.loss_exponent:.4g}, "
+            f"ln tan(theta/2) ~ -{self.angle_factor:.4g} t^{self.angle_exponent:.4g})"
+        )
+
+    def norm(self, time: npt.ArrayLike) -> FloatArray:
+        """Return the norm at times that are not before `since`; all broadcast."""
+        start, r, _ = self.since
+        t = _validate.real_array("time", time, at_least=0)
+        _validate.refuse("time", "not before since", t, t < start)
+        n = self.n_layers
+        grown = r ** ((n + 2) / n) + (n + 2) * self.law.a2 * (t - start)
+        return np.asarray(grown**self.norm_exponent)
+
+    def loss(self, time: npt.ArrayLike) -> FloatArray:
+        """Return the loss at times: a2 / norm, as the direction no longer matters."""
+        return np.asarray(self.law.a2 / self.norm(time))
+
+    def log_tan_half_angle(self, time: npt.ArrayLike) -> FloatArray:
+        """Return ln tan(theta / 2) at times."""
+        _, r, s = self.since
+        slope = self.law.kappa / (2 * self.n_layers * self.law.a2)
+        return np.asarray(s - slope * (self.norm(time) ** 2 - r**2))
+
+    def time_to(self, log_tan_half_angle: npt.ArrayLike) -> FloatArray:
+        """Return when ln tan(theta / 2) is reached: the inverse of `log_tan_half_angle`."""
+        start, r, s = self.since
+        target = _validate.real_array("log_tan_half_angle", log_tan_half_angle)
+        n = self.n_layers
+        gain = np.maximum(s - target, 0.0) * 2 * n * self.law.a2 / self.law.kappa
+        power = (n + 2) / n
+        grown = (r**2 + gain) ** (power / 2) - r**power
+        return np.asarray(start + grown / ((n + 2) * self.law.a2))
+
+
+def late_time_law(
+    law: SphericalLaw,
+    n_layers: int,
+    *,
+    time: npt.ArrayLike = 0.0,
+    norm: npt.ArrayLike = 0.0,
+    log_tan_half_angle: npt.ArrayLike = 0.0,
+) -> LateTimeLaw:
+    """Return how norm, loss and angle go at late times of balanced gradient flow.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Layers, >= 1.
+    time, norm, log_tan_half_angle : array_like, shape (*run), default 0
+        A late state to continue from, which makes the law far more accurate; by default the bare
+        powers. `time` and `norm` >= 0.
+
+    Returns
+    -------
+    LateTimeLaw
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Notes
+    -----
+    ``dr/dt = N a2 r^(-2/N)`` and ``ds/dt = -kappa r^(1 - 2/N)`` with s = ln tan(theta / 2), which
+    holds once r is large against the inverse scale of the inputs and theta against 1 / r.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Gaussian
+    >>> late_time_law(Gaussian(3), 1)
+    LateTimeLaw(norm ~ 1.253 t^0.3333, loss ~ 0.5236 t^-0.3333, ln tan(theta/2) ~ -0.4774 t^0.6667)
+    """
+    checked_law(law)
+    n = _validate.integer("n_layers", n_layers, low=1, high=1000)
+    start = _validate.real_array("time", time, at_least=0)
+    r = _validate.real_array("norm", norm, at_least=0)
+    s = _validate.real_array("log_tan_half_angle", log_tan_half_angle)
+    _validate.broadcast_runs(time=start.shape, norm=r.shape, log_tan_half_angle=s.shape)
+    factor = float(((n + 2) * law.a2) ** (n / (n + 2)))
+    power = n / (n + 2)
+    slope = float(law.kappa / (2 * n * law.a2))
+    return LateTimeLaw(
+        law,
+        n,
+        factor,
+        power,
+        float(law.a2) / factor,
+        -power,
+        slope * factor**2,
+        2 * power,
+        (start, r, s),
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RateFit:
+    """How fast recorded directions converge at the end: nu = -ds/dt goes as t^exponent.
+
+    Attributes
+    ----------
+    kind : ndarray of str, shape (*run)
+        ``power`` (the angle falls as a power of time: exponent -1), ``stretched exponential``
+        (between -1 and 0), ``linear`` (0), ``superlinear`` (> 0) or ``stagnation`` (< -1, or
+        nothing beyond the noise); ``undetermined`` where too few records are finite or the
+        uncertainty exceeds 0.25.
+    exponent : ndarray of float64, shape (*run)
+        -inf where nothing falls beyond the noise, NaN where undetermined.
+    uncertainty : ndarray of float64, shape (*run)
+        One standard error of the exponent: that of the last window, its residuals taken as
+        correlated, and half of what the exponent still drifts between the windows.
+    rate : ndarray of float64, shape (*run)
+        nu at the end.
+    end : ndarray of float64, shape (*run)
+        Time of the last record used. Where the angle falls as t^-k, k is ``rate * end``.
+    expected : float
+        Exponent (N - 2) / (N + 2) of late gradient flow with N layers; NaN if N is not known.
+
+    See Also
+    --------
+    classify_rate : makes it.
+    """
+
+    kind: npt.NDArray[np.str_]
+    exponent: FloatArray
+    uncertainty: FloatArray
+    rate: FloatArray
+    end: FloatArray
+    expected: float
+
+    @property
+    def decay_exponent(self) -> FloatArray:
+        """Power of time in ln theta, 1 + exponent; shape (*run)."""
+        return np.asarray(1 + self.exponent)
+
+    def __repr__(self) -> str:
+        """Show a single run; of many only how often each kind occurs."""
+        if self.kind.ndim == 0:
+            return (
+                f"RateFit({self.kind}, exponent={self.exponent:.4f} +- {self.uncertainty:.4f}, "
+                f"rate={self.rate:.4g}, expected={self.expected:.4g})"
+            )
+        kinds, counts = np.unique(self.kind, return_counts=True)
+        found = ", ".join(f"{k}: {n}" for k, n in zip(kinds, counts, strict=True))
+        return f"RateFit(run_shape={self.kind.shape}, {found})"
+
+
+def classify_rate(
+    trajectory: DirectionTrajectory | tuple[npt.ArrayLike, npt.ArrayLike],
+    *,
+    n_layers: int | None = None,
+    window: float = 16.0,
+) -> RateFit:
+    """Find how fast the directions of a trajectory converge at its end.
+
+    Parameters
+    ----------
+    trajectory : trajectory or tuple (time, log_tan_half_angle)
+        Of a trajectory these two are used. They broadcast to shape (*run, n_rec); times rise.
+        Count time in steps where step sizes change and rates per step are meant. Records that are
+        not finite, or at time 0, are left out.
+    n_layers : int, optional
+        For `expected`; by default what the trajectory says.
+    window : float, default 16
+        > 1. The last ``[end / window, end]`` is used: two windows of equal ratio, each with at
+        least 5 records.
+
+    Returns
+    -------
+    RateFit
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If shapes do not broadcast, times do not rise, or no run has enough records.
+
+    Notes
+    -----
+    In each window s is fitted by ``c - rate * end / (1 + b) * ((t / end)^(1 + b) - 1)``, which
+    needs no slopes and no origin of s, so it suits noise and any spacing. The exponent is that of
+    the last window, moved on by a third of the drift since the window before (a correction of
+    relative order 1 / t), unless the drift is noise. An exponent counts as 0 or -1 within twice its
+    uncertainty, at least 0.02 and at most 0.15.
+
+    Flows of Gaussian inputs of scale 1 from norm 2 and angle 2.5 reach the exponents (N - 2) / (N +
+    2) of N = 1 to 6 layers within 1 % (of two layers within 0.01) by time 10 000; N = 3 to 5 do by
+    time 1000. Angles computed from
+    vectors end at some 1e-16 by rounding, which reads as stagnation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> time = np.geomspace(1, 1e4, 200)
+    >>> classify_rate((time, 1 - 0.5 * time ** (2 / 3)), n_layers=1)
+    RateFit(stretched exponential, exponent=-0.3333 +- 0.0000, rate=0.01547, expected=-0.3333)
+    """
+    time, s, depth = _records(trajectory, n_layers)
+    ratio = float(_validate.real_array("window", window, above=1))
+    runs = s.shape[:-1]
+    kind = np.full(runs, "undetermined", dtype="<U21")
+    exponent, error, rate, end = (np.full(runs, np.nan) for _ in range(4))
+    for run in np.ndindex(runs):
+        t, value = time[run], s[run]
+        keep = np.isfinite(t) & np.isfinite(value) & (t > 0)
+        t, value = t[keep], value[keep]
+        if not t.size:
+            continue
+        early = (t >= t[-1] / ratio * (1 - 1e-12)) & (t <= t[-1] / np.sqrt(ratio))
+        late = t >= t[-1] / np.sqrt(ratio)
+        if min(np.count_nonzero(early), np.count_nonzero(late)) < _LEAST_RECORDS:
+            continue
+        end[run] = t[-1]
+        b, se, slope, clear = _fit(t[late], value[late])
+        rate[run] = slope
+        if not clear:
+            kind[run], exponent[run] = "stagnation", -np.inf
+            continue
+        before, se_before, _, clear_before = _fit(t[early], value[early])
+        if clear_before:
+            drift, noise = b - before, np.hypot(se, se_before)
+            b += drift / (np.sqrt(ratio) - 1) * drift**2 / (drift**2 + 9 * noise**2 + 1e-300)
+            se = np.hypot(se, np.sqrt(max(drift**2 - noise**2, 0.0)) / 2)
+        exponent[run], error[run] = b, se
+        kind[run] = _kind(b, se)
+    if not np.isfinite(end).any():
+        msg = (
+            f"trajectory must have {_LEAST_RECORDS} finite records in each half (by ratio) of the "
+            f"last factor {ratio:g} of time, got {s.shape[-1]} records in all"
+        )
+        raise ValueError(msg)
+    expected = np.nan if depth is None else (depth - 2) / (depth + 2)
+    return RateFit(kind, exponent, error, rate, end, expected)
+
+
+def time_to_angle(
+    law: SphericalLaw,
+    n_layers: int,
+    *,
+    norm: npt.ArrayLike,
+    start_angle: npt.ArrayLike | None = None,
+    start_log_tan_half_angle: npt.ArrayLike | None = None,
+    angle: npt.ArrayLike | None = None,
+    log_tan_half_angle: npt.ArrayLike | None = None,
+) -> FloatArray:
+    """Return the time that balanced gradient flow takes to an angle.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Layers, >= 1.
+    norm : array_like, shape (*run)
+        Norm of the end-to-end weights at the start, > 0.
+    start_angle, start_log_tan_half_angle : array_like, shape (*run)
+        Angle at the start in [0, pi], or ln tan of its half: give one.
+    angle, log_tan_half_angle : array_like, shape (*run)
+        Angle to reach in (0, pi), or ln tan of its half, as small as you like: give one. All run
+        axes broadcast.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run)
+        To a relative accuracy of about 1e-9. 0 if the angle is not larger at the start; inf from
+        angle pi, except with one layer, whose weights pass through 0 and are then aligned.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If a number is out of range, run axes do not broadcast, or not one form of an angle is
+        given.
+
+    See Also
+    --------
+    LateTimeLaw.time_to : a formula for late times.
+
+    Notes
+    -----
+    As s = ln tan(theta / 2) falls steadily it serves as the clock: ``d ln r / ds = -(N / kappa)
+    (h(r) - kappa (1 + tanh s))`` and ``dt / ds = -r^(2/N - 1) / kappa`` are integrated from start
+    to end, so no event has to be searched. With two layers the time is the change of s over kappa.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Gaussian
+    >>> time = time_to_angle(Gaussian(3), 2, norm=2.0, start_angle=2.5, angle=1e-3)
+    >>> float(time.round(3))
+    39.997
+    """
+    checked_law(law)
+    depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
+    r = _validate.real_array("norm", norm, above=0)
+    begin = _half_tangent("start_", start_angle, start_log_tan_half_angle)
+    target = _half_tangent("", angle, log_tan_half_angle)
+    _validate.refuse("angle", "in (0, pi)", target, np.isinf(target))
+    runs = _validate.broadcast_runs(norm=r.shape, start=begin.shape, angle=target.shape)
+    r, begin, target = np.broadcast_arrays(r, begin, target)
+    result = np.zeros(runs)
+    behind = np.isposinf(begin)
+    if depth == 1 and behind.any():
+        size = r[behind]
+        through = quad_vec(lambda x: size / (law.kappa + law.q(size * x)), 0, 1, epsrel=1e-12)[0]
+        result[behind] = through
+    else:
+        result[behind] = np.inf
+    moves = (begin > target) & ~behind
+    if depth == 2:
+        result[moves] = (begin - target)[moves] / law.kappa
+    elif moves.any():
+        result[moves] = _orbit_time(law, depth, np.log(r[moves]), begin[moves], target[moves])
+    return result
+
+
+def checked_law(law: object) -> SphericalLaw:
+    """Return `law`, which must be one of inputs; otherwise a TypeError."""
+    return _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+
+
+def orbit_slopes(
+    law: SphericalLaw, n_layers: int, log_norm: FloatArray, s: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return by how much ln r and the time grow as s = ln tan(theta / 2) falls by 1."""
+    # Of a norm below e^-700 nothing but its logarithm matters.
+    pull = law.h(np.exp(np.maximum(log_norm, -700.0))) / law.kappa - 2 * expit(2 * s)
+    return np.asarray(n_layers * pull), np.exp((2 / n_layers - 1) * log_norm) / law.kappa
+
+
+def _orbit_time(
+    law: SphericalLaw, n_layers: int, log_norm: FloatArray, start: FloatArray, end: FloatArray
+) -> FloatArray:
+    """Return the times from s = `start` to `end` <= start, of vectors of runs."""
+    span = start - end
+    # Times begin at one of the size of the first step, for their error to be relative from there.
+    unit = np.exp((2 / n_layers - 1) * log_norm) / law.kappa
+
+    def velocity(x: float, state: FloatArray) -> FloatArray:
+        slopes = orbit_slopes(law, n_layers, state[: span.size], start - x * span)
+        return np.concatenate(slopes) * np.tile(span, 2)
+
+    rtol = max(1e-10 / np.sqrt(span.size), 3e-14)  # solve_ivp takes the mean over the runs
+    state = np.concatenate([log_norm, unit])
+    done = solve_ivp(velocity, (0, 1), state, "DOP853", rtol=rtol, atol=1e-12, t_eval=[1.0])
+    if not done.success:
+        msg = f"time to the angle could not be integrated: {done.message}"
+        raise RuntimeError(msg)
+    return np.asarray(done.y[span.size :, 0] - unit)
+
+
+@dataclass(frozen=True, eq=False)
+class StepSizeAdvice:
+    """Step sizes of gradient descent on one layer; arrays have shape (*run), that of the norm.
+
+    Attributes
+    ----------
+    monotone : float
+        4 / m2: no larger step ever turns the direction away, from any start.
+    eventual : ndarray of float64
+        2 r / kappa: from a larger step the aligned direction is unstable.
+    one_step : ndarray of float64
+        r / q(r): the next step is aligned exactly; ``StepRule.alignment()``.
+    sqrt_limit, norm_limit, loss_limit : float
+        Scales c below which ``c sqrt(n)``, ``c |w|`` and ``c / loss`` converge linearly, for ever.
+        Rules: ``StepRule.power(c, 0.5)``, ``norm_proportional(c)`` and ``loss_normalized(c)``;
+        `descent_law` tells their rates.
+    sqrt_best, norm_best, loss_best : float
+        Scales whose rate has no bound: each step removes nearly all of the angle.
+
+    See Also
+    --------
+    step_size_advice : makes it.
+    """
+
+    monotone: float
+    eventual: FloatArray
+    one_step: FloatArray
+    sqrt_limit: float
+    norm_limit: float
+    loss_limit: float
+    sqrt_best: float
+    norm_best: float
+    loss_best: float
+
+
+def step_size_advice(law: SphericalLaw, norm: npt.ArrayLike) -> StepSizeAdvice:
+    """Return which step sizes align a single layer, and which keep it aligned.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    norm : array_like, shape (*run)
+        Norm r of the weights, > 0.
+
+    Returns
+    -------
+    StepSizeAdvice
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Notes
+    -----
+    A step multiplies small angles by ``(r - step_size q(r)) / (r + step_size h(r))``.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Gaussian
+    >>> advice = step_size_advice(Gaussian(3), 2.0)
+    >>> advice.monotone, float(advice.eventual.round(3)), float(advice.one_step.round(3))
+    (4.0, 10.027, 6.759)
+    """
+    checked_law(law)
+    r = _validate.real_array("norm", norm, above=0)
+    kappa, a2 = float(law.kappa), float(law.a2)
+    sqrt_best = float(np.sqrt(2 * a2) * kappa**-1.5)
+    return StepSizeAdvice(
+        4 / float(law.m2),
+        np.asarray(2 * r / kappa),
+        np.asarray(r / law.q(r)),
+        sqrt_best * 2**1.5,
+        2 / kappa,
+        2 * a2 / kappa,
+        sqrt_best,
+        1 / kappa,
+        a2 / kappa,
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DescentLaw:
+    """What gradient descent on one layer comes to under a rule for its step size.
+
+    With x = n, or ln n where the step size falls as 1 / n, the norm goes as ``norm_factor
+    x^norm_exponent norm_ratio^n`` and ln tan(theta / 2) as ``offset - power ln n - rate x^exponent``.
+
+    Attributes
+    ----------
+    status : ndarray of str, shape (*run)
+        ``stretched exponential``, ``linear``, ``one step``, ``slow`` (faster than any power of ln
+        n, slower than any of n), ``polynomial only`` or ``does not converge``.
+    norm_factor, norm_exponent, norm_ratio : ndarray of float64, shape (*run)
+        NaN where they depend on the start.
+    rate, exponent, power, offset : ndarray of float64, shape (*run)
+        `rate` is inf where each step removes more than any factor. `offset` is 0 where the rest
+        falls faster than a power of n, as it then depends on the start.
+    logarithmic : ndarray of bool, shape (*run)
+        Whether x is ln n.
+
+    See Also
+    --------
+    descent_law : makes it.
+    """
+
+    status: npt.NDArray[np.str_]
+    norm_factor: FloatArray
+    norm_exponent: FloatArray
+    norm_ratio: FloatArray
+    rate: FloatArray
+    exponent: FloatArray
+    power: FloatArray
+    offset: FloatArray
+    logarithmic: npt.NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        """Show the status."""
+        return f"DescentLaw({self.status.tolist()})"
+
+    def norm(self, steps: npt.ArrayLike) -> FloatArray:
+        """Return the norm after steps, which are > 1 and broadcast with the run axes."""
+        n = _validate.real_array("steps", steps, above=1)
+        x = np.where(self.logarithmic, np.log(n), n)
+        with np.errstate(over="ignore"):
+            return np.asarray(self.norm_factor * x**self.norm_exponent * self.norm_ratio**n)
+
+    def log_tan_half_angle(self, steps: npt.ArrayLike) -> FloatArray:
+        """Return ln tan(theta / 2) after steps, which are > 1 and broadcast with the run axes."""
+        n = _validate.real_array("steps", steps, above=1)
+        x = np.where(self.logarithmic, np.log(n), n)
+        return np.asarray(self.offset - self.power * np.log(n) - self.rate * x**self.exponent)
+
+
+def descent_law(law: SphericalLaw, rule: StepRule) -> DescentLaw:
+    """Predict norm and angle of gradient descent on one layer, after many steps.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    rule : StepRule
+        Of the step sizes; ``StepRule.power(step_size, 0)`` is a constant one.
+
+    Returns
+    -------
+    DescentLaw
+        Leading order, with the run axes of the rule.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+
+    Notes
+    -----
+    Step sizes c n^a with -1 <= a < 1/2 follow the flow at time ``c n^(a + 1) / (a + 1)``. At a =
+    1/2, and with steps in proportion to the norm or to 1 / loss, each step removes a fixed part of
+    the angle, if the scale is below its limit (`step_size_advice`). Steps too large for that, those
+    of a > 1/2 and normalised gradients overshoot: weights swing about v so widely that the norm
+    keeps up with the step size, and angles are those about which the size of the swing itself
+    oscillates. With geometric steps, growing or falling, nothing converges; growing ones end in a
+    swing of constant angle.
+
+    References
+    ----------
+    After D. Lin, R. Sun, Z. Zhang, "Faster Directional Convergence of Linear Neural Networks under
+    Spherically Symmetric Data", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Gaussian
+    >>> descent_law(Gaussian(3), StepRule.power(1.0, [0.0, 0.5, -2.0]))
+    DescentLaw(['stretched exponential', 'linear', 'does not converge'])
+    >>> float(descent_law(Gaussian(3), StepRule.loss_normalized(1.0)).rate.round(4))
+    0.9364
+    """
+    checked_law(law)
+    _validate.instance("rule", rule, StepRule)
+    runs = rule.run_shape
+    rows = np.empty((7, *runs))
+    status, logarithmic = np.empty(runs, dtype="<U21"), np.zeros(runs, dtype=bool)
+    scales, exponents = np.broadcast_arrays(rule.scale, rule.exponent)
+    for run in np.ndindex(runs):
+        name, numbers = _descent(law, rule.kind, float(scales[run]), float(exponents[run]))
+        status[run], logarithmic[run] = name, name == "slow"
+        rows[(slice(None), *run)] = numbers
+    return DescentLaw(status, *rows, logarithmic)
+
+
+def _descent(law: SphericalLaw, kind: str, c: float, a: float) -> tuple[str, tuple[float, ...]]:
+    """Return the status of one run and the fields of `DescentLaw` from norm_factor to offset."""
+    kappa, a2 = float(law.kappa), float(law.a2)
+    nothing = "does not converge", (np.nan,) * 7
+    if kind == "alignment":
+        return "one step", (np.sqrt(2 * a2 / kappa), 0.5, 1.0, np.inf, 1.0, 0.0, 0.0)
+    if kind == "geometric" and a != 1:
+        if a < 1:  # the steps have a finite sum
+            return nothing
+        swing = 0.5 * _log((a - 1) / (3 * a + 1))
+        return nothing[0], (c * kappa / (a + 1), 0.0, a, 0.0, 1.0, 0.0, swing)
+    if kind == "norm_proportional":
+        part = c * kappa
+        if part < 2:
+            return _linear(np.sqrt(2 * c * a2), part)
+        swing = 0.5 * _log((part - 2) / (3 * part - 2))
+        return nothing[0], (np.nan, 0.0, part - 1, 0.0, 1.0, 0.0, swing)
+    if kind == "loss_normalized":
+        part = c * kappa / a2
+        if part < 2:
+            return _linear(np.sqrt(2 * c), part)
+        return _swing(np.sqrt(2 * c), 0.5, (part - 2) / (2 * part))
+    if kind == "gradient_normalized":
+        size = 4 * a2 / kappa + c**2 / 2
+        return _swing(np.sqrt(size), 0.5, c**2 / (4 * size))
+    a = 0.0 if kind == "geometric" else a
+    if a < -1:
+        return nothing
+    if a < 0.5:
+        scale = c if a == -1 else c / (a + 1)
+        power = (1.0 if a == -1 else a + 1) / 3
+        factor = np.cbrt(3 * a2 * scale)
+        rate = kappa / (2 * a2) * factor**2
+        name = "slow" if a == -1 else "stretched exponential"
+        return name, (factor, power, 1.0, rate, 2 * power, 0.0, 0.0)
+    if a == 0.5:
+        factor = np.cbrt(2 * a2 * c)
+        if kappa * c < 2 * factor:
+            return _linear(factor, kappa * c / factor)
+        return _swing(kappa * c / 2, 0.5, 0.5 - 8 * a2 / (kappa**3 * c**2))
+    return _swing(kappa * c / 2, a, a)
+
+
+def _linear(factor: float, part: float) -> tuple[str, tuple[float, ...]]:
+    """Return the law of steps of which each removes `part` of the angle."""
+    rate = np.inf if part == 1 else -np.log(abs(1 - part))
+    return "linear", (factor, 0.5, 1.0, rate, 1.0, 0.0, 0.0)
+
+
+def _swing(factor: float, exponent: float, square: float) -> tuple[str, tuple[float, ...]]:
+    """Return the law of steps that overshoot, with angles of square `square` / n."""
+    offset = 0.5 * _log(square) - np.log(2)
+    return "polynomial only", (factor, exponent, 1.0, 0.0, 1.0, 0.5, offset)
+
+
+def _log(x: float) -> float:
+    """Return the logarithm, NaN at the edge of two regimes, where the leading order vanishes."""
+    return float(np.log(x)) if x > 0 else np.nan
+
+
+def _half_tangent(
+    prefix: str, angle: npt.ArrayLike | None, log_tan: npt.ArrayLike | None
+) -> FloatArray:
+    """Return ln tan(theta / 2) from whichever of the two is given."""
+    names = f"{prefix}angle", f"{prefix}log_tan_half_angle"
+    if (angle is None) == (log_tan is None):
+        msg = f"one of {names[0]} and {names[1]} must be given, got {'neither' if angle is None else 'both'}"
+        raise ValueError(msg)
+    if angle is None:
+        return _validate.real_array(names[1], log_tan)  # type: ignore[arg-type]
+    theta = _validate.real_array(names[0], angle, at_least=0)
+    _validate.refuse(names[0], "<= pi", theta, theta > np.pi)
+    with np.errstate(divide="ignore"):
+        inside = np.log(np.tan(theta / 2))
+    return np.asarray(np.where(theta == np.pi, np.inf, inside))
+
+
+def _records(
+    trajectory: DirectionTrajectory | tuple[npt.ArrayLike, npt.ArrayLike], n_layers: int | None
+) -> tuple[FloatArray, FloatArray, int | None]:
+    """Return times and s, broadcast, and the number of layers if it is known."""
+    depth = n_layers
+    if isinstance(trajectory, tuple):
+        if len(trajectory) != 2:
+            msg = f"trajectory must be a tuple (time, log_tan_half_angle), got {len(trajectory)} parts"
+            raise ValueError(msg)
+        time, s = (np.asarray(part) for part in trajectory)
+    else:
+        for name in ("time", "log_tan_half_angle"):
+            if not hasattr(trajectory, name):
+                msg = f"trajectory must have {name}, got a {type(trajectory).__name__} without"
+                raise TypeError(msg)
+        time, s = trajectory.time, trajectory.log_tan_half_angle
+        if depth is None:
+            depth = getattr(trajectory, "n_layers", None)
+            depth = getattr(getattr(trajectory, "network", None), "n_layers", depth)
+    if depth is not None:
+        depth = _validate.integer("n_layers", depth, low=1, high=1000)
+    for name, array in (("time", time), ("log_tan_half_angle", s)):
+        if array.dtype.kind not in "fiu":
+            msg = f"{name} must be an array of real numbers, got dtype {array.dtype}"
+            raise TypeError(msg)
+        if not array.ndim:
+            msg = f"{name} must have shape (*run, n_rec), got ()"
+            raise ValueError(msg)
+    shape = _validate.broadcast_runs(time=time.shape, log_tan_half_angle=s.shape)
+    if (np.diff(time) <= 0).any():
+        msg = "time must rise from record to record, got an equal or earlier one"
+        raise ValueError(msg)
+    wide = (np.broadcast_to(np.asarray(part, dtype=np.float64), shape) for part in (time, s))
+    return *wide, depth  # type: ignore[return-value]
+
+
+def _kind(exponent: float, error: float) -> str:
+    within = float(np.clip(2 * error, *_TOLERANCES))
+    if error > _UNKNOWN:
+        return "undetermined"
+    if abs(exponent) <= within:
+        return "linear"
+    if abs(exponent + 1) <= within:
+        return "power"
+    if exponent > 0:
+        return "superlinear"
+    return "stretched exponential" if exponent > -1 else "stagnation"
+
+
+def _basis(log_x: FloatArray, power: npt.ArrayLike) -> FloatArray:
+    """Return (x^power - 1) / power, ln x for power 0; one row for each power."""
+    p = np.asarray(power, dtype=np.float64)[..., None]
+    z = p * log_x
+    small = np.abs(z) < 1e-8
+    return np.asarray(log_x * np.where(small, 1 + z / 2, np.expm1(z) / np.where(small, 1.0, z)))
+
+
+def _fit(t: FloatArray, s: FloatArray) -> tuple[float, float, float, bool]:
+    """Return exponent, its error, the rate at the end, and whether the fall is beyond noise."""
+    log_x = np.log(t / t[-1])
+    centred = s - s.mean()
+
+    def project(b: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Return slope and residuals of the fit with this exponent."""
+        phi = _basis(log_x, 1 + np.asarray(b))
+        phi = phi - phi.mean(axis=-1, keepdims=True)
+        slope = np.sum(phi * centred, axis=-1) / np.sum(phi * phi, axis=-1)
+        return slope, centred - slope[..., None] * phi
+
+    misfit = np.sum(project(_GRID)[1] ** 2, axis=-1)
+    best = int(np.argmin(misfit))
+    bracket = _GRID[max(best - 1, 0)], _GRID[min(best + 1, len(_GRID) - 1)]
+    found = minimize_scalar(
+        lambda b: float(np.sum(project(b)[1] ** 2)),
+        bounds=bracket,
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    b = float(found.x)
+    slope, rest = project(b)
+    # Residuals that resemble their neighbours tell less than their number says.
+    n = len(s)
+    power = float(np.sum(rest**2))
+    echo = float(np.sum(rest[1:] * rest[:-1])) / power if power > 0 else 0.0
+    echo = min(max(echo, 0.0), 1 - 3 / n)
+    variance = power / max(n - 3, 1) * (1 + echo) / (1 - echo)
+    step = 1e-4
+    bend = (_basis(log_x, 1 + b + step) - _basis(log_x, 1 + b - step)) / (2 * step) * slope
+    design = np.stack([np.ones(n), _basis(log_x, 1 + b), bend], axis=-1)
+    covariance = variance * np.linalg.pinv(design.T @ design)
+    error = float(np.sqrt(max(covariance[2, 2], 0.0)))
+    fall = -float(_basis(log_x[:1], 1 + b)[0] * slope)
+    spread = float(np.sqrt(12 * variance / n))
+    clear = -fall > 4 * spread and abs(b) < 4.9
+    return b, error, -float(slope) / t[-1], clear
