@@ -17,10 +17,11 @@ from linnet_fast import reference
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bench.binary import BinaryProblem
     from bench.problem import Array
 
 _STEP_SIZE, _DECAY = 1e-3, 1e-3
-_CHECKED_STEPS = 22
+CHECKED_STEPS = 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,19 +190,22 @@ def available(rival: str) -> bool:
 
 
 def fastest(
-    rival: str, problem: ChainProblem, seconds: float
+    problem: ChainProblem | BinaryProblem,
+    expected: tuple[Array, ...],
+    ways: dict[str, Callable[[int], tuple[Array, ...]]],
+    seconds: float,
 ) -> tuple[Callable[[int], tuple[Array, ...]], str, dict[str, float], float]:
     """Return a rival's fastest way with its name, the rates of all, and seconds of first calls.
 
     Raises
     ------
     AssertionError
-        If weights after a few steps are not ours, to rtol 1e-8.
+        If weights after `CHECKED_STEPS` steps are not those expected, to rtol 1e-8.
     """
-    expected, ways, tried = ours(problem)(_CHECKED_STEPS), CHAIN_RIVALS[rival](problem), {}
+    tried = {}
     begin = perf_counter()
     for name, run in ways.items():
-        for own, theirs in zip(expected, run(_CHECKED_STEPS), strict=True):
+        for own, theirs in zip(expected, run(CHECKED_STEPS), strict=True):
             np.testing.assert_allclose(theirs, own, rtol=1e-8, atol=1e-12, err_msg=name)
     first_calls = perf_counter() - begin
     for name, run in ways.items():
@@ -211,7 +215,9 @@ def fastest(
 
 
 def steps_per_second(
-    run: Callable[[int], tuple[Array, ...]], problem: ChainProblem, seconds: float
+    run: Callable[[int], tuple[Array, ...]],
+    problem: ChainProblem | BinaryProblem,
+    seconds: float,
 ) -> Callable[[], float]:
     """Return a function that trains for about `seconds` and returns run-steps per second."""
     n_steps, elapsed = 8, 0.0

@@ -35,6 +35,9 @@ HEADINGS = {
         "Gradient flow, two layers, scale 1e-6 to time 200; runs per second", "over it"
     ),
     "chain": Heading("Diagonal, convolutional and residual chains, one output", "over it"),
+    "binary": Heading(
+        "Logistic loss on n samples, or of the Gaussian law (n = 0), one output", "over it"
+    ),
     "cost": Heading("Costs of convolutional networks of two layers; costs per second", "over it"),
     "cost_depth": Heading(
         "Costs of deeper convolutional networks: their time over that for two layers",

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from bench.binary import BINARY_RIVALS, make_binary_problem
+from bench.binary import available as binary_available
+from bench.binary import ours as ours_binary
+from bench.chains import CHAIN_RIVALS, fastest, make_chain_problem, steps_per_second
+from bench.chains import CHECKED_STEPS as CHECKED_CHAIN_STEPS
 from bench.chains import available as chain_available
-from bench.chains import fastest, make_chain_problem, steps_per_second
 from bench.chains import ours as ours_chain
 from bench.costs import available as cost_available
 from bench.costs import costs_per_second, make_cost_problem
@@ -256,7 +260,10 @@ def _chain(goal: Goal, settings: Settings) -> Iterator[Row]:
     runs = {Ours.name: ours_chain(problem)}
     entries = {}
     if chain_available(rival):
-        runs[rival], way, tried, first_call = fastest(rival, problem, settings.seconds)
+        expected = runs[Ours.name](CHECKED_CHAIN_STEPS)
+        runs[rival], way, tried, first_call = fastest(
+            problem, expected, CHAIN_RIVALS[rival](problem), settings.seconds
+        )
         entries[rival] = {"way": way, "first_call": first_call, "tried": tried}
     result = race(
         {name: steps_per_second(run, problem, settings.seconds) for name, run in runs.items()},
@@ -268,6 +275,27 @@ def _chain(goal: Goal, settings: Settings) -> Iterator[Row]:
         result,
         entries,
     )
+
+
+def _binary(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = make_binary_problem(
+        goal["d"], goal["L"], goal["n"], goal["batch"], settings.n_threads
+    )
+    rival = goal["rival"]
+    runs = {Ours.name: ours_binary(problem)}
+    entries = {}
+    if binary_available(rival):
+        expected = runs[Ours.name](CHECKED_CHAIN_STEPS)
+        runs[rival], way, tried, first_call = fastest(
+            problem, expected, BINARY_RIVALS[rival](problem), settings.seconds
+        )
+        entries[rival] = {"way": way, "first_call": first_call, "tried": tried}
+    result = race(
+        {name: steps_per_second(run, problem, settings.seconds) for name, run in runs.items()},
+        settings.rounds,
+    )
+    case = {key: goal[key] for key in ("d", "L", "n", "batch")}
+    yield _over_rival(case, goal, result, entries)
 
 
 def _cost(goal: Goal, settings: Settings) -> Iterator[Row]:
@@ -305,6 +333,7 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "threads": _threads,
     "flow": _flow,
     "chain": _chain,
+    "binary": _binary,
     "cost": _cost,
     "cost_depth": _cost_depth,
 }

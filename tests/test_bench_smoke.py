@@ -21,6 +21,7 @@ SECTIONS = (
     "threads",
     "flow",
     "chain",
+    "binary",
     "cost",
     "cost_depth",
 )

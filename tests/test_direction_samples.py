@@ -56,7 +56,8 @@ def test_max_margin_meets_its_conditions(dim, n):
     best = max_margin(x, y)
     margins = (y[:, None] * x) @ best.direction
     assert_allclose(np.linalg.norm(best.direction), 1)
-    assert margins.min() == best.margin > 0
+    assert best.margin > 0
+    assert_allclose(margins.min(), best.margin, rtol=1e-12)
     assert best.coefficients.min() >= 0
     assert_allclose(best.coefficients.sum(), 1)
     # What proves that no direction does better: a mean of samples of length margin.
@@ -197,7 +198,7 @@ def test_sampling_floor_of_trained_weights():
         x, y = labelled(Sphere(2), n, rng)
         z = y[:, None] * x
         # The stationary direction at this norm: the gradient has no part across w.
-        turn = np.linspace(-0.15, 0.15, 3001)
+        turn = np.linspace(-0.15, 0.15, 1201)
         w = r * np.stack([np.cos(turn), np.sin(turn)])
         side = np.stack([-np.sin(turn), np.cos(turn)])
         pull = np.einsum("ni,ik,nk->k", z, side, expit(-z @ w))
@@ -211,7 +212,8 @@ def test_sampling_floor_of_trained_weights():
 def test_sgd_floor_of_noisy_steps(n_layers):
     # Many runs of one noisy step after another, in the plane, at a norm held fixed: balanced
     # layers move the direction by step_size r^(1 - 2 / N) times the gradient across, of n samples.
-    law, eta, batch, r, runs = Sphere(2), 0.02, 4, 8.0, 4000
+    law, batch, r, runs = Sphere(2), 4, 8.0, 4000
+    eta = 0.2 if n_layers == 1 else 0.05  # slow enough for one step, quick enough to settle
     rng = np.random.default_rng(9)
     theta = np.zeros(runs)
     pace = eta * r ** (1 - 2 / n_layers)
@@ -268,7 +270,7 @@ def trained(z, until):
 
 
 def test_late_norm_loss_and_angle_on_samples():
-    x, y = labelled(Sphere(2), 40, 4)
+    x, y = labelled(Gaussian(2), 40, 4)
     z = y[:, None] * x
     best = max_margin(x, y)
     gamma = float(best.margin)
@@ -288,7 +290,7 @@ def test_late_norm_loss_and_angle_on_samples():
 
 def test_crossover_of_trained_samples():
     law = Sphere(2)
-    for seed in (0, 1):
+    for seed in range(4):
         x, y = labelled(law, 150, seed)
         gamma = float(max_margin(x, y).margin)
         log_t, _, w = trained(y[:, None] * x, 60 / gamma**2)
@@ -298,26 +300,26 @@ def test_crossover_of_trained_samples():
         late = (log_t > 5) & below
         where = crossover(law, margin=gamma)
         at = norm[np.argmax(late)]
-        assert 0.6 < at / where.norm < 1.6
-        assert abs(log_t[np.argmax(late)] - np.log(where.time)) < 1.8
+        assert 0.75 < at / where.norm < 2  # more where the margin happens to be small
+        assert -1 < log_t[np.argmax(late)] - np.log(where.time) < 2.5
         assert_allclose(where.norm * gamma, 4)
         assert_allclose(crossover(law, margin=gamma, level=2.0).norm * gamma, 2)
     assert_allclose(crossover(law, 150).norm, 4 * 150 / np.pi)
 
 
 def test_late_loss_of_deeper_networks():
-    # r' = N r^(2 - 2/N) gamma e^(-gamma r), the flow of the two-sided margin alone, in log time.
+    # r' = N r^(2 - 2/N) gamma e^(-gamma r), the flow of a single sample; ln t as a function of r.
     gamma, n = 0.7, 3
     law = margin_law(gamma, n)
 
-    def velocity(_, state):
-        r, log_t = state
-        return [n * r ** (2 - 2 / n) * gamma, np.exp(gamma * r - log_t)]
+    def velocity(r, log_t):
+        return np.exp(gamma * r - log_t) / (n * r ** (2 - 2 / n) * gamma)
 
-    done = solve_ivp(velocity, (0, 40), [1.0, 0.0], "LSODA", rtol=1e-10,
-                     events=lambda _, s: s[1] - 600)  # fmt: skip
-    r = done.y_events[0][0, 0]
-    assert_allclose(law.norm(600.0), r, rtol=0.04)
-    assert_allclose(law.log_loss(600.0), -gamma * r, atol=0.1)
+    r = 850.0
+    done = solve_ivp(velocity, (1, r), [0.0], "LSODA", rtol=1e-10, atol=1e-10)
+    log_t = done.y[0, -1]
+    assert log_t > 500
+    assert_allclose(law.norm(log_t), r, rtol=0.04)
+    assert_allclose(law.log_loss(log_t), -gamma * r, atol=0.1)
     assert_allclose(margin_law(gamma).log_loss(100.0), -100 - 2 * np.log(gamma))
     assert repr(law) == "MarginLaw(n_layers=3, run_shape=())"

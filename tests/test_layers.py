@@ -14,7 +14,7 @@ from support import EVERYTHING, ROOT, make_loss, make_start, python
 
 import linnet_fast as lf
 from linnet_fast import _core, reference
-from linnet_fast.record import OBSERVABLES
+from linnet_fast.record import OBSERVABLES, OF_DIRECTION
 
 PACKAGE = ROOT / "python" / "linnet_fast"
 CPP = ROOT / "cpp"
@@ -97,6 +97,7 @@ def test_only_train_trains_with_the_core():
         "__init__.py",
         "cli.py",
         "descent.py",
+        "dynamics.py",
         "convolutions.py",
     }
     calling = {path.name for path in MODULES if "_core.train(" in path.read_text()}
@@ -106,11 +107,13 @@ def test_only_train_trains_with_the_core():
 
 
 def test_reference_shares_nothing_with_the_core():
-    names = imports(PACKAGE / "reference.py")
+    names = set()
+    for file in ("reference.py", "_reference_draws.py", "_compatible.py"):
+        names |= imports(PACKAGE / file)
+        assert "_core" not in (PACKAGE / file).read_text()
     assert not any("_core" in name or name.startswith("linnet_fast.train") for name in names)
-    assert "_core" not in (PACKAGE / "reference.py").read_text()
     allowed = {"_validate", "architecture", "layers", "loss", "method", "record", "state"}
-    allowed |= {"trajectory"}
+    allowed |= {"trajectory", "binary_loss", "_compatible", "_reference_draws", "laws"}
     assert {n.split(".")[1] for n in names if n.startswith("linnet_fast.")} <= allowed
 
 
@@ -166,7 +169,7 @@ def test_the_core_prints_nothing_and_keeps_ieee_arithmetic():
 
 
 def test_registry_reference_core_and_properties_name_the_same_observables():
-    assert set(reference._OBSERVERS) == set(OBSERVABLES)
+    assert {*reference._OBSERVERS, *OF_DIRECTION} == set(OBSERVABLES)
     properties = {n for n, v in vars(lf.Trajectory).items() if isinstance(v, property)}
     assert set(OBSERVABLES) <= properties
     known = re.search(

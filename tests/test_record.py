@@ -86,6 +86,8 @@ def test_record_is_a_value_that_prints_as_its_call():
         Record.geomspace(200, observables=["loss", "weights"]),
         Record.every(10),
         Record.at([0, 5], ("imbalance",)),
+        Record.every(3, ("angle",), direction=[0.0, -2.5]),
+        Record.at_times([0.0, 0.5], ("log_tan_half_angle",), np.array([1, 2])),
     ):
         assert eval(repr(record), {"Record": Record}) == record
         assert hash(record) == hash(dataclasses.replace(record))
@@ -105,6 +107,12 @@ def test_observables_have_their_shapes(widths):
         "layer_norms": (len(widths) - 1,),
         "imbalance": (len(widths) - 2,),
         "gradient_norm": (),
+        "norm": (),
+        "angle": (),
+        "log_tan_half_angle": (),
+        "margin": (),
+        "layer_singular_ratio": (len(widths) - 1,),
+        "layer_alignment": (len(widths) - 2,),
     }
 
 

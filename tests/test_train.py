@@ -33,7 +33,8 @@ def test_results_have_run_axes_then_records(runs, dtype):
     run = train(make_start(WIDTHS, runs, dtype=dtype), record=record)
     assert run.run_shape == runs
     assert_array_equal(run.steps, [0, 5, 10, 15, 20])
-    for name, shape in OBSERVABLES.items():
+    for name in EVERYTHING:
+        shape = OBSERVABLES[name]
         if name == "weights":
             assert [w.shape for w in run.weights] == [(*runs, 5, *s) for s in NETWORK.shapes]
             assert {w.dtype for w in run.weights} == {np.dtype(dtype)}

@@ -22,7 +22,7 @@ HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has n
 PREPARE = """
 import os, signal, sys, threading, time
 import numpy as np, linnet_fast as lf
-from support import make_loss, make_start
+from support import EVERYTHING, make_loss, make_start
 NEVER = 10**12
 FOREVER = lf.GradientFlow(1e-13, max_steps=10**12)
 AT_ONCE = lf.Record.at_times([0.0], ("loss",))
@@ -305,7 +305,7 @@ def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 network, loss, start = lf.Dense((3, 4, 2)), make_loss((3, 4, 2)), make_start((3, 4, 2), (9,))
-record = lf.Record.every(10, tuple(lf.record.OBSERVABLES))
+record = lf.Record.every(10, EVERYTHING)
 def call(i):
     bad = {1: {"n_steps": -1}, 2: {"progress": fail}, 3: {"method": lf.GradientDescent(1e9)}}.get(i % 5, {})
     options = {"method": lf.GradientDescent([0.01] * 9), "n_steps": 20, "record": record} | bad

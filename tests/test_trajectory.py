@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from numpy.testing import assert_array_equal
+from support import EVERYTHING
 
 from linnet_fast import reference
 from linnet_fast.architecture import Dense
 from linnet_fast.initialization import gaussian
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, GradientFlow
-from linnet_fast.record import OBSERVABLES, Record, Stop
+from linnet_fast.record import Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import DivergenceError, Trajectory
 
@@ -39,9 +40,9 @@ def make(
     loss = SquaredLoss(np.eye(widths[0]), cross, np.square(cross).sum())
     start = gaussian(network, rng=1, batch_shape=runs, dtype=dtype)
     if flow is not None:
-        record = Record.geomspace(4, observables=tuple(OBSERVABLES))
+        record = Record.geomspace(4, observables=EVERYTHING)
         return reference.train(network, loss, start, method=flow, until=2.0, record=record)
-    record = record or Record.every(2, observables=tuple(OBSERVABLES))
+    record = record or Record.every(2, observables=EVERYTHING)
     method = GradientDescent(step_size)
     return reference.train(network, loss, start, method=method, n_steps=6, record=record, stop=stop)
 
@@ -132,8 +133,8 @@ def test_one_run_is_told():
 
 
 def test_every_observable_is_an_attribute(mixed):
-    assert set(mixed.observables) == set(OBSERVABLES)
-    for name in OBSERVABLES:
+    assert set(mixed.observables) == set(EVERYTHING)
+    for name in EVERYTHING:
         assert getattr(mixed, name) is mixed.observables[name]
 
 
@@ -322,9 +323,9 @@ class TestDamagedFiles:
             (
                 "format",
                 "other.Thing",
-                "expected linnet_fast.Trajectory of schema_version 3, got other",
+                "expected linnet_fast.Trajectory of schema_version 4, got other",
             ),
-            ("schema_version", 2, "expected linnet_fast.Trajectory of schema_version 3, got"),
+            ("schema_version", 2, "expected linnet_fast.Trajectory of schema_version 4, got"),
             ("network", "Dense((3, 2))", "singular_values must be float64 of shape"),
             ("network", "Dense((2, 3, 4))", "could not be broadcast"),
             ("network", "Dense((3, -2, 4))", "widths[1] must be >= 1"),
@@ -337,7 +338,7 @@ class TestDamagedFiles:
             ("step", "6", "step must be an integer"),
             ("step", -1, "step must be >= 0"),
             ("final_time", 1.0, "State must have a step or a time"),
-            ("method", {"class": "os.system", "arrays": [], "values": {}}, "os.system"),
+            ("method", {"class": "os.system", "arrays": [], "values": {}, "parts": {}}, "os.system"),
             ("provenance", [1], "argument must be a mapping, not list"),
         ],
     )

@@ -103,7 +103,7 @@ def test_pairs_that_are_not_opposite_are_not_reduced():
     x = law.sample(100_000, 2)
     w = np.array([[0.5, 1.0], [0.5, -1.0]])
     first, second, _ = gradients(w, x, np.sign(x[:, 0]), 0.0)
-    assert np.abs(first + second).max() > 0.05
+    assert np.abs(first + second).max() > 0.03  # standard errors are some 1e-3
 
 
 def test_times_and_messages():

@@ -106,13 +106,23 @@ public:
                 }
                 add_weighted(z, ld, n_features_, n_vectors, factors_.data(), count, sums_.data());
             });
+            V factors{};
             for (int r = 0; r < count; ++r) {
                 double scale = 1;
                 if (this->is_scaled())
                     scale = std::exp(this->log_scale(slot + r) - static_cast<double>(shifts[r]));
-                const T factor = static_cast<T>(scale / static_cast<double>(n_samples_));
+                set_lane(factors, r, static_cast<T>(scale / static_cast<double>(n_samples_)));
+            }
+            if constexpr (lanes == native_lanes<T>) {
+                if (count == lanes) {
+                    for (Index j = 0; j < n_features_; ++j)
+                        to[j] = -(sums_of_lanes(sums_.data() + j * count) * factors);
+                    return;
+                }
+            }
+            for (int r = 0; r < count; ++r) {
                 for (Index j = 0; j < n_features_; ++j)
-                    out(j, r) = -(sum_of_lanes(sums_.data()[j * count + r]) * factor);
+                    out(j, r) = -(sum_of_lanes(sums_.data()[j * count + r]) * get_lane(factors, r));
             }
         });
     }
@@ -238,7 +248,7 @@ private:
             if constexpr (exponential) {
                 weight = exponential_loss(x - own_shift);
                 if (noise != 0) {
-                    const P kept = broadcast<P>(T{1} - noise) * weight;
+                    const P kept = noise < 1 ? broadcast<P>(T{1} - noise) * weight : P{};
                     weight = kept - own_noise * exponential_loss(-x);
                 }
             } else if (shift != 0) {
@@ -252,11 +262,12 @@ private:
     /// The loss of margins: with probability `noise` a label is the other one.
     static P value(P x, T noise) {
         if constexpr (exponential) {
-            P own = exponential_loss(x);
-            if (noise != 0) {
-                own = broadcast<P>(T{1} - noise) * own + broadcast<P>(noise) * exponential_loss(-x);
-            }
-            return own;
+            const P own = exponential_loss(x);
+            if (noise == 0) return own;
+            const P kept = noise < 1 ? broadcast<P>(T{1} - noise) * own : P{};  // not 0 * infinity
+            return kept + broadcast<P>(noise) * exponential_loss(-x);
+        } else if (noise > T{0.5}) {
+            return fma(broadcast<P>(noise - T{1}), x, logistic_loss(-x));
         } else {
             return fma(broadcast<P>(noise), x, logistic_loss(x));
         }

@@ -39,8 +39,9 @@ inline void philox(const PhiloxKey& key, std::uint32_t first, std::uint32_t stri
                    PhiloxWords (&words)[4]) {
     const auto all = [](std::uint64_t x) { return x - PhiloxWords{}; };
     constexpr std::uint64_t low = 0xffffffffU;
-    for (int r = 0; r < philox_lanes; ++r)
-        words[0][r] = (first + stride * static_cast<std::uint32_t>(r)) & low;
+    PhiloxWords place;
+    for (int r = 0; r < philox_lanes; ++r) place[r] = static_cast<std::uint64_t>(r);  // a constant
+    words[0] = (all(first) + detail::low_product(place, all(stride))) & low;
     words[1] = all(key.step & low);
     words[2] = all(key.step >> 32);
     words[3] = all(key.stream);

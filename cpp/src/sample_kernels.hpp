@@ -5,6 +5,8 @@
 // how many runs are done at once.
 #pragma once
 
+#include <cstring>
+
 #include "lane_algebra.hpp"
 
 namespace linnet {
@@ -159,6 +161,21 @@ inline ScalarOf<V> sum_of_lanes(V x) {
         for (int k = 0; k + width < lanes; k += 2 * width) part[k] += part[k + width];
     }
     return part[0];
+}
+
+/// The sums of the lanes of as many packs as there are lanes, in the same order.
+template <class V>
+inline V sums_of_lanes(const V* packs) {
+    constexpr int lanes = PackTraits<V>::lanes;
+    V row[lanes];
+    for (int r = 0; r < lanes; ++r) row[r] = packs[r];
+    transpose_square(row);
+#pragma GCC unroll 8
+    for (int width = 1; width < lanes; width *= 2) {
+#pragma GCC unroll 8
+        for (int k = 0; k < lanes; k += 2 * width) row[k] = row[k] + row[k + width];
+    }
+    return row[0];
 }
 
 }  // namespace linnet

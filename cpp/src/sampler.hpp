@@ -61,7 +61,11 @@ private:
         factor = select(less(dot, V{}), -factor, factor);
         for (Index j = 0; j < n_features_; ++j) {
             const V z = x[j] * factor;
-            for (int r = 0; r < philox_lanes; ++r) to[j * ld + r] = static_cast<T>(z[r]);
+            if constexpr (sizeof(T) == sizeof(double)) {
+                store(to + j * ld, z);
+            } else {
+                for (int r = 0; r < philox_lanes; ++r) to[j * ld + r] = static_cast<T>(z[r]);
+            }
         }
     }
     /// Two normal variates are the length that is returned times cosine and sine; 1 where the length is of no interest.

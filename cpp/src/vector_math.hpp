@@ -1,6 +1,7 @@
 // Elementary functions of packs, to about an ulp; the same operations on every lane, whatever the others hold.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -69,6 +70,50 @@ constexpr double of_cos(int k) { return k % 2 == 0 ? of_cosh(k) : -of_cosh(k); }
 constexpr double of_sin(int k) { return k % 2 == 0 ? of_sinh(k) : -of_sinh(k); }
 constexpr double of_artanh(int k) { return 1.0 / (2 * k + 1); }
 
+/// Powers of two by sixteenths of an octave, in registers: shorter series for exponentials.
+inline constexpr double power_steps = 16;
+template <class V>
+inline constexpr bool has_power_table = false;
+#if defined(__AVX512F__)
+template <>
+inline constexpr bool has_power_table<Pack<double, 8>> = true;
+
+/// Bits of 2^(j / 16) less j in the place to which power_of_two() moves it.
+struct PowerTable {
+    alignas(64) double entries[16];
+    PowerTable() {
+        for (int j = 0; j < 16; ++j) {
+            const auto bits =
+                bit_cast<std::int64_t>(std::exp2(j / power_steps)) - (std::int64_t{j} << 48);
+            entries[j] = bit_cast<double>(bits);
+        }
+    }
+};
+inline const PowerTable power_table;
+
+/// 2^(k / 16), of the whole number k that was added to `round`.
+inline Pack<double, 8> power_of_two(Pack<double, 8> shifted) {
+    using Bits = BitsOf<Pack<double, 8>>::type;
+    const Bits bits = bit_cast<Bits>(shifted);
+    const __m512d low = _mm512_load_pd(power_table.entries);
+    const __m512d high = _mm512_load_pd(power_table.entries + 8);
+    const __m512d entry = _mm512_permutex2var_pd(low, bit_cast<__m512i>(bits), high);
+    return bit_cast<Pack<double, 8>>(bit_cast<Bits>(entry) + (bits << 48));
+}
+/// (e^r - 1 - r) / r^2 for |r| <= a = log(2) / 32: Taylor's series with its term of order 5 replaced by the best that
+/// lower ones do for it.
+template <class V>
+inline V quadratic_rest(V r, V square) {
+    constexpr double a = 0.693147180559945309417 / 32;
+    constexpr double c1 = 1.0 / 6 - a * a * a * a * 5 / 16 / 5040;
+    constexpr double c3 = 1.0 / 120 + a * a * 20 / 16 / 5040;
+    const V low = fma(r, broadcast<V>(c1), broadcast<V>(0.5));
+    V high = fma(r, broadcast<V>(c3), broadcast<V>(1.0 / 24));
+    high = fma(square, broadcast<V>(1.0 / 720), high);
+    return fma(square, high, low);
+}
+#endif
+
 }  // namespace detail
 
 /// e^x for x from exp_least to exp_most, to which x is cut; NaN for NaN.
@@ -79,27 +124,40 @@ inline V exponential(V x) {
     using Bits = typename detail::BitsOf<V>::type;
     x = smaller(larger(x, broadcast<V>(Format::exp_least)), broadcast<V>(Format::exp_most));
     const V round = broadcast<V>(Format::round);
-    const V shifted = fma(x, broadcast<V>(static_cast<T>(1.4426950408889634074)), round);
+    constexpr double steps = detail::has_power_table<V> ? detail::power_steps : 1;  // to an octave
+    const V shifted = fma(x, broadcast<V>(static_cast<T>(steps * 1.4426950408889634074)), round);
     const V k = shifted - round;
-    V r = fma(-k, broadcast<V>(Format::ln2_high), x);
-    r = fma(-k, broadcast<V>(Format::ln2_low), r);
-    // Even and odd terms are two chains that need not wait for each other.
+    V r = fma(-k, broadcast<V>(static_cast<T>(Format::ln2_high / steps)), x);
+    r = fma(-k, broadcast<V>(static_cast<T>(Format::ln2_low / steps)), r);
     const V square = r * r;
-    constexpr int half = Format::exp_terms / 2;
-    const V even = detail::series<half>(square, [](int i) { return detail::of_cosh(i); });
-    const V odd = detail::series<half>(square, [](int i) { return detail::of_sinh(i); });
-    const V value = fma(r, odd, even);
-    const Bits bits =
-        detail::bit_cast<Bits>(value) + (detail::bit_cast<Bits>(shifted) << Format::mantissa_bits);
-    return fma(x, V{}, detail::bit_cast<V>(bits));  // the bits of a NaN have been turned into those of a number
+    // scale = 2^(k / steps), and e^r - 1, which is NaN for NaN.
+    V scale;
+    V rest;
+#if defined(__AVX512F__)
+    if constexpr (detail::has_power_table<V>) {
+        scale = detail::power_of_two(shifted);
+        rest = fma(square, detail::quadratic_rest(r, square), r);
+    } else
+#endif
+    {
+        const Bits one = detail::bit_cast<Bits>(broadcast<V>(1));
+        scale = detail::bit_cast<V>(
+            one + (detail::bit_cast<Bits>(shifted) << Format::mantissa_bits));
+        // Even and odd terms are two chains that need not wait for each other.
+        constexpr int half = Format::exp_terms / 2;
+        const V even = detail::series<half>(square, [](int i) { return detail::of_cosh(i + 1); });
+        const V odd = detail::series<half - 1>(square, [](int i) { return detail::of_sinh(i + 1); });
+        rest = fma(square, fma(r, odd, even), r);
+    }
+    return fma(scale, rest, scale);
 }
 
-/// 1 / (1 + e^x): what a logistic loss weighs a margin x by. Exactly 0 where it is below the smallest normal number.
+/// 1 / (1 + e^x): what a logistic loss weighs a margin x by. Beyond the range of the exponential it stays at about the
+/// smallest normal number.
 template <class V>
 inline V falling_logistic(V x) {
     const V one = broadcast<V>(1);
-    const V value = one / (one + exponential(x));
-    return select(less(broadcast<V>(-detail::FormatOf<V>::exp_least), x), V{}, value);
+    return one / (one + exponential(x));
 }
 
 /// log(1 + x) for x in [0, 1], relative to itself: 2 artanh(x / (2 + x)).

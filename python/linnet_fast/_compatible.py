@@ -32,7 +32,7 @@ def check_method(network: Chain, loss: Loss, method: Method) -> None:
     if isinstance(method, StochasticGradientDescent) and isinstance(loss, SquaredLoss):
         msg = "loss must have samples or a law to draw from for StochasticGradientDescent, "
         msg += "got a SquaredLoss, which knows moments only"
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004  (the two do not go together; either is a valid type)
     rule = method.rule if isinstance(method, GradientDescent) else None
     one_layer = network.n_layers == 1 and isinstance(loss, SphericalLogisticLoss)
     if rule is not None and rule.kind == "alignment" and not one_layer:

@@ -79,6 +79,8 @@ papers:
                linear neural networks", NeurIPS 2019: ranks learned one by one
   dai2021      Dai, Karzand, Srebro, "Representation costs of linear neural networks: analysis and
                design", NeurIPS 2021: what weight decay on the weights is to the predictor
+  lin2021      Lin, Sun, Zhang, "Faster directional convergence of linear neural networks under
+               spherically symmetric data", NeurIPS 2021: how fast the direction is learned
 
 exit codes: 0 all claims hold, 1 some fail or a file cannot be written, 2 bad usage or data, 130
 interrupted by Ctrl-C"""

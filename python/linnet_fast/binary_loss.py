@@ -160,9 +160,10 @@ class _SampleLoss(_BinaryLoss):
             If its last two axes are not ``(1, in)`` or the others do not broadcast.
         """
         m, p = self.margins(product), self.label_noise[..., None]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             one = self._of_margin(m)
-            values = np.where(p > 0, (1 - p) * one + p * self._of_margin(-m), one)
+            kept = np.where(p < 1, (1 - p) * one, 0.0)  # infinite values have no part of 0
+            values = np.where(p > 0, kept + p * self._of_margin(-m), one)
         return np.asarray(values.mean(axis=-1))
 
     def gradient(self, product: npt.ArrayLike) -> FloatArray:
@@ -180,7 +181,8 @@ class _SampleLoss(_BinaryLoss):
         m, p = self.margins(product), self.label_noise[..., None]
         with np.errstate(over="ignore", invalid="ignore"):
             one = self._slope(m)
-            slopes = np.where(p > 0, (1 - p) * one - p * self._slope(-m), one)
+            kept = np.where(p < 1, (1 - p) * one, 0.0)
+            slopes = np.where(p > 0, kept - p * self._slope(-m), one)
         mean = ((slopes * self.labels)[..., None, :] @ self.inputs) / self.n_samples
         return np.asarray(mean)
 
@@ -387,7 +389,10 @@ class SphericalLogisticLoss(_BinaryLoss):
         self, direction: npt.ArrayLike, law: SphericalLaw, label_noise: npt.ArrayLike = 0.0
     ) -> None:
         v = _validate.real_array("direction", direction)
-        _validate.instance("law", law, SphericalLaw)
+        given: object = law
+        if not isinstance(given, SphericalLaw):
+            msg = f"law must be one of linnet_fast.laws, got {type(given).__name__}"
+            raise TypeError(msg)
         if v.ndim < 1 or v.shape[-1] != law.dim:
             msg = f"direction must have shape (*run, {law.dim}), as the law has, got {v.shape}"
             raise ValueError(msg)
@@ -485,6 +490,6 @@ def unit_vectors(name: str, vectors: FloatArray) -> FloatArray:
     size = np.abs(vectors).max(axis=-1, keepdims=True)
     _validate.refuse(f"largest entry of {name}", "> 0", size[..., 0], size[..., 0] == 0)
     scaled = vectors / size
-    unit = scaled / np.linalg.norm(scaled, axis=-1, keepdims=True)
+    unit: FloatArray = scaled / np.linalg.norm(scaled, axis=-1, keepdims=True)
     unit.flags.writeable = False
     return unit

@@ -105,7 +105,7 @@ class GradientDescent:
         """The step size, where it is constant, shape (*run); else a ValueError."""
         if isinstance(self.step_size, StepRule):
             msg = f"step_size must be constant for this, got {self.step_size}"
-            raise ValueError(msg)
+            raise ValueError(msg)  # noqa: TRY004  (a rule is a valid type, not a valid choice here)
         return self.step_size
 
     @property
@@ -342,7 +342,7 @@ class GradientFlow:
         atol: npt.ArrayLike | None = None,
         max_steps: int = _MAX_STEPS,
         weight_decay: npt.ArrayLike = 0.0,
-        log_time: bool = False,
+        log_time: object = False,
     ) -> None:
         relative = _validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
         if (relative > 0.1).any():

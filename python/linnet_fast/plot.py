@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _files, _modes, _validate
+from linnet_fast._direction_plot import direction, phase_portrait
 from linnet_fast._plot_parts import (
     DARK,
     PALE,
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "direction",
     "loss",
     "modes",
     "one_layer_against_two",
     "path_distance",
+    "phase_portrait",
     "rank",
     "rank_staircase",
     "singular_values",

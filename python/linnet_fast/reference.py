@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from functools import reduce
-from itertools import pairwise
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.integrate import solve_ivp
 
-from linnet_fast import _validate, layers
+from linnet_fast import _validate
 from linnet_fast._compatible import check_method, check_observables
 from linnet_fast._reference_draws import draw
+from linnet_fast._reference_observables import (
+    Layers,
+    end_to_end,
+    gradient_by_product,
+    gradients,
+    norm_of,
+    observe,
+    spread,
+)
 from linnet_fast._validate import FloatArray, Shape, WeightArray
-from linnet_fast.architecture import Chain, Dense
+from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import (
-    ExponentialLoss,
-    LogisticLoss,
     Loss,
     SphericalLogisticLoss,
     checked_loss,
@@ -39,280 +43,11 @@ from linnet_fast.method import (
     StochasticGradientDescent,
     check_length,
 )
-from linnet_fast.record import MAX_STEP, OBSERVABLES, OF_DIRECTION, Record, Stop
+from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory
 
-Layers: TypeAlias = tuple[WeightArray, ...]
-
-
-def end_to_end(weights: Sequence[WeightArray]) -> WeightArray:
-    """Return the end-to-end matrix W_L ... W_1.
-
-    Parameters
-    ----------
-    weights : sequence of ndarray, shapes (*run, widths[l + 1], widths[l])
-        The layers, first to last.
-
-    Returns
-    -------
-    ndarray, shape (*run, out, in)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> end_to_end([np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]])]).tolist()
-    [[11.0]]
-    """
-    return reduce(lambda product, layer: layer @ product, weights)
-
-
-def gradients(
-    weights: Sequence[WeightArray],
-    loss: Loss,
-    weight_decay: npt.ArrayLike = 0.0,
-    network: Chain | None = None,
-) -> Layers:
-    """Return the gradient of loss + weight_decay/2 times the sum of squares of the weights.
-
-    Parameters
-    ----------
-    weights : sequence of ndarray, shapes (*run, *network.shapes[l])
-        First to last; their dtype is that of the arithmetic.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
-        The loss of the end-to-end matrix P; of the squared one dloss/dP = P input_cov - cross_cov.
-    weight_decay : array_like, shape (*run), default 0
-        Coefficient of the weight decay.
-    network : Chain, optional
-        The architecture; by default the weights are the matrices of dense layers.
-
-    Returns
-    -------
-    tuple of ndarray
-        By the matrix of a layer, (M_L ... M_{l+1})^T dloss/dP (M_{l-1} ... M_1)^T; gathered by
-        weight; plus weight_decay times the weights.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> loss = SquaredLoss([[1.0]], [[5.0]], 25.0)
-    >>> [g.tolist() for g in gradients([np.array([[2.0]]), np.array([[3.0]])], loss)]
-    [[[3.0]], [[2.0]]]
-    """
-    dtype = weights[0].dtype
-    network = network or _dense_like(weights)
-    matrices = network.matrices(weights)
-    by_product = _by_product(loss, end_to_end(matrices))
-    result = [
-        _spread(np.asarray(weight_decay, dtype), len(shape)) * own
-        for own, shape in zip(weights, network.shapes, strict=True)
-    ]
-    for place, (layer, number) in enumerate(zip(network.layers, network.share, strict=True)):
-        if number is None:
-            continue
-        gradient = by_product
-        if place < len(matrices) - 1:
-            gradient = end_to_end(matrices[place + 1 :]).mT @ gradient
-        if place > 0:
-            gradient = gradient @ end_to_end(matrices[:place]).mT
-        if not isinstance(layer, layers.Dense):
-            flat = layer.pattern.pull_back(gradient)
-            gradient = flat.reshape(*flat.shape[:-1], *network.shapes[number])
-        result[number] = result[number] + gradient
-    return tuple(result)
-
-
-def _by_product(loss: Loss, product: WeightArray) -> WeightArray:
-    dtype = product.dtype
-    if not isinstance(loss, SquaredLoss):
-        return loss.gradient(product).astype(dtype)
-    return product @ loss.input_cov.astype(dtype) - loss.cross_cov.astype(dtype)
-
-
-def _dense_like(weights: Sequence[WeightArray]) -> Chain:
-    return Dense([weights[0].shape[-1], *(w.shape[-2] for w in weights)])
-
-
-def _norm(array: WeightArray, n_inner: int = 2) -> FloatArray:
-    norm: FloatArray = np.sqrt(np.sum(np.square(array), axis=tuple(range(-n_inner, 0))))
-    return norm
-
-
-def _loss(weights: Layers, loss: Loss, _weight_decay: npt.ArrayLike, network: Chain) -> FloatArray:
-    return loss.value(network.product(weights))
-
-
-def _product(weights: Layers, _loss: object, _decay: object, network: Chain) -> WeightArray:
-    return network.product(weights)
-
-
-def _singular_values(weights: Layers, _loss: object, _decay: object, network: Chain) -> FloatArray:
-    product = network.product(weights)
-    finite = np.asarray(np.isfinite(product).all(axis=(-2, -1), keepdims=True))
-    values = np.linalg.svd(np.where(finite, product, 0.0), compute_uv=False)
-    return np.where(finite[..., 0], values, np.nan)
-
-
-def _layer_norms(weights: Layers, _loss: object, _decay: object, network: Chain) -> FloatArray:
-    inner = map(len, network.shapes)
-    return np.stack([_norm(layer, n) for layer, n in zip(weights, inner, strict=True)], axis=-1)
-
-
-def _imbalance(weights: Layers, _loss: object, _decay: object, network: Chain) -> FloatArray:
-    if not isinstance(network, Dense):
-        return np.abs(np.diff(np.square(_layer_norms(weights, None, None, network))))
-    runs = weights[0].shape[:-2]
-    norms = np.empty((*runs, len(weights) - 1))
-    for i, (before, after) in enumerate(pairwise(weights)):
-        norms[..., i] = _norm(after.mT @ after - before @ before.mT)
-    return norms
-
-
-def _gradient_norm(
-    weights: Layers, loss: Loss, weight_decay: npt.ArrayLike, network: Chain
-) -> FloatArray:
-    moves = gradients(weights, loss, weight_decay, network)
-    squares = [
-        np.square(_norm(g, len(shape))) for g, shape in zip(moves, network.shapes, strict=True)
-    ]
-    norm: FloatArray = np.sqrt(np.sum(squares, axis=0))
-    return norm
-
-
-def _product_norm(weights: Layers, _loss: object, _decay: object, network: Chain) -> FloatArray:
-    return _norm(network.product(weights))
-
-
-def _direction(
-    weights: Layers, loss: Loss, network: Chain, direction: FloatArray | None
-) -> tuple[FloatArray, FloatArray]:
-    """Return the parts of the end-to-end vector along and across a direction, the latter >= 0."""
-    if direction is None and isinstance(loss, SphericalLogisticLoss):
-        direction = loss.direction
-    w = network.product(weights)[..., 0, :]
-    along = np.sum(w * direction, axis=-1)
-    across = np.linalg.norm(w - along[..., None] * direction, axis=-1)
-    return along, across
-
-
-def _angle(along: FloatArray, across: FloatArray) -> FloatArray:
-    angle: FloatArray = np.arctan2(across, along)
-    return np.where((along == 0) & (across == 0), np.nan, angle)
-
-
-def _log_tan_half_angle(along: FloatArray, across: FloatArray) -> FloatArray:
-    length = np.hypot(along, across)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ahead = np.log(across) - np.log(length + along)
-        behind = np.log(length - along) - np.log(across)
-    return np.where(along >= 0, ahead, behind)
-
-
-def _margin(weights: Layers, loss: Loss, _decay: object, network: Chain) -> FloatArray:
-    if not isinstance(loss, LogisticLoss | ExponentialLoss):
-        msg = f"loss must have samples, got a {type(loss).__name__}"
-        raise TypeError(msg)
-    product = network.product(weights)
-    with np.errstate(invalid="ignore"):
-        margin: FloatArray = loss.margins(product).min(axis=-1) / _norm(product)
-    return margin
-
-
-def _singular_vectors(weights: Layers) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
-    """Return the first left singular vector, the singular values and the first right one, by layer."""
-    triples = []
-    for layer in weights:
-        finite = np.isfinite(layer).all(axis=(-2, -1), keepdims=True)
-        u, s, vt = np.linalg.svd(np.where(finite, layer, np.nan_to_num(layer)), full_matrices=False)
-        s = np.where(finite[..., 0] & (s[..., :1] > 0), s, np.nan)
-        triples.append((u[..., 0], s, vt[..., 0, :]))
-    return triples
-
-
-def _layer_singular_ratio(
-    weights: Layers, _loss: object, _decay: object, _network: Chain
-) -> FloatArray:
-    ratios = [
-        s[..., 1] / s[..., 0] if s.shape[-1] > 1 else 0 * s[..., 0]
-        for _, s, _ in _singular_vectors(weights)
-    ]
-    return np.stack(ratios, axis=-1)
-
-
-def _layer_alignment(weights: Layers, _loss: object, _decay: object, _network: Chain) -> FloatArray:
-    runs = weights[0].shape[:-2]
-    cosines = np.empty((*runs, len(weights) - 1))
-    for i, (below, above) in enumerate(pairwise(_singular_vectors(weights))):
-        known = 0 * (below[1][..., 0] + above[1][..., 0])  # NaN where there is no first vector
-        cosines[..., i] = np.abs(np.sum(below[0] * above[2], axis=-1)) + known
-    return cosines
-
-
-_OBSERVERS: Mapping[str, Callable[[Layers, Loss, npt.ArrayLike, Chain], Any]] = MappingProxyType(
-    {
-        "loss": _loss,
-        "singular_values": _singular_values,
-        "product": _product,
-        "weights": lambda weights, *_unused: weights,
-        "layer_norms": _layer_norms,
-        "imbalance": _imbalance,
-        "gradient_norm": _gradient_norm,
-        "norm": _product_norm,
-        "margin": _margin,
-        "layer_singular_ratio": _layer_singular_ratio,
-        "layer_alignment": _layer_alignment,
-    }
-)
-
-
-def observe(
-    name: str,
-    weights: Sequence[WeightArray],
-    loss: Loss,
-    weight_decay: npt.ArrayLike = 0.0,
-    network: Chain | None = None,
-    direction: FloatArray | None = None,
-) -> Any:
-    """Return an observable of the weights, computed in float64.
-
-    Parameters
-    ----------
-    name : str
-        A name out of `linnet_fast.record.OBSERVABLES`.
-    weights : sequence of ndarray, shapes (*run, *network.shapes[l])
-        First to last.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
-        Used by ``loss``, ``gradient_norm`` and ``margin``.
-    weight_decay : array_like, shape (*run), default 0
-        Used by ``gradient_norm``.
-    network : Chain, optional
-        The architecture; by default the weights are the matrices of dense layers.
-    direction : ndarray, shape (*run, in), optional
-        Of norm 1: what angles are measured to, if not to the direction of the loss.
-
-    Returns
-    -------
-    ndarray of float64, shape (*run, ...), or a tuple of them for ``weights``
-
-    Raises
-    ------
-    ValueError
-        If `name` is unknown.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> loss = SquaredLoss([[1.0]], [[5.0]], 25.0)
-    >>> observe("layer_norms", [np.array([[2.0]]), np.array([[3.0]])], loss).tolist()
-    [2.0, 3.0]
-    """
-    _validate.choice("name", name, OBSERVABLES)
-    own = tuple(np.asarray(layer, np.float64) for layer in weights)
-    network = network or _dense_like(own)
-    if name in OF_DIRECTION:
-        parts = _direction(own, loss, network, direction)
-        return _angle(*parts) if name == "angle" else _log_tan_half_angle(*parts)
-    return _OBSERVERS[name](own, loss, weight_decay, network)
+__all__ = ["end_to_end", "gradients", "observe", "train"]
 
 
 def train(
@@ -367,6 +102,7 @@ def train(
     Examples
     --------
     >>> import numpy as np
+    >>> from linnet_fast import Dense
     >>> loss = SquaredLoss([[1.0]], [[1.0]], 1.0)
     >>> run = train(Dense((1, 1)), loss, (np.zeros((1, 1)),), method=GradientDescent([0.5, 4.0]),
     ...             n_steps=3, record=Record.every(1), stop=Stop(loss=0.1, check_every=1))
@@ -429,7 +165,7 @@ def train(
                 elapsed = np.where(active, elapsed + size, elapsed)
             rates = np.asarray(size)[..., None].astype(dtype) * layer_steps
             weights = tuple(
-                np.where(_spread(active, n), w - _spread(rates[..., i], n) * move, w)
+                np.where(spread(active, n), w - spread(rates[..., i], n) * move, w)
                 for i, (w, move, n) in enumerate(zip(weights, moves, inner, strict=True))
             )
 
@@ -459,13 +195,12 @@ def _drawn(loss: Loss, method: StochasticGradientDescent, step: int, runs: Shape
     ]
     inputs = np.stack([batch.inputs for batch in batches])
     labels = np.stack([batch.labels for batch in batches])
-    return type(
-        batches[0]
-    )(  # type: ignore[no-any-return]
+    drawn: Loss = type(batches[0])(
         inputs.reshape(*runs, *inputs.shape[1:]),
         labels.reshape(*runs, labels.shape[-1]),
         np.stack([batch.label_noise for batch in batches]).reshape(runs),
     )
+    return drawn
 
 
 def _step_sizes(
@@ -483,19 +218,14 @@ def _step_sizes(
     elif rule.kind == "loss_normalized":
         factor = 1 / loss.value(product)
     elif rule.kind == "norm_proportional":
-        factor = _norm(product)
+        factor = norm_of(product)
     elif rule.kind == "gradient_normalized":
-        factor = 1 / _norm(_by_product(loss, product))
+        factor = 1 / norm_of(gradient_by_product(loss, product))
     elif rule.kind == "alignment" and isinstance(loss, SphericalLogisticLoss):
-        norm = _norm(product)
+        norm = norm_of(product)
         factor = np.where(norm > 0, norm / np.where(norm > 0, loss.law.q(norm), 1.0), 1.0)
     sizes: FloatArray = rule.scale * factor
     return sizes
-
-
-def _spread(array: npt.NDArray[Any], n_inner: int) -> npt.NDArray[Any]:
-    """Return an array of runs that broadcasts against weights."""
-    return array.reshape(*array.shape, *(1,) * n_inner)
 
 
 def _empty_records(
@@ -605,7 +335,8 @@ def _of_run(loss: Loss, run: tuple[int, ...], runs: Shape) -> Loss:
 
     def own(array: FloatArray, n_inner: int = 0) -> FloatArray:
         inner = array.shape[array.ndim - n_inner :]
-        return np.broadcast_to(array, (*runs, *inner))[run]
+        part: FloatArray = np.broadcast_to(array, (*runs, *inner))[run]
+        return part
 
     if isinstance(loss, SquaredLoss):
         return SquaredLoss(own(loss.input_cov, 2), own(loss.cross_cov, 2), own(loss.output_power))
@@ -615,9 +346,7 @@ def _of_run(loss: Loss, run: tuple[int, ...], runs: Shape) -> Loss:
     return type(loss)(own(loss.inputs, 2), own(loss.labels, 1), noise)
 
 
-def _meets(
-    stop: Stop, weights: Layers, loss: SquaredLoss, decay: FloatArray, network: Chain
-) -> Any:
+def _meets(stop: Stop, weights: Layers, loss: Loss, decay: FloatArray, network: Chain) -> Any:
     """Return which runs are at or below a threshold."""
     met: Any = False
     if stop.loss is not None:

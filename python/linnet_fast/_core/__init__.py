@@ -52,6 +52,10 @@ train_flow = _module.train_flow
 logit_descent = _module.logit_descent
 factor_descent = _module.factor_descent
 layer_descent = _module.layer_descent
+radial_functions = _module.radial_functions
+reduced_flow = _module.reduced_flow
+reduced_flow_turn = _module.reduced_flow_turn
+reduced_descent = _module.reduced_descent
 kernel_cost = _module.kernel_cost
 build_info = _module.build_info
 default_threads = _module.default_threads
@@ -66,6 +70,10 @@ __all__ = [
     "kernel_cost",
     "layer_descent",
     "logit_descent",
+    "radial_functions",
+    "reduced_descent",
+    "reduced_flow",
+    "reduced_flow_turn",
     "status_messages",
     "train",
     "train_flow",

@@ -104,6 +104,51 @@ def layer_descent(
     n_layers: int,
     steps: Sequence[int],
 ) -> npt.NDArray[np.float64]: ...
+def radial_functions(
+    table: tuple[Any, ...], r: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def reduced_flow(
+    *,
+    table: tuple[Any, ...],
+    n_layers: int,
+    s: npt.NDArray[np.float64],
+    norm: npt.NDArray[np.float64],
+    label_noise: npt.NDArray[np.float64],
+    rtol: float,
+    times: Sequence[float],
+    n_threads: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def reduced_flow_turn(
+    *,
+    table: tuple[Any, ...],
+    n_layers: int,
+    s: npt.NDArray[np.float64],
+    norm: npt.NDArray[np.float64],
+    label_noise: npt.NDArray[np.float64],
+    rtol: float,
+    n_threads: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def reduced_descent(
+    *,
+    table: tuple[Any, ...],
+    n_layers: int,
+    s: npt.NDArray[np.float64],
+    norm: npt.NDArray[np.float64],
+    label_noise: npt.NDArray[np.float64],
+    kind: int,
+    scale: npt.NDArray[np.float64],
+    exponent: npt.NDArray[np.float64],
+    steps: Sequence[int],
+    n_threads: int,
+) -> tuple[
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+]: ...
 def kernel_cost(
     *,
     spectra: npt.NDArray[np.float64],
@@ -126,6 +171,10 @@ __all__ = [
     "kernel_cost",
     "layer_descent",
     "logit_descent",
+    "radial_functions",
+    "reduced_descent",
+    "reduced_flow",
+    "reduced_flow_turn",
     "status_messages",
     "train",
     "train_flow",

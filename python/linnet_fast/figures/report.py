@@ -23,6 +23,7 @@ PAPERS: Mapping[str, str] = MappingProxyType(
     {
         "gidel2019": "Implicit regularization of discrete gradient dynamics in linear neural networks",
         "dai2021": "Representation costs of linear neural networks: analysis and design",
+        "lin2021": "Faster directional convergence of linear neural networks under spherically symmetric data",
     }
 )
 """Name of each paper that can be reproduced -> its title."""
@@ -115,6 +116,14 @@ def near(text: str, measured: float, expected: float, tolerance: float) -> Claim
     """Return a claim that a number is another, to a relative tolerance."""
     holds = bool(abs(measured - expected) <= tolerance * abs(expected))
     return Claim(text, f"{expected:.4g} (to {100 * tolerance:g} %)", float(measured), holds)
+
+
+def as_printed(text: str, measured: float, printed: str) -> Claim:
+    """Return a claim that a number, rounded to as many digits as are printed, is the printed one."""
+    mantissa, _, exponent = printed.partition("e")
+    last = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    holds = bool(abs(measured - float(printed)) <= last / 2)
+    return Claim(text, f"{printed} (as rounded)", float(measured), holds)
 
 
 def _quiet_axes(picture: Picture) -> None:

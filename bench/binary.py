@@ -1,0 +1,226 @@
+"""Logistic losses of deep networks with one output: us, our reference, JAX and PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import linnet_fast as lf
+from linnet_fast import laws, reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.problem import Array
+
+_STEP_SIZE = 1e-2
+_NODES = 64
+"""Of the quadrature by which rivals evaluate the loss under the Gaussian law."""
+
+
+@dataclass(frozen=True, eq=False)
+class BinaryProblem:
+    """A batch of networks on one set of samples, or under the Gaussian law."""
+
+    network: lf.Dense
+    weights: tuple[Array, ...]
+    """(batch, ...)."""
+    loss: lf.LogisticLoss | lf.SphericalLogisticLoss
+    n_threads: int
+
+    @property
+    def batch(self) -> int:
+        """The number of runs."""
+        return len(self.weights[0])
+
+    def quadrature(self) -> tuple[Array, Array]:
+        """Return nodes and weights for means over |x_1| under the Gaussian law."""
+        nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+        u = 4.5 * (nodes + 1)
+        return u, 4.5 * weights * np.sqrt(2 / np.pi) * np.exp(-(u**2) / 2)
+
+
+def make_binary_problem(
+    width: int, depth: int, n_samples: int, batch: int, n_threads: int
+) -> BinaryProblem:
+    """Draw a problem, the same on every call; no samples: the loss is that of the Gaussian law."""
+    network = lf.Dense((width,) * depth + (1,))
+    rng = np.random.default_rng([width, depth])
+    v = np.eye(width)[0]
+    loss: lf.LogisticLoss | lf.SphericalLogisticLoss
+    if n_samples:
+        x = rng.standard_normal((n_samples, width))
+        loss = lf.LogisticLoss.from_data(x, np.where(x @ v > 0, 1, -1))
+    else:
+        loss = lf.SphericalLogisticLoss(v, laws.Gaussian(width))
+    weights = lf.initialization.gaussian(network, scale=0.4, rng=0, batch_shape=batch)
+    return BinaryProblem(network, tuple(map(np.asarray, weights)), loss, n_threads)
+
+
+def ours(problem: BinaryProblem) -> Callable[[int], tuple[Array, ...]]:
+    """Return the function that trains for some steps and returns the weights."""
+
+    def run(n_steps: int) -> tuple[Array, ...]:
+        trajectory = lf.train(
+            problem.network,
+            problem.loss,
+            problem.weights,
+            method=lf.GradientDescent(_STEP_SIZE),
+            n_steps=n_steps,
+            record=lf.Record.at([n_steps], observables=("norm",)),
+            n_threads=problem.n_threads,
+        )
+        return trajectory.final.weights
+
+    return run
+
+
+def jax_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
+    """Return the ways to write the same in JAX: its own gradient, or ours by hand for all runs."""
+    jax = import_module("jax")  # here, so that its time is not that of others
+    jnp = jax.numpy
+
+    loss = problem.loss
+    if isinstance(loss, lf.LogisticLoss):
+        z = jnp.asarray(loss.inputs * loss.labels[:, None])
+
+        def value(w: Any) -> Any:
+            return jnp.mean(jax.nn.softplus(-(z @ w)))
+
+        def slope(w: Any) -> Any:  # of all runs, (batch, in)
+            return -(jax.nn.sigmoid(-(w @ z.T)) @ z) / len(z)
+    else:
+        nodes, masses = map(jnp.asarray, problem.quadrature())
+        v, kappa = jnp.asarray(loss.direction), loss.law.kappa
+
+        def value(w: Any) -> Any:
+            r = jnp.sqrt(w @ w)
+            return kappa * (r - w @ v) + masses @ jax.nn.softplus(-r * nodes)
+
+        def slope(w: Any) -> Any:
+            r = jnp.sqrt(jnp.sum(w * w, axis=-1, keepdims=True))
+            h = jnp.sum(masses * nodes * jax.nn.sigmoid(-r * nodes), axis=-1, keepdims=True)
+            return (kappa - h) * w / r - kappa * v
+
+    def product(weights: Any) -> Any:
+        row = weights[-1]
+        for layer in reversed(weights[:-1]):
+            row = row @ layer
+        return row
+
+    def own_gradient(weights: Any) -> Any:
+        return jax.vmap(jax.grad(lambda own: value(product(own)[0])))(weights)
+
+    def by_hand(weights: Any) -> Any:
+        rows = [weights[-1]]
+        for layer in reversed(weights[:-1]):
+            rows.append(rows[-1] @ layer)
+        back = slope(rows[-1][:, 0])[:, None]
+        moves = []
+        for layer, row in zip(weights[:-1], reversed(rows[:-1]), strict=True):
+            moves.append(row.mT @ back)
+            back = back @ layer.mT
+        return (*moves, back)
+
+    def way(gradient: Any, devices: Any) -> Callable[[int], tuple[Array, ...]]:
+        def step(_: Any, weights: Any) -> Any:
+            moves = gradient(weights)
+            return tuple(w - _STEP_SIZE * g for w, g in zip(weights, moves, strict=True))
+
+        mesh = jax.sharding.Mesh(np.asarray(devices), ("runs",))
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("runs"))
+        start = tuple(jax.device_put(w, sharding) for w in problem.weights)
+        program = jax.jit(lambda n, weights: jax.lax.fori_loop(0, n, step, weights))
+        return lambda n: tuple(map(np.asarray, jax.block_until_ready(program(n, start))))
+
+    ways = {}
+    for name, gradient in (("its gradient", own_gradient), ("by hand", by_hand)):
+        ways[name] = way(gradient, jax.devices()[:1])
+        if len(jax.devices()) > 1 and problem.batch % len(jax.devices()) == 0:
+            ways[f"{name}, devices"] = way(gradient, jax.devices())
+    return ways
+
+
+def torch_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
+    """Return the same in PyTorch for all runs at once: its own gradient, or ours by hand."""
+    torch = import_module("torch")
+    torch.set_num_threads(problem.n_threads)
+    loss = problem.loss
+    if isinstance(loss, lf.LogisticLoss):
+        z = torch.from_numpy(loss.inputs * loss.labels[:, None])
+
+        def value(w: Any) -> Any:
+            return torch.nn.functional.softplus(-(w @ z.T)).mean(dim=-1)
+
+        def slope(w: Any) -> Any:
+            return -(torch.sigmoid(-(w @ z.T)) @ z) / len(z)
+    else:
+        nodes, masses = map(torch.from_numpy, problem.quadrature())
+        v, kappa = torch.from_numpy(np.array(loss.direction)), loss.law.kappa
+
+        def value(w: Any) -> Any:
+            r = w.norm(dim=-1, keepdim=True)
+            radial = torch.nn.functional.softplus(-r * nodes) @ masses
+            return kappa * (r[:, 0] - w @ v) + radial
+
+        def slope(w: Any) -> Any:
+            r = w.norm(dim=-1, keepdim=True)
+            h = (torch.sigmoid(-r * nodes) @ (masses * nodes))[:, None]
+            return (kappa - h) * w / r - kappa * v
+
+    def own_gradient(weights: Any) -> Any:
+        leaves = [w.detach().requires_grad_() for w in weights]
+        row = leaves[-1]
+        for layer in reversed(leaves[:-1]):
+            row = row @ layer
+        return torch.autograd.grad(value(row[:, 0]).sum(), leaves)
+
+    def by_hand(weights: Any) -> Any:
+        rows = [weights[-1]]
+        for layer in reversed(weights[:-1]):
+            rows.append(rows[-1] @ layer)
+        back = slope(rows[-1][:, 0])[:, None]
+        moves = []
+        for layer, row in zip(weights[:-1], reversed(rows[:-1]), strict=True):
+            moves.append(row.mT @ back)
+            back = back @ layer.mT
+        return (*moves, back)
+
+    def way(gradient: Any) -> Callable[[int], tuple[Array, ...]]:
+        def run(n_steps: int) -> tuple[Array, ...]:
+            weights = [torch.from_numpy(np.array(w)) for w in problem.weights]
+            for _ in range(n_steps):
+                moves = gradient(weights)
+                weights = [w.sub(g, alpha=_STEP_SIZE) for w, g in zip(weights, moves, strict=True)]
+            return tuple(w.numpy() for w in weights)
+
+        return run
+
+    return {"its gradient": way(own_gradient), "by hand": way(by_hand)}
+
+
+def reference_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
+    """Return the library's reference, all runs at once in NumPy."""
+
+    def run(n_steps: int) -> tuple[Array, ...]:
+        weights = problem.weights
+        for _ in range(n_steps):
+            moves = reference.gradients(weights, problem.loss, 0.0, problem.network)
+            weights = tuple(w - _STEP_SIZE * g for w, g in zip(weights, moves, strict=True))
+        return weights
+
+    return {"matrices": run}
+
+
+BINARY_RIVALS: dict[
+    str, Callable[[BinaryProblem], dict[str, Callable[[int], tuple[Array, ...]]]]
+] = {"reference": reference_ways, "jax": jax_ways, "torch": torch_ways}
+
+
+def available(rival: str) -> bool:
+    """Whether a rival is installed."""
+    return rival == "reference" or find_spec(rival) is not None

@@ -1,0 +1,211 @@
+"""The population, finite samples and fresh batches side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate, initialization
+from linnet_fast._validate import FloatArray
+from linnet_fast.architecture import Dense
+from linnet_fast.binary_loss import LogisticLoss, SphericalLogisticLoss
+from linnet_fast.directional_convergence._polar import depth
+from linnet_fast.directional_convergence.dynamics import reduced_flow
+from linnet_fast.directional_convergence.rates import checked_law
+from linnet_fast.directional_convergence.samples import max_margin, sampling_floor, sgd_floor
+from linnet_fast.laws import Seed, SphericalLaw
+from linnet_fast.method import GradientFlow, StochasticGradientDescent
+from linnet_fast.record import Record
+from linnet_fast.train import train
+
+_OBSERVABLES = ("angle", "norm", "margin")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConvergenceTable:
+    """Angles to v of the same start on three kinds of data; ``print`` shows them as a table.
+
+    Attributes
+    ----------
+    time : ndarray of float64, shape (n_rec,)
+    population_angle, population_norm : ndarray of float64, shape (n_rec,)
+        Of the flow on the population, exact.
+    sample_angle, sample_norm : ndarray of float64, shape (n_sets, n_rec)
+        Of the flow on each set of samples.
+    sgd_angle, sgd_norm : ndarray of float64, shape (n_sets, n_rec)
+        Of gradient descent on fresh batches, at the same times.
+    sampling_floor, sgd_floor : ndarray of float64, shape (n_rec,)
+        Root mean square angles predicted at the norm of the population; they hold where the
+        population's own angle is far below.
+    max_margin_angle : ndarray of float64, shape (n_sets,)
+        Angles of the max-margin directions to v: where flows on samples end.
+    margin : ndarray of float64, shape (n_sets,)
+        Their margins.
+    """
+
+    time: FloatArray
+    population_angle: FloatArray
+    population_norm: FloatArray
+    sample_angle: FloatArray
+    sample_norm: FloatArray
+    sgd_angle: FloatArray
+    sgd_norm: FloatArray
+    sampling_floor: FloatArray
+    sgd_floor: FloatArray
+    max_margin_angle: FloatArray
+    margin: FloatArray
+
+    def __repr__(self) -> str:
+        """Show sizes."""
+        return f"<ConvergenceTable of {len(self.margin)} sets of samples, {len(self.time)} records>"
+
+    def __str__(self) -> str:
+        """Return the table, root mean squares over sets of samples."""
+        head = "      time  population   samples   (floor)       SGD   (floor)      norm\n"
+        columns = (
+            self.time,
+            self.population_angle,
+            _mean_square(self.sample_angle),
+            self.sampling_floor,
+            _mean_square(self.sgd_angle),
+            self.sgd_floor,
+            self.population_norm,
+        )
+        rows = [
+            f"{t:10.4g}  {p:10.3e} {s:9.3e} {sf:9.3e} {g:9.3e} {gf:9.3e} {r:9.4g}"
+            for t, p, s, sf, g, gf, r in zip(*columns, strict=True)
+        ]
+        end = f"\nangle of the max-margin directions {_mean_square(self.max_margin_angle):.3e}"
+        return head + "\n".join(rows) + end
+
+
+def convergence_table(
+    law: SphericalLaw,
+    n_layers: int = 1,
+    *,
+    angle: float,
+    norm: float,
+    n_samples: int,
+    batch_size: int,
+    step_size: float,
+    times: npt.ArrayLike,
+    n_sets: int = 16,
+    rng: Seed = None,
+    n_threads: int | None = None,
+) -> ConvergenceTable:
+    """Train the same balanced start on the population, on samples and on fresh batches.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int, default 1
+        Layers of the network; hidden ones have two units, and any other number would do the same.
+    angle, norm : float
+        Of the end-to-end vector at the start: angle to v, in (0, pi), and norm > 0.
+    n_samples : int
+        Samples in a set.
+    batch_size : int
+        Fresh samples in a step of stochastic gradient descent.
+    step_size : float
+        Of stochastic gradient descent; positive.
+    times : array_like, shape (n_rec,)
+        Increasing times >= 0; those of stochastic gradient descent are rounded to whole steps.
+    n_sets : int, default 16
+        Sets of samples, and runs of stochastic gradient descent.
+    rng : seed or Generator, optional
+        Anything ``numpy.random.default_rng`` takes.
+    n_threads : int, optional
+        As of `linnet_fast.train`.
+
+    Returns
+    -------
+    ConvergenceTable
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or is out of range.
+
+    References
+    ----------
+    D. Lin, R. Sun, Z. Zhang, "Faster Directional Convergence of Linear Neural Networks under
+    Spherically Symmetric Data", NeurIPS 2021. D. Soudry et al., "The Implicit Bias of Gradient
+    Descent on Separable Data", JMLR 2018.
+
+    Examples
+    --------
+    >>> from linnet_fast import laws
+    >>> table = convergence_table(laws.Sphere(2), angle=2.5, norm=1.0, n_samples=200, batch_size=100,
+    ...                           step_size=0.1, times=[0.0, 10.0, 100.0, 1000.0], n_sets=8, rng=0)
+    >>> bool(table.population_angle[-1] < 1e-30), bool(table.sample_angle[:, -1].mean() > 1e-4)
+    (True, True)
+    """
+    checked_law(law)
+    n = depth(n_layers)
+    at = _validate.real_array("times", times, at_least=0)
+    if at.ndim != 1 or (np.diff(at) <= 0).any():
+        msg = f"times must be increasing, of shape (n_rec,), got {at.tolist()}"
+        raise ValueError(msg)
+    theta = _validate.real("angle", angle)
+    if not 0 < theta < np.pi:
+        msg = f"angle must be between 0 and pi, got {theta:g}"
+        raise ValueError(msg)
+    size = _validate.real_array("norm", norm, above=0)
+    step = float(_validate.real_array("step_size", step_size, above=0))
+    sets = _validate.integer("n_sets", n_sets, low=1, high=2**31)
+    count = _validate.integer("n_samples", n_samples, low=1, high=2**31)
+    generator = np.random.default_rng(rng)
+
+    v = np.eye(law.dim)[0]
+    start = float(size) * (np.cos(theta) * v + np.sin(theta) * np.eye(law.dim)[1])
+    network = Dense((law.dim, *(2,) * (n - 1), 1))
+    weights = initialization.balanced(network, product=start[None], rng=0, batch_shape=sets)
+    population = reduced_flow(law, n, angle=theta, norm=float(size), times=at)
+    x = law.sample(sets * count, generator).reshape(sets, count, law.dim)
+    y = np.where(x[..., 0] < 0, -1, 1)
+    best = max_margin(x, y)
+    on_samples = train(
+        network,
+        LogisticLoss.from_data(x, y),
+        weights,
+        method=GradientFlow(),
+        until=float(at[-1]),
+        record=Record.at_times(at, _OBSERVABLES, direction=v),
+        n_threads=n_threads,
+    )
+    steps = np.rint(at / step).astype(np.int64)
+    recorded = np.unique(steps)
+    fresh = train(
+        network,
+        SphericalLogisticLoss(v, law),
+        weights,
+        method=StochasticGradientDescent(step, batch_size, int(generator.integers(2**63))),
+        n_steps=int(recorded[-1]),
+        record=Record.at(recorded.tolist(), _OBSERVABLES[:2]),
+        n_threads=n_threads,
+    )
+    where = np.searchsorted(recorded, steps)
+    cosine = np.clip(best.direction @ v, -1, 1)
+    across = np.linalg.norm(best.direction - cosine[..., None] * v, axis=-1)
+    return ConvergenceTable(
+        at,
+        population.angle,
+        population.norm,
+        on_samples.angle,
+        on_samples.norm,
+        fresh.angle[:, where],
+        fresh.norm[:, where],
+        sampling_floor(law, count, population.norm),
+        sgd_floor(law, n, step_size=step, batch_size=batch_size, norm=population.norm),
+        np.arctan2(across, cosine),
+        best.margin,
+    )
+
+
+def _mean_square(angles: FloatArray) -> FloatArray:
+    """Return root mean squares over sets."""
+    root: FloatArray = np.sqrt(np.mean(np.square(angles), axis=0))
+    return root

@@ -1,0 +1,187 @@
+"""The phase portrait of norm and angle under gradient flow of balanced layers.
+
+Angles are to the direction v of the labels; arrays broadcast, so a grid is ``norm[:, None]`` and ``angle[None]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_expit
+
+from linnet_fast import _validate
+from linnet_fast._validate import FloatArray
+from linnet_fast.directional_convergence import _polar
+from linnet_fast.laws import SphericalLaw
+
+
+def phase_velocity(
+    law: SphericalLaw,
+    n_layers: int,
+    *,
+    norm: npt.ArrayLike,
+    angle: npt.ArrayLike,
+    label_noise: npt.ArrayLike = 0.0,
+) -> tuple[FloatArray, FloatArray]:
+    """Return how fast norm and angle change.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Number L of balanced layers, >= 1.
+    norm : array_like
+        Norm r of the end-to-end vector, > 0. All arrays broadcast.
+    angle : array_like
+        In [0, pi].
+    label_noise : array_like, default 0
+        Probability in [0, 1/2) that a label is flipped.
+
+    Returns
+    -------
+    norm_velocity, angle_velocity : ndarray of float64
+        dr/dt = L r^(2 - 2/L) (h(r) - kappa (1 - cos angle)) and -kappa r^(1 - 2/L) sin angle, without noise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or is out of range.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Sphere
+    >>> radial, angular = phase_velocity(Sphere(2), 1, norm=[[0.5], [2.0]], angle=[0.1, 1.5])
+    >>> np.sign(radial).tolist(), bool((angular < 0).all())
+    ([[1.0, -1.0], [1.0, -1.0]], True)
+    """
+    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    depth = _polar.depth(n_layers)
+    r = _validate.real_array("norm", norm, above=0)
+    theta = _validate.real_array("angle", angle)
+    s = _polar.half_angle(theta, None)
+    p = _polar.noise(label_noise)
+    _validate.broadcast_runs(norm=r.shape, angle=s.shape, label_noise=p.shape)
+    radial = depth * r ** (2 - 2 / depth) * _polar.radial_pull(law, s, r, p)
+    sine = np.where(np.isinf(s), 0.0, np.sin(theta))
+    angular = -(1 - 2 * p) * law.kappa * r ** (1 - 2 / depth) * sine
+    radial, angular = np.broadcast_arrays(radial, angular)
+    return radial[()], angular[()]
+
+
+def nullcline(
+    law: SphericalLaw, norm: npt.ArrayLike, *, label_noise: npt.ArrayLike = 0.0
+) -> FloatArray:
+    """Return the angle at which the norm stands still: above it the norm shrinks, below it grows.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    norm : array_like
+        Norm of the end-to-end vector, >= 0.
+    label_noise : array_like, default 0
+        Probability in [0, 1/2) that a label is flipped. It broadcasts with `norm`.
+
+    Returns
+    -------
+    ndarray of float64
+        2 arcsin sqrt(h / (2 kappa)) without noise: from pi / 2 at norm 0 down, like sqrt(2 a2 / kappa) / norm, for
+        any number of layers. With noise it comes down to 0 at the norm of the minimiser, and is NaN beyond.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or is out of range.
+
+    Notes
+    -----
+    The flow never leaves the region below, so the norm shrinks at most once and then grows for ever.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Gaussian
+    >>> nullcline(Gaussian(2), [0.0, 1.0, 100.0]).round(4).tolist()
+    [1.5708, 1.0264, 0.0181]
+    """
+    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    p = _polar.noise(label_noise)
+    pull = np.asarray(law.h(norm) - 2 * p * law.kappa)
+    square = np.where(pull >= 0, pull, np.nan) / (2 * (1 - 2 * p) * law.kappa)
+    return np.asarray(2 * np.arcsin(np.sqrt(np.minimum(square, 0.5))))[()]
+
+
+def log_lyapunov(
+    n_layers: int,
+    *,
+    angle: npt.ArrayLike | None = None,
+    log_tan_half_angle: npt.ArrayLike | None = None,
+    norm: npt.ArrayLike,
+) -> FloatArray:
+    """Return ln(r cos(angle / 2)^(2 L)), which never falls along the flow, and is constant at large norms.
+
+    Parameters
+    ----------
+    n_layers : int
+        Number L of balanced layers, >= 1.
+    angle, log_tan_half_angle : array_like
+        The angle in [0, pi], or ln tan of its half: give one.
+    norm : array_like
+        Norm r of the end-to-end vector, > 0. It broadcasts with the angle.
+
+    Returns
+    -------
+    ndarray of float64
+        A lower bound of ln r at all later times; -inf at angle pi. It rises at the rate L r^(1 - 2/L) h(r).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or is out of range.
+
+    Examples
+    --------
+    >>> float(log_lyapunov(1, angle=np.pi / 2, norm=2.0).round(12))
+    0.0
+    """
+    depth = _polar.depth(n_layers)
+    s = _polar.half_angle(angle, log_tan_half_angle)
+    log_r = np.log(_validate.real_array("norm", norm, above=0))
+    # cos^2(angle / 2) = 1 / (1 + e^(2 s))
+    return np.asarray(log_r + depth * log_expit(-2 * s))[()]
+
+
+def log_small_norm_invariant(
+    n_layers: int,
+    *,
+    angle: npt.ArrayLike | None = None,
+    log_tan_half_angle: npt.ArrayLike | None = None,
+    norm: npt.ArrayLike,
+) -> FloatArray:
+    """Return ln(r sin(angle)^L), which never rises along the flow, and is constant at small norms.
+
+    Parameters
+    ----------
+    n_layers, angle, log_tan_half_angle, norm
+        As for `log_lyapunov`.
+
+    Returns
+    -------
+    ndarray of float64
+        -inf at the angles 0 and pi. It falls at the rate L r^(1 - 2/L) q(r).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or is out of range.
+
+    Examples
+    --------
+    >>> float(log_small_norm_invariant(2, angle=np.pi / 2, norm=1.0).round(12))
+    0.0
+    """
+    depth = _polar.depth(n_layers)
+    s = _polar.half_angle(angle, log_tan_half_angle)
+    log_r = np.log(_validate.real_array("norm", norm, above=0))
+    # sin(angle) = 1 / cosh(s)
+    return np.asarray(log_r - depth * (np.logaddexp(s, -s) - np.log(2)))[()]

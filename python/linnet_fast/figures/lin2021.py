@@ -1,0 +1,29 @@
+"""Experiments after D. Lin, R. Sun, Z. Zhang, NeurIPS 2021: how fast directions converge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from linnet_fast.figures._lin2021_digits import digits
+from linnet_fast.figures._lin2021_figure1 import depths, figure_1a, figure_1b
+from linnet_fast.figures._lin2021_floors import floors
+from linnet_fast.figures._lin2021_margins import margins
+from linnet_fast.figures._lin2021_portraits import portraits
+from linnet_fast.figures._lin2021_rates import rates, step_rules
+from linnet_fast.figures.report import Experiment
+
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        "figure_1a": figure_1a,
+        "figure_1b": figure_1b,
+        "depths": depths,
+        "rates": rates,
+        "step_rules": step_rules,
+        "portraits": portraits,
+        "margins": margins,
+        "floors": floors,
+        "digits": digits,
+    }
+)
+"""Name of each experiment -> its function."""
