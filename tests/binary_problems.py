@@ -123,7 +123,9 @@ class BinaryBatch:
         if not loss.run_shape:
             return loss
         if isinstance(loss, lf.SphericalLogisticLoss):
-            return lf.SphericalLogisticLoss(loss.direction[which], loss.law, loss.label_noise[which])
+            return lf.SphericalLogisticLoss(
+                loss.direction[which], loss.law, loss.label_noise[which]
+            )
         return type(loss)(loss.inputs[which], loss.labels[which], loss.label_noise[which])
 
     def train(self, which=slice(None), **options):

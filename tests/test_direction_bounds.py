@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 
-from linnet_fast.directional_convergence.bounds import (
+from linnet_fast.directional_convergence import (
     PhaseSwitch,
     check_bounds,
     cosine,

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad, solve_ivp
 
-from linnet_fast.directional_convergence.rates import (
+from linnet_fast.directional_convergence import (
     classify_rate,
     descent_law,
     late_time_law,

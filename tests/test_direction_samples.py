@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 from scipy.special import expit, logsumexp
 
-from linnet_fast.directional_convergence.samples import (
+from linnet_fast.directional_convergence import (
     crossover,
     expected_max_margin,
     expected_max_margin_angle,

@@ -50,9 +50,7 @@ def assert_close(run, expected, tolerance=1e-12, decades=0):
 
 def both(network, loss, start, method, n_steps=8, stop=None, every=1):
     """Train by the core and by the reference, and record everything there is."""
-    record = lf.Record.every(
-        every, observed(network, loss), direction=direction(network.n_inputs)
-    )
+    record = lf.Record.every(every, observed(network, loss), direction=direction(network.n_inputs))
     arguments = {"method": method, "n_steps": n_steps, "record": record, "stop": stop}
     return (
         lf.train(network, loss, start, **arguments),
@@ -115,7 +113,9 @@ def trainings(draw):
     """Network, loss, start, method and stop rule, with run axes on any of them."""
     kind = draw(st.sampled_from(LOSSES))
     hidden = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 17, 33])
-    dim = draw(st.sampled_from([1, 2, 3, 5, 17, 40] if kind in SAMPLE_LOSSES else [2, 3, 5, 17, 40]))
+    dim = draw(
+        st.sampled_from([1, 2, 3, 5, 17, 40] if kind in SAMPLE_LOSSES else [2, 3, 5, 17, 40])
+    )
     widths = (dim, *draw(st.lists(hidden, max_size=3)), 1)
     runs = draw(st.sampled_from([(), (1,), (3,), (2, 3), (9,), (4, 5)]))
     some = st.sampled_from([(), runs])
@@ -131,7 +131,9 @@ def trainings(draw):
         label_noise=rng.choice([0.0, 0.1, 0.5], runs) if noise == "own" else noise,
     )
     dtype = draw(st.sampled_from([np.float64, np.float32]))
-    start = make_start(widths, runs, scale=draw(st.sampled_from([0.3, 0.8])), dtype=dtype, seed=seed)
+    start = make_start(
+        widths, runs, scale=draw(st.sampled_from([0.3, 0.8])), dtype=dtype, seed=seed
+    )
     decay = draw(st.sampled_from([0.0, 0.3, "own"]))
     multipliers = draw(st.sampled_from([None, "shared", "own"]))
     scale = 0.05 * rng.uniform(0.5, 1, draw(some))
@@ -359,9 +361,7 @@ class TestReduced:
         units = [x / np.linalg.norm(x) for x in map(rng.standard_normal, widths)]
         units[-1][:] = 1.0
         size = norms[:, None, None] ** (1 / (len(widths) - 1))
-        weights = tuple(
-            size * np.outer(a, b) for b, a in zip(units[:-1], units[1:], strict=True)
-        )
+        weights = tuple(size * np.outer(a, b) for b, a in zip(units[:-1], units[1:], strict=True))
         return weights, units[0]
 
     def test_flow(self, widths, kind):
@@ -393,7 +393,11 @@ class TestReduced:
         loss = lf.SphericalLogisticLoss(v, make_law(kind, widths[0]), [0.0, 0.1, 0.2])
         angle = np.arccos(loss.direction @ w)
         record = lf.Record.every(5, ("norm", "angle", "loss"))
-        for rule in (0.1, lf.StepRule.power(0.1, 0.25), lf.StepRule.norm_proportional([0.2, 0.1, 0.1])):
+        for rule in (
+            0.1,
+            lf.StepRule.power(0.1, 0.25),
+            lf.StepRule.norm_proportional([0.2, 0.1, 0.1]),
+        ):
             run = lf.train(
                 lf.Dense(widths), loss, start, method=lf.GradientDescent(rule), n_steps=20,
                 record=record,
@@ -427,7 +431,9 @@ def test_observables_need_what_they_are_of():
         train(names=("angle",))
     with pytest.raises(ValueError, match="direction must have 3 entries, got 2"):
         train(names=("angle",), towards=[1.0, 0.0])
-    with pytest.raises(ValueError, match="margin is of samples .* a SphericalLogisticLoss has none"):
+    with pytest.raises(
+        ValueError, match="margin is of samples .* a SphericalLogisticLoss has none"
+    ):
         train(by_law, names=("margin",))
     wide = lf.Dense((3, 2))
     squared = lf.SquaredLoss(np.eye(3), np.zeros((2, 3)), 1.0)

@@ -338,7 +338,11 @@ class TestDamagedFiles:
             ("step", "6", "step must be an integer"),
             ("step", -1, "step must be >= 0"),
             ("final_time", 1.0, "State must have a step or a time"),
-            ("method", {"class": "os.system", "arrays": [], "values": {}, "parts": {}}, "os.system"),
+            (
+                "method",
+                {"class": "os.system", "arrays": [], "values": {}, "parts": {}},
+                "os.system",
+            ),
             ("provenance", [1], "argument must be a mapping, not list"),
         ],
     )

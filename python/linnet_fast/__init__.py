@@ -8,7 +8,14 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 
-from linnet_fast import initialization, laws, layers, rank_dynamics, regularizers
+from linnet_fast import (
+    directional_convergence,
+    initialization,
+    laws,
+    layers,
+    rank_dynamics,
+    regularizers,
+)
 from linnet_fast.architecture import (
     Chain,
     Convolution,
@@ -60,6 +67,7 @@ __all__ = [
     "Verification",
     "__version__",
     "depth_limit",
+    "directional_convergence",
     "initialization",
     "laws",
     "layers",

@@ -14,10 +14,14 @@ import numpy.typing as npt
 from linnet_fast import _plot_parts, _validate
 from linnet_fast._plot_style import colors
 from linnet_fast._validate import FloatArray
-from linnet_fast.directional_convergence.bounds import one_minus_cosine
-from linnet_fast.directional_convergence.dynamics import ReducedTrajectory
-from linnet_fast.directional_convergence.portrait import nullcline, phase_velocity
-from linnet_fast.directional_convergence.rates import DescentLaw, LateTimeLaw
+from linnet_fast.directional_convergence import (
+    DescentLaw,
+    LateTimeLaw,
+    ReducedTrajectory,
+    nullcline,
+    one_minus_cosine,
+    phase_velocity,
+)
 from linnet_fast.laws import SphericalLaw
 from linnet_fast.method import GradientFlow
 from linnet_fast.trajectory import Trajectory

@@ -1,7 +1,27 @@
-"""Directional convergence of linear networks on spherically symmetric data."""
+"""Directional convergence: how fast deep linear networks find the direction of their labels.
+
+The exact dynamics of norm and angle under spherically symmetric inputs, closed forms, rates, bounds,
+and what changes with finitely many samples or fresh batches, after D. Lin, R. Sun, Z. Zhang, "Faster
+Directional Convergence of Linear Neural Networks under Spherically Symmetric Data", NeurIPS 2021, and
+the works each function names. Arrays broadcast over run axes.
+"""
 
 from __future__ import annotations
 
+from linnet_fast.directional_convergence.bound_checks import BoundCheck, BoundTable, check_bounds
+from linnet_fast.directional_convergence.bounds import (
+    PhaseSwitch,
+    cosine,
+    falling_time_bound,
+    global_bounds,
+    norm_bounds,
+    one_minus_cosine,
+    phase_switch,
+    theorem1,
+    theorem2,
+    theorem3,
+    theorem5,
+)
 from linnet_fast.directional_convergence.closed_forms import (
     Orbit,
     large_norm_orbit,
@@ -11,6 +31,7 @@ from linnet_fast.directional_convergence.closed_forms import (
     small_norm_orbit,
     two_layer_direction,
 )
+from linnet_fast.directional_convergence.comparison import ConvergenceTable, convergence_table
 from linnet_fast.directional_convergence.dynamics import (
     ReducedTrajectory,
     TurningPoint,
@@ -23,21 +44,87 @@ from linnet_fast.directional_convergence.portrait import (
     nullcline,
     phase_velocity,
 )
+from linnet_fast.directional_convergence.rates import (
+    DirectionTrajectory,
+    LateTimeLaw,
+    RateFit,
+    classify_rate,
+    late_time_law,
+    time_to_angle,
+)
+from linnet_fast.directional_convergence.samples import (
+    Crossover,
+    MarginLaw,
+    MaxMargin,
+    crossover,
+    expected_max_margin,
+    expected_max_margin_angle,
+    margin_law,
+    max_margin,
+    normalized_margin,
+    sampling_floor,
+    sgd_floor,
+)
+from linnet_fast.directional_convergence.step_sizes import (
+    DescentLaw,
+    StepSizeAdvice,
+    descent_law,
+    step_size_advice,
+)
+from linnet_fast.directional_convergence.two_neurons import OppositePair
 
 __all__ = [
+    "BoundCheck",
+    "BoundTable",
+    "ConvergenceTable",
+    "Crossover",
+    "DescentLaw",
+    "DirectionTrajectory",
+    "LateTimeLaw",
+    "MarginLaw",
+    "MaxMargin",
+    "OppositePair",
     "Orbit",
+    "PhaseSwitch",
+    "RateFit",
     "ReducedTrajectory",
+    "StepSizeAdvice",
     "TurningPoint",
+    "check_bounds",
+    "classify_rate",
+    "convergence_table",
+    "cosine",
+    "crossover",
+    "descent_law",
+    "expected_max_margin",
+    "expected_max_margin_angle",
+    "falling_time_bound",
+    "global_bounds",
     "large_norm_orbit",
+    "late_time_law",
     "log_lyapunov",
     "log_small_norm_invariant",
+    "margin_law",
+    "max_margin",
     "misclassification",
+    "norm_bounds",
+    "normalized_margin",
     "nullcline",
+    "one_minus_cosine",
     "opposed_norm",
     "passage_time",
+    "phase_switch",
     "phase_velocity",
     "reduced_descent",
     "reduced_flow",
+    "sampling_floor",
+    "sgd_floor",
     "small_norm_orbit",
+    "step_size_advice",
+    "theorem1",
+    "theorem2",
+    "theorem3",
+    "theorem5",
+    "time_to_angle",
     "two_layer_direction",
 ]

@@ -10,16 +10,16 @@ import numpy as np
 
 from linnet_fast._plot_style import colors, panels
 from linnet_fast._validate import FloatArray
-from linnet_fast.directional_convergence.bounds import (
+from linnet_fast.directional_convergence import (
     check_bounds,
     cosine,
+    nullcline,
     one_minus_cosine,
+    sgd_floor,
     theorem1,
     theorem5,
+    time_to_angle,
 )
-from linnet_fast.directional_convergence.portrait import nullcline
-from linnet_fast.directional_convergence.rates import time_to_angle
-from linnet_fast.directional_convergence.samples import sgd_floor
 from linnet_fast.figures._lin2021_setting import (
     BATCH_SIZE,
     LAW,

@@ -11,9 +11,9 @@ import numpy as np
 from linnet_fast._plot_style import colors, panels
 from linnet_fast._validate import FloatArray
 from linnet_fast.binary_loss import LogisticLoss
-from linnet_fast.directional_convergence.dynamics import ReducedTrajectory
-from linnet_fast.directional_convergence.samples import (
+from linnet_fast.directional_convergence import (
     MaxMargin,
+    ReducedTrajectory,
     crossover,
     expected_max_margin,
     expected_max_margin_angle,

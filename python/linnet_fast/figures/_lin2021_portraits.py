@@ -9,12 +9,12 @@ import numpy as np
 from linnet_fast import plot
 from linnet_fast._plot_style import panels
 from linnet_fast._validate import FloatArray
-from linnet_fast.directional_convergence.closed_forms import passage_time
-from linnet_fast.directional_convergence.dynamics import reduced_flow
-from linnet_fast.directional_convergence.portrait import (
+from linnet_fast.directional_convergence import (
     log_lyapunov,
     log_small_norm_invariant,
     nullcline,
+    passage_time,
+    reduced_flow,
 )
 from linnet_fast.figures._lin2021_setting import (
     LAW,

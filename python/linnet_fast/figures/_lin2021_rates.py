@@ -11,13 +11,14 @@ from linnet_fast import plot
 from linnet_fast._plot_style import colors, panels
 from linnet_fast.architecture import Dense
 from linnet_fast.binary_loss import SphericalLogisticLoss
-from linnet_fast.directional_convergence.closed_forms import two_layer_direction
-from linnet_fast.directional_convergence.dynamics import ReducedTrajectory, reduced_descent
-from linnet_fast.directional_convergence.rates import (
+from linnet_fast.directional_convergence import (
+    ReducedTrajectory,
     classify_rate,
     descent_law,
     late_time_law,
+    reduced_descent,
     step_size_advice,
+    two_layer_direction,
 )
 from linnet_fast.figures._lin2021_setting import LAW, LOG_TAN, START, flow, layers
 from linnet_fast.figures.report import (

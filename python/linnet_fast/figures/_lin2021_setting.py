@@ -10,7 +10,7 @@ from linnet_fast import initialization
 from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Dense
 from linnet_fast.binary_loss import SphericalLogisticLoss
-from linnet_fast.directional_convergence.dynamics import ReducedTrajectory, reduced_flow
+from linnet_fast.directional_convergence import ReducedTrajectory, reduced_flow
 from linnet_fast.laws import Sphere, SphericalLaw
 from linnet_fast.method import StochasticGradientDescent
 from linnet_fast.record import Record
