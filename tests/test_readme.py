@@ -38,7 +38,7 @@ def test_python_runs_and_prints_what_its_comments_say(code, capsys, tmp_path, mo
 
 
 def test_there_is_python():
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
 
 
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from binary_problems import (
@@ -153,7 +155,7 @@ def trainings(draw):
     return lf.Dense(widths), loss, start, method, stop
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(trainings(), st.integers(1, 2))
 def test_core_equals_reference(training, n_threads):
     network, loss, start, method, stop = training
@@ -361,7 +363,7 @@ class TestReduced:
         units = [x / np.linalg.norm(x) for x in map(rng.standard_normal, widths)]
         units[-1][:] = 1.0
         size = norms[:, None, None] ** (1 / (len(widths) - 1))
-        weights = tuple(size * np.outer(a, b) for b, a in zip(units[:-1], units[1:], strict=True))
+        weights = tuple(size * np.outer(a, b) for b, a in pairwise(units))
         return weights, units[0]
 
     def test_flow(self, widths, kind):
@@ -432,14 +434,14 @@ def test_observables_need_what_they_are_of():
     with pytest.raises(ValueError, match="direction must have 3 entries, got 2"):
         train(names=("angle",), towards=[1.0, 0.0])
     with pytest.raises(
-        ValueError, match="margin is of samples .* a SphericalLogisticLoss has none"
+        ValueError, match=r"margin is of samples .* a SphericalLogisticLoss has none"
     ):
         train(by_law, names=("margin",))
     wide = lf.Dense((3, 2))
     squared = lf.SquaredLoss(np.eye(3), np.zeros((2, 3)), 1.0)
     with pytest.raises(ValueError, match="angle is of networks with one output, got 2"):
         train(squared, wide, make_start((3, 2)), ("angle",), [1.0, 0, 0])
-    with pytest.raises(ValueError, match="margin is of samples .* a SquaredLoss has none"):
+    with pytest.raises(ValueError, match=r"margin is of samples .* a SquaredLoss has none"):
         train(squared, wide, make_start((3, 2)), ("margin",))
     diagonal = with_one_output(lf.Diagonal(3, 2))
     with pytest.raises(ValueError, match="layer_alignment is of networks of dense layers"):

@@ -43,9 +43,11 @@ ReducedRuns runs_of(const SphericalTable& table, Index n_layers, const Numbers& 
     runs.label_noise = values(label_noise, "label_noise", runs.n_runs);
     for (Index i = 0; i < runs.n_runs; ++i) {
         require(!std::isnan(runs.s[i]), "s must not be NaN");
-        require(std::isfinite(runs.norm[i]) && (runs.norm[i] > 0 || (n_layers == 1 && runs.norm[i] == 0)),
+        require(std::isfinite(runs.norm[i]) &&
+                    (runs.norm[i] > 0 || (n_layers == 1 && runs.norm[i] == 0)),
                 "norm must be finite and positive, or zero with one layer");
-        require(runs.label_noise[i] >= 0 && runs.label_noise[i] < 0.5, "label_noise must be in [0, 1/2)");
+        require(runs.label_noise[i] >= 0 && runs.label_noise[i] < 0.5,
+                "label_noise must be in [0, 1/2)");
     }
     return runs;
 }
@@ -92,7 +94,8 @@ void register_reduced(py::module_& m) {
     m.def(
         "reduced_flow",
         [](const py::tuple& fields, Index n_layers, const Numbers& s, const Numbers& norm,
-           const Numbers& label_noise, double rtol, const std::vector<double>& times, int n_threads) {
+           const Numbers& label_noise, double rtol, const std::vector<double>& times,
+           int n_threads) {
             const SphericalTable table = spherical_table_of(fields);
             const ReducedRuns runs = runs_of(table, n_layers, s, norm, label_noise);
             require(rtol >= 1e-13 && rtol <= 1e-2, "rtol must be in [1e-13, 1e-2]");
@@ -103,9 +106,8 @@ void register_reduced(py::module_& m) {
             ReducedResults results;
             results.s = out_s.mutable_data();
             results.log_norm = out_norm.mutable_data();
-            run(n_threads, [&](const Control& control) {
-                reduced_flow(runs, rtol, times, results, control);
-            });
+            run(n_threads,
+                [&](const Control& control) { reduced_flow(runs, rtol, times, results, control); });
             return py::make_tuple(out_s, out_norm);
         },
         py::kw_only(), py::arg("table"), py::arg("n_layers"), py::arg("s"), py::arg("norm"),
@@ -124,9 +126,8 @@ void register_reduced(py::module_& m) {
             turns.time = out[0].mutable_data();
             turns.s = out[1].mutable_data();
             turns.log_norm = out[2].mutable_data();
-            run(n_threads, [&](const Control& control) {
-                reduced_flow_turn(runs, rtol, turns, control);
-            });
+            run(n_threads,
+                [&](const Control& control) { reduced_flow_turn(runs, rtol, turns, control); });
             return py::make_tuple(out[0], out[1], out[2]);
         },
         py::kw_only(), py::arg("table"), py::arg("n_layers"), py::arg("s"), py::arg("norm"),

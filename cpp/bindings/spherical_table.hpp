@@ -19,8 +19,9 @@ inline SphericalTable spherical_table_of(const py::tuple& fields) {
         const auto array = run_array<double>(fields[field].cast<py::array>(), "table", {}, shape);
         Index size = 1;
         for (const Index n : shape) size *= n;
-        require(std::all_of(array.data, array.data + size, [](double x) { return std::isfinite(x); }),
-                "table must be finite");
+        require(
+            std::all_of(array.data, array.data + size, [](double x) { return std::isfinite(x); }),
+            "table must be finite");
         std::copy_n(array.data, size, to);
     };
     SphericalTable table;
@@ -32,8 +33,8 @@ inline SphericalTable spherical_table_of(const py::tuple& fields) {
     table.split = fields[5].cast<Index>();
     int low = 0;
     int high = 0;
-    require(std::isfinite(table.scale) && table.scale > 0 && std::isfinite(table.kappa) && table.kappa > 0 &&
-                std::isfinite(table.m2) && table.m2 >= 0,
+    require(std::isfinite(table.scale) && table.scale > 0 && std::isfinite(table.kappa) &&
+                table.kappa > 0 && std::isfinite(table.m2) && table.m2 >= 0,
             "scale, kappa and m2 of a table must be positive");
     require(table.low > 0 && table.high > table.low && std::isfinite(table.high) &&
                 std::frexp(table.low, &low) == 0.5 && std::frexp(table.high, &high) == 0.5,

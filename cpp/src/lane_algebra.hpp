@@ -122,6 +122,21 @@ void lane_update_by(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
     }
 }
 
+/// C -= step (a b^T + decay C), of vectors a and b: an update with one term per entry, row by row.
+template <class V>
+void lane_outer_update(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
+    const V step = *o.step;
+    const V shrink = o.decay == nullptr ? V{} : *o.decay;
+    const V* const decay = o.decay == nullptr ? nullptr : &shrink;
+    const V* const b = static_cast<const V*>(o.b);
+    for (Index i = 0; i < o.rows; ++i) {
+        const V a = o.a[i];
+        V* __restrict const c = o.c + i * o.cols;
+#pragma GCC unroll 4
+        for (Index j = 0; j < o.cols; ++j) c[j] = descend(c[j], fma(a, b[j], V{}), step, decay);
+    }
+}
+
 /// C = A + factor C
 template <class V>
 void lane_combine(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {

@@ -66,7 +66,10 @@ public:
         }
         for (const Operation& operation : plan.operations) {
             const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
-            const bool elementwise = is_elementwise(operation.kind);
+            const bool is_outer = (operation.kind == Product::update_tn ||
+                                   operation.kind == Product::update_nt) &&
+                                  plan.inner(operation) == 1;
+            const bool elementwise = is_elementwise(operation.kind) || is_outer;
             const bool residual =
                 operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
             Call call{operation.kind,
@@ -92,7 +95,8 @@ public:
                     const Index most_cols = rows == 1 ? lane_row_tile : lane_tile;
                     const bool exists = rows <= lane_tile && cols <= most_cols;
                     call.kernels[large_row][large_col] =
-                        exists ? lane_kernel<V>(operation.kind, shared_, rows, cols,
+                        is_outer ? &lane_outer_update<V>
+                        : exists ? lane_kernel<V>(operation.kind, shared_, rows, cols,
                                                 whole ? plan.inner(operation) : 0)
                                : nullptr;
                 }

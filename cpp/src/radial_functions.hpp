@@ -87,12 +87,14 @@ private:
         SphericalTable::Series terms{};
         if (z < table_->low) {
             for (int k = 0; k < SphericalTable::n_series; ++k)
-                terms[static_cast<std::size_t>(k)] = table_->small[static_cast<std::size_t>(k)] / (2 * k + 2);
+                terms[static_cast<std::size_t>(k)] =
+                    table_->small[static_cast<std::size_t>(k)] / (2 * k + 2);
             const double part = z / table_->low;
             return fma(z * z, series(terms, part * part), ln_2 - kappa_ / scale_ * z);
         }
         for (int k = 0; k < SphericalTable::n_series; ++k)
-            terms[static_cast<std::size_t>(k)] = table_->large[static_cast<std::size_t>(k)] / (2 * k + 1);
+            terms[static_cast<std::size_t>(k)] =
+                table_->large[static_cast<std::size_t>(k)] / (2 * k + 1);
         const double part = table_->high / z;
         return table_->high * part * series(terms, part * part);
     }

@@ -57,7 +57,7 @@ bool descend(const ReducedRuns& runs, const ReducedRule& rule,
     const auto n_steps = static_cast<Index>(steps.size());
     return for_each_run(runs.n_runs, control, [&](Index run, Pulse& pulse) {
         DescentRun<kind, deep> descent(Pulls(law, runs.label_noise[run]), runs.n_layers,
-                                    rule.scale[run], rule.exponent[run]);
+                                       rule.scale[run], rule.exponent[run]);
         descent.start(runs.s[run], runs.norm[run]);
         std::int64_t at = 0;
         for (Index k = 0; k < n_steps; ++k) {

@@ -58,7 +58,7 @@ public:
     void advance(std::int64_t n) {
         const double x = at_.x;
         const double y = at_.y;
-        const bool is_far = at_.exponent < 0 || y < 1e-9 * std::abs(x);
+        const bool is_far = at_.exponent < 0 || y <= 1e-9 * std::abs(x);
         const double l = is_far ? std::abs(x) : length(x, y);
         const double below = deep ? power(at_.a, n_layers_ - 2) : 1;
         const double others = deep ? below * at_.a : 1;  // w_e = others w_1

@@ -19,7 +19,7 @@ inline constexpr double infinity = std::numeric_limits<double>::infinity();
 struct Pulls {
     const RadialFunctions& law;
     double gap;    ///< 2 P(flip) kappa
-    double along; ///< kappa - gap
+    double along;  ///< kappa - gap
     Pulls(const RadialFunctions& functions, double noise)
         : law(functions),
           gap(2 * noise * functions.kappa()),
@@ -82,9 +82,7 @@ struct OneLayer {
         const double size = place(p).r + 1 / std::sqrt(pulls.law.m2());
         return std::max(std::abs(slope[0]) / size, std::abs(slope[1]));
     }
-    double s(const Pair& p) const {
-        return half_angle(p[0], p[1], place(p).r);
-    }
+    double s(const Pair& p) const { return half_angle(p[0], p[1], place(p).r); }
     double log_norm(const Pair& p) const { return std::log(place(p).r); }
     /// The speed of the norm, or what has its sign.
     double growth(const Pair& p) const {
@@ -105,6 +103,7 @@ struct OneLayer {
     Pair at_turn(const Pair& p, double time) const {
         return {std::abs(p[0]) < 1e-15 * pulls.along * time ? 0 : p[0], p[1]};
     }
+    static bool shrinks_for_ever(const Pair& /*p*/) { return false; }
     static constexpr int angle = 1;  ///< which variable goes on
 };
 
@@ -136,6 +135,7 @@ struct MoreLayers {
         return pulls.gap > 0 && p[0] < -20 && pulls.is_at_rest(std::exp(p[1]), rtol);
     }
     Pair at_turn(const Pair& p, double /*time*/) const { return p; }
+    static bool shrinks_for_ever(const Pair& p) { return p[0] == infinity; }
     static constexpr int angle = 0;
 };
 
@@ -156,14 +156,15 @@ public:
         double error_5 = 0;
         double error_3 = 0;
         for (int i = 0; i < 2; ++i) {
-            const double scale = rtol * system_.scale(i, here_, next_);
-            const double a = combined<dop853::error_5, 12>(i) / scale;
-            const double b = combined<dop853::error_3, 12>(i) / scale;
+            // The step comes first: slopes may be so small that their squares underflow.
+            const double unit = step / (rtol * system_.scale(i, here_, next_));
+            const double a = unit * combined<dop853::error_5, 12>(i);
+            const double b = unit * combined<dop853::error_3, 12>(i);
             error_5 = fma(a, a, error_5);
             error_3 = fma(b, b, error_3);
         }
         const double both = fma(0.01, error_3, error_5);
-        return both > 0 ? step * error_5 / std::sqrt(2 * both) : both == 0 ? 0 : both;
+        return both == 0 ? 0 : error_5 / std::sqrt(2 * both);
     }
     const Pair& next() const { return next_; }
     const Pair& next_slope() const { return k_[dop853::next_point]; }
@@ -244,7 +245,10 @@ class Follower {
 public:
     Follower(const Follower&) = delete;
     Follower(const System& system, double s, double norm, double rtol)
-        : system_(system), trial_(system_), rtol_(rtol), here_(system.start(s, norm)) {
+        : system_(system),
+          trial_(system_),
+          rtol_(rtol),
+          here_(system.start(s, norm)) {
         slope_ = system_.slope(here_);
         const double rate = system_.rate(here_, slope_);
         step_ = rate > 0 ? 0.01 / rate : infinity;
@@ -302,8 +306,10 @@ public:
         while (true) {
             from = here_;
             const Pair from_slope = slope_;
-            if (system_.is_settled(here_, rtol_) || !advance(infinity, stop)) {
+            if (system_.shrinks_for_ever(here_) || system_.is_settled(here_, rtol_) ||
+                !advance(infinity, stop)) {
                 turn = {infinity, system_.s(here_), system_.log_norm(here_)};
+                if (system_.shrinks_for_ever(here_)) turn.log_norm = -infinity;
                 return !stopped_;
             }
             double high = value(here_);
@@ -357,7 +363,7 @@ private:
             const double left = end - time_;
             // The end is met exactly, and not by a last step that is much smaller than the one before.
             const double step = step_ >= left ? left : step_ > left / 2 ? left / 2 : step_;
-            if (!(time_ + step > time_) || std::isinf(step)) return false;
+            if (!(time_ + step > time_) || std::isinf(time_ + step)) return false;
             const double error = trial_.go(here_, slope_, step, rtol_);
             const double by = 0.9 * std::pow(error, -1.0 / 8);
             if (error <= 1) {

@@ -1,4 +1,5 @@
-// Elementary functions of packs, to about an ulp; the same operations on every lane, whatever the others hold.
+// Elementary functions of packs, to three units in the last place; the same operations on every lane, whatever the others
+// hold.
 #pragma once
 
 #include <cmath>

@@ -23,6 +23,7 @@ PIECE_BITS = 5
 N_COEFFICIENTS = 8
 N_SERIES = 6
 
+Function: TypeAlias = Callable[[FloatArray], FloatArray]
 Values: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
 
 _NEGLIGIBLE = 1e-17
@@ -85,70 +86,72 @@ class Radial:
         return Radial(self.table._replace(scale=scale, kappa=kappa, m2=m2), self._slope)
 
     def h(self, r: FloatArray) -> FloatArray:
-        z = self._argument(r)
-        value = _polynomial(self.table.gradient, self.table.low, z)
-        value = np.where(z < self._z_split, self._kappa - value, value)
-        value = np.where(z < self.table.low, self._kappa - self._small_q(z), value)
-        return self.table.scale * np.where(z < self.table.high, value, self._large_h(z))
+        def within(z: FloatArray) -> FloatArray:
+            value = _polynomial(self.table.gradient, self.table.low, z)
+            return np.where(z < self._z_split, self._kappa - value, value)
+
+        found = self._by_range(r, lambda z: self._kappa - self._small_q(z), within, self._large_h)
+        return self.table.scale * found
 
     def q(self, r: FloatArray) -> FloatArray:
-        z = self._argument(r)
-        value = _polynomial(self.table.gradient, self.table.low, z)
-        value = np.where(z < self._z_split, value, self._kappa - value)
-        value = np.where(z < self.table.high, value, self._kappa - self._large_h(z))
-        return self.table.scale * np.where(z < self.table.low, self._small_q(z), value)
+        def within(z: FloatArray) -> FloatArray:
+            value = _polynomial(self.table.gradient, self.table.low, z)
+            return np.where(z < self._z_split, value, self._kappa - value)
+
+        found = self._by_range(r, self._small_q, within, lambda z: self._kappa - self._large_h(z))
+        return self.table.scale * found
 
     def loss(self, r: FloatArray) -> FloatArray:
-        z = self._argument(r)
-        k = np.arange(N_SERIES)
-        below = np.minimum(z, self.table.low)
-        near = self._series(self.table.small / (2 * k + 2), below / self.table.low)
-        near = (math.log(2) - self._kappa * below) + below**2 * near
-        far = self._series(self.table.large / (2 * k + 1), self._inverse(z))
-        far = self.table.high * self._inverse(z) * far
-        value = _polynomial(self.table.loss, self.table.low, z)
-        return np.where(z < self.table.low, near, np.where(z < self.table.high, value, far))
+        table, k = self.table, np.arange(N_SERIES)
+
+        def below(z: FloatArray) -> FloatArray:
+            rest = z * (z * _series(table.small / (2 * k + 2), z / table.low))
+            return (math.log(2) - self._kappa * z) + rest
+
+        def above(z: FloatArray) -> FloatArray:
+            x = table.high / z
+            return table.high * x * _series(table.large / (2 * k + 1), x)
+
+        return self._by_range(r, below, lambda z: _polynomial(table.loss, table.low, z), above)
 
     def q_slope(self, r: FloatArray) -> FloatArray:
-        z = self._argument(r)
-        k = np.arange(N_SERIES)
-        below = np.minimum(z, self.table.low) / self.table.low
-        near = self._series(self.table.small * (2 * k + 1), below)
-        inverse = self._inverse(z)
-        far = self._series(self.table.large * (2 * k + 2) / self.table.high, inverse) * inverse**3
-        value = _polynomial(self._slope, self.table.low, z)
-        value = np.where(z < self.table.low, near, np.where(z < self.table.high, value, far))
-        return self.table.scale**2 * value
+        table, k = self.table, np.arange(N_SERIES)
+
+        def below(z: FloatArray) -> FloatArray:
+            return _series(table.small * (2 * k + 1), z / table.low)
+
+        def above(z: FloatArray) -> FloatArray:
+            x = table.high / z
+            return x * x * x * _series(table.large * (2 * k + 2) / table.high, x)
+
+        def within(z: FloatArray) -> FloatArray:
+            return _polynomial(self._slope, table.low, z)
+
+        return table.scale**2 * self._by_range(r, below, within, above)
 
     @property
     def _z_split(self) -> float:
         octave, part = divmod(self.table.split, 2**PIECE_BITS)
-        return self.table.low * 2.0**octave * (1 + part / 2**PIECE_BITS)
-
-    def _argument(self, r: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore", under="ignore"):
-            return np.asarray(self.table.scale * np.asarray(r, dtype=np.float64))
+        return float(self.table.low * 2.0**octave * (1 + part / 2**PIECE_BITS))
 
     def _small_q(self, z: FloatArray) -> FloatArray:
-        below = np.minimum(z, self.table.low)
-        return below * self._series(self.table.small, below / self.table.low)
-
-    def _inverse(self, z: FloatArray) -> FloatArray:
-        return self.table.high / np.maximum(z, self.table.high)
+        return z * _series(self.table.small, z / self.table.low)
 
     def _large_h(self, z: FloatArray) -> FloatArray:
-        inverse = self._inverse(z)
-        with np.errstate(under="ignore"):
-            return inverse**2 * self._series(self.table.large, inverse)
+        x = self.table.high / z
+        return x * x * _series(self.table.large, x)
 
-    @staticmethod
-    def _series(coefficients: FloatArray, x: FloatArray) -> FloatArray:
-        with np.errstate(under="ignore"):
-            square = x * x
-            value = np.zeros_like(square)
-            for c in coefficients[::-1]:
-                value = value * square + c
-            return value
+    def _by_range(
+        self, r: FloatArray, below: Function, within: Function, above: Function
+    ) -> FloatArray:
+        """Evaluate at z = scale r what is for z below, within and above the table."""
+        with np.errstate(over="ignore", under="ignore"):
+            z = np.atleast_1d(np.asarray(self.table.scale * r))
+            value = within(z)
+            for part, function in ((z < self.table.low, below), (~(z < self.table.high), above)):
+                if part.any():
+                    value[part] = function(z[part])
+        return value.reshape(np.shape(r))
 
 
 def gamma_ratio(x: float) -> float:
@@ -174,7 +177,7 @@ def sphere_density(dim: int) -> float:
 def gaussian() -> Radial:
     """Return the radial functions of the standard Gaussian law."""
     k = np.arange(N_SERIES + 1)
-    moments = np.cumprod(2.0 * k + 1)  # E x^2, E x^4, ...
+    moments: FloatArray = np.cumprod(2.0 * k + 1)  # E x^2, E x^4, ...
     density = math.sqrt(2 / math.pi) * np.cumprod(np.append(1.0, -1 / (2.0 * k[1:])))
     kappa = 1 / math.sqrt(2 * math.pi)
 
@@ -192,7 +195,7 @@ def sphere(dim: int) -> Radial:
     """Return the radial functions of the uniform law on the unit sphere."""
     k = np.arange(N_SERIES + 1)
     at_zero = sphere_density(dim)
-    moments = np.cumprod((2.0 * k + 1) / (dim + 2.0 * k))
+    moments = np.asarray(np.cumprod((2.0 * k + 1) / (dim + 2.0 * k)), dtype=np.float64)
     # (1 - u^2)^((dim - 3) / 2), by powers of u^2
     density = at_zero * np.cumprod(np.append(1.0, (k[:-1] - (dim - 3) / 2) / (k[:-1] + 1)))
     # u = sin(psi); beyond the last psi the weight cos(psi)^(dim - 2) is negligible.
@@ -226,11 +229,13 @@ def mixture(dim: int, radii: FloatArray, probabilities: FloatArray) -> Radial:
     density = sphere_density(dim) * falling * weights
 
     def values(z: FloatArray) -> Values:
-        total = [np.zeros_like(z) for _ in range(4)]
-        for p, rho in zip(probabilities, part, strict=True):
-            each = (base.q(rho * z), base.h(rho * z), base.loss(rho * z), base.q_slope(rho * z))
-            for k, factor in enumerate((rho, rho, 1.0, rho**2)):
-                total[k] += p * factor * each[k]
+        total = np.zeros((4, z.size))
+        for first in range(0, len(part), 1000):
+            rho = part[first : first + 1000, None]
+            p = probabilities[first : first + 1000, None]
+            functions = (base.q, base.h, base.loss, base.q_slope)
+            for k, power in enumerate((1, 1, 0, 2)):
+                total[k] += (p * rho**power * functions[k](rho * z)).sum(axis=0)
         return total[0], total[1], total[2], total[3]
 
     mean = float(probabilities @ radii)
@@ -261,7 +266,7 @@ def _build(
     eta = (1 - 0.5 ** (2 * k + 1)) * zeta(2 * k + 2)
     # h = sum of large[j] unit (z unit)^-(2 j + 2)
     large = density * factorial / (2 * k + 2) * eta
-    low = high = 1.0
+    low, high = 2.0**64, 1.0
     while _last_of(small, low) > _NEGLIGIBLE:
         low /= 2
     nearest = _FAR / shift
@@ -282,6 +287,15 @@ def _build(
         ),
         values,
     )
+
+
+def _series(coefficients: FloatArray, x: FloatArray) -> FloatArray:
+    """Return the sum of coefficients[k] x^(2 k)."""
+    square = x * x
+    value = np.zeros_like(square)
+    for c in coefficients[::-1]:
+        value = value * square + c
+    return value
 
 
 def _last_of(series: FloatArray, x: float) -> float:
@@ -323,14 +337,14 @@ def _integrals(
     z: FloatArray,
     uniform: FloatArray,
     quadrature: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
-    place: Callable[[FloatArray], FloatArray],
+    place: Function,
 ) -> Values:
     """Integrate over |x_1| for all z of an octave, by Gauss-Legendre points on panels.
 
     Panels are those of `uniform`, cut where z u is 3, 6, 12, ...: the scale of the sigmoid.
     """
-    sigmoid = 3 * 2.0 ** np.arange(9) / math.sqrt(z.min() * z.max())
-    inner = place(sigmoid)
+    middle = math.sqrt(z.min() * z.max())
+    inner = place(np.asarray(3 * 2.0 ** np.arange(9) / middle, dtype=np.float64))
     edges = np.unique(np.append(uniform, inner[inner < uniform[-1]]))
     points, weights = np.polynomial.legendre.leggauss(_N_POINTS)
     half = np.diff(edges)[:, None] / 2
@@ -357,8 +371,7 @@ def _polynomial(rows: FloatArray, low: float, z: FloatArray) -> FloatArray:
     # The other bits of the mantissa, as a number from -1/2 to 1/2
     rest: npt.NDArray[np.int64] = ((bits << PIECE_BITS) & ((1 << 52) - 1)) | _ONE
     t = rest.view(np.float64) - 1.5
-    found = rows[piece]
-    value = found[..., -1]
+    value: FloatArray = rows[:, -1].take(piece)
     for k in range(N_COEFFICIENTS - 2, -1, -1):
-        value = value * t + found[..., k]
+        value = value * t + rows[:, k].take(piece)
     return value

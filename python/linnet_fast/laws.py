@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,18 @@ Seed: TypeAlias = int | np.random.SeedSequence | np.random.BitGenerator | np.ran
 _MOST_DIM = 10**9
 
 
+class _Facts(NamedTuple):
+    kappa: float
+    f0: float
+    m_perp: float
+    is_density_nonincreasing: bool
+
+
 class SphericalLaw(ABC):
     """A law that every rotation about the origin leaves as it is, of vectors in `dim` dimensions.
 
     Use one of `Gaussian`, `Sphere`, `Ball` and `RadialMixture`. Laws are equal if their parameters are, and
-    cheap to make; the first value of a radial function costs some ten milliseconds for a table.
+    cheap to make; the first value of a radial function costs some 30 ms for a table, which scales share.
 
     Notes
     -----
@@ -50,35 +57,42 @@ class SphericalLaw(ABC):
     dim: int
 
     @property
-    @abstractmethod
     def kappa(self) -> float:
         """E |x_1| / 2: the norm of the gradient of the loss at 0, and of its part across w anywhere."""
+        return self._facts.kappa
 
     @property
-    @abstractmethod
     def f0(self) -> float:
         """Density of |x_1| at 0."""
+        return self._facts.f0
 
     @property
-    @abstractmethod
     def m_perp(self) -> float:
         """E of the square of the other coordinates, given that x_1 = 0."""
+        return self._facts.m_perp
 
-    @abstractmethod
+    @property
+    def is_density_nonincreasing(self) -> bool:
+        """Whether the density of |x_1| never rises, so that r^2 h(r) is at most `a2`."""
+        return self._facts.is_density_nonincreasing
+
     def even_moment(self, order: int) -> float:
         """Return E x_1^order.
 
         Parameters
         ----------
         order : int
-            Even, >= 0.
+            Even, from 0 to 100.
 
         Returns
         -------
         float
         """
+        if _validate.integer("order", order, low=0, high=100) % 2:
+            msg = f"order must be even, got {order}"
+            raise ValueError(msg)
+        return self._even_moment(order)
 
-    @abstractmethod
     def sample(self, n: int, rng: Seed = None) -> FloatArray:
         """Draw from the law.
 
@@ -93,11 +107,18 @@ class SphericalLaw(ABC):
         -------
         ndarray of float64, shape (n, dim)
         """
+        size = _validate.integer("n", n, low=0, high=2**62)
+        return self._sample(size, np.random.default_rng(rng))
 
     @property
     @abstractmethod
-    def is_density_nonincreasing(self) -> bool:
-        """Whether the density of |x_1| never rises, so that r^2 h(r) is at most `a2`."""
+    def _facts(self) -> _Facts: ...
+
+    @abstractmethod
+    def _even_moment(self, order: int) -> float: ...
+
+    @abstractmethod
+    def _sample(self, n: int, generator: np.random.Generator) -> FloatArray: ...
 
     @property
     @abstractmethod
@@ -255,33 +276,16 @@ class Gaussian(SphericalLaw):
         _check(self, "scale")
 
     @property
-    def kappa(self) -> float:
-        """E |x_1| / 2."""
-        return self.scale / math.sqrt(2 * math.pi)
+    def _facts(self) -> _Facts:
+        kappa = self.scale / math.sqrt(2 * math.pi)
+        density = math.sqrt(2 / math.pi) / self.scale
+        return _Facts(kappa, density, (self.dim - 1) * self.scale**2, True)
 
-    @property
-    def f0(self) -> float:
-        """Density of |x_1| at 0."""
-        return math.sqrt(2 / math.pi) / self.scale
+    def _even_moment(self, order: int) -> float:
+        return math.prod(float(k) for k in range(1, order, 2)) * self.scale**order
 
-    @property
-    def m_perp(self) -> float:
-        """E of the square of the other coordinates, given that x_1 = 0."""
-        return (self.dim - 1) * self.scale**2
-
-    @property
-    def is_density_nonincreasing(self) -> bool:
-        """True."""
-        return True
-
-    def even_moment(self, order: int) -> float:
-        """Return E x_1^order, of an even order."""
-        half = _half(order)
-        return math.prod((2.0 * k + 1 for k in range(half)), start=self.scale**order)
-
-    def sample(self, n: int, rng: Seed = None) -> FloatArray:
-        """Draw n vectors, the rows of the result."""
-        return self.scale * _generator(rng).standard_normal((_count(n), self.dim))
+    def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
+        return self.scale * generator.standard_normal((n, self.dim))
 
     @cached_property
     def _radial(self) -> _radial.Radial:
@@ -319,32 +323,17 @@ class Sphere(SphericalLaw):
         _check(self, "radius")
 
     @property
-    def kappa(self) -> float:
-        """E |x_1| / 2."""
-        return self.radius * _radial.sphere_density(self.dim) / (2 * (self.dim - 1))
+    def _facts(self) -> _Facts:
+        density = _radial.sphere_density(self.dim)
+        kappa = self.radius * density / (2 * (self.dim - 1))
+        return _Facts(kappa, density / self.radius, self.radius**2, self.dim > 2)
 
-    @property
-    def f0(self) -> float:
-        """Density of |x_1| at 0."""
-        return _radial.sphere_density(self.dim) / self.radius
+    def _even_moment(self, order: int) -> float:
+        pairs = ((k + 1.0) / (self.dim + k) for k in range(0, order, 2))
+        return math.prod(pairs) * self.radius**order
 
-    @property
-    def m_perp(self) -> float:
-        """E of the square of the other coordinates, given that x_1 = 0."""
-        return self.radius**2
-
-    @property
-    def is_density_nonincreasing(self) -> bool:
-        """False of the circle only."""
-        return self.dim > 2
-
-    def even_moment(self, order: int) -> float:
-        """Return E x_1^order, of an even order."""
-        return self.radius**order * _sphere_moment(self.dim, order)
-
-    def sample(self, n: int, rng: Seed = None) -> FloatArray:
-        """Draw n vectors, the rows of the result."""
-        return self.radius * _directions(_generator(rng), _count(n), self.dim)
+    def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
+        return self.radius * _directions(generator, n, self.dim)
 
     @cached_property
     def _radial(self) -> _radial.Radial:
@@ -385,38 +374,24 @@ class Ball(SphericalLaw):
         _check(self, "radius")
 
     @property
-    def kappa(self) -> float:
-        """E |x_1| / 2."""
-        return Sphere(self.dim + 2, self.radius).kappa
+    def _facts(self) -> _Facts:
+        m_perp = self.radius**2 * (self.dim - 1) / (self.dim + 1)
+        return self._outer._facts._replace(m_perp=m_perp)
 
-    @property
-    def f0(self) -> float:
-        """Density of |x_1| at 0."""
-        return Sphere(self.dim + 2, self.radius).f0
+    def _even_moment(self, order: int) -> float:
+        return self._outer._even_moment(order)
 
-    @property
-    def m_perp(self) -> float:
-        """E of the square of the other coordinates, given that x_1 = 0."""
-        return self.radius**2 * (self.dim - 1) / (self.dim + 1)
-
-    @property
-    def is_density_nonincreasing(self) -> bool:
-        """True."""
-        return True
-
-    def even_moment(self, order: int) -> float:
-        """Return E x_1^order, of an even order."""
-        return Sphere(self.dim + 2, self.radius).even_moment(order)
-
-    def sample(self, n: int, rng: Seed = None) -> FloatArray:
-        """Draw n vectors, the rows of the result."""
-        generator = _generator(rng)
-        directions = _directions(generator, _count(n), self.dim)
+    def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
+        directions = _directions(generator, n, self.dim)
         return self.radius * generator.random((n, 1)) ** (1 / self.dim) * directions
+
+    @property
+    def _outer(self) -> Sphere:
+        return Sphere(self.dim + 2, self.radius)
 
     @cached_property
     def _radial(self) -> _radial.Radial:
-        return Sphere(self.dim + 2, self.radius)._radial
+        return self._outer._radial
 
 
 @dataclass(frozen=True, init=False)
@@ -442,7 +417,8 @@ class RadialMixture(SphericalLaw):
     -----
     For a continuous radial law take the nodes of a quadrature as radii and its weights, times the density,
     as probabilities. At norms r well above 1 / rho of the least node the mixture is no longer like the
-    law that it stands for unless E[1 / rho] is finite and well approximated.
+    law that it stands for unless E[1 / rho] is finite and well approximated. The table takes up to 1 ms for
+    each radius.
 
     Examples
     --------
@@ -481,33 +457,16 @@ class RadialMixture(SphericalLaw):
         object.__setattr__(self, "probabilities", tuple(p[order].tolist()))
 
     @property
-    def kappa(self) -> float:
-        """E |x_1| / 2."""
-        return self._mean(1) * Sphere(self.dim).kappa
+    def _facts(self) -> _Facts:
+        mean, inverse = self._mean(1), self._mean(-1)
+        unit = Sphere(self.dim)._facts
+        return _Facts(mean * unit.kappa, inverse * unit.f0, mean / inverse, self.dim > 2)
 
-    @property
-    def f0(self) -> float:
-        """Density of |x_1| at 0."""
-        return self._mean(-1) * Sphere(self.dim).f0
+    def _even_moment(self, order: int) -> float:
+        return self._mean(order) * Sphere(self.dim)._even_moment(order)
 
-    @property
-    def m_perp(self) -> float:
-        """E of the square of the other coordinates, given that x_1 = 0."""
-        return self._mean(1) / self._mean(-1)
-
-    @property
-    def is_density_nonincreasing(self) -> bool:
-        """False in two dimensions only."""
-        return self.dim > 2
-
-    def even_moment(self, order: int) -> float:
-        """Return E x_1^order, of an even order."""
-        return self._mean(order) * _sphere_moment(self.dim, order)
-
-    def sample(self, n: int, rng: Seed = None) -> FloatArray:
-        """Draw n vectors, the rows of the result."""
-        generator = _generator(rng)
-        directions = _directions(generator, _count(n), self.dim)
+    def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
+        directions = _directions(generator, n, self.dim)
         radii: FloatArray = generator.choice(np.array(self.radii), (n, 1), p=self.probabilities)
         return radii * directions
 
@@ -541,26 +500,6 @@ def _vector(name: str, values: npt.ArrayLike) -> FloatArray:
         msg = f"{name} must have shape (n,), got {array.shape}"
         raise ValueError(msg)
     return array
-
-
-def _half(order: int) -> int:
-    order = _validate.integer("order", order, low=0, high=10**6)
-    if order % 2:
-        msg = f"order must be even, got {order}"
-        raise ValueError(msg)
-    return order // 2
-
-
-def _sphere_moment(dim: int, order: int) -> float:
-    return math.prod((2.0 * k + 1) / (dim + 2.0 * k) for k in range(_half(order)))
-
-
-def _count(n: int) -> int:
-    return _validate.integer("n", n, low=0, high=2**62)
-
-
-def _generator(rng: Seed) -> np.random.Generator:
-    return np.random.default_rng(rng)
 
 
 def _directions(generator: np.random.Generator, n: int, dim: int) -> FloatArray:

@@ -305,7 +305,8 @@ class GradientFlow:
     log_time : bool, default False
         If True, every time of the training, of its records and of its end, is u = log(1 + t) in
         place of t, and steps are taken in u: for flows that slow down for ever, such as to the
-        maximum margin, where u = 1000 is reached.
+        maximum margin, which can go to u = 1000. There they take steps in proportion to u times the
+        square of the largest norm of a sample over the margin: mind `max_steps`.
 
     Attributes
     ----------

@@ -133,7 +133,7 @@ def train(
     times = np.full((*runs, len(steps)), np.nan)
     inner = [len(shape) for shape in network.shapes]
     weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for step in range(first, last + 1):
             active = status == Status.COMPLETED
             stopped_at[active] = step

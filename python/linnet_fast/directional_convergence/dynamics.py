@@ -348,7 +348,7 @@ def reduced_descent(
     *records, step, turn_time, turn_s, turn_norm = _core.reduced_descent(
         **runs, kind=KINDS.index(rule.kind), steps=unique.tolist()
     )
-    s, log_norm, time = (x[:, where.ravel()].reshape(*shape, *at.shape) for x in records)
+    s, log_norm, time = (x[:, where.ravel()].reshape((*shape, *at.shape)) for x in records)
     return ReducedTrajectory(
         law=law,
         n_layers=runs["n_layers"],
