@@ -1,4 +1,4 @@
-"""GradientDescent as a validated value."""
+"""Methods as validated values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from linnet_fast.method import GradientDescent
+from linnet_fast.method import (
+    GradientDescent,
+    GradientFlow,
+    StochasticGradientDescent,
+    check_length,
+)
+from linnet_fast.step_rule import StepRule
 
 
 def test_defaults():
@@ -97,3 +103,31 @@ def test_layer_multipliers_must_be_one_per_layer():
     for check in (method.check_layers, method.layer_step_sizes):
         with pytest.raises(ValueError, match=r"shape \(\*run, 3\), one per layer, got \(2,\)"):
             check(3)
+
+
+def test_logarithmic_time_is_said_and_checked():
+    assert not GradientFlow().log_time
+    assert repr(GradientFlow(1e-6, log_time=True)).endswith("weight_decay=0, log_time=True)")
+    for bad in (1, None, np.True_, "yes"):
+        with pytest.raises(TypeError, match="log_time must be a bool, got"):
+            GradientFlow(log_time=bad)
+
+
+def test_a_rule_has_its_own_run_axes_and_only_multipliers_besides():
+    method = GradientDescent(StepRule.power([[0.1], [0.2]], 1.0), 0.0, np.ones((3, 2)))
+    assert method.run_shape == (2, 3)
+    assert method.rule is method.step_size
+    assert_array_equal(method.layer_step_sizes(2), np.ones((3, 2)))
+    assert GradientDescent(0.1).rule is None
+    assert GradientDescent(0.1).constant_step_size == 0.1
+
+
+def test_stochastic_descent_is_measured_in_steps():
+    method = StochasticGradientDescent(0.1, 5)
+    check_length(method, 3, None)
+    with pytest.raises(TypeError, match="n_steps must be given with StochasticGradientDescent"):
+        check_length(method, None, None)
+    with pytest.raises(
+        TypeError, match=r"StochasticGradientDescent must be given n_steps.*not until"
+    ):
+        check_length(method, 3, 1.0)

@@ -217,14 +217,9 @@ def test_repr_is_the_call():
     assert repr(StepRule.power([0.1, 0.2], 1.0)) == "StepRule.power(<array (2,)>, 1)"
 
 
-def test_a_constant_rule_is_a_number():
-    """StepRule("constant", c) is c, with times that are summed up or multiplied."""
-    loss = make_binary("logistic", 4)
-    run = train(loss, StepRule("constant", 0.1), n_steps=5)
-    plain = train(loss, 0.1, n_steps=5)
-    for a, b in zip(run.final.weights, plain.final.weights, strict=True):
-        assert_allclose(a, b, rtol=1e-14)
-    assert_allclose(np.broadcast_to(run.time, (6,)), plain.time, rtol=1e-14)
+def test_a_constant_step_size_is_a_number_and_no_rule():
+    with pytest.raises(ValueError, match="kind must be one of power, .*; got 'constant'"):
+        StepRule("constant", 0.1)
 
 
 def test_kinds_are_numbered_as_in_the_core():

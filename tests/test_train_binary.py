@@ -298,6 +298,30 @@ def test_flow_of_one_run_is_that_in_a_batch(kind):
                 assert_array_equal(array, parts(whole)[name][i], err_msg=name)
 
 
+@pytest.mark.parametrize("log_time", [False, True])
+def test_stop_rules_end_a_flow(log_time):
+    """At the step of the integrator that meets them: not before, and as the bits of a run alone."""
+    loss = make_binary("logistic", 4, n=19, separable=True)
+    network, start = lf.Dense((4, 3, 1)), make_start((4, 3, 1), (9,), scale=0.6)
+    limits = np.where(np.arange(9) % 3 == 0, 0.4, 0.0)
+    arguments = {
+        "method": lf.GradientFlow(1e-9, log_time=log_time),
+        "until": np.log1p(20.0) if log_time else 20.0,
+        "record": lf.Record.geomspace(3, ("loss",)),
+    }
+    run = lf.train(network, loss, start, stop=lf.Stop(loss=limits), **arguments)
+    free = lf.train(network, loss, start, **arguments)
+    assert_array_equal(run.status, limits > 0)
+    assert (run.stopped_at[limits > 0] < arguments["until"]).all()
+    final = loss.value(network.product(run.final.weights))
+    assert ((final <= 0.4) == ((limits > 0) | (free.loss[:, -1] <= 0.4))).all()
+    assert_array_equal(run.loss[limits == 0], free.loss[limits == 0])
+    alone = lf.train(network, loss, [w[3] for w in start], stop=lf.Stop(loss=0.4), **arguments)
+    assert_array_equal(alone.stopped_at, run.stopped_at[3])
+    for a, b in zip(alone.final.weights, run.final.weights, strict=True):
+        assert_array_equal(a, b[3])
+
+
 def test_a_continued_flow_in_logarithmic_time_goes_on():
     loss = make_binary("logistic", 4, n=19)
     network, start = lf.Dense((4, 3, 1)), make_start((4, 3, 1), (3,))

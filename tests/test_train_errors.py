@@ -333,6 +333,99 @@ def test_core_refuses(argument, value, exception, message):
     assert np.isfinite(call_core()["observables"]["loss"]).all()
 
 
+def call_core_binary(loss=None, draws=(), rule=(), **changes):
+    """Call the core with a loss of one output; changes of its dict, and of the other arguments."""
+    own = {
+        "kind": "logistic",
+        "label_noise": None,
+        "n_samples": 5,
+        "inputs": np.ones((2, 3, 16)),
+        "single_inputs": None,
+        "law": tuple(lf.laws.Sphere(3).table),
+        "direction": np.full((2, 3), 3**-0.5),
+    } | (loss or {})
+    drawn = [4, 0, np.zeros(2, np.int64), 0, [1.0], [1.0]]
+    stepped = [1, np.ones(2), np.zeros(2), np.zeros(2)]
+    for whole, parts in ((drawn, draws), (stepped, rule)):
+        for place, value in dict(parts).items():
+            whole[place] = value
+    defaults = {
+        "factors": [(1, 3, 0, False, 1.0)],
+        "shapes": [(1, 3)],
+        "weights": [np.ones((2, 1, 3))],
+        "input_cov": None,
+        "cross_cov": None,
+        "output_power": None,
+        "loss": own,
+        "step_size": np.full((2, 1), 0.1),
+        "draws": tuple(drawn),
+        "rule": tuple(stepped),
+        "direction": np.full((2, 3), 3**-0.5),
+        "observables": {"loss", "angle", "margin"},
+    }
+    return call_core(**defaults | changes)
+
+
+TABLE_10 = list(lf.laws.Sphere(3).table)
+CORE_BINARY_TABLE = [
+    ({"loss": {"kind": "logistics"}}, ValueError, "unknown loss 'logistics'"),
+    ({"loss": {"kind": 1}}, RuntimeError, "Unable to cast"),
+    ({"loss": {"inputs": np.ones((2, 3, 15))}}, ValueError, "padded to a multiple of 16"),
+    ({"loss": {"n_samples": 17}}, ValueError, "padded to a multiple of 16"),
+    ({"loss": {"n_samples": 0}}, ValueError, "padded to a multiple of 16"),
+    ({"loss": {"inputs": np.ones((2, 4, 16))}}, ValueError, "inputs must have shape"),
+    ({"loss": {"inputs": np.ones((3, 16))}}, ValueError, "inputs must have shape"),
+    ({"loss": {"inputs": np.float64(1)}}, ValueError, "padded to a multiple of 16"),
+    ({"loss": {"inputs": np.ones((2, 3, 16), np.float32)}}, TypeError, "inputs must have dtype float64"),
+    ({"loss": {"label_noise": np.ones(3)}}, ValueError, "label_noise must have shape"),
+    ({"loss": {"kind": "spherical", "law": None}}, RuntimeError, "Unable to cast"),
+    ({"loss": {"kind": "spherical", "law": (*TABLE_10[:9],)}}, ValueError, "10 fields"),
+    ({"loss": {"kind": "spherical", "law": (*TABLE_10[:3], 0.3, *TABLE_10[4:])}}, ValueError, "powers of two"),
+    ({"loss": {"kind": "spherical", "direction": np.ones((2, 2))}}, ValueError, "direction must have shape"),
+    ({"weights": [np.ones((2, 1, 3), np.float32)]}, ValueError, "single precision need single_inputs"),
+    ({"loss": {"single_inputs": np.ones((2, 3, 16))}}, TypeError, "single_inputs must have dtype float32"),
+    ({"draws": {0: 0}}, ValueError, "batch_size is out of range"),
+    ({"draws": {0: -1}}, ValueError, "batch_size is out of range"),
+    ({"draws": {0: 2**32}}, ValueError, "batch_size is out of range"),
+    ({"draws": {1: -1}}, RuntimeError, "Unable to cast"),
+    ({"draws": {2: np.zeros(3, np.int64)}}, ValueError, "streams must have shape"),
+    ({"draws": {2: np.zeros(2)}}, TypeError, "streams must have dtype int64"),
+    ({"draws": {3: 4}}, ValueError, "unknown law"),
+    ({"draws": {3: -1}}, ValueError, "unknown law"),
+    ({"draws": {4: []}}, ValueError, "a law needs radii and their probabilities"),
+    ({"draws": {5: [0.5, 1.0]}}, ValueError, "a law needs radii and their probabilities"),
+    ({"rule": {0: 0}}, ValueError, "unknown step rule"),
+    ({"rule": {0: 7}}, ValueError, "unknown step rule"),
+    ({"rule": {0: 6}}, ValueError, "alignment|law"),
+    ({"rule": {1: np.ones(3)}}, ValueError, "must have shape"),
+    ({"rule": {3: np.ones(2, int)}}, TypeError, "elapsed must have dtype float64"),
+    ({"direction": None}, ValueError, "angles need a direction"),
+    ({"direction": np.ones((2, 4))}, ValueError, "direction must have shape"),
+    ({"loss": {"direction": None}, "observables": {"margins"}}, ValueError, "unknown observable 'margins'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "exception", "message"), CORE_BINARY_TABLE)
+def test_core_refuses_of_one_output(changes, exception, message):
+    with pytest.raises(exception, match=message):
+        call_core_binary(**changes)
+    result = call_core_binary()
+    assert np.isfinite(result["observables"]["margin"]).all()
+    assert result["elapsed"].shape == (2,)
+
+
+def test_core_refuses_what_needs_one_output_or_another_loss():
+    with pytest.raises(ValueError, match="need one output"):
+        call_core(observables={"margin"})
+    with pytest.raises(ValueError, match="need one output"):
+        call_core(observables={"angle"}, direction=np.ones((2, 3)))
+    with pytest.raises(ValueError, match="samples can only be drawn of data or a law"):
+        call_core(draws=(4, 0, np.zeros(2, np.int64), 0, [1.0], [1.0]))
+    factors = [entries(1, 3, 0)]
+    with pytest.raises(ValueError, match="singular vectors are known of dense layers only"):
+        call_core_binary(factors=factors, observables={"layer_singular_ratio"})
+
+
 def test_core_takes_no_records_and_no_observables():
     assert call_core(record_steps=[])["observables"]["loss"].shape == (2, 0)
     assert call_core(observables=set())["observables"] == {}

@@ -490,6 +490,9 @@ def unit_vectors(name: str, vectors: FloatArray) -> FloatArray:
     size = np.abs(vectors).max(axis=-1, keepdims=True)
     _validate.refuse(f"largest entry of {name}", "> 0", size[..., 0], size[..., 0] == 0)
     scaled = vectors / size
-    unit: FloatArray = scaled / np.linalg.norm(scaled, axis=-1, keepdims=True)
+    scale = np.linalg.norm(scaled, axis=-1, keepdims=True)
+    # Once of norm 1 to rounding they stay as they are, also when a file is read.
+    is_unit = np.abs(size * scale - 1) <= 4 * np.finfo(np.float64).eps
+    unit: FloatArray = np.where(is_unit, vectors, scaled / scale)
     unit.flags.writeable = False
     return unit

@@ -160,7 +160,7 @@ def train(
             if isinstance(method, StochasticGradientDescent):
                 own = _drawn(loss, method, step, runs)
             moves = gradients(weights, own, decay, network)
-            size = _step_sizes(method, own, network.product(weights), step)
+            size = _step_sizes(method, loss, own, network.product(weights), step)
             if method.rule is not None:
                 elapsed = np.where(active, elapsed + size, elapsed)
             rates = np.asarray(size)[..., None].astype(dtype) * layer_steps
@@ -204,9 +204,9 @@ def _drawn(loss: Loss, method: StochasticGradientDescent, step: int, runs: Shape
 
 
 def _step_sizes(
-    method: GradientDescent, loss: Loss, product: WeightArray, step: int
+    method: GradientDescent, whole: Loss, loss: Loss, product: WeightArray, step: int
 ) -> FloatArray | float:
-    """Return the step sizes of a rule; 1 where there is none."""
+    """Return the step sizes of a rule; 1 where there is none. `loss` is that of the step's samples."""
     rule = method.rule
     if rule is None:
         return 1.0
@@ -221,9 +221,9 @@ def _step_sizes(
         factor = norm_of(product)
     elif rule.kind == "gradient_normalized":
         factor = 1 / norm_of(gradient_by_product(loss, product))
-    elif rule.kind == "alignment" and isinstance(loss, SphericalLogisticLoss):
+    elif rule.kind == "alignment" and isinstance(whole, SphericalLogisticLoss):
         norm = norm_of(product)
-        factor = np.where(norm > 0, norm / np.where(norm > 0, loss.law.q(norm), 1.0), 1.0)
+        factor = np.where(norm > 0, norm / np.where(norm > 0, whole.law.q(norm), 1.0), 1.0)
     sizes: FloatArray = rule.scale * factor
     return sizes
 

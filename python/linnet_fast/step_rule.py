@@ -65,7 +65,7 @@ class StepRule:
     def __init__(
         self, kind: str, scale: npt.ArrayLike = 1.0, exponent: npt.ArrayLike = 0.0
     ) -> None:
-        object.__setattr__(self, "kind", _validate.choice("kind", kind, KINDS))
+        object.__setattr__(self, "kind", _validate.choice("kind", kind, KINDS[1:]))
         object.__setattr__(self, "scale", _validate.real_array("scale", scale, above=0))
         above = 0.0 if kind == "geometric" else None
         name = "ratio" if kind == "geometric" else "exponent"

@@ -405,15 +405,18 @@ class Trajectory:
             "start_time": self.start.time,
             "loss_function": _trajectory_file.parts("loss_function", self.loss_function, arrays),
             "method": _trajectory_file.parts("method", self.method, arrays),
-            "has_elapsed": False,
+            "elapsed": [
+                name
+                for name, state in (("start", self.start), ("final", self.final))
+                if state.elapsed is not None
+            ],
             "provenance": dict(self.provenance),
         }
         for name in ("status", "stopped_at"):
             arrays[f"start_{name}"] = getattr(self.start, name)
-        if self.final.elapsed is not None and self.start.elapsed is not None:
-            header["has_elapsed"] = True
-            arrays["start_elapsed"] = self.start.elapsed
-            arrays["final_elapsed"] = self.final.elapsed
+        for name, state in (("start", self.start), ("final", self.final)):
+            if state.elapsed is not None:
+                arrays[f"{name}_elapsed"] = state.elapsed
         _trajectory_file.write(path, header, arrays, lambda: self.to_xarray(dims, coords))
 
     @classmethod
@@ -456,13 +459,16 @@ class Trajectory:
                 np.broadcast_to(w, (*runs, *s)) for w, s in zip(stored, inner, strict=True)
             )
 
+        def elapsed(kind: str) -> FloatArray | None:
+            return array(f"{kind}_elapsed") if kind in header["elapsed"] else None
+
         final = State(
             tuple(array(f"final_weights_{i}") for i in layers),
             header["step"],
             array("status"),
             array("stopped_at"),
             header["final_time"],
-            array("final_elapsed") if header["has_elapsed"] else None,
+            elapsed("final"),
         )
         start = State(
             weights("start"),
@@ -470,7 +476,7 @@ class Trajectory:
             array("start_status"),
             array("start_stopped_at"),
             header["start_time"],
-            array("start_elapsed") if header["has_elapsed"] else None,
+            elapsed("start"),
         )
         observables: dict[str, Observable] = {
             name: tuple(array(f"weights_{i}") for i in layers) if name == "weights" else array(name)
