@@ -14,9 +14,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from linnet_fast import datasets
 from linnet_fast.cli import main
-from linnet_fast.figures import Claim, Figure, Settings, dai2021, gidel2019, report, reproduce
+from linnet_fast.figures import (
+    Claim,
+    Figure,
+    Settings,
+    dai2021,
+    gidel2019,
+    lin2021,
+    report,
+    reproduce,
+)
 
-PAPERS = {"gidel2019": (gidel2019, 36), "dai2021": (dai2021, 71)}  # with a number of claims
+# Each with a number of claims.
+PAPERS = {"gidel2019": (gidel2019, 36), "dai2021": (dai2021, 71), "lin2021": (lin2021, 211)}
 EXPERIMENTS = [
     (paper, name) for paper, (module, _) in PAPERS.items() for name in module.EXPERIMENTS
 ]
@@ -83,6 +93,13 @@ def test_verdicts_come_from_the_numbers():
     assert report.near("x", -1.01, -1.0, 0.02).holds
     assert not report.near("x", 1.03, 1.0, 0.02).holds
     assert not report.near("x", float("nan"), 1.0, 0.02).holds
+    assert report.as_printed("x", 6.2249e-3, "6.22e-3").holds
+    assert not report.as_printed("x", 6.2251e-3, "6.22e-3").holds
+    assert report.as_printed("x", 0.45247, ".45247").holds
+    assert report.as_printed("x", -2.657, "-2.7").holds
+    assert not report.as_printed("x", -2.6, "-2.7").holds
+    assert report.as_printed("x", 1.4, "1").holds
+    assert not report.as_printed("x", float("nan"), "1").holds
     assert str(report.at_most("a thing", 2.0, 1.0)).startswith("FAILS  a thing: expected <= 1")
 
 

@@ -13,7 +13,7 @@ import pytest
 from support import EVERYTHING, ROOT, make_loss, make_start, python
 
 import linnet_fast as lf
-from linnet_fast import _core, reference
+from linnet_fast import _core, _reference_observables, reference
 from linnet_fast.record import OBSERVABLES, OF_DIRECTION
 
 PACKAGE = ROOT / "python" / "linnet_fast"
@@ -108,12 +108,24 @@ def test_only_train_trains_with_the_core():
 
 def test_reference_shares_nothing_with_the_core():
     names = set()
-    for file in ("reference.py", "_reference_draws.py", "_compatible.py"):
+    for file in (
+        "reference.py",
+        "_reference_draws.py",
+        "_reference_observables.py",
+        "_compatible.py",
+    ):
         names |= imports(PACKAGE / file)
         assert "_core" not in (PACKAGE / file).read_text()
     assert not any("_core" in name or name.startswith("linnet_fast.train") for name in names)
     allowed = {"_validate", "architecture", "layers", "loss", "method", "record", "state"}
-    allowed |= {"trajectory", "binary_loss", "_compatible", "_reference_draws", "laws"}
+    allowed |= {
+        "trajectory",
+        "binary_loss",
+        "_compatible",
+        "_reference_draws",
+        "_reference_observables",
+        "laws",
+    }
     assert {n.split(".")[1] for n in names if n.startswith("linnet_fast.")} <= allowed
 
 
@@ -169,7 +181,7 @@ def test_the_core_prints_nothing_and_keeps_ieee_arithmetic():
 
 
 def test_registry_reference_core_and_properties_name_the_same_observables():
-    assert {*reference._OBSERVERS, *OF_DIRECTION} == set(OBSERVABLES)
+    assert {*_reference_observables._OBSERVERS, *OF_DIRECTION} == set(OBSERVABLES)
     properties = {n for n, v in vars(lf.Trajectory).items() if isinstance(v, property)}
     assert set(OBSERVABLES) <= properties
     known = re.search(

@@ -320,9 +320,10 @@ def test_descent_of_one_layer_equals_that_of_vectors(s, r, eta, noise, law):
 
 def rule_step(rule, law, n, r, one_minus_cos):
     """Return a step size by its definition."""
+    if not isinstance(rule, StepRule):
+        return rule
     a, q = float(rule.scale), float(law.q(r))
     return {
-        "constant": lambda: a,
         "power": lambda: a * (n + 1) ** float(rule.exponent),
         "geometric": lambda: a * float(rule.exponent) ** n,
         "loss_normalized": lambda: a / (law.radial_loss(r) + law.kappa * r * one_minus_cos),
@@ -334,7 +335,7 @@ def rule_step(rule, law, n, r, one_minus_cos):
 
 
 RULES = [
-    StepRule("constant", 0.3),
+    0.3,
     StepRule.power(0.3, 0.5),
     StepRule.geometric(0.2, 1.1),
     StepRule.loss_normalized(0.1),

@@ -218,7 +218,7 @@ def test_repr_is_the_call():
 
 
 def test_a_constant_step_size_is_a_number_and_no_rule():
-    with pytest.raises(ValueError, match="kind must be one of power, .*; got 'constant'"):
+    with pytest.raises(ValueError, match=r"kind must be one of power, .*; got 'constant'"):
         StepRule("constant", 0.1)
 
 

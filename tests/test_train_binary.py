@@ -16,7 +16,7 @@ from binary_problems import (
     make_law,
     observed,
 )
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from support import make_start, parts
@@ -163,6 +163,9 @@ def test_core_equals_reference(training, n_threads):
     arguments = {"method": method, "n_steps": 8, "record": record, "stop": stop}
     run = lf.train(network, loss, start, n_threads=n_threads, **arguments)
     expected = reference.train(network, loss, start, **arguments)
+    # Where the gradient nearly vanishes, what is divided by its norm is known the less.
+    if method.rule is not None and method.rule.kind == "gradient_normalized":
+        assume((expected.final.elapsed < 10).all())
     if start[0].dtype == np.float64:
         # 1e-11: eight steps of chains of up to four layers of entries that are added up in another order.
         assert_close(run, expected, 1e-11, decades=1)
@@ -234,23 +237,30 @@ def test_stop_rules_stop_where_the_reference_stops(kind):
     assert (run.status[2::3] == lf.Status.COMPLETED).all()
 
 
-def test_divergence_is_that_of_the_reference():
-    """Statuses and steps of runs that leave, by an exponential loss or by steps that grow too fast."""
+@pytest.mark.parametrize("drawn", [None, 20])
+@pytest.mark.parametrize("kind", ["logistic", "exponential", "gaussian", "mixture"])
+def test_divergence_is_that_of_the_reference(kind, drawn):
+    """Statuses and steps of runs that leave, by steps that are too long or grow too fast."""
     network, start = lf.Dense((3, 2, 1)), make_start((3, 2, 1), (6,))
-    loss = make_binary("exponential", 3)
+    loss = make_binary(kind, 3)
     for step in (
-        [0.05, 2.0, 5.0, 1e3, 0.05, 0.05],
-        lf.StepRule.geometric(0.05, [1.0, 2.0, 4.0, 9.0, 1.0, 1e3]),
+        [0.05, 2.0, 1e40, 1e3, 0.05, 1e5],
+        lf.StepRule.geometric(0.05, [1.0, 2.0, 4.0, 1e9, 1.0, 1e3]),
     ):
-        run, expected = both(network, loss, start, lf.GradientDescent(step), 30)
+        method = lf.GradientDescent(step, 0.1)
+        if drawn is not None:
+            method = lf.StochasticGradientDescent(step, drawn, weight_decay=0.1)
+        run, expected = both(network, loss, start, method, 30)
         assert set(run.status.tolist()) == {0, 2}
         assert_array_equal(run.status, expected.status)
         assert_array_equal(run.stopped_at, expected.stopped_at)
-        assert_allclose(run.loss[run.ok], expected.loss[run.ok], rtol=1e-10)
-        assert_allclose(run.time[run.ok] * np.ones((run.ok.sum(), 1)), np.broadcast_to(
-            expected.time, run.loss.shape)[run.ok], rtol=1e-12)  # fmt: skip
+        assert_array_equal(np.isnan(run.loss), np.isnan(expected.loss))
+        calm = [0, 4]
+        assert_allclose(run.loss[calm], expected.loss[calm], rtol=1e-10)
+        time, own = (np.broadcast_to(x.time, run.loss.shape)[calm] for x in (expected, run))
+        assert_allclose(own, time, rtol=1e-12)
         if run.final.elapsed is not None:
-            assert_allclose(run.final.elapsed[run.ok], expected.final.elapsed[run.ok], rtol=1e-12)
+            assert_allclose(run.final.elapsed[calm], expected.final.elapsed[calm], rtol=1e-12)
 
 
 # --- flow

@@ -378,7 +378,7 @@ CORE_BINARY_TABLE = [
     ({"loss": {"inputs": np.float64(1)}}, ValueError, "padded to a multiple of 16"),
     ({"loss": {"inputs": np.ones((2, 3, 16), np.float32)}}, TypeError, "inputs must have dtype float64"),
     ({"loss": {"label_noise": np.ones(3)}}, ValueError, "label_noise must have shape"),
-    ({"loss": {"kind": "spherical", "law": None}}, RuntimeError, "Unable to cast"),
+    ({"loss": {"kind": "spherical", "law": None}}, TypeError, "not iterable"),
     ({"loss": {"kind": "spherical", "law": (*TABLE_10[:9],)}}, ValueError, "10 fields"),
     ({"loss": {"kind": "spherical", "law": (*TABLE_10[:3], 0.3, *TABLE_10[4:])}}, ValueError, "powers of two"),
     ({"loss": {"kind": "spherical", "direction": np.ones((2, 2))}}, ValueError, "direction must have shape"),

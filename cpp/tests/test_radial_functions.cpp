@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "check.hpp"
+#include "linnet/train.hpp"
 #include "radial_functions.hpp"
 
 using namespace linnet;

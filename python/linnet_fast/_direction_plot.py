@@ -193,7 +193,7 @@ def phase_portrait(
     >>> matplotlib.use("agg")
     >>> from linnet_fast.laws import Gaussian
     >>> ax = phase_portrait(Gaussian(2), 3)
-    >>> ax.get_xlabel(), [round(x, 2) for x in ax.get_ylim()]
+    >>> ax.get_xlabel(), [round(float(x), 2) for x in ax.get_ylim()]
     ('norm $|w|$', [0.0, 3.14])
     """
     _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
@@ -213,13 +213,10 @@ def phase_portrait(
     ]
     ax = _plot_parts.new_axes(ax)
     ax.fill_between(dense, np.nan_to_num(border), np.pi, color="#eef1f4", linewidth=0, zorder=0)
-    # The field in units of the picture, which is about as high as wide.
-    x_speed, y_speed = fields[0] / right, fields[1] / np.pi
     ax.streamplot(
         norm,
         angle,
-        x_speed * right,
-        y_speed * np.pi,
+        *fields,
         color=_plot_parts.PALE,
         linewidth=0.6,
         arrowsize=0.6,
@@ -269,7 +266,8 @@ def _chosen(trajectory: DirectionRun, values: FloatArray, run: int | tuple[int, 
     if len(index) > n_axes:
         msg = f"run must have at most {n_axes} indices, got {index}"
         raise IndexError(msg)
-    return values[index].reshape(-1, values.shape[-1])
+    picked: FloatArray = values[index].reshape(-1, values.shape[-1])
+    return picked
 
 
 def _axis(
@@ -283,8 +281,9 @@ def _axis(
         times = _plot_parts.of_runs(trajectory, np.broadcast_to(trajectory.time, shape), run, 1)
     else:
         times = _chosen(trajectory, trajectory.time, run)
-    if len(times) == 0:
-        return np.asarray(trajectory.time).reshape(-1, trajectory.time.shape[-1])[0]
+    if len(times) == 0:  # all diverged
+        first: FloatArray = trajectory.time.reshape(-1, trajectory.time.shape[-1])[0]
+        return first
     if (times != times[0]).any():
         msg = "run must pick runs with the same times, or be drawn against steps"
         raise ValueError(msg)
@@ -308,6 +307,10 @@ def _expected(
         name = type(law).__name__
         msg = f"expected must be a {'DescentLaw' if by_steps else 'LateTimeLaw'} here, got a {name}"
         raise ValueError(msg)
+    runs = law.status.shape if isinstance(law, DescentLaw) else np.broadcast(*law.since).shape
+    if runs:
+        msg = f"expected must be of one run, got run axes {runs}"
+        raise ValueError(msg)
     end = float(axis[-1])
     if in_log_time:
         x = np.linspace(end / 2, end, _N_EXPECTED)
@@ -318,12 +321,9 @@ def _expected(
         x = np.geomspace(min(np.sqrt(begin * end), end), end, _N_EXPECTED) if end > 0 else axis[:0]
         at = x
     if isinstance(law, LateTimeLaw):
-        since = float(np.max(law.since[0], initial=0.0))
+        since = float(law.since[0])
         x, at = x[at >= since], at[at >= since]
     y = law.norm(at) if quantity == "norm" else -law.log_tan_half_angle(at)
-    if y.ndim != 1:
-        msg = f"expected must be of one run, got an array of shape {y.shape}"
-        raise ValueError(msg)
     if quantity == "angle":
         y = 2 * np.arctan(np.exp(-y))
     elif quantity == "one_minus_cos":

@@ -442,7 +442,7 @@ class SphericalLogisticLoss(_BinaryLoss):
         short_of = apart / (2 * np.where(r > 0, r, 1.0))
         p = self.label_noise
         total = (1 - 2 * p) * short_of + 2 * p * r
-        return np.asarray(self.law.kappa * total + self.law.radial_loss(r))
+        return np.asarray(self.law.kappa * total + self.law._radial.loss(r))
 
     def gradient(self, product: npt.ArrayLike) -> FloatArray:
         """Return the gradient of the loss by the end-to-end matrix.
@@ -460,7 +460,7 @@ class SphericalLogisticLoss(_BinaryLoss):
         r = np.linalg.norm(w, axis=-1)[..., None]
         unit = w / np.where(r > 0, r, 1.0)
         target = (1 - 2 * self.label_noise)[..., None] * self.direction
-        q, h, kappa = self.law.q(r), self.law.h(r), self.law.kappa
+        q, h, kappa = self.law._radial.q(r), self.law._radial.h(r), self.law.kappa
         small, large = q * unit - kappa * target, kappa * (unit - target) - h * unit
         return np.where(q < h, small, large)[..., None, :]
 

@@ -324,16 +324,18 @@ def reduced_descent(
     >>> run.norm.round(4).tolist(), run.log_tan_half_angle.round(3).tolist()
     ([2.0, 1.6499, 125.3042], [1.102, -3.211, -4798.748])
     """
-    rule = step_size if isinstance(step_size, StepRule) else None
-    if rule is None:
-        scale = _validate.real_array("step_size", step_size, above=0)  # type: ignore[arg-type]
-        rule = StepRule("constant", scale)
-    extra = {"scale": rule.scale, "exponent": rule.exponent}
+    if isinstance(step_size, StepRule):
+        kind = step_size.kind
+        extra = {"scale": step_size.scale, "exponent": step_size.exponent}
+    else:
+        kind = KINDS[0]
+        scale: FloatArray = _validate.real_array("step_size", step_size, above=0)
+        extra = {"scale": scale, "exponent": np.zeros(())}
     runs, shape = _runs(
         law, n_layers, angle, log_tan_half_angle, norm, label_noise, n_threads, extra
     )
-    if rule.kind == "alignment" and runs["n_layers"] > 1:
-        msg = f"step_size must be another rule with more than one layer, got {rule}"
+    if kind == "alignment" and runs["n_layers"] > 1:
+        msg = f"step_size must be another rule with more than one layer, got {step_size!r}"
         raise ValueError(msg)
     at = np.asarray(steps)
     if at.dtype.kind not in "iu" or at.size == 0:
@@ -346,7 +348,7 @@ def reduced_descent(
     _validate.refuse("steps", f"<= {_MOST_STEPS}", at, at > _MOST_STEPS)
     unique, where = np.unique(at, return_inverse=True)
     *records, step, turn_time, turn_s, turn_norm = _core.reduced_descent(
-        **runs, kind=KINDS.index(rule.kind), steps=unique.tolist()
+        **runs, kind=KINDS.index(kind), steps=unique.tolist()
     )
     s, log_norm, time = (x[:, where.ravel()].reshape((*shape, *at.shape)) for x in records)
     return ReducedTrajectory(

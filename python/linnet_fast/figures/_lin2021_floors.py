@@ -11,6 +11,8 @@ from linnet_fast._plot_style import colors, panels
 from linnet_fast._validate import FloatArray
 from linnet_fast.binary_loss import LogisticLoss
 from linnet_fast.directional_convergence import (
+    ConvergenceTable,
+    convergence_table,
     expected_max_margin_angle,
     sampling_floor,
     sgd_floor,
@@ -19,9 +21,9 @@ from linnet_fast.figures._lin2021_margins import max_margin_directions, samples
 from linnet_fast.figures._lin2021_setting import (
     DIRECTION,
     LAW,
+    LOG_TAN,
     LOSS,
     START,
-    flow,
     layers,
     network,
     start,
@@ -70,23 +72,20 @@ def _finite(n: int, n_sets: int, settings: Settings) -> _Noisy:
     return _Noisy(time, norm, _rms(run.angle), sampling_floor(LAW, n, norm))
 
 
-def _stochastic(settings: Settings) -> _Noisy:
-    """Train by fresh batches from the start of Figure 1, with much noise."""
-    n_runs = 48 if settings.quick else 256
-    n_steps = round(1000 / _STEP)
-    steps = np.unique((np.append(np.geomspace(0.3, 1000, 60), _TIMES) / _STEP).round()).astype(int)
-    run = train(
-        network(1),
-        LOSS,
-        (START,),
-        method=StochasticGradientDescent(_STEP, _BATCH, seed=3, streams=np.arange(n_runs)),
-        n_steps=n_steps,
-        record=Record.at(steps.tolist(), observables=("norm", "angle")),
+def _three(time: FloatArray, settings: Settings) -> ConvergenceTable:
+    """Train on the population, on 1000 points and by fresh batches of much noise."""
+    return convergence_table(
+        LAW,
+        angle=2 * np.arctan(np.exp(LOG_TAN)),
+        norm=1.0,
+        n_samples=1000,
+        batch_size=_BATCH,
+        step_size=_STEP,
+        times=time,
+        n_sets=48 if settings.quick else 256,
+        rng=3,
         n_threads=settings.n_threads,
     )
-    norm = run.norm.mean(axis=0)
-    floor = sgd_floor(LAW, 1, step_size=_STEP, batch_size=_BATCH, norm=norm)
-    return _Noisy(_STEP * steps, norm, _rms(run.angle), floor)
 
 
 def _stationary(n_layers: int, settings: Settings) -> _Noisy:
@@ -118,25 +117,24 @@ def floors(settings: Settings) -> Figure:
     counts = np.array([100, 300, 1000, 3000] if settings.quick else [100, 300, 1000, 3000, 10_000])
     n_sets = 128 if settings.quick else 512
     finite = {int(n): _finite(int(n), n_sets, settings) for n in counts}
-    batches = _stochastic(settings)
-    still = {n_layers: _stationary(n_layers, settings) for n_layers in (1, 3)}
     time = finite[100].time
-    population = flow(1, time)
+    three = _three(time, settings)
+    batches = _Noisy(time, three.population_norm, _rms(three.sgd_angle), three.sgd_floor)
+    still = {n_layers: _stationary(n_layers, settings) for n_layers in (1, 3)}
     margin_claims, margin_data = max_margin_directions(settings)
     claims = [
-        *_of_samples(finite, counts, population.angle),
+        *_of_samples(finite, counts, three.population_angle),
         *margin_claims,
-        *_of_batches(still, batches, population.angle[finite[1000].at(10.0)]),
+        *_of_batches(still, batches, three.population_angle[finite[1000].at(10.0)]),
     ]
-    figure = _draw(finite, counts, batches, still, population.angle, margin_data)
+    figure = _draw(finite, counts, batches, still, three.population_angle, margin_data)
     data: dict[str, Any] = {
         "time": time,
-        "population_angle": population.angle,
+        "population_angle": three.population_angle,
         "counts": counts,
         "finite_angle": np.stack([f.angle for f in finite.values()]),
         "finite_floor": np.stack([f.floor for f in finite.values()]),
         "finite_norm": np.stack([f.norm for f in finite.values()]),
-        "sgd_time": batches.time,
         "sgd_angle": batches.angle,
         "sgd_floor": batches.floor,
         **margin_data,
@@ -152,7 +150,7 @@ def floors(settings: Settings) -> Figure:
         "One layer on the circle, root mean square of the angle over many runs. Left: from the start of Figure 1, "
         "on the population, on n points, and by fresh batches; dashed: floors of theory. Middle: at time 1000, "
         "and of the max-margin direction, where it ends. Right: fresh batches (50, step size 0.02) from aligned "
-        f"starts.\n\n{_table(finite[1000], batches)}",
+        f"starts.\n\n{_table(three)}",
         figure,
         data,
         claims,
@@ -218,23 +216,22 @@ def _of_batches(still: dict[int, _Noisy], batches: _Noisy, population: float) ->
     ]
 
 
-def _table(finite: _Noisy, batches: _Noisy) -> str:
-    """Return the angles of the three at a few times, as a table."""
-    exact = flow(1, np.array(_TIMES)).log_tan_half_angle
+def _table(three: ConvergenceTable) -> str:
+    """Return the angles of the three at a few times, as a table for the report."""
     rows = [
-        "| time | population | 1000 samples | its floor | fresh batches | its floor |",
+        "| time | population | 1000 samples | their floor | fresh batches | their floor |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for t, s in zip(_TIMES, exact, strict=True):
-        i, j = finite.at(t), batches.at(t)
-        cells = (
-            2 * np.arctan(np.exp(s)),
-            finite.angle[i],
-            finite.floor[i],
-            batches.angle[j],
-            batches.floor[j],
-        )
-        rows.append(f"| {t:g} | " + " | ".join(f"{x:.3g}" for x in cells) + " |")
+    columns = (
+        three.population_angle,
+        _rms(three.sample_angle),
+        three.sampling_floor,
+        _rms(three.sgd_angle),
+        three.sgd_floor,
+    )
+    for t in _TIMES:
+        at = int(np.argmin(np.abs(three.time - t)))
+        rows.append(f"| {t:g} | " + " | ".join(f"{x[at]:.3g}" for x in columns) + " |")
     return "\n".join(rows)
 
 

@@ -96,12 +96,19 @@ def _claims(name: str, n_layers: int, norm: FloatArray, s: FloatArray) -> list[C
     shrinks = 2 * np.arctan(np.exp(s)) > nullcline(LAW, norm)
     back = int(np.count_nonzero(shrinks[:, 1:] & ~shrinks[:, :-1]))
     falls = np.diff(norm, axis=-1) < 0
+    both, neither = shrinks[:, 1:] & shrinks[:, :-1], ~shrinks[:, 1:] & ~shrinks[:, :-1]
+    wrong = int(np.count_nonzero(both & ~falls) + np.count_nonzero(neither & falls))
     again = int(np.count_nonzero(falls[:, 1:] & ~falls[:, :-1]))
     seen = s[:, 1:] > _SEEN
     lyapunov = np.diff(log_lyapunov(n_layers, log_tan_half_angle=s, norm=norm), axis=-1)
     other = np.diff(log_small_norm_invariant(n_layers, log_tan_half_angle=s, norm=norm), axis=-1)
     return [
         at_most(f"{name}: records at which a growing norm shrinks again", again, 0),
+        at_most(
+            f"{name}: records at which the norm grows above the nullcline, or shrinks below",
+            wrong,
+            0,
+        ),
         at_most(f"{name}: crossings of the nullcline from below", back, 0),
         at_most(
             f"{name}: r cos(angle / 2)^(2 N) never falls: largest fall of its logarithm",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from linnet_fast.figures._lin2021_bounds import bounds
 from linnet_fast.figures._lin2021_digits import digits
 from linnet_fast.figures._lin2021_figure1 import depths, figure_1a, figure_1b
 from linnet_fast.figures._lin2021_floors import floors
@@ -18,6 +19,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         "figure_1a": figure_1a,
         "figure_1b": figure_1b,
         "depths": depths,
+        "bounds": bounds,
         "rates": rates,
         "step_rules": step_rules,
         "portraits": portraits,
