@@ -45,10 +45,10 @@ class BinaryProblem:
 
 
 def make_binary_problem(
-    width: int, depth: int, n_samples: int, batch: int, n_threads: int
+    width: int, hidden: int, depth: int, n_samples: int, batch: int, n_threads: int
 ) -> BinaryProblem:
     """Draw a problem, the same on every call; no samples: the loss is that of the Gaussian law."""
-    network = lf.Dense((width,) * depth + (1,))
+    network = lf.Dense((width,) + (hidden,) * (depth - 1) + (1,))
     rng = np.random.default_rng([width, depth])
     v = np.eye(width)[0]
     loss: lf.LogisticLoss | lf.SphericalLogisticLoss

@@ -279,7 +279,7 @@ def _chain(goal: Goal, settings: Settings) -> Iterator[Row]:
 
 def _binary(goal: Goal, settings: Settings) -> Iterator[Row]:
     problem = make_binary_problem(
-        goal["d"], goal["L"], goal["n"], goal["batch"], settings.n_threads
+        goal["d"], goal["hidden"], goal["L"], goal["n"], goal["batch"], settings.n_threads
     )
     rival = goal["rival"]
     runs = {Ours.name: ours_binary(problem)}
@@ -294,7 +294,7 @@ def _binary(goal: Goal, settings: Settings) -> Iterator[Row]:
         {name: steps_per_second(run, problem, settings.seconds) for name, run in runs.items()},
         settings.rounds,
     )
-    case = {key: goal[key] for key in ("d", "L", "n", "batch")}
+    case = {key: goal[key] for key in ("d", "hidden", "L", "n", "batch")}
     yield _over_rival(case, goal, result, entries)
 
 

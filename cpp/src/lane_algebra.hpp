@@ -25,7 +25,7 @@ struct LaneOperands {
 // Register tiles: the accumulators, a row of B and an entry of A must fit the register file.
 inline constexpr int lane_tile = vector_registers >= 32 ? 4 : 3;
 /// Of a product with a single row, whose only parallelism is along it.
-inline constexpr int lane_row_tile = 8;
+inline constexpr int lane_row_tile = vector_registers >= 32 ? 12 : 8;
 
 /// The updates of all machines: gradient descent with weight decay.
 template <class V>
@@ -57,9 +57,9 @@ void lane_block(const LaneOperands<V>& o, Index row, Index col) {
     if constexpr (cube) row = col = 0;
 
     V acc[n_rows][n_cols];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int i = 0; i < n_rows; ++i) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int j = 0; j < n_cols; ++j) {
             if constexpr (kind == Product::residual) {
                 acc[i][j] = -pack(static_cast<const B*>(o.subtract)[(row + i) * cols + col + j]);
@@ -76,17 +76,17 @@ void lane_block(const LaneOperands<V>& o, Index row, Index col) {
     const B* b = static_cast<const B*>(o.b) + col * b_col;
     const auto term = [&](const V* a_k, const B* b_at_k) __attribute__((always_inline)) {
         V b_k[n_cols];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int j = 0; j < n_cols; ++j) b_k[j] = pack(b_at_k[j * b_col]);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int i = 0; i < n_rows; ++i) {
             const V a_ik = a_k[i * a_row];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int j = 0; j < n_cols; ++j) acc[i][j] = fma(a_ik, b_k[j], acc[i][j]);
         }
     };
     if constexpr (cube) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int k = 0; k < n_rows; ++k) term(a + k * a_inner, b + k * b_inner);
     } else {
         for (Index k = 0; k < inner; ++k) {
@@ -96,9 +96,9 @@ void lane_block(const LaneOperands<V>& o, Index row, Index col) {
         }
     }
     V* const c = o.c + row * cols + col;
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int i = 0; i < n_rows; ++i) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int j = 0; j < n_cols; ++j) {
             V& out = c[i * cols + j];
             out = update ? descend(out, acc[i][j], *o.step, o.decay) : acc[i][j];
@@ -122,18 +122,22 @@ void lane_update_by(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
     }
 }
 
-/// C -= step (a b^T + decay C), of vectors a and b: an update with one term per entry, row by row.
-template <class V>
-void lane_outer_update(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
+/// n_cols columns of C -= step (a b^T + decay C), of vectors a and b: an update with one term per entry.
+template <class V, int n_cols>
+void lane_outer_update(const LaneOperands<V>& o, Index /*row*/, Index col) {
     const V step = *o.step;
     const V shrink = o.decay == nullptr ? V{} : *o.decay;
     const V* const decay = o.decay == nullptr ? nullptr : &shrink;
-    const V* const b = static_cast<const V*>(o.b);
+    V b[n_cols];
+#pragma GCC unroll 12
+    for (int j = 0; j < n_cols; ++j) b[j] = static_cast<const V*>(o.b)[col + j];
+    V* c = o.c + col;
     for (Index i = 0; i < o.rows; ++i) {
         const V a = o.a[i];
-        V* __restrict const c = o.c + i * o.cols;
-#pragma GCC unroll 4
-        for (Index j = 0; j < o.cols; ++j) c[j] = descend(c[j], fma(a, b[j], V{}), step, decay);
+#pragma GCC unroll 12
+        for (int j = 0; j < n_cols; ++j)
+            c[j] = descend(c[j], fma(a, b[j], V{}), step, decay);
+        c += o.cols;
     }
 }
 
@@ -197,6 +201,23 @@ constexpr auto lane_row_blocks(std::integer_sequence<int, blocks...>) {
 }
 
 }  // namespace detail
+
+namespace detail {
+
+template <class V, int... blocks>
+constexpr auto lane_outer_updates(std::integer_sequence<int, blocks...>) {
+    return std::array<LaneKernel<V>, sizeof...(blocks)>{lane_outer_update<V, blocks + 1>...};
+}
+
+}  // namespace detail
+
+/// The kernel for n_cols columns, 1 ... lane_row_tile, of an update with one term per entry.
+template <class V>
+LaneKernel<V> lane_outer_kernel(Index n_cols) {
+    static constexpr auto table =
+        detail::lane_outer_updates<V>(std::make_integer_sequence<int, lane_row_tile>{});
+    return table[static_cast<std::size_t>(n_cols - 1)];
+}
 
 /// The kernel for blocks of n_rows x n_cols, both 1 ... lane_tile, or one row of 1 ... lane_row_tile; `inner` terms if the block is all of C, else 0.
 template <class V, Product kind, bool shared = false>

@@ -69,15 +69,15 @@ public:
             const bool is_outer = (operation.kind == Product::update_tn ||
                                    operation.kind == Product::update_nt) &&
                                   plan.inner(operation) == 1;
-            const bool elementwise = is_elementwise(operation.kind) || is_outer;
+            const bool elementwise = is_elementwise(operation.kind);
             const bool residual =
                 operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
             Call call{operation.kind,
                       {},
-                      Blocks(c.rows, elementwise ? c.rows : lane_tile),
-                      Blocks(c.cols, elementwise    ? c.cols
-                                     : c.rows == 1 ? lane_row_tile
-                                                   : lane_tile),
+                      Blocks(c.rows, elementwise || is_outer ? c.rows : lane_tile),
+                      Blocks(c.cols, elementwise                ? c.cols
+                                     : c.rows == 1 || is_outer ? lane_row_tile
+                                                               : lane_tile),
                       -1};
             if (is_pattern(operation.kind)) {
                 const auto ld = [&](int id) {
@@ -92,11 +92,15 @@ public:
                 for (Index large_col = 0; large_col < 2; ++large_col) {
                     const Index rows = elementwise ? 1 : call.rows.small + large_row;
                     const Index cols = elementwise ? 1 : call.cols.small + large_col;
+                    if (is_outer) {
+                        call.kernels[large_row][large_col] =
+                            cols <= lane_row_tile ? lane_outer_kernel<V>(cols) : nullptr;
+                        continue;
+                    }
                     const Index most_cols = rows == 1 ? lane_row_tile : lane_tile;
                     const bool exists = rows <= lane_tile && cols <= most_cols;
                     call.kernels[large_row][large_col] =
-                        is_outer ? &lane_outer_update<V>
-                        : exists ? lane_kernel<V>(operation.kind, shared_, rows, cols,
+                        exists ? lane_kernel<V>(operation.kind, shared_, rows, cols,
                                                 whole ? plan.inner(operation) : 0)
                                : nullptr;
                 }
