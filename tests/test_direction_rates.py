@@ -339,9 +339,9 @@ def test_parabola_of_large_norms():
 
 def test_messages_of_times():
     law = Gaussian(2)
-    with pytest.raises(ValueError, match="one of angle and log_tan_half_angle must be given"):
+    with pytest.raises(TypeError, match="one of angle and log_tan_half_angle must be given"):
         time_to_angle(law, 1, norm=1.0, start_angle=1.0)
-    with pytest.raises(ValueError, match=r"one of start_angle and .* must be given, got both"):
+    with pytest.raises(TypeError, match=r"one of start_angle and .* must be given, got both"):
         time_to_angle(law, 1, norm=1.0, start_angle=1.0, start_log_tan_half_angle=0.0, angle=0.1)
     with pytest.raises(ValueError, match="start_angle must be <= pi, got 4"):
         time_to_angle(law, 1, norm=1.0, start_angle=4.0, angle=0.1)

@@ -182,7 +182,7 @@ def test_misclassification_is_an_area():
     ("call", "error", "message"),
     [
         (lambda: dc.two_layer_direction(GAUSS, -1.0, angle=1.0), ValueError, "times must be >= 0"),
-        (lambda: dc.two_layer_direction(GAUSS, 1.0), TypeError, "either angle or"),
+        (lambda: dc.two_layer_direction(GAUSS, 1.0), TypeError, "one of angle and"),
         (
             lambda: dc.large_norm_orbit(GAUSS, 1, 0.0, angle=0.0, norm=1.0),
             ValueError,

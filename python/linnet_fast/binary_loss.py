@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -75,8 +75,8 @@ class _SampleLoss(_BinaryLoss):
     labels: FloatArray
     kind: ClassVar[str]
 
-    def _set(
-        self, inputs: npt.ArrayLike, labels: npt.ArrayLike, label_noise: npt.ArrayLike
+    def __init__(
+        self, inputs: npt.ArrayLike, labels: npt.ArrayLike, label_noise: npt.ArrayLike = 0.0
     ) -> None:
         x = _validate.real_array("X", inputs)
         y = _validate.real_array("y", labels)
@@ -91,6 +91,27 @@ class _SampleLoss(_BinaryLoss):
         object.__setattr__(self, "labels", y)
         self._set_noise(label_noise)
         _ = self.run_shape  # refuses run axes that do not broadcast
+
+    @classmethod
+    def from_data(
+        cls, X: npt.ArrayLike, y: npt.ArrayLike, *, label_noise: npt.ArrayLike = 0.0
+    ) -> Self:
+        """Return the loss of data.
+
+        Parameters
+        ----------
+        X : array_like, shape (*run, n, in)
+            Samples, one per row.
+        y : array_like, shape (*run, n)
+            Labels, 1 or -1.
+        label_noise : array_like, shape (*run), default 0
+            How likely a label is the other one.
+
+        Returns
+        -------
+        LogisticLoss or ExponentialLoss
+        """
+        return cls(X, y, label_noise)
 
     def _sizes(self) -> str:
         return f"n_samples={self.n_samples}, n_inputs={self.n_inputs}"
@@ -236,32 +257,6 @@ class LogisticLoss(_SampleLoss):
     label_noise: FloatArray
     kind: ClassVar[str] = "logistic"
 
-    def __init__(
-        self, inputs: npt.ArrayLike, labels: npt.ArrayLike, label_noise: npt.ArrayLike = 0.0
-    ) -> None:
-        self._set(inputs, labels, label_noise)
-
-    @classmethod
-    def from_data(
-        cls, X: npt.ArrayLike, y: npt.ArrayLike, *, label_noise: npt.ArrayLike = 0.0
-    ) -> LogisticLoss:
-        """Return the loss of data.
-
-        Parameters
-        ----------
-        X : array_like, shape (*run, n, in)
-            Samples, one per row.
-        y : array_like, shape (*run, n)
-            Labels, 1 or -1.
-        label_noise : array_like, shape (*run), default 0
-            How likely a label is the other one.
-
-        Returns
-        -------
-        LogisticLoss
-        """
-        return cls(X, y, label_noise)
-
     def _of_margin(self, margin: FloatArray) -> FloatArray:
         return np.logaddexp(0, -margin)
 
@@ -301,32 +296,6 @@ class ExponentialLoss(_SampleLoss):
     labels: FloatArray
     label_noise: FloatArray
     kind: ClassVar[str] = "exponential"
-
-    def __init__(
-        self, inputs: npt.ArrayLike, labels: npt.ArrayLike, label_noise: npt.ArrayLike = 0.0
-    ) -> None:
-        self._set(inputs, labels, label_noise)
-
-    @classmethod
-    def from_data(
-        cls, X: npt.ArrayLike, y: npt.ArrayLike, *, label_noise: npt.ArrayLike = 0.0
-    ) -> ExponentialLoss:
-        """Return the loss of data.
-
-        Parameters
-        ----------
-        X : array_like, shape (*run, n, in)
-            Samples, one per row.
-        y : array_like, shape (*run, n)
-            Labels, 1 or -1.
-        label_noise : array_like, shape (*run), default 0
-            How likely a label is the other one.
-
-        Returns
-        -------
-        ExponentialLoss
-        """
-        return cls(X, y, label_noise)
 
     def _of_margin(self, margin: FloatArray) -> FloatArray:
         return np.asarray(np.exp(-margin))

@@ -15,19 +15,22 @@ from linnet_fast._validate import FloatArray
 from linnet_fast.laws import SphericalLaw
 
 
-def half_angle(angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None) -> FloatArray:
-    """Return s from one of an angle in [0, pi] and s itself."""
+def half_angle(
+    angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None, prefix: str = ""
+) -> FloatArray:
+    """Return s from one of an angle in [0, pi] and s itself; prefix: of the names of arguments."""
     if (angle is None) == (log_tan_half_angle is None):
-        msg = "either angle or log_tan_half_angle must be given, and not both"
+        got = "neither" if angle is None else "both"
+        msg = f"one of {prefix}angle and {prefix}log_tan_half_angle must be given, got {got}"
         raise TypeError(msg)
     if angle is not None:
-        theta = _validate.real_array("angle", angle, at_least=0)
-        _validate.refuse("angle", "<= pi", theta, theta > np.pi)
+        theta = _validate.real_array(f"{prefix}angle", angle, at_least=0)
+        _validate.refuse(f"{prefix}angle", "<= pi", theta, theta > np.pi)
         with np.errstate(divide="ignore"):
             return np.where(theta < np.pi, np.log(np.tan(theta / 2)), np.inf)
     s = np.asarray(log_tan_half_angle)
     infinite = np.isinf(s) if s.dtype.kind == "f" else np.zeros(s.shape, dtype=bool)
-    finite = _validate.real_array("log_tan_half_angle", np.where(infinite, 0, s))
+    finite = _validate.real_array(f"{prefix}log_tan_half_angle", np.where(infinite, 0, s))
     return np.where(infinite, s, finite).astype(np.float64)
 
 

@@ -16,6 +16,7 @@ from scipy.special import expit, log_expit, logit
 
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
+from linnet_fast.directional_convergence import _polar
 from linnet_fast.directional_convergence.rates import (
     checked_law,
     orbit_slopes,
@@ -64,7 +65,7 @@ def one_minus_cosine(log_tan_half_angle: npt.ArrayLike) -> FloatArray:
     >>> float(one_minus_cosine(0.0)), f"{one_minus_cosine(-100.0):.4g}"
     (1.0, '2.768e-87')
     """
-    return np.asarray(2 * expit(2 * np.asarray(log_tan_half_angle, dtype=np.float64)))
+    return _polar.one_minus_cos(np.asarray(log_tan_half_angle, dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)

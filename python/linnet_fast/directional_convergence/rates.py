@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
+from linnet_fast.directional_convergence._polar import half_angle
 from linnet_fast.laws import SphericalLaw
 
 _LEAST_RECORDS = 5  # in each of the two windows of a fit
@@ -372,8 +373,8 @@ def time_to_angle(
     checked_law(law)
     depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
     r = _validate.real_array("norm", norm, above=0)
-    begin = _half_tangent("start_", start_angle, start_log_tan_half_angle)
-    target = _half_tangent("", angle, log_tan_half_angle)
+    begin = half_angle(start_angle, start_log_tan_half_angle, "start_")
+    target = half_angle(angle, log_tan_half_angle)
     _validate.refuse("angle", "in (0, pi)", target, np.isinf(target))
     runs = _validate.broadcast_runs(norm=r.shape, start=begin.shape, angle=target.shape)
     r, begin, target = np.broadcast_arrays(r, begin, target)
@@ -426,24 +427,6 @@ def _orbit_time(
         msg = f"time to the angle could not be integrated: {done.message}"
         raise RuntimeError(msg)
     return np.asarray(done.y[span.size :, 0] - unit)
-
-
-def _half_tangent(
-    prefix: str, angle: npt.ArrayLike | None, log_tan: npt.ArrayLike | None
-) -> FloatArray:
-    """Return ln tan(theta / 2) from whichever of the two is given."""
-    names = f"{prefix}angle", f"{prefix}log_tan_half_angle"
-    if (angle is None) == (log_tan is None):
-        got = "neither" if angle is None else "both"
-        msg = f"one of {names[0]} and {names[1]} must be given, got {got}"
-        raise ValueError(msg)
-    if angle is None:
-        return _validate.real_array(names[1], log_tan)  # type: ignore[arg-type]
-    theta = _validate.real_array(names[0], angle, at_least=0)
-    _validate.refuse(names[0], "<= pi", theta, theta > np.pi)
-    with np.errstate(divide="ignore"):
-        inside = np.log(np.tan(theta / 2))
-    return np.asarray(np.where(theta == np.pi, np.inf, inside))
 
 
 def _records(
