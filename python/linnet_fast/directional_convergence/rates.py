@@ -348,10 +348,9 @@ def time_to_angle(
     Raises
     ------
     TypeError
-        If an argument has the wrong type.
+        If an argument has the wrong type, or not one form of an angle is given.
     ValueError
-        If a number is out of range, run axes do not broadcast, or not one form of an angle is
-        given.
+        If a number is out of range or run axes do not broadcast.
 
     See Also
     --------
