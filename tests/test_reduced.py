@@ -521,7 +521,11 @@ def test_broadcasting_of_descent():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"angle": None}, TypeError, "one of angle and log_tan_half_angle must be given, got neither"),
+        (
+            {"angle": None},
+            TypeError,
+            "one of angle and log_tan_half_angle must be given, got neither",
+        ),
         ({"log_tan_half_angle": 1.0}, TypeError, "must be given, got both"),
         ({"angle": 3.2}, ValueError, "angle must be <= pi"),
         ({"angle": -0.1}, ValueError, "angle must be >= 0"),
