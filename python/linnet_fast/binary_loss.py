@@ -240,7 +240,6 @@ class LogisticLoss(_SampleLoss):
 
     See Also
     --------
-    LogisticLoss.from_data : the same from X and y.
     SphericalLogisticLoss : the mean over a spherically symmetric law of the inputs.
 
     Examples

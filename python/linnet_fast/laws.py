@@ -4,7 +4,7 @@ With labels y = sgn(v.x) for a unit vector v, the logistic loss of a linear pred
 
     E ln(1 + exp(-y w.x)) = kappa (|w| - v.w) + H(|w|),    -gradient = kappa v - q(|w|) w / |w|
 
-so a law enters through one number kappa and functions of the norm alone. With u = |x_1|, of any coordinate:
+so a law enters through one number kappa and functions of the norm alone. With ``u = |x_1|``, of any coordinate:
 kappa = E u / 2, h(r) = E u / (1 + e^(r u)), q = kappa - h, and H(r) = E ln(1 + e^(-r u)), whose slope is -h.
 """
 
@@ -58,12 +58,12 @@ class SphericalLaw(ABC):
 
     @property
     def kappa(self) -> float:
-        """E |x_1| / 2: the norm of the gradient of the loss at 0, and of its part across w anywhere."""
+        """``E |x_1| / 2``: the norm of the gradient of the loss at 0, and of its part across w anywhere."""
         return self._facts.kappa
 
     @property
     def f0(self) -> float:
-        """Density of |x_1| at 0."""
+        """Density of ``|x_1|`` at 0."""
         return self._facts.f0
 
     @property
@@ -73,7 +73,7 @@ class SphericalLaw(ABC):
 
     @property
     def is_density_nonincreasing(self) -> bool:
-        """Whether the density of |x_1| never rises, so that r^2 h(r) is at most `a2`."""
+        """Whether the density of ``|x_1|`` never rises, so that r^2 h(r) is at most `a2`."""
         return self._facts.is_density_nonincreasing
 
     def even_moment(self, order: int) -> float:
@@ -126,7 +126,7 @@ class SphericalLaw(ABC):
 
     @property
     def c0(self) -> float:
-        """E |(x_1, x_2)|, which is pi kappa."""
+        """``E |(x_1, x_2)|``, which is pi kappa."""
         return math.pi * self.kappa
 
     @property
@@ -145,7 +145,7 @@ class SphericalLaw(ABC):
         return self._radial.table
 
     def h(self, r: npt.ArrayLike) -> FloatArray:
-        """Return h(r) = E |x_1| / (1 + exp(r |x_1|)): the pull outwards along v at w = r v.
+        """Return ``h(r) = E |x_1| / (1 + exp(r |x_1|))``: the pull outwards along v at w = r v.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class SphericalLaw(ABC):
         return self._at(self._radial.h, r)
 
     def q(self, r: npt.ArrayLike) -> FloatArray:
-        """Return q(r) = E |x_1| tanh(r |x_1| / 2) / 2: the pull inwards along w.
+        """Return ``q(r) = E |x_1| tanh(r |x_1| / 2) / 2``: the pull inwards along w.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class SphericalLaw(ABC):
         return self._at(self._radial.q_slope, r)
 
     def radial_loss(self, r: npt.ArrayLike) -> FloatArray:
-        """Return H(r) = E ln(1 + exp(-r |x_1|)): the loss at w = r v.
+        """Return ``H(r) = E ln(1 + exp(-r |x_1|))``: the loss at w = r v.
 
         Parameters
         ----------
@@ -206,7 +206,7 @@ class SphericalLaw(ABC):
 
     @cached_property
     def max_rh(self) -> float:
-        """Largest r h(r), at most W(1 / e) = 0.27846...: half the fastest growth of |w|^2 in flow time."""
+        """Largest r h(r), at most W(1 / e) = 0.27846...: half the fastest growth of ``|w|^2`` in flow time."""
         r = self._stationary(lambda x: self.h(x) - x * self.q_slope(x))
         return float((r * self.h(r)).max())
 
@@ -216,7 +216,7 @@ class SphericalLaw(ABC):
         Returns
         -------
         float
-            `a2` if the density of |x_1| never rises.
+            `a2` if the density of ``|x_1|`` never rises.
 
         Examples
         --------

@@ -123,7 +123,7 @@ class StepRule:
 
     @classmethod
     def norm_proportional(cls, scale: npt.ArrayLike) -> StepRule:
-        """Return eta_n = scale |P|, with the Frobenius norm of the end-to-end matrix.
+        """Return ``eta_n = scale |P|``, with the Frobenius norm of the end-to-end matrix.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class StepRule:
 
     @classmethod
     def gradient_normalized(cls, scale: npt.ArrayLike) -> StepRule:
-        """Return eta_n = scale / |dloss/dP|, with the gradient by the end-to-end matrix.
+        """Return ``eta_n = scale / |dloss/dP|``, with the gradient by the end-to-end matrix.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class StepRule:
 
     @classmethod
     def alignment(cls) -> StepRule:
-        """Return eta = |w| / q(|w|), by which a single layer is aligned in one step.
+        """Return ``eta = |w| / q(|w|)``, by which a single layer is aligned in one step.
 
         It is for a single layer and `SphericalLogisticLoss`: what is left of the weights after
         such a step points in the direction of the data.

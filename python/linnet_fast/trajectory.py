@@ -205,7 +205,7 @@ class Trajectory:
 
     @property
     def margin(self) -> FloatArray:
-        """Least y x . w / |w| of the samples, shape (*run, n_rec)."""
+        """Least ``y x . w / |w|`` of the samples, shape (*run, n_rec)."""
         return self._observable("margin")  # type: ignore[no-any-return]
 
     @property
