@@ -89,3 +89,16 @@ def test_the_lasso_path_is_that_of_training(capsys, tmp_path, monkeypatch):
     deviation = re.search(r"differ by (\S+) at most", capsys.readouterr().out)
     assert float(deviation[1]) < 1e-6
     assert (tmp_path / "linnet_fast_lasso_path.png").stat().st_size > 10_000
+
+
+def test_deeper_networks_find_the_direction_sooner(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    runpy.run_path(str(ROOT / "examples" / "direction_and_depth.py"), run_name="__main__")
+    lines = re.findall(
+        r"^(\d) layers: .* below 1e-3 at (\S+)$", capsys.readouterr().out, re.MULTILINE
+    )
+    times = [float(time) for _, time in lines]
+    assert [number for number, _ in lines] == ["1", "2", "3", "4"]
+    assert times == sorted(times, reverse=True)
+    assert (tmp_path / "linnet_fast_direction_and_depth.png").stat().st_size > 10_000
