@@ -136,7 +136,7 @@ def asan(session: nox.Session) -> None:
     build(session, "asan")
 
     # Lay the sanitized modules out as an installation would, without compiling them again.
-    session.install("numpy>=2.0", "scipy>=1.13", *TEST_TOOLS)
+    session.install("numpy>=2.0", "scipy>=1.13", "mpmath>=1.3", *TEST_TOOLS)
     purelib = output(
         session, "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"
     )
@@ -155,7 +155,8 @@ def asan(session: nox.Session) -> None:
     # Left out: what limits or measures memory, which the runtime takes much of, what measures time,
     # and what takes long even without the runtime.
     tests = [path for path in training_tests() if "processes" not in path]
-    tests += [f"tests/test_{name}.py" for name in ("chain", "flow", "kernel_cost")]
+    others = ("chain", "flow", "kernel_cost", "laws", "reduced", "step_rule", "stochastic")
+    tests += [f"tests/test_{name}.py" for name in (*others, "observables_binary")]
     # And files, which need packages that are not installed here.
     left_out = (
         "out_of_memory or copied_per_run or up_to_the_total or keeps_no_reference or large_products "
