@@ -79,6 +79,25 @@ def ours(problem: BinaryProblem) -> Callable[[int], tuple[Array, ...]]:
     return run
 
 
+def chain_products(weights: Any) -> list[Any]:
+    """Return the products W_L, W_L W_{L-1}, ..., of one run or of all, in any library."""
+    rows = [weights[-1]]
+    for layer in reversed(weights[:-1]):
+        rows.append(rows[-1] @ layer)
+    return rows
+
+
+def chain_gradient(weights: Any, slope: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """Return the gradients by all layers of all runs, from that by their end-to-end vectors."""
+    rows = chain_products(weights)
+    back = slope(rows[-1][:, 0])[:, None]
+    moves = []
+    for layer, row in zip(weights[:-1], reversed(rows[:-1]), strict=True):
+        moves.append(row.mT @ back)
+        back = back @ layer.mT
+    return (*moves, back)
+
+
 def jax_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
     """Return the ways to write the same in JAX: its own gradient, or ours by hand for all runs."""
     jax = import_module("jax")  # here, so that its time is not that of others
@@ -106,25 +125,11 @@ def jax_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, .
             h = jnp.sum(masses * nodes * jax.nn.sigmoid(-r * nodes), axis=-1, keepdims=True)
             return (kappa - h) * w / r - kappa * v
 
-    def product(weights: Any) -> Any:
-        row = weights[-1]
-        for layer in reversed(weights[:-1]):
-            row = row @ layer
-        return row
-
     def own_gradient(weights: Any) -> Any:
-        return jax.vmap(jax.grad(lambda own: value(product(own)[0])))(weights)
+        return jax.vmap(jax.grad(lambda own: value(chain_products(own)[-1][0])))(weights)
 
     def by_hand(weights: Any) -> Any:
-        rows = [weights[-1]]
-        for layer in reversed(weights[:-1]):
-            rows.append(rows[-1] @ layer)
-        back = slope(rows[-1][:, 0])[:, None]
-        moves = []
-        for layer, row in zip(weights[:-1], reversed(rows[:-1]), strict=True):
-            moves.append(row.mT @ back)
-            back = back @ layer.mT
-        return (*moves, back)
+        return chain_gradient(weights, slope)
 
     def way(gradient: Any, devices: Any) -> Callable[[int], tuple[Array, ...]]:
         def step(_: Any, weights: Any) -> Any:
@@ -174,21 +179,11 @@ def torch_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array,
 
     def own_gradient(weights: Any) -> Any:
         leaves = [w.detach().requires_grad_() for w in weights]
-        row = leaves[-1]
-        for layer in reversed(leaves[:-1]):
-            row = row @ layer
-        return torch.autograd.grad(value(row[:, 0]).sum(), leaves)
+        product = chain_products(leaves)[-1]
+        return torch.autograd.grad(value(product[:, 0]).sum(), leaves)
 
     def by_hand(weights: Any) -> Any:
-        rows = [weights[-1]]
-        for layer in reversed(weights[:-1]):
-            rows.append(rows[-1] @ layer)
-        back = slope(rows[-1][:, 0])[:, None]
-        moves = []
-        for layer, row in zip(weights[:-1], reversed(rows[:-1]), strict=True):
-            moves.append(row.mT @ back)
-            back = back @ layer.mT
-        return (*moves, back)
+        return chain_gradient(weights, slope)
 
     def way(gradient: Any) -> Callable[[int], tuple[Array, ...]]:
         def run(n_steps: int) -> tuple[Array, ...]:

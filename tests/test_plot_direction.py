@@ -207,7 +207,8 @@ def test_runs_that_diverge_are_left_out():
 def test_only_step_0():
     run = descent(n_steps=0)
     for quantity in QUANTITIES:
-        plot.direction(run, quantity=quantity)
+        ax = plot.direction(run, quantity=quantity)
+        assert [len(line.get_ydata()) for line in ax.lines] == [1] * len(ax.lines) != []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "arrays.hpp"
+#include "interruptible.hpp"
 #include "linnet/kernel_cost.hpp"
 #include "register.hpp"
 
@@ -11,10 +12,6 @@ namespace linnet::bindings {
 namespace {
 
 using Numbers = py::array_t<double, py::array::c_style>;
-
-void require(bool condition, const char* text) {
-    if (!condition) throw py::value_error(text);
-}
 
 }  // namespace
 
@@ -64,19 +61,9 @@ void register_kernel_cost(py::module_& m) {
             Numbers kernels({problem.n_problems, size});
             const KernelResults results{upper.mutable_data(), lower.mutable_data(),
                                         kernels.mutable_data()};
-            bool raised = false;
-            Control control;
-            control.n_threads = n_threads;
-            control.poll = [&](std::int64_t /*done*/) {
-                const py::gil_scoped_acquire gil;
-                raised = raised || PyErr_CheckSignals() != 0;
-                return raised;
-            };
-            {
-                const py::gil_scoped_release release;
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
                 kernel_cost(problem, results, control);
-            }
-            if (raised) throw py::error_already_set();
+            });
             return py::make_tuple(upper, lower, kernels);
         },
         py::kw_only(), py::arg("spectra"), py::arg("extent"), py::arg("taps"), py::arg("dilations"),

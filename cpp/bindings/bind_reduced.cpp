@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "interruptible.hpp"
 #include "radial_functions.hpp"
 #include "register.hpp"
 #include "spherical_table.hpp"
@@ -12,10 +13,6 @@ namespace linnet::bindings {
 namespace {
 
 using Numbers = py::array_t<double, py::array::c_style>;
-
-void require(bool good, const char* message) {
-    if (!good) throw py::value_error(message);
-}
 
 const double* values(const Numbers& array, const char* name, Index n) {
     return run_array<double>(array, name, {}, {n}).data;
@@ -50,25 +47,6 @@ ReducedRuns runs_of(const SphericalTable& table, Index n_layers, const Numbers& 
                 "label_noise must be in [0, 1/2)");
     }
     return runs;
-}
-
-/// Call work(control) without the interpreter's lock; signals are looked at now and then.
-template <class Work>
-void run(int n_threads, const Work& work) {
-    require(n_threads >= 1, "n_threads must be at least 1");
-    bool raised = false;
-    Control control;
-    control.n_threads = n_threads;
-    control.poll = [&](std::int64_t /*done*/) {
-        const py::gil_scoped_acquire gil;
-        raised = raised || PyErr_CheckSignals() != 0;
-        return raised;
-    };
-    {
-        const py::gil_scoped_release release;
-        work(control);
-    }
-    if (raised) throw py::error_already_set();
 }
 
 }  // namespace
@@ -106,7 +84,7 @@ void register_reduced(py::module_& m) {
             ReducedResults results;
             results.s = out_s.mutable_data();
             results.log_norm = out_norm.mutable_data();
-            run(n_threads,
+            run_interruptible(n_threads, py::none(),
                 [&](const Control& control) { reduced_flow(runs, rtol, times, results, control); });
             return py::make_tuple(out_s, out_norm);
         },
@@ -126,7 +104,7 @@ void register_reduced(py::module_& m) {
             turns.time = out[0].mutable_data();
             turns.s = out[1].mutable_data();
             turns.log_norm = out[2].mutable_data();
-            run(n_threads,
+            run_interruptible(n_threads, py::none(),
                 [&](const Control& control) { reduced_flow_turn(runs, rtol, turns, control); });
             return py::make_tuple(out[0], out[1], out[2]);
         },
@@ -163,7 +141,7 @@ void register_reduced(py::module_& m) {
             turns.s = out[4].mutable_data();
             turns.log_norm = out[5].mutable_data();
             turns.step = turn.mutable_data();
-            run(n_threads, [&](const Control& control) {
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
                 reduced_descent(runs, rule, steps, results, turns, control);
             });
             return py::make_tuple(out[0], out[1], out[2], turn, out[3], out[4], out[5]);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "arrays.hpp"
+#include "interruptible.hpp"
 #include "register.hpp"
 #include "spherical_table.hpp"
 
@@ -29,10 +30,6 @@ struct Arguments {
     int n_threads;
     py::object progress;
 };
-
-void require(bool condition, const std::string& text) {
-    if (!condition) throw py::value_error(text);
-}
 
 /// A factor as Python describes it: a tuple (rows, cols, array, plus_identity, scale) of a dense one, else (rows, cols,
 /// array, (row, col, weight, coefficient)) with an array each.
@@ -324,35 +321,6 @@ struct Arrays {
     }
 };
 
-/// Call work(control) without the interpreter's lock, and raise what a signal or the progress function raised.
-template <class Work>
-void run(const Arguments& a, const Work& work) {
-    Control control;
-    control.n_threads = a.n_threads;
-    bool raised = false;
-    control.poll = [&](std::int64_t done) {
-        const py::gil_scoped_acquire gil;
-        // An error is left set for the calling thread to pick up: nothing is thrown across the workers. The caller may
-        // poll again while it waits for them.
-        if (raised) return true;
-        if (PyErr_CheckSignals() != 0) {
-            raised = true;
-        } else if (!a.progress.is_none()) {
-            PyObject* const result =
-                PyObject_CallFunction(a.progress.ptr(), "L", static_cast<long long>(done));
-            raised = result == nullptr;
-            Py_XDECREF(result);
-        }
-        return raised;
-    };
-    {
-        // The views stay valid: `a` holds the arrays, and no reference count is touched in here.
-        const py::gil_scoped_release release;
-        work(control);
-    }
-    if (raised) throw py::error_already_set();
-}
-
 template <class T>
 py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size,
                   const std::optional<py::tuple>& rule, const std::optional<py::tuple>& draws) {
@@ -384,7 +352,7 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
         arrays.out["time"] = std::move(time);
         arrays.results.elapsed = arrays.template add<double>("elapsed", a);
     }
-    run(a, [&](const Control& control) { train(problem, descent, arrays.results, control); });
+    run_interruptible(a.n_threads, a.progress, [&](const Control& control) { train(problem, descent, arrays.results, control); });
     return arrays.out;
 }
 
@@ -401,7 +369,7 @@ py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, cons
         std::fill_n(arrays.results.stopped_time, arrays.out["stopped_at"].cast<py::array>().size(),
                     method.begin);
     }
-    run(a, [&](const Control& control) { flow(problem, method, arrays.results, control); });
+    run_interruptible(a.n_threads, a.progress, [&](const Control& control) { flow(problem, method, arrays.results, control); });
     return arrays.out;
 }
 

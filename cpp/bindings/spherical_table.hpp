@@ -6,14 +6,12 @@
 #include <string>
 
 #include "arrays.hpp"
+#include "interruptible.hpp"
 #include "linnet/spherical.hpp"
 
 namespace linnet::bindings {
 
 inline SphericalTable spherical_table_of(const py::tuple& fields) {
-    const auto require = [](bool good, const char* message) {
-        if (!good) throw py::value_error(message);
-    };
     require(fields.size() == 10, "table must have 10 fields");
     const auto numbers = [&](std::size_t field, const std::vector<Index>& shape, double* to) {
         const auto array = run_array<double>(fields[field].cast<py::array>(), "table", {}, shape);

@@ -22,7 +22,7 @@ from linnet_fast.directional_convergence import (
     one_minus_cosine,
     phase_velocity,
 )
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.laws import SphericalLaw, checked_law
 from linnet_fast.method import GradientFlow
 from linnet_fast.trajectory import Trajectory
 
@@ -196,7 +196,7 @@ def phase_portrait(
     >>> ax.get_xlabel(), [round(float(x), 2) for x in ax.get_ylim()]
     ('norm $|w|$', [0.0, 3.14])
     """
-    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    checked_law(law)
     right = float(_validate.real_array("largest_norm", largest_norm, above=0))
     norm = np.linspace(0, right, _N_FIELD)
     angle = np.linspace(0, np.pi, _N_FIELD)

@@ -57,7 +57,7 @@ def philox(
     return np.stack([a, b, c, d])
 
 
-def draw(loss: Loss, method: StochasticGradientDescent, step: int, run: tuple[int, ...]) -> Loss:
+def draw(loss: Loss, method: StochasticGradientDescent, step: int, stream: int) -> Loss:
     """Return the loss on the samples of one step of one run.
 
     Parameters
@@ -68,8 +68,8 @@ def draw(loss: Loss, method: StochasticGradientDescent, step: int, run: tuple[in
         What says how many.
     step : int
         Steps taken before.
-    run : tuple of int
-        Which run this is, by its stream: (stream,).
+    stream : int
+        That of the run.
 
     Returns
     -------
@@ -80,10 +80,9 @@ def draw(loss: Loss, method: StochasticGradientDescent, step: int, run: tuple[in
     --------
     >>> law = laws.Sphere(2)
     >>> loss = SphericalLogisticLoss([1.0, 0.0], law)
-    >>> draw(loss, StochasticGradientDescent(0.1, batch_size=5), 0, (0,))
+    >>> draw(loss, StochasticGradientDescent(0.1, batch_size=5), 0, 0)
     LogisticLoss(n_samples=5, n_inputs=2, run_shape=())
     """
-    (stream,) = run
     n = method.batch_size
     if isinstance(loss, SquaredLoss):
         msg = "loss must have samples or a law, got a SquaredLoss"

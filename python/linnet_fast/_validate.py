@@ -203,6 +203,19 @@ def weights(
     return arrays
 
 
+def products(value: npt.ArrayLike, shape: Shape, runs: Shape) -> npt.NDArray[Any]:
+    """Return end-to-end matrices of shape ``(*batch, *shape)``, finite or not; batch fits `runs`."""
+    matrix = np.asarray(value)
+    if matrix.dtype.kind not in "fiu":
+        msg = f"product must be an array of real numbers, got dtype {matrix.dtype}"
+        raise TypeError(msg)
+    if matrix.shape[-2:] != shape:
+        msg = f"product must have shape (*batch, {shape[0]}, {shape[1]}), got {matrix.shape}"
+        raise ValueError(msg)
+    broadcast_runs(product=matrix.shape[:-2], loss=runs)
+    return matrix
+
+
 def exact(name: str, array: npt.NDArray[Any], shape: Shape, dtype: npt.DTypeLike) -> None:
     """Refuse an array of another shape or dtype."""
     if array.shape != shape or array.dtype != dtype:

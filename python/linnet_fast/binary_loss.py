@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self, TypeAlias
@@ -19,15 +20,15 @@ _BLOCK = 16
 """The core takes samples in blocks of so many; the last one is filled up with zeros."""
 
 
-class _BinaryLoss:
+class _BinaryLoss(ABC):
     """What losses of one output have in common."""
 
     label_noise: FloatArray
 
     @property
+    @abstractmethod
     def n_inputs(self) -> int:
         """Number of inputs."""
-        raise NotImplementedError
 
     @property
     def n_outputs(self) -> int:
@@ -35,9 +36,9 @@ class _BinaryLoss:
         return 1
 
     @property
+    @abstractmethod
     def run_shape(self) -> Shape:
         """Common shape of the run axes of the arguments."""
-        raise NotImplementedError
 
     def _set_noise(self, label_noise: npt.ArrayLike) -> None:
         noise = _validate.real_array("label_noise", label_noise, at_least=0)
@@ -46,14 +47,7 @@ class _BinaryLoss:
 
     def _rows(self, product: npt.ArrayLike) -> FloatArray:
         """Return products (*batch, 1, in) as their rows (*batch, in)."""
-        matrix = np.asarray(product)
-        if matrix.dtype.kind not in "fiu":
-            msg = f"product must be an array of real numbers, got dtype {matrix.dtype}"
-            raise TypeError(msg)
-        if matrix.shape[-2:] != (1, self.n_inputs):
-            msg = f"product must have shape (*batch, 1, {self.n_inputs}), got {matrix.shape}"
-            raise ValueError(msg)
-        _validate.broadcast_runs(product=matrix.shape[:-2], loss=self.run_shape)
+        matrix = _validate.products(product, (1, self.n_inputs), self.run_shape)
         return np.asarray(matrix[..., 0, :], np.float64)
 
     def __repr__(self) -> str:
@@ -64,8 +58,9 @@ class _BinaryLoss:
             f"run_shape={self.run_shape})"
         )
 
+    @abstractmethod
     def _sizes(self) -> str:
-        raise NotImplementedError
+        """Return what tells the data apart, as text."""
 
 
 class _SampleLoss(_BinaryLoss):
@@ -207,11 +202,13 @@ class _SampleLoss(_BinaryLoss):
         mean = ((slopes * self.labels)[..., None, :] @ self.inputs) / self.n_samples
         return np.asarray(mean)
 
+    @abstractmethod
     def _of_margin(self, margin: FloatArray) -> FloatArray:
-        raise NotImplementedError
+        """Return the loss of margins."""
 
+    @abstractmethod
     def _slope(self, margin: FloatArray) -> FloatArray:
-        raise NotImplementedError
+        """Return its derivative."""
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)

@@ -41,7 +41,7 @@ class SphericalLaw(ABC):
     """A law that every rotation about the origin leaves as it is, of vectors in `dim` dimensions.
 
     Use one of `Gaussian`, `Sphere`, `Ball` and `RadialMixture`. Laws are equal if their parameters are, and
-    cheap to make; the first value of a radial function costs some 30 ms for a table, which scales share.
+    cheap to make; the first value of a radial function makes a table, which laws that differ in scale share.
 
     Notes
     -----
@@ -417,8 +417,8 @@ class RadialMixture(SphericalLaw):
     -----
     For a continuous radial law take the nodes of a quadrature as radii and its weights, times the density,
     as probabilities. At norms r well above 1 / rho of the least node the mixture is no longer like the
-    law that it stands for unless E[1 / rho] is finite and well approximated. The table takes up to 1 ms for
-    each radius.
+    law that it stands for unless E[1 / rho] is finite and well approximated. The
+    time that the table takes grows with the number of radii.
 
     Examples
     --------
@@ -477,6 +477,11 @@ class RadialMixture(SphericalLaw):
     @cached_property
     def _radial(self) -> _radial.Radial:
         return _radial.mixture(self.dim, np.array(self.radii), np.array(self.probabilities))
+
+
+def checked_law(law: object) -> SphericalLaw:
+    """Return `law`, which must be one of inputs; otherwise a TypeError."""
+    return _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
 
 
 def _check(law: Any, name: str) -> None:

@@ -193,15 +193,7 @@ class SquaredLoss:
         >>> loss.value([[[0.0]], [[1.0]], [[2.0]]]).tolist()
         [2.0, 0.5, 0.0]
         """
-        matrix = np.asarray(product)
-        if matrix.dtype.kind not in "fiu":
-            msg = f"product must be an array of real numbers, got dtype {matrix.dtype}"
-            raise TypeError(msg)
-        shape = (self.n_outputs, self.n_inputs)
-        if matrix.shape[-2:] != shape:
-            msg = f"product must have shape (*batch, {shape[0]}, {shape[1]}), got {matrix.shape}"
-            raise ValueError(msg)
-        _validate.broadcast_runs(product=matrix.shape[:-2], loss=self.run_shape)
+        matrix = _validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
         quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
         linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
         return np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, dtype=np.float64)

@@ -343,7 +343,7 @@ class GradientFlow:
         atol: npt.ArrayLike | None = None,
         max_steps: int = _MAX_STEPS,
         weight_decay: npt.ArrayLike = 0.0,
-        log_time: object = False,
+        log_time: bool = False,
     ) -> None:
         relative = _validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
         if (relative > 0.1).any():
@@ -355,10 +355,7 @@ class GradientFlow:
         object.__setattr__(self, "rtol", relative)
         object.__setattr__(self, "atol", absolute)
         object.__setattr__(self, "max_steps", steps)
-        if not isinstance(log_time, bool):
-            msg = f"log_time must be a bool, got {type(log_time).__name__}"
-            raise TypeError(msg)
-        object.__setattr__(self, "log_time", log_time)
+        object.__setattr__(self, "log_time", _validate.instance("log_time", log_time, bool))
         object.__setattr__(self, "weight_decay", decay)
         _ = self.run_shape  # refuses run axes that do not broadcast
 

@@ -190,8 +190,7 @@ def _drawn(loss: Loss, method: StochasticGradientDescent, step: int, runs: Shape
     """Return the loss of every run on its samples of a step."""
     streams = method.streams_of(runs)
     batches: Any = [
-        draw(_of_run(loss, run, runs), method, step, (int(streams[run]),))
-        for run in np.ndindex(runs)
+        draw(_of_run(loss, run, runs), method, step, int(streams[run])) for run in np.ndindex(runs)
     ]
     inputs = np.stack([batch.inputs for batch in batches])
     labels = np.stack([batch.labels for batch in batches])

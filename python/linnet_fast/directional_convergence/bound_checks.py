@@ -23,8 +23,8 @@ from linnet_fast.directional_convergence.bounds import (
     theorem3,
     theorem5,
 )
-from linnet_fast.directional_convergence.rates import DirectionTrajectory, checked_law
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.directional_convergence.rates import DirectionTrajectory
+from linnet_fast.laws import SphericalLaw, checked_law
 
 _Bound = tuple[str, str, bool, FloatArray]  # name, quantity, whether it is above, values
 

@@ -11,17 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.integrate import solve_ivp
 from scipy.special import expit, log_expit, logit
 
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
 from linnet_fast.directional_convergence import _polar
-from linnet_fast.directional_convergence.rates import (
-    checked_law,
-    orbit_slopes,
-)
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.directional_convergence.dynamics import reduced_flow
+from linnet_fast.laws import SphericalLaw, checked_law
 
 _W = 0.2784645427610738  # max of z / (1 + e^z), so r h(r) <= W for every law
 _PAPER = 0.6  # what the theorems have in place of 2 W
@@ -90,7 +86,7 @@ class PhaseSwitch:
 def phase_switch(
     law: SphericalLaw, n_layers: int, *, norm: npt.ArrayLike, log_tan_half_angle: npt.ArrayLike
 ) -> PhaseSwitch:
-    """Find by integration where gradient flow goes over from a falling to a rising norm.
+    """Find where gradient flow goes over from a falling to a rising norm.
 
     Parameters
     ----------
@@ -119,15 +115,8 @@ def phase_switch(
     (2.449, 0.45247)
     """
     n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
-    r, s = np.broadcast_arrays(r, s)
-    time, least, angle = np.zeros(r.shape), np.array(r), np.array(s)
-    last = _turning(law, r)
-    for run in np.ndindex(r.shape):
-        span = float(s[run] - last[run])  # the turn is not later, as h only grows until then
-        if span > 0:
-            found = _turn(law, n, float(r[run]), float(s[run]), span)
-            time[run], least[run], angle[run] = found
-    return PhaseSwitch(time, least, angle)
+    turn = reduced_flow(law, n, log_tan_half_angle=s, norm=r, times=0.0).turning_point()
+    return PhaseSwitch(turn.time, turn.norm, turn.log_tan_half_angle)
 
 
 def theorem1(
@@ -499,29 +488,6 @@ def falling_time_bound(
     log_least = np.log(r) + (0 if n == 1 else n * log_expit(-2 * s))
     rate = law.kappa * np.exp((1 - 2 / n) * log_least)
     return np.asarray(np.maximum(s - _turning(law, r), 0) / rate)
-
-
-def _turn(
-    law: SphericalLaw, n: int, norm: float, s: float, span: float
-) -> tuple[float, float, float]:
-    """Return time, norm and s where the norm is least, which is before s has fallen by `span`."""
-    # Times begin at one of the size of the first step, for their error to be relative from there.
-    unit = float(norm ** (2 / n - 1) / law.kappa)
-
-    def velocity(x: float, state: FloatArray) -> FloatArray:
-        return np.stack(orbit_slopes(law, n, state[0], np.asarray(s - x * span))) * span
-
-    def pull(x: float, state: FloatArray) -> float:
-        return float(orbit_slopes(law, n, state[0], np.asarray(s - x * span))[0])
-
-    pull.terminal = True  # type: ignore[attr-defined]
-    begin = [np.log(norm), unit]
-    done = solve_ivp(velocity, (0, 1.01), begin, "DOP853", rtol=1e-12, atol=1e-12, events=pull)
-    if not done.t_events[0].size:
-        msg = f"the end of the falling norm could not be integrated: {done.message}"
-        raise RuntimeError(msg)
-    log_norm, time = done.y_events[0][0]
-    return time - unit, float(np.exp(log_norm)), s - done.t_events[0][0] * span
 
 
 def _turning(law: SphericalLaw, norm: FloatArray) -> FloatArray:

@@ -14,7 +14,7 @@ from scipy.special import log_expit
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
 from linnet_fast.directional_convergence import _polar
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.laws import SphericalLaw, checked_law
 
 
 class Orbit(NamedTuple):
@@ -69,7 +69,7 @@ def two_layer_direction(
     >>> two_layer_direction(Gaussian(3), [0.0, 50.0], angle=2.5).round(6).tolist()
     [1.101797, -18.845317]
     """
-    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    checked_law(law)
     t = _validate.real_array("times", times, at_least=0)
     s = _polar.half_angle(angle, log_tan_half_angle)
     p = _polar.noise(label_noise)
@@ -206,7 +206,7 @@ def passage_time(law: SphericalLaw, norm: npt.ArrayLike) -> FloatArray:
     >>> passage_time(Gaussian(2), [0.0, 1.0]).round(6).tolist()
     [0.0, 1.982198]
     """
-    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    checked_law(law)
     r = _polar.norms(norm, 1)
     # Panels up to 0.25 in units of the inputs, then twice as long each: q is smooth on that scale.
     largest = max(float(r.max()), 1e-300)
@@ -254,7 +254,7 @@ def opposed_norm(
     >>> float(opposed_norm(Gaussian(2), 3, 100.0, norm=0.1).round(9))
     1.3451e-05
     """
-    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    checked_law(law)
     depth = _polar.depth(n_layers)
     t = _validate.real_array("times", times, at_least=0)
     r = _validate.real_array("norm", norm, above=0)
@@ -303,7 +303,7 @@ def _orbit(
     norm: npt.ArrayLike,
 ) -> tuple[FloatArray, FloatArray, FloatArray, int]:
     """Return s along the orbit, s and ln r at its start, and the number of layers."""
-    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    checked_law(law)
     depth = _polar.depth(n_layers)
     s = _validate.real_array("at", at)
     start = _polar.half_angle(angle, log_tan_half_angle)

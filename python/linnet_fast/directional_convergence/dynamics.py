@@ -18,7 +18,7 @@ import numpy.typing as npt
 from linnet_fast import _core, _machine, _validate
 from linnet_fast._validate import FloatArray, Shape
 from linnet_fast.directional_convergence import _polar
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.laws import SphericalLaw, checked_law
 from linnet_fast.step_rule import KINDS, StepRule
 
 _MOST_STEPS = 2**53
@@ -226,7 +226,7 @@ def reduced_flow(
     The method is that of Dormand and Prince of order 8, with dense output at the times. A single layer is
     followed by its components along v and across (by the logarithm), which is smooth also where it
     passes through zero, as it does from angle pi; it is aligned from there on. With more layers angle pi
-    stays for ever. A run costs some 0.1 ms up to moderate times; steps get longer in proportion to time.
+    stays for ever. Steps of the integrator get longer in proportion to time.
 
     References
     ----------
@@ -308,7 +308,7 @@ def reduced_descent(
 
     with g the gradient by the end-to-end vector a^(L - 1) w_1. Steps that overshoot are followed too. The
     component across v is kept with an exponent of its own, so the angle stays relatively accurate however
-    small it is. A step costs some 15 ns with a single layer, 20 ns with more.
+    small it is.
 
     References
     ----------
@@ -387,7 +387,7 @@ def _runs(
     extra: dict[str, FloatArray] | None = None,
 ) -> tuple[dict[str, Any], Shape]:
     """Return arguments that the functions of the core have in common, and the shape of the run axes."""
-    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    checked_law(law)
     depth = _polar.depth(n_layers)
     arrays = {
         "s": _polar.half_angle(angle, log_tan_half_angle),

@@ -12,7 +12,7 @@ from scipy.special import log_expit
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
 from linnet_fast.directional_convergence import _polar
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.laws import SphericalLaw, checked_law
 
 
 def phase_velocity(
@@ -55,7 +55,7 @@ def phase_velocity(
     >>> np.sign(radial).tolist(), bool((angular < 0).all())
     ([[1.0, -1.0], [1.0, -1.0]], True)
     """
-    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    checked_law(law)
     depth = _polar.depth(n_layers)
     r = _validate.real_array("norm", norm, above=0)
     theta = _validate.real_array("angle", angle)
@@ -104,7 +104,7 @@ def nullcline(
     >>> nullcline(Gaussian(2), [0.0, 1.0, 100.0]).round(4).tolist()
     [1.5708, 1.0264, 0.0181]
     """
-    _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    checked_law(law)
     p = _polar.noise(label_noise)
     pull = np.asarray(law.h(norm) - 2 * p * law.kappa)
     square = np.where(pull >= 0, pull, np.nan) / (2 * (1 - 2 * p) * law.kappa)

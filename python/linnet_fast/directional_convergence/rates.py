@@ -14,7 +14,7 @@ from scipy.special import expit
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
 from linnet_fast.directional_convergence._polar import half_angle
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.laws import SphericalLaw, checked_law
 
 _LEAST_RECORDS = 5  # in each of the two windows of a fit
 _TOLERANCES = 0.02, 0.15  # how near an exponent must be to 0 or -1, by its uncertainty
@@ -391,11 +391,6 @@ def time_to_angle(
     elif moves.any():
         result[moves] = _orbit_time(law, depth, np.log(r[moves]), begin[moves], target[moves])
     return result
-
-
-def checked_law(law: object) -> SphericalLaw:
-    """Return `law`, which must be one of inputs; otherwise a TypeError."""
-    return _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
 
 
 def orbit_slopes(

@@ -10,8 +10,7 @@ from scipy.optimize import nnls
 
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
-from linnet_fast.directional_convergence.rates import checked_law
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.laws import SphericalLaw, checked_law
 
 _WORKING_SET = 400  # samples given to one NNLS; larger data are solved by adding violators
 _SUPPORT = 1e-7  # samples this near the margin, relative, are support vectors

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from linnet_fast import _validate
 from linnet_fast._validate import FloatArray
-from linnet_fast.directional_convergence.rates import checked_law
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.laws import SphericalLaw, checked_law
 from linnet_fast.step_rule import StepRule
 
 
