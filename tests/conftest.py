@@ -33,7 +33,7 @@ def pytest_collection_finish():
     To find docstrings pytest imports modules and makes them attributes of their packages, which in
     an editable installation are the packages under test.
     """
-    for name in ("train", "representation_cost"):
+    for name in ("train", "representation_cost", "sweep"):
         module = importlib.import_module(f"linnet_fast.{name}")
         setattr(lf, name, getattr(module, name))
 

@@ -33,14 +33,30 @@ from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
 from linnet_fast.record import Record, Stop
 from linnet_fast.representation_cost import RepresentationCost, depth_limit, representation_cost
+from linnet_fast.start import Start
 from linnet_fast.state import State, Status
 from linnet_fast.step_rule import StepRule
+from linnet_fast.sweep import (
+    Axis,
+    SweepError,
+    SweepEstimate,
+    SweepProgress,
+    SweepSpec,
+    estimate_sweep,
+    grid,
+    open_sweep,
+    paired,
+    sampled,
+    sweep,
+)
 from linnet_fast.train import train
+from linnet_fast.training import Training
 from linnet_fast.trajectory import DivergenceError, Trajectory
 
 __version__ = version("linnet-fast")
 
 __all__ = [
+    "Axis",
     "Chain",
     "Convolution",
     "Dense",
@@ -58,25 +74,37 @@ __all__ = [
     "Residual",
     "SphericalLogisticLoss",
     "SquaredLoss",
+    "Start",
     "State",
     "Status",
     "StepRule",
     "StochasticGradientDescent",
     "Stop",
+    "SweepError",
+    "SweepEstimate",
+    "SweepProgress",
+    "SweepSpec",
+    "Training",
     "Trajectory",
     "Verification",
     "__version__",
     "depth_limit",
     "directional_convergence",
+    "estimate_sweep",
+    "grid",
     "initialization",
     "laws",
     "layers",
+    "open_sweep",
+    "paired",
     "parallel",
     "parameterize",
     "rank_dynamics",
     "regularizers",
     "representation_cost",
+    "sampled",
     "show_config",
+    "sweep",
     "train",
     "verify",
     "what_is",

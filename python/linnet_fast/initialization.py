@@ -1,9 +1,9 @@
 """Initial weights: random, orthogonal, balanced, or aligned with the data.
 
 Every function returns a tuple of one C-contiguous array per layer, of shape ``(*batch_shape, out_l,
-in_l)``. Each run has a random stream of its own, keyed by its index in the batch: what run i gets
-depends on `rng`, i and the network, not on how many runs there are. `rng` follows SPEC 7: anything
-``numpy.random.default_rng`` takes; None draws from the system.
+in_l)``. Each run has a random stream of its own, keyed by its index in the batch or by `streams`: what
+it gets depends on `rng`, its stream and the network, not on how many runs there are. `rng` follows
+SPEC 7: anything ``numpy.random.default_rng`` takes; None draws from the system.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def gaussian(
     fan: Literal["in", "none"] = "in",
     rng: Seed = None,
     batch_shape: int | Sequence[int] = (),
+    streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
     """Return weights with independent normal entries.
@@ -59,6 +60,9 @@ def gaussian(
         See the module's notes on random streams.
     batch_shape : int or tuple of int, default ()
         Run axes of the result.
+    streams : array_like of int, optional
+        Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
+        are numbered in C order.
     dtype : dtype, default float64
         float64 or float32.
 
@@ -82,16 +86,16 @@ def gaussian(
     _validate.instance("network", network, Chain)
     _validate.choice("fan", fan, ("in", "none"))
     runs, factor, kind = _options(scale, batch_shape, dtype)
-    blocks = _blocks(rng, runs, network.shapes)
+    draw = _Draw(rng, runs, streams, network.shapes)
     fans = dict.fromkeys(range(network.n_layers), 1.0)
     for layer, number in zip(network.layers, network.share, strict=True):
         if fan == "in" and number is not None:
             fans[number] = max(fans[number], layer.fan_in)
     result = []
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(draw.blocks):
         inner = len(network.shapes[number])
         spread = factor.reshape(*factor.shape, *(1,) * inner) / math.sqrt(fans[number])
-        result.append(_finish(block * spread, runs, kind, inner))
+        result.append(_finish(draw.of_runs(block) * spread, runs, kind, inner))
     return tuple(result)
 
 
@@ -101,6 +105,7 @@ def orthogonal(
     scale: npt.ArrayLike = 1.0,
     rng: Seed = None,
     batch_shape: int | Sequence[int] = (),
+    streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
     """Return weights whose layers are scaled orthogonal matrices, uniform (Haar) at random.
@@ -117,6 +122,9 @@ def orthogonal(
         See the module's notes on random streams.
     batch_shape : int or tuple of int, default ()
         Run axes of the result.
+    streams : array_like of int, optional
+        Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
+        are numbered in C order.
     dtype : dtype, default float64
         float64 or float32.
 
@@ -145,9 +153,9 @@ def orthogonal(
     """
     _validate.instance("network", network, Dense)
     runs, factor, kind = _options(scale, batch_shape, dtype)
-    blocks = _blocks(rng, runs, network.shapes)
-    layers = (b.mT if b.shape[-1] > b.shape[-2] else b for b in blocks)
-    bases = (_orthonormal_columns(layer) for layer in layers)
+    draw = _Draw(rng, runs, streams, network.shapes)
+    layers = (b.mT if b.shape[-1] > b.shape[-2] else b for b in draw.blocks)
+    bases = (draw.of_runs(_orthonormal_columns(layer)) for layer in layers)
     return tuple(
         _finish(factor[..., None, None] * (q if q.shape[-2:] == shape else q.mT), runs, kind)
         for q, shape in zip(bases, network.shapes, strict=True)
@@ -161,6 +169,7 @@ def balanced(
     scale: npt.ArrayLike = 1.0,
     rng: Seed = None,
     batch_shape: int | Sequence[int] = (),
+    streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
     """Return balanced weights, W_{l+1}^T W_{l+1} = W_l W_l^T, of a given or random product.
@@ -182,6 +191,9 @@ def balanced(
         See the module's notes on random streams.
     batch_shape : int or tuple of int, default ()
         Run axes of the result.
+    streams : array_like of int, optional
+        Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
+        are numbered in C order.
     dtype : dtype, default float64
         float64 or float32.
 
@@ -221,10 +233,12 @@ def balanced(
     ends = (network.n_outputs, network.n_inputs)
     hidden = [(width, rank) for width in network.widths[1:-1]]
     if product is None:
-        *blocks, drawn = _blocks(rng, runs, [*hidden, ends])
+        draw = _Draw(rng, runs, streams, [*hidden, ends])
+        *blocks, drawn = draw.blocks
         target = drawn / math.sqrt(network.n_inputs)
     else:
-        blocks = _blocks(rng, runs, hidden)
+        draw = _Draw(rng, runs, streams, hidden)
+        blocks = draw.blocks
         given = _validate.real_array("product", product)
         if given.shape[-2:] != ends:
             msg = f"product must have shape (*run, {ends[0]}, {ends[1]}), got {given.shape}"
@@ -237,9 +251,12 @@ def balanced(
     if product is not None and ranks.max() > rank:
         msg = f"product must have rank <= {rank}, the smallest width, got rank {ranks.max()}"
         raise ValueError(msg)
+    if product is None:
+        u, s, vt = draw.of_runs(u), draw.of_runs(s), draw.of_runs(vt)
     strengths = factor[..., None] * s[..., :rank]
     factors = strengths ** (1 / network.n_layers)
-    return _factored(u[..., :rank], factors, vt[..., :rank, :].mT, blocks, runs, kind)
+    bases = [draw.of_runs(_orthonormal_columns(block)) for block in blocks]
+    return _factored(u[..., :rank], factors, vt[..., :rank, :].mT, bases, runs, kind)
 
 
 def aligned(
@@ -250,6 +267,7 @@ def aligned(
     scale_of: Literal["product", "factor"] = "product",
     rng: Seed = None,
     batch_shape: int | Sequence[int] = (),
+    streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
     """Return balanced weights along the singular vectors of ``loss.cross_cov``.
@@ -273,6 +291,9 @@ def aligned(
         random streams.
     batch_shape : int or tuple of int, default ()
         Run axes of the result.
+    streams : array_like of int, optional
+        Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
+        are numbered in C order.
     dtype : dtype, default float64
         float64 or float32.
 
@@ -319,9 +340,10 @@ def aligned(
         values = values ** (1 / network.n_layers)
     factors = np.broadcast_to(values, (*values.shape[:-1], n_modes))
     hidden = [(width, n_modes) for width in network.widths[1:-1]]
-    blocks = _blocks(rng, runs, hidden)
+    draw = _Draw(rng, runs, streams, hidden)
+    bases = [draw.of_runs(_orthonormal_columns(block)) for block in draw.blocks]
     u, _, vt = np.linalg.svd(_validate.unbroadcast(loss.cross_cov, keep=2), full_matrices=False)
-    return _factored(u[..., :n_modes], factors, vt[..., :n_modes, :].mT, blocks, runs, kind)
+    return _factored(u[..., :n_modes], factors, vt[..., :n_modes, :].mT, bases, runs, kind)
 
 
 def _options(
@@ -353,25 +375,64 @@ def _factored(
     left: FloatArray,
     factors: FloatArray,
     right: FloatArray,
-    blocks: Sequence[FloatArray],
+    hidden: Sequence[FloatArray],
     runs: Shape,
     dtype: np.dtype[Any],
 ) -> tuple[WeightArray, ...]:
-    """Return W_l = O_l diag(factors) O_{l-1}^T, from O_0 = right to O_L = left."""
-    bases = [right, *map(_orthonormal_columns, blocks), left]
+    """Return W_l = O_l diag(factors) O_{l-1}^T, from O_0 = right by the hidden ones to O_L = left."""
     return tuple(
         _finish((after * factors[..., None, :]) @ before.mT, runs, dtype)
-        for before, after in pairwise(bases)
+        for before, after in pairwise([right, *hidden, left])
     )
 
 
-def _blocks(rng: Seed, runs: Shape, shapes: Sequence[Shape]) -> list[FloatArray]:
-    """Return normal numbers from the runs' streams, (*runs, *shape) for each shape."""
-    sizes = [math.prod(shape) for shape in shapes]
-    key = np.random.default_rng(rng).integers(0, 2**64, size=2, dtype=np.uint64)
-    flat = _standard_normal(key, 0, math.prod(runs), sum(sizes))
-    parts = np.split(flat, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
-    return [part.reshape(*runs, *shape) for part, shape in zip(parts, shapes, strict=True)]
+class _Draw:
+    """Normal numbers from the runs' streams, in blocks of given shapes, once per different stream.
+
+    Runs with the same stream share its numbers, so work on the `blocks` is not repeated; `of_runs`
+    then hands each run its own.
+    """
+
+    def __init__(
+        self, rng: Seed, runs: Shape, streams: npt.ArrayLike | None, shapes: Sequence[Shape]
+    ) -> None:
+        self._runs = runs
+        numbers, self._which = _numbered(streams, runs)
+        sizes = [math.prod(shape) for shape in shapes]
+        key = np.random.default_rng(rng).integers(0, 2**64, size=2, dtype=np.uint64)
+        ends = np.flatnonzero(np.diff(numbers) != 1) + 1
+        flat = [
+            _standard_normal(key, int(stretch[0]), len(stretch), sum(sizes))
+            for stretch in np.split(numbers, ends)
+        ]
+        drawn = flat[0] if len(flat) == 1 else np.concatenate(flat)
+        parts = np.split(drawn, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
+        self.blocks = [
+            part.reshape(len(numbers), *shape) for part, shape in zip(parts, shapes, strict=True)
+        ]
+
+    def of_runs(self, array: FloatArray) -> FloatArray:
+        """Return an array with a row per stream as one with all run axes."""
+        rows: FloatArray = array if self._which is None else array[self._which]
+        return rows.reshape(*self._runs, *array.shape[1:])
+
+
+def _numbered(
+    streams: npt.ArrayLike | None, runs: Shape
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp] | None]:
+    """Return the different streams, ascending, and which of them each run has; None if in order."""
+    n_runs = math.prod(runs)
+    if streams is None:
+        return np.arange(n_runs), None
+    if np.asarray(streams).dtype.kind not in "iu":
+        msg = f"streams must be integers, got dtype {np.asarray(streams).dtype}"
+        raise TypeError(msg)
+    numbers = _validate.real_array("streams", streams, at_least=0, dtype=np.int64)
+    _validate.refuse("streams", "< 2**60", numbers, numbers >= 2**60)
+    _validate.fits_batch("streams", numbers.shape, runs)
+    flat = np.broadcast_to(numbers, runs).reshape(n_runs)
+    different, which = np.unique(flat, return_inverse=True)
+    return different, None if len(different) == n_runs and (which[1:] > which[:-1]).all() else which
 
 
 def _standard_normal(

@@ -1,0 +1,1 @@
+"""What `linnet_fast.sweep` is made of: designs, identities, chunks, stores, engines."""

@@ -1,0 +1,250 @@
+"""Objects as plain data and back: for identities, for stores, for configuration files.
+
+Plain data are what JSON has: an object becomes ``{"kind": its class, argument: value}``, a network
+its `spec`, an array of more than 64 entries ``{"array": digest}`` with the array itself kept apart.
+Reading never imports or runs anything: only the classes listed here are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate, laws
+from linnet_fast.architecture import Chain, Dense, parse
+from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.record import Record, Stop
+from linnet_fast.start import Start
+from linnet_fast.step_rule import StepRule
+
+NUMERICS = 1
+"""Counts up with every change of the library that alters the bits of results."""
+
+_MOST_INLINE = 64
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""Digest -> array."""
+
+KINDS: Mapping[str, tuple[type, ...]] = {
+    "loss": (SquaredLoss, LogisticLoss, ExponentialLoss, SphericalLogisticLoss),
+    "start": (Start,),
+    "method": (GradientDescent, StochasticGradientDescent, GradientFlow),
+    "record": (Record,),
+    "stop": (Stop,),
+    "law": (laws.Gaussian, laws.Sphere, laws.Ball, laws.RadialMixture),
+    "step_size": (StepRule,),
+}
+"""Name of a parameter -> what objects it may hold; the first is meant where no kind is given."""
+
+_KNOWN = {kind.__name__: kind for kinds in KINDS.values() for kind in kinds}
+
+
+@cache
+def arguments(kind: Any) -> tuple[str, ...]:
+    """Return the names of the arguments a class is made with; each is an attribute, too."""
+    return tuple(inspect.signature(kind).parameters)
+
+
+def encode(value: object, arrays: Arrays | None = None) -> Any:
+    """Return a value as plain data; large arrays are put into `arrays`, if it is given."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return number if math.isfinite(number) else {"float": repr(number)}
+    if isinstance(value, (np.bool_, np.integer)):
+        return value.item()
+    if isinstance(value, Chain):
+        return value.spec
+    if isinstance(value, np.ndarray):
+        return _encode_array(value, arrays)
+    if isinstance(value, (tuple, list)):
+        return [encode(item, arrays) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): encode(item, arrays) for key, item in value.items()}
+    kind: Any = type(value)
+    if kind in _KNOWN.values():
+        parts = {name: encode(getattr(value, name), arrays) for name in arguments(kind)}
+        return {"kind": kind.__name__, **parts}
+    msg = f"a parameter must be a number, a text or an object of linnet_fast, got {value!r}"
+    raise TypeError(msg)
+
+
+def _encode_array(array: npt.NDArray[Any], arrays: Arrays | None) -> Any:
+    if array.ndim == 0:
+        return encode(array.item())
+    if array.size <= _MOST_INLINE:
+        return encode(array.tolist())
+    stored = np.ascontiguousarray(array)
+    little = stored.astype(stored.dtype.newbyteorder("<"), copy=False)
+    text = f"{little.dtype.str}{little.shape}".encode()
+    digest = hashlib.sha256(text + little.tobytes()).hexdigest()
+    if arrays is not None:
+        arrays[digest] = stored
+    return {"array": digest}
+
+
+def decode(name: str, data: object, arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> Any:
+    """Return what plain data stand for.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter, such as ``method``, or ``method.step_size``: for messages, and to know
+        which kinds of objects it may be.
+    data : object
+        As `encode` makes it, or as a configuration file has it.
+    arrays : mapping, optional
+        Digest -> array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a kind or an argument is unknown, with near matches; or what the object raises.
+    """
+    own = name.rpartition(".")[2]
+    if own == "network" and isinstance(data, str):
+        return parse(data)
+    if isinstance(data, Mapping):
+        if set(data) == {"array"}:
+            return (arrays or {})[str(data["array"])]
+        if set(data) == {"float"}:
+            return float(data["float"])
+        return _decode_object(name, own, data, arrays)
+    if isinstance(data, list):
+        return [decode(f"{name}[{i}]", item, arrays) for i, item in enumerate(data)]
+    return data
+
+
+def _decode_object(
+    name: str, own: str, data: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None
+) -> Any:
+    kinds = {kind.__name__: kind for kind in KINDS.get(own, ())}
+    if not kinds:
+        msg = f"{name} must be a number, a text or a list, got a table"
+        raise ValueError(msg)
+    # A start's own kind is an argument of it, as is the rule of a record or of a step size.
+    chosen = data.get("kind", next(iter(kinds)))
+    only = next(iter(kinds.values()))
+    if len(kinds) == 1 and "kind" in arguments(only) and chosen != only.__name__:
+        made, given = only, dict(data)
+    else:
+        made = kinds[_validate.choice(f"{name}.kind", chosen, kinds)]
+        given = {key: value for key, value in data.items() if key != "kind"}
+    known = arguments(made)
+    for key in given:
+        _validate.choice(f"key of {name}", key, known)
+    values = {key: decode(f"{name}.{key}", value, arrays) for key, value in given.items()}
+    return call(name, made, values)
+
+
+def call(name: str, made: Any, values: Mapping[str, Any]) -> Any:
+    """Return ``made(**values)``; what is missing is an error that names the parameter."""
+    missing = [
+        key
+        for key, parameter in inspect.signature(made).parameters.items()
+        if parameter.default is parameter.empty and key not in values
+    ]
+    if missing:
+        msg = f"{name} must have {' and '.join(missing)}, got {', '.join(values) or 'nothing'}"
+        raise ValueError(msg)
+    return made(**values)
+
+
+def text(data: object) -> str:
+    """Return plain data as JSON text that is the same wherever they are equal."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(data: object) -> str:
+    """Return the SHA-256 of plain data, in hexadecimal."""
+    return hashlib.sha256(text(data).encode()).hexdigest()
+
+
+def differences(old: object, new: object, where: str = "") -> list[str]:
+    """Return what differs between plain data, a line each: "method.step_size: 0.1, now 0.2"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted({*old, *new}):
+            lines += differences(
+                old.get(key), new.get(key), f"{where}.{key}" if where else str(key)
+            )
+        return lines
+    if old == new:
+        return []
+    return [f"{where}: {_short(old)}, now {_short(new)}"]
+
+
+def _short(data: object, most: int = 60) -> str:
+    shown = text(data)
+    return shown if len(shown) <= most else f"{shown[: most - 12]} ... {shown[-8:]}"
+
+
+def replaced(name: str, value: object, path: Iterable[str], new: object) -> Any:
+    """Return a copy of an object with the argument at a path inside it replaced.
+
+    Parameters
+    ----------
+    name : str
+        Of the object, for messages.
+    value : object
+        A network, loss, method, ... of linnet_fast.
+    path : iterable of str
+        Names of arguments from outside in; none to replace the whole.
+    new : object
+        The new value.
+
+    Raises
+    ------
+    ValueError
+        If there is no such argument, with near matches.
+    """
+    names = list(path)
+    kind: Any = type(value)
+    if not names:
+        return new
+    if value is None or isinstance(value, (bool, int, float, str, tuple, np.ndarray)):
+        got = "None" if value is None else f"a {type(value).__name__}"
+        msg = f"{name} must be an object that has {names[0]!r}, got {got}"
+        raise ValueError(msg)
+    known = arguments(kind)
+    virtual = _DENSE if kind is Dense else ()
+    _validate.choice(f"parameter of {name}", names[0], (*known, *virtual))
+    if names[0] in virtual:
+        return _with_dense(value, names[0], new)
+    values = {key: getattr(value, key) for key in known}
+    values[names[0]] = replaced(f"{name}.{names[0]}", values[names[0]], names[1:], new)
+    return call(name, kind, values)
+
+
+_DENSE = ("hidden", "n_layers")
+"""What networks of dense layers can be told besides their widths."""
+
+
+def dense_widths(n_inputs: int, n_outputs: int, hidden: object, n_layers: object) -> list[int]:
+    """Return the widths of n_layers dense layers with `hidden` units between them."""
+    n = _validate.integer("network.n_layers", n_layers, low=1, high=10**6)
+    width = _validate.integer("network.hidden", hidden, low=1, high=2**31 - 1)
+    return [n_inputs, *[width] * (n - 1), n_outputs]
+
+
+def _with_dense(network: Any, name: str, new: object) -> Any:
+    """Return a dense network with another hidden width or number of layers."""
+    inner = set(network.widths[1:-1])
+    if name == "n_layers" and len(inner) != 1:
+        got = " -> ".join(map(str, network.widths))
+        msg = f"network must have hidden layers of one width to vary network.n_layers, got {got}"
+        raise ValueError(msg)
+    hidden = new if name == "hidden" else inner.pop()
+    n_layers = new if name == "n_layers" else network.n_layers
+    return type(network)(dense_widths(network.n_inputs, network.n_outputs, hidden, n_layers))

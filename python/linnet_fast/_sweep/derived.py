@@ -1,0 +1,188 @@
+"""What a sweep keeps of its runs besides records: how they end, and functions of trajectories."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate
+from linnet_fast.method import GradientDescent
+from linnet_fast.rank_dynamics import joint_decomposition
+from linnet_fast.rank_dynamics import learning_times as times_of
+from linnet_fast.record import OBSERVABLES
+from linnet_fast.trajectory import Trajectory
+
+Function: TypeAlias = Callable[[Trajectory], npt.ArrayLike]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A named function of the trajectory of a batch of runs.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable of the result.
+    function : callable
+        From a `Trajectory` with one run axis (n,) to an array (n, ...).
+    identity : str
+        What tells it from other functions; part of the identity of runs.
+    dims : tuple of str
+        Names of the axes after the run axis; by default made of the name.
+    needs : tuple of str
+        Observables that the trajectory must have.
+    of_end : bool
+        Whether it is given a trajectory of one record: the end of each run, wherever that is.
+    """
+
+    name: str
+    function: Function
+    identity: str
+    dims: tuple[str, ...] | None = None
+    needs: tuple[str, ...] = ()
+    of_end: bool = False
+
+
+def _last(observable: str, end: Trajectory) -> Any:
+    return np.asarray(end.observables[observable])[:, 0]
+
+
+def _final(name: str) -> Derived:
+    # Not a closure: what goes to other processes has to be pickled.
+    return Derived(f"final_{name}", partial(_last, name), f"final_{name}", None, (name,), True)
+
+
+def learned_rank(end: Trajectory) -> npt.NDArray[np.int64]:
+    """Return how many ranks of the data each run has learned by its end.
+
+    The i-th is learned where the i-th singular value is above half of the least of the first i
+    strengths at which the modes of the data rest, see `learning_times`. -1 of runs that diverged.
+    """
+    targets = joint_decomposition(end.squared_loss).targets
+    rest = np.minimum.accumulate(np.where(targets > 0, targets, np.inf), axis=-1)
+    values = end.singular_values[:, 0]
+    with np.errstate(invalid="ignore"):
+        count = np.count_nonzero((values > 0.5 * rest) & (targets > 0), axis=-1)
+    return np.where(np.isfinite(values).all(axis=-1), count, -1)
+
+
+def learning_times(trajectory: Trajectory) -> npt.NDArray[np.float64]:
+    """Return the time at which each mode is learned, see `rank_dynamics.learning_times`."""
+    return times_of(trajectory)
+
+
+def learning_steps(trajectory: Trajectory) -> npt.NDArray[np.float64]:
+    """Return the step at which each mode is learned: `learning_times` over the step size."""
+    if not isinstance(trajectory.method, GradientDescent):
+        msg = "learning_steps is for gradient descent, got a flow; take learning_times"
+        raise TypeError(msg)
+    return times_of(trajectory) / trajectory.method.constant_step_size[..., None]
+
+
+BUILT_IN: Mapping[str, Derived] = MappingProxyType(
+    {f"final_{name}": _final(name) for name in OBSERVABLES if name != "weights"}
+    | {
+        "learned_rank": Derived(
+            "learned_rank", learned_rank, "learned_rank", (), ("singular_values",), True
+        ),
+        "learning_times": Derived(
+            "learning_times", learning_times, "learning_times", ("mode",), ("singular_values",)
+        ),
+        "learning_steps": Derived(
+            "learning_steps", learning_steps, "learning_steps", ("mode",), ("singular_values",)
+        ),
+    }
+)
+"""Name -> what comes with the library."""
+
+
+def resolve(given: object) -> tuple[Derived, ...]:
+    """Return what was asked for: names, or a mapping from names to functions.
+
+    Parameters
+    ----------
+    given : str, iterable of str, or mapping
+        Names of `BUILT_IN`; or name -> a function, the name of a built-in one, ``"module:function"``,
+        or a pair of one of these and the names of the axes of its result.
+    """
+    if isinstance(given, str):
+        given = (given,)
+    if isinstance(given, Mapping):
+        items: list[tuple[object, object]] = list(given.items())
+    elif isinstance(given, Iterable):
+        items = [(name, name) for name in given]
+    else:
+        msg = f"derived must be names or a mapping of functions, got {type(given).__name__}"
+        raise TypeError(msg)
+    result: list[Derived] = []
+    for name, value in items:
+        if not isinstance(name, str) or not name.isidentifier():
+            msg = f"derived must have names such as 'gap', got {name!r}"
+            raise ValueError(msg)
+        if name in (*OBSERVABLES, "status", "stopped_at") or name in (d.name for d in result):
+            msg = f"derived must have names of their own, got {name!r}"
+            raise ValueError(msg)
+        result.append(_one(name, value))
+    return tuple(result)
+
+
+def _one(name: str, value: Any) -> Derived:
+    dims = None
+    if isinstance(value, tuple):
+        if len(value) != 2 or not isinstance(value[1], tuple | list):
+            msg = f"derived[{name!r}] must be (function, names of axes), got {value!r}"
+            raise TypeError(msg)
+        value, dims = value[0], tuple(map(str, value[1]))
+    if isinstance(value, str) and ":" not in value:
+        known = BUILT_IN[_validate.choice(f"derived[{name!r}]", value, BUILT_IN)]
+        return Derived(
+            name,
+            known.function,
+            known.identity,
+            known.dims if dims is None else dims,
+            known.needs,
+            known.of_end,
+        )
+    if isinstance(value, str):
+        return Derived(name, _imported(name, value), value, dims)
+    if not callable(value):
+        msg = f"derived[{name!r}] must be a function or a name, got {type(value).__name__}"
+        raise TypeError(msg)
+    return Derived(name, value, _identity(value), dims)
+
+
+def _imported(name: str, path: str) -> Function:
+    """Return the function that the user named as "module:function"."""
+    module, _, attribute = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"derived[{name!r}] must be an import path 'module:function', got {path!r}: {error}"
+        raise ValueError(msg) from error
+    if not callable(found):
+        msg = f"derived[{name!r}] must name a function, got {path!r}: {type(found).__name__}"
+        raise TypeError(msg)
+    function: Function = found
+    return function
+
+
+def _identity(function: Any) -> str:
+    """Return name and fingerprint of a function: of its source or, where there is none, its code."""
+    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
+    try:
+        body = inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        body = repr(None if code is None else (code.co_code, code.co_consts, code.co_names))
+    return f"{name}#{hashlib.sha256(body.encode()).hexdigest()[:16]}"

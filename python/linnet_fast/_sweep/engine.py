@@ -1,0 +1,298 @@
+"""Who trains the chunks: the threads of this process, or the workers of an executor."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _core, _machine
+from linnet_fast._sweep.chunk import Arrays, Block, Layout, run_block
+from linnet_fast._sweep.derived import Derived
+from linnet_fast._sweep.spec import SweepSpec, decode
+from linnet_fast._sweep.store import Chunks, Store, SweepError
+
+_TASK_SECONDS = 1.0  # tasks are made of chunks until they take about so long
+_AHEAD = 2  # tasks handed out per worker
+
+Counts = npt.NDArray[np.int64]
+"""How many runs of a chunk ended with each status."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know of a sweep; small where there is a store to read the rest from."""
+
+    path: Path | None
+    spec: SweepSpec | None
+    spec_id: str
+    derived: tuple[Derived, ...]
+    layout: Layout | None
+    chunks: Chunks
+    isa: str
+    n_threads: int | None
+    slots: dict[str, int]
+    """Host -> tasks at a time there, where that is known."""
+    total_slots: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a worker says of a chunk."""
+
+    number: int
+    counts: Counts
+    seconds: float
+    values: Arrays | None
+
+
+@dataclass
+class Hooks:
+    """What the sweep wants to be told, and where results go."""
+
+    finished: Callable[[Done], None]
+    within: Callable[[int, float], None]
+    """(runs of the chunk, the part of them that is done)"""
+
+
+class Slots:
+    """The workers of an executor: how many tasks at a time, and where."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor: Executor = executor
+        self.by_host: dict[str, int] = {}
+        self.total = 0
+        client = _dask_client(executor)
+        if client is not None:
+            self.executor = (
+                executor
+                if hasattr(executor, "shutdown") and hasattr(executor, "_client")
+                else client.get_executor()
+            )
+            for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+                host = str(worker["host"])
+                self.by_host[host] = self.by_host.get(host, 0) + int(worker["nthreads"])
+            self.total = sum(self.by_host.values())
+        for name in ("num_workers", "_max_workers"):
+            if not self.total:
+                value = getattr(executor, name, 0)
+                self.total = int(value) if isinstance(value, int) else 0
+        self.total = self.total or _machine.n_threads()
+        if not hasattr(self.executor, "submit"):
+            msg = (
+                "executor must be a concurrent.futures.Executor or a dask.distributed.Client, got "
+                f"{type(executor).__name__}"
+            )
+            raise TypeError(msg)
+
+
+def _dask_client(executor: Any) -> Any:
+    """Return the dask client behind an executor, or None; dask is not imported for it."""
+    for candidate in (executor, getattr(executor, "_client", None)):
+        if type(candidate).__module__.split(".")[0] == "distributed" and hasattr(
+            candidate, "scheduler_info"
+        ):
+            return candidate
+    return None
+
+
+# -- in a worker -----------------------------------------------------------------------------------
+
+_opened: dict[tuple[Path, str], tuple[Store, SweepSpec, Layout]] = {}
+
+
+def _open(job: Job) -> tuple[Store | None, SweepSpec, Layout]:
+    """Return store, spec and layout; read once per process."""
+    if job.path is None:
+        assert job.spec is not None
+        assert job.layout is not None
+        return None, job.spec, job.layout
+    key = (job.path, job.spec_id)
+    if key not in _opened:
+        store = Store.open(job.path)
+        if store.spec_id != job.spec_id:
+            msg = f"{job.path} is another sweep's by now"
+            raise SweepError(msg)
+        spec = decode(store.spec_data, job.derived, store.spec_arrays())
+        _opened.clear()
+        _opened[key] = store, spec, Layout(store.variables, {}, 0)
+    return _opened[key]
+
+
+def threads_of(job: Job) -> int:
+    """Return how many threads a task may use: this worker's share of what its host offers."""
+    if job.n_threads is not None:
+        return job.n_threads
+    available = _machine.n_threads()
+    tasks = job.total_slots
+    if job.slots:
+        names = {socket.gethostname(), *_addresses()}
+        here = [n for host, n in job.slots.items() if host in names]
+        tasks = here[0] if here else max(job.slots.values())
+    elif "MPI_LOCALNRANKS" in os.environ or "OMPI_COMM_WORLD_LOCAL_SIZE" in os.environ:
+        local = os.environ.get("MPI_LOCALNRANKS") or os.environ["OMPI_COMM_WORLD_LOCAL_SIZE"]
+        # One rank of all only hands out tasks.
+        tasks = min(tasks, int(local))
+    return max(1, available // max(1, tasks))
+
+
+def _addresses() -> list[str]:
+    try:
+        own = socket.gethostbyname_ex(socket.gethostname())[2]
+    except OSError:
+        own = []
+    return ["127.0.0.1", "localhost", *own]
+
+
+def work(job: Job, numbers: tuple[int, ...]) -> list[Done]:
+    """Train chunks in a worker, and write them if there is a store."""
+    isa = str(_core.build_info()["isa"])
+    if isa != job.isa:
+        msg = (
+            f"worker on {socket.gethostname()} has instruction set {isa}, and bits may differ from "
+            f"{job.isa}: set LINNET_FAST_ISA to the least of all workers"
+        )
+        raise SweepError(msg)
+    store, spec, layout = _open(job)
+    result = []
+    n_threads = threads_of(job)
+    for number in numbers:
+        begin = time.perf_counter()
+        if store is not None and store.is_done(number):
+            values = {"status": store.read(number, "status")}
+        else:
+            values = run_block(spec, layout, job.chunks.block(number), n_threads)
+            if store is not None:
+                store.write(number, values)
+        seconds = time.perf_counter() - begin
+        counts = counts_of(values)
+        result.append(Done(number, counts, seconds, None if store is not None else values))
+    return result
+
+
+def counts_of(values: Arrays) -> Counts:
+    """Return how many runs ended with each status."""
+    return np.bincount(values["status"].ravel(), minlength=4)
+
+
+# -- in this process -------------------------------------------------------------------------------
+
+
+def run_here(
+    spec: SweepSpec,
+    layout: Layout,
+    chunks: Chunks,
+    numbers: Iterable[int],
+    store: Store | None,
+    n_threads: int | None,
+    hooks: Hooks,
+) -> None:
+    """Train chunks with the threads of this process; a chunk is written while the next is trained."""
+    with ThreadPoolExecutor(1, thread_name_prefix="linnet-fast-writer") as writer:
+        writing: Future[None] | None = None
+        try:
+            for number in numbers:
+                if store is not None and store.is_done(number):  # by another process meanwhile
+                    values = {"status": store.read(number, "status")}
+                    hooks.finished(Done(number, counts_of(values), 0.0, None))
+                    continue
+                values, seconds = _trained(spec, layout, chunks.block(number), n_threads, hooks)
+                done = Done(number, counts_of(values), seconds, None if store else values)
+                if store is None:
+                    hooks.finished(done)
+                    continue
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(_write, store, done, values, hooks)
+            if writing is not None:
+                writing.result()
+        except BaseException:
+            # The chunk that is trained is dropped, the one that is written is finished.
+            if writing is not None:
+                wait([writing])
+            raise
+
+
+def _trained(
+    spec: SweepSpec, layout: Layout, block: Block, n_threads: int | None, hooks: Hooks
+) -> tuple[Arrays, float]:
+    n_runs = 1
+    for begin, end in block:
+        n_runs *= end - begin
+
+    def tell(done: int, total: int) -> None:
+        hooks.within(n_runs, done / max(total, 1))
+
+    begin_time = time.perf_counter()
+    values = run_block(spec, layout, block, n_threads, tell)
+    return values, time.perf_counter() - begin_time
+
+
+def _write(store: Store, done: Done, values: Arrays, hooks: Hooks) -> None:
+    store.write(done.number, values)
+    hooks.finished(done)
+
+
+# -- by an executor --------------------------------------------------------------------------------
+
+
+def run_by(
+    slots: Slots, job: Job, numbers: Iterable[int], group_of: Callable[[int], int], hooks: Hooks
+) -> None:
+    """Hand chunks out to the workers of an executor, packed to tasks by what they turn out to cost."""
+    queue = deque(numbers)
+    running: set[Future[list[Done]]] = set()
+    cost: dict[int, float] = {}
+    try:
+        while queue or running:
+            while queue and len(running) < _AHEAD * slots.total:
+                task = _packed(queue, group_of, cost)
+                running.add(slots.executor.submit(work, job, task))
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                for done in future.result():
+                    cost[group_of(done.number)] = done.seconds
+                    hooks.finished(done)
+    except (BrokenExecutor, CancelledError) as error:
+        msg = f"a worker has died: {str(error) or type(error).__name__}"
+        raise SweepError(msg) from error
+    except BaseException as error:
+        if type(error).__name__ == "KilledWorker":
+            msg = f"a worker has died again and again: {error}"
+            raise SweepError(msg) from error
+        raise
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _packed(
+    queue: deque[int], group_of: Callable[[int], int], cost: dict[int, float]
+) -> tuple[int, ...]:
+    """Take chunks off the queue for one task: one if its cost is unknown, else a second's worth."""
+    task = [queue.popleft()]
+    seconds = cost.get(group_of(task[0]), _TASK_SECONDS)
+    while queue and seconds < _TASK_SECONDS:
+        own = cost.get(group_of(queue[0]))
+        if own is None or seconds + own > 2 * _TASK_SECONDS:
+            break
+        task.append(queue.popleft())
+        seconds += own
+    return tuple(task)

@@ -1,0 +1,512 @@
+"""A sweep as a value: which runs there are, by name, by number and by identity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _validate
+from linnet_fast._sweep import canonical
+from linnet_fast._sweep.derived import Derived
+from linnet_fast._validate import Shape
+from linnet_fast.architecture import Dense
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.step_rule import StepRule
+from linnet_fast.training import Training
+from linnet_fast.trajectory import Trajectory
+
+SEED = "seed"
+"""Name of the dimension of replicates."""
+
+_ROOTS = ("loss", "network", "start", "method", "n_steps", "until", "record", "stop", "dtype")
+# What a batch takes as an array with one number per run, so that such runs are trained together.
+_NUMBERS = (
+    "start.scale",
+    "method.step_size",
+    "method.step_size.scale",
+    "method.step_size.exponent",
+    "method.weight_decay",
+    "method.rtol",
+    "method.atol",
+    "stop.loss",
+    "stop.gradient_norm",
+    "loss.label_noise",
+)
+_MOST_STACKED = 2**17  # bytes of the moments of one run that are worth a copy for each run
+_MOST_RUNS = 2**48
+
+
+class Column:
+    """The values of one parameter along an axis.
+
+    Attributes
+    ----------
+    kind : {"numbers", "stacked", "choices"}
+        How a batch takes them: as an array, as moments with a run axis, or not within one batch.
+    """
+
+    def __init__(self, path: str, values: Sequence[Any]) -> None:
+        self.path = path
+        self.values = values
+        array = np.asarray(values) if path in _NUMBERS and _are_numbers(values) else None
+        self.numbers = None if array is None else array.astype(np.float64)
+        if self.numbers is not None:
+            self.kind = "numbers"
+        elif path == "loss" and _stack(values):
+            self.kind = "stacked"
+        else:
+            self.kind = "choices"
+
+    @cached_property
+    def codes(self) -> npt.NDArray[np.int64]:
+        """A number per value; equal values of a choice have equal ones."""
+        if self.kind != "choices":
+            return np.zeros(len(self.values), np.int64)
+        texts = [canonical.text(canonical.encode(value)) for value in self.values]
+        first = {text: number for number, text in reversed(list(enumerate(texts)))}
+        return np.array([first[text] for text in texts])
+
+    def encoded(self, arrays: canonical.Arrays | None = None) -> list[Any]:
+        """Return the values as plain data."""
+        if self.numbers is not None:
+            return [float(number) for number in self.numbers]
+        return [canonical.encode(value, arrays) for value in self.values]
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    array = np.asarray(values) if not any(isinstance(v, StepRule) for v in values) else None
+    return array is not None and array.ndim == 1 and array.dtype.kind in "fiu"
+
+
+def _stack(values: Sequence[Any]) -> bool:
+    """Whether losses can be trained in one batch, each run with its own."""
+    if not all(isinstance(value, SquaredLoss) and value.run_shape == () for value in values):
+        return False
+    sizes = {(value.n_outputs, value.n_inputs) for value in values}
+    n_outputs, n_inputs = next(iter(sizes))
+    return len(sizes) == 1 and 8 * n_inputs * (n_inputs + n_outputs) <= _MOST_STACKED
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A named dimension of a sweep, and what its labels stand for.
+
+    Use it where several parameters move together, or where values need names.
+
+    Parameters
+    ----------
+    labels : sequence of float, int or str
+        Coordinates of the dimension, all different.
+    values : mapping of str to sequence
+        Parameter -> its value at each label.
+
+    Raises
+    ------
+    ValueError
+        If labels repeat, or a parameter has not as many values as there are labels.
+
+    Examples
+    --------
+    >>> import linnet_fast as lf
+    >>> Axis(["narrow", "wide"], {"network": [lf.Dense((4, 2, 4)), lf.Dense((4, 8, 4))]})
+    Axis of 2: network
+    """
+
+    labels: Sequence[Any]
+    values: Mapping[str, Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        """Check the lengths."""
+        labels = _labels(list(self.labels))
+        object.__setattr__(self, "labels", labels)
+        if not self.values:
+            msg = "values of an Axis must name at least one parameter, got none"
+            raise ValueError(msg)
+        columns = []
+        for path, values in self.values.items():
+            given = list(values)
+            if len(given) != len(labels):
+                msg = f"values of {path} must be {len(labels)}, one per label, got {len(given)}"
+                raise ValueError(msg)
+            columns.append(Column(path, given))
+        object.__setattr__(self, "columns", tuple(columns))
+
+    def __repr__(self) -> str:
+        """Show the size and the parameters."""
+        return f"Axis of {len(self.labels)}: {', '.join(self.values)}"
+
+    def __len__(self) -> int:
+        """Return the number of labels."""
+        return len(self.labels)
+
+    columns: tuple[Column, ...] = ()
+
+    def cut(self, length: int) -> Axis:
+        """Return the axis of the first labels only."""
+        values = {path: list(values)[:length] for path, values in self.values.items()}
+        return Axis(list(self.labels)[:length], values)
+
+
+def _labels(labels: list[Any]) -> npt.NDArray[Any]:
+    """Return labels as an array of int64, float64 or text."""
+    if not labels:
+        msg = "labels must not be empty, got none"
+        raise ValueError(msg)
+    array = np.asarray(labels)
+    if array.ndim != 1 or array.dtype.kind not in "iufU":
+        msg = f"labels must be numbers or texts, got {labels[0]!r}"
+        raise TypeError(msg)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        msg = f"labels must be finite, got {labels}"
+        raise ValueError(msg)
+    different, counts = np.unique(array, return_counts=True)
+    if len(different) < len(array):
+        msg = f"labels must be different, got {different[counts > 1][0]} twice"
+        raise ValueError(msg)
+    return array.astype({"i": np.int64, "u": np.int64, "f": np.float64}.get(array.dtype.kind, "U"))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SweepSpec:
+    """The runs of a sweep. Make one by `grid`, `paired` or `sampled`.
+
+    Parameters
+    ----------
+    training : Training
+        What all runs have in common.
+    axes : mapping of str to Axis
+        Name of the dimension -> axis. Dimensions that change the shape of networks, or anything
+        else that cannot differ within one batch, come first.
+    replicates : int or None
+        Length of the dimension ``seed``; None for no such dimension.
+    derived : tuple of Derived
+        What to keep of each run besides records.
+    rng : int
+        Seed of all starts.
+    common_seeds : bool
+        Whether a seed is the same random stream wherever it appears, or each run has its own.
+    keep_records : bool
+        Whether the result has what `Training.record` names.
+    """
+
+    training: Training
+    axes: Mapping[str, Axis]
+    replicates: int | None
+    derived: tuple[Derived, ...]
+    rng: int
+    common_seeds: bool
+    keep_records: bool
+
+    def __post_init__(self) -> None:
+        """Check that all runs can be made, before any is."""
+        axes = dict(sorted(self.axes.items(), key=lambda item: not _is_structural(item[1])))
+        object.__setattr__(self, "axes", axes)
+        _check_paths(axes, self.training)
+        if self.n_runs > _MOST_RUNS:
+            msg = f"a sweep must have at most 2**48 runs, got {self.n_runs:,}"
+            raise ValueError(msg)
+        for group in self.groups:
+            self.training_of(group)
+
+    def training_of(self, group: int) -> Training:
+        """Return the training of a group with the numbers of its first run; refuse bad numbers."""
+        training = self.training_at(self.first_of(group))
+        for axis in self.axes.values():
+            for column in axis.columns:
+                if column.numbers is not None:
+                    root, *path = column.path.split(".")
+                    canonical.replaced(root, getattr(training, root), path, column.numbers)
+        return training
+
+    def __repr__(self) -> str:
+        """Show the sizes."""
+        sizes = " x ".join(f"{n} {name}" for name, n in zip(self.dims, self.shape, strict=True))
+        return f"<SweepSpec of {self.n_runs:,} runs{': ' + sizes if sizes else ''}>"
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the dimensions."""
+        return (*self.axes, *(() if self.replicates is None else (SEED,)))
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the dimensions."""
+        own = tuple(len(axis) for axis in self.axes.values())
+        return own if self.replicates is None else (*own, self.replicates)
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs."""
+        return math.prod(self.shape)
+
+    # -- what runs can be trained together ---------------------------------------------------------
+
+    @cached_property
+    def _codes(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """For each axis: a number per label; labels with equal choices have equal ones."""
+        result = []
+        for axis in self.axes.values():
+            table = np.stack([column.codes for column in axis.columns])
+            result.append(np.unique(table, axis=1, return_inverse=True)[1].reshape(-1))
+        return tuple(result)
+
+    @cached_property
+    def group_shape(self) -> Shape:
+        """How many different choices each axis has; groups are numbered in C order of these."""
+        return tuple(int(codes.max()) + 1 for codes in self._codes)
+
+    def groups_of(self, indices: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.int64]:
+        """Return the group of each of some runs, given by their index along every axis."""
+        if not self.axes:
+            return np.zeros(len(indices[0]) if indices else 1, np.int64)
+        codes = [own[index] for own, index in zip(self._codes, indices, strict=False)]
+        return np.ravel_multi_index(codes, self.group_shape)
+
+    @property
+    def groups(self) -> range:
+        """Numbers of the groups: sets of runs that differ in numbers only."""
+        return range(math.prod(self.group_shape))
+
+    def group_sizes(self) -> npt.NDArray[np.int64]:
+        """Return the number of runs of each group."""
+        sizes = np.ones(1, np.int64)
+        for codes in self._codes:
+            sizes = np.outer(sizes, np.bincount(codes)).ravel()
+        return sizes * (self.replicates or 1)
+
+    def first_of(self, group: int) -> tuple[int, ...]:
+        """Return the index along each axis of the first run of a group."""
+        codes = np.unravel_index(group, self.group_shape) if self.axes else ()
+        return tuple(
+            int(np.argmax(own == code)) for own, code in zip(self._codes, codes, strict=True)
+        )
+
+    def training_at(self, indices: Sequence[int], *, numbers: bool = True) -> Training:
+        """Return the training at an index along each axis; `numbers`: also those of batches."""
+        return apply(self.training, self._settings(indices, numbers))
+
+    def _settings(self, indices: Sequence[int], numbers: bool) -> dict[str, Any]:
+        return {
+            column.path: column.values[index]
+            for axis, index in zip(self.axes.values(), indices, strict=True)
+            for column in axis.columns
+            if numbers or column.kind == "choices"
+        }
+
+    def streams_of(self, indices: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.int64]:
+        """Return the random stream of runs, given by their index along every dimension."""
+        if self.common_seeds:
+            if self.replicates is None:
+                return np.zeros(len(indices[0]) if indices else 1, np.int64)
+            return np.asarray(indices[-1], np.int64)
+        if not indices:
+            return np.zeros(1, np.int64)
+        return np.asarray(np.ravel_multi_index(tuple(indices), self.shape), np.int64)
+
+    # -- single runs -------------------------------------------------------------------------------
+
+    def index(self, number: int) -> tuple[int, ...]:
+        """Return where a run is along each dimension.
+
+        Parameters
+        ----------
+        number : int
+            0 to ``n_runs - 1``; runs are numbered in C order of `shape`.
+        """
+        number = _validate.integer("run", number, low=0, high=self.n_runs - 1)
+        return tuple(int(i) for i in np.unravel_index(number, self.shape)) if self.shape else ()
+
+    def run(self, number: int, *, n_threads: int | None = None) -> Trajectory:
+        """Train one run alone, with the records of `Training.record`.
+
+        Parameters
+        ----------
+        number : int
+            0 to ``n_runs - 1``, in C order of `shape`.
+        n_threads : int, optional
+            As of `train`.
+
+        Returns
+        -------
+        Trajectory
+            The same, bit for bit, as the sweep has it.
+        """
+        index, stream = self._at(number)
+        training = self.training_at(index[: len(self.axes)])
+        return training.train(rng=self.rng, stream=stream, n_threads=n_threads)
+
+    def _at(self, number: int) -> tuple[tuple[int, ...], int]:
+        index = self.index(number)
+        stream = self.streams_of([np.array([i]) for i in index])
+        return index, int(stream[0])
+
+    def run_id(self, number: int) -> str:
+        """Return the identity of a run: equal if and only if its results are.
+
+        Parameters
+        ----------
+        number : int
+            0 to ``n_runs - 1``, in C order of `shape`.
+
+        Returns
+        -------
+        str
+            SHA-256 of all that the results depend on, in hexadecimal: the training, its random
+            stream, what is derived, and the version of the numerics.
+        """
+        index, stream = self._at(number)
+        training = self.training_at(index[: len(self.axes)])
+        data = {
+            "numerics": canonical.NUMERICS,
+            "training": encode_training(training),
+            "rng": self.rng,
+            "stream": stream,
+            "derived": {d.name: d.identity for d in self.derived},
+            "keep_records": self.keep_records,
+        }
+        return canonical.digest(data)
+
+    # -- identity of the whole ---------------------------------------------------------------------
+
+    def encode(self, arrays: canonical.Arrays | None = None) -> dict[str, Any]:
+        """Return the spec as plain data, see `canonical`."""
+        axes = [
+            {
+                "name": name,
+                "labels": axis.labels.tolist(),  # type: ignore[attr-defined]
+                "values": {column.path: column.encoded(arrays) for column in axis.columns},
+            }
+            for name, axis in self.axes.items()
+        ]
+        return {
+            "numerics": canonical.NUMERICS,
+            "training": encode_training(self.training, arrays),
+            "axes": axes,
+            "replicates": self.replicates,
+            "derived": [
+                {
+                    "name": d.name,
+                    "function": d.identity,
+                    "dims": None if d.dims is None else list(d.dims),
+                }
+                for d in self.derived
+            ],
+            "rng": self.rng,
+            "common_seeds": self.common_seeds,
+            # Where streams are numbered by the shape, other shapes are other runs.
+            "shape": None if self.common_seeds else list(self.shape[1:]),
+            "keep_records": self.keep_records,
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of all that the results depend on, in hexadecimal."""
+        return canonical.digest(self.encode())
+
+    def cut(self, shape: Shape) -> SweepSpec:
+        """Return the spec of the first ``shape`` labels along each dimension."""
+        axes = {
+            name: axis.cut(n) for (name, axis), n in zip(self.axes.items(), shape, strict=False)
+        }
+        replicates = None if self.replicates is None else shape[-1]
+        return replace(self, axes=axes, replicates=replicates)
+
+
+def decode(
+    data: Mapping[str, Any],
+    derived: tuple[Derived, ...],
+    arrays: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> SweepSpec:
+    """Return the spec that plain data stand for; functions are not among these."""
+    given = {key: canonical.decode(key, value, arrays) for key, value in data["training"].items()}
+    axes = {}
+    for axis in data["axes"]:
+        values = {
+            path: [canonical.decode(path, value, arrays) for value in column]
+            for path, column in axis["values"].items()
+        }
+        axes[axis["name"]] = Axis(axis["labels"], values)
+    return SweepSpec(
+        training=Training(**given),
+        axes=axes,
+        replicates=data["replicates"],
+        derived=derived,
+        rng=data["rng"],
+        common_seeds=data["common_seeds"],
+        keep_records=data["keep_records"],
+    )
+
+
+def encode_training(training: Training, arrays: canonical.Arrays | None = None) -> dict[str, Any]:
+    """Return a training as plain data."""
+    return {
+        field.name: canonical.encode(getattr(training, field.name), arrays)
+        for field in fields(training)
+    }
+
+
+def apply(training: Training, settings: Mapping[str, Any]) -> Training:
+    """Return a training with parameters replaced; outer ones before those inside them."""
+    parts = {field.name: getattr(training, field.name) for field in fields(training)}
+    ordered = sorted(settings, key=lambda path: (_ROOTS.index(path.split(".")[0]), path.count(".")))
+    if any(path == "loss" or path.startswith("loss.") for path in ordered):
+        parts["loss"] = _replaced_root("loss", parts["loss"], settings)
+        network, loss = parts["network"], parts["loss"]
+        if "network" not in settings and isinstance(network, Dense):
+            # Data of other sizes change the ends of a dense network.
+            widths = (loss.n_inputs, *network.widths[1:-1], loss.n_outputs)
+            parts["network"] = network if widths == network.widths else Dense(widths)
+    for root in {path.split(".")[0]: None for path in ordered if not path.startswith("loss")}:
+        parts[root] = _replaced_root(root, parts[root], settings)
+    return Training(**parts)
+
+
+def _replaced_root(root: str, value: Any, settings: Mapping[str, Any]) -> Any:
+    own = sorted((p for p in settings if p.split(".")[0] == root), key=lambda p: p.count("."))
+    for path in own:
+        value = canonical.replaced(root, value, path.split(".")[1:], settings[path])
+    return value
+
+
+def _is_structural(axis: Axis) -> bool:
+    return any(column.kind == "choices" for column in axis.columns)
+
+
+def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
+    """Refuse names that are unknown, taken, or given twice."""
+    seen: set[str] = set()
+    for name, axis in axes.items():
+        if not name.isidentifier() or name in _TAKEN:
+            msg = f"names of dimensions must be identifiers other than {', '.join(_TAKEN)}, got {name!r}"
+            raise ValueError(msg)
+        for column in axis.columns:
+            root, *rest = column.path.split(".")
+            _validate.choice("parameter", root, _ROOTS)
+            if column.path in seen:
+                msg = f"each parameter must be varied once, got {column.path} twice"
+                raise ValueError(msg)
+            seen.add(column.path)
+            outer = any(c.path == root for a in axes.values() for c in a.columns)
+            if rest and not outer:
+                canonical.replaced(root, getattr(training, root), rest, column.values[0])
+
+
+_TAKEN = (
+    SEED,
+    "step",
+    "time",
+    "record",
+    "mode",
+    "layer",
+    "layer_pair",
+    "in",
+    "out",
+    "status",
+    "stopped_at",
+)

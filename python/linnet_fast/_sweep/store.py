@@ -1,0 +1,420 @@
+"""A sweep's result on disk: a Zarr group whose chunks appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _files
+from linnet_fast._sweep import canonical
+from linnet_fast._sweep.chunk import PENDING, Arrays, Block, Layout, Variable
+from linnet_fast._sweep.spec import SweepSpec
+from linnet_fast._validate import Shape
+
+if TYPE_CHECKING:
+    import xarray
+
+SCHEMA = 1
+"""Counts up with every change of what a store looks like."""
+
+_MARK = "linnet_fast_sweep"
+_SPEC = "spec"
+_CRC = 4  # bytes of the checksum at the end of every file of a chunk
+
+
+class SweepError(RuntimeError):
+    """A sweep that cannot begin or go on: what is done already is kept."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How the runs of a sweep are cut into chunks: a regular grid over its dimensions."""
+
+    shape: Shape
+    """Of the sweep."""
+    chunk: Shape
+    """Of a chunk; those at the end of a dimension may be smaller."""
+
+    @cached_property
+    def counts(self) -> Shape:
+        """Number of chunks along each dimension."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunk, strict=True))
+
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+        return math.prod(self.counts)
+
+    def place(self, number: int) -> Shape:
+        """Return where a chunk is in the grid of chunks."""
+        return tuple(int(i) for i in np.unravel_index(number, self.counts)) if self.counts else ()
+
+    def block(self, number: int) -> Block:
+        """Return the runs of a chunk."""
+        return tuple(
+            (i * c, min((i + 1) * c, n))
+            for i, c, n in zip(self.place(number), self.chunk, self.shape, strict=True)
+        )
+
+
+def chunk_shape(shape: Shape, n_runs: int) -> Shape:
+    """Return the shape of chunks of about `n_runs` runs: whole trailing dimensions first."""
+    chunk = [1] * len(shape)
+    left = max(1, n_runs)
+    for axis in reversed(range(len(shape))):
+        chunk[axis] = min(shape[axis], left)
+        left //= shape[axis]
+        if left == 0:
+            break
+    return tuple(chunk)
+
+
+class Store:
+    """A sweep's store, open for reading and writing."""
+
+    def __init__(self, path: Path) -> None:
+        zarr = _files.optional("zarr", "sweep")
+        self.path = path
+        self._group: Any = zarr.open_group(path, mode="r+")
+        self.attrs: Mapping[str, Any] = dict(self._group.attrs)
+        note = self.attrs[_MARK]
+        self.spec_data: Mapping[str, Any] = note["spec"]
+        self.spec_id: str = note["spec_id"]
+        self.isa: str = note["isa"]
+        self.chunks = Chunks(tuple(note["shape"]), tuple(note["chunk"]))
+        self.variables = tuple(
+            Variable(v["name"], tuple(v["dims"]), tuple(v["shape"]), v["dtype"])
+            for v in note["variables"]
+        )
+        self._arrays: dict[str, Any] = {v.name: self._group[v.name] for v in self.variables}
+
+    # -- making and opening ------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls, path: Path, spec: SweepSpec, layout: Layout, chunk: Shape, isa: str, note: object
+    ) -> Store:
+        """Make a store, whole or not at all; if another process was faster, open that one's."""
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_group(temporary, spec, layout, chunk, isa, note)
+            try:
+                temporary.rename(path)
+            except OSError:
+                if not is_store(path):
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open a store that is there.
+
+        Raises
+        ------
+        SweepError
+            If it is not a sweep's, or damaged.
+        """
+        if not is_store(path):
+            msg = f"{path} must be a sweep's store, got something else; it is left as it is"
+            raise SweepError(msg)
+        try:
+            return cls(path)
+        except (KeyError, ValueError, TypeError, OSError) as error:
+            msg = f"{path} is damaged: {error}; move it away to begin anew"
+            raise SweepError(msg) from error
+
+    def spec_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the large arrays that the spec refers to."""
+        group = self._group[_SPEC]
+        return {name: np.asarray(array[...]) for name, array in group.arrays()}
+
+    def check(self, spec: SweepSpec, isa: str) -> None:
+        """Refuse a store of another sweep, or of another instruction set."""
+        if self.spec_id != spec.id:
+            lines = canonical.differences(self.spec_data, spec.encode())
+            shown = "; ".join(lines[:5]) + ("; ..." if len(lines) > 5 else "")
+            msg = (
+                f"{self.path} holds another sweep: {shown or 'of another version of the library'}. "
+                "Take another store; or, if dimensions have grown at their ends, extend it "
+                "(extend=True, --extend)"
+            )
+            raise SweepError(msg)
+        if self.isa != isa:
+            msg = (
+                f"{self.path} was begun with instruction set {self.isa}, and bits may differ with "
+                f"{isa}: set LINNET_FAST_ISA={self.isa} where that is possible, or begin anew"
+            )
+            raise SweepError(msg)
+
+    # -- chunks ------------------------------------------------------------------------------------
+
+    def write(self, number: int, values: Arrays) -> None:
+        """Write a chunk; the status, by which it counts, after all else is on the disk."""
+        block = self.chunks.block(number)
+        region = tuple(slice(begin, end) for begin, end in block)
+        for variable in self.variables:
+            if variable.name == "status":
+                for other in self.variables[:-1]:
+                    for file in self._files(other, number):
+                        _flush(file)
+            self._arrays[variable.name][region] = values[variable.name]
+        for file in self._files(self.variables[-1], number):
+            _flush(file)
+
+    def is_done(self, number: int) -> bool:
+        """Whether a chunk is there."""
+        return all(file.exists() for file in self._files(self.variables[-1], number)) and bool(
+            (self.read(number, "status") != PENDING).all()
+        )
+
+    def read(self, number: int, name: str) -> npt.NDArray[Any]:
+        """Return a variable of the runs of a chunk."""
+        region = tuple(slice(begin, end) for begin, end in self.chunks.block(number))
+        return np.asarray(self._arrays[name][region])
+
+    def done(self) -> tuple[dict[int, npt.NDArray[np.int64]], list[int]]:
+        """Return what chunks are there, with how their runs ended, and which are damaged.
+
+        Every file of every chunk is read and its checksum compared.
+        """
+        crc = _files.optional("google_crc32c", "sweep")
+        there: dict[int, npt.NDArray[np.int64]] = {}
+        damaged = []
+        status = self.variables[-1]
+        names = {file.name for file in (self.path / status.name).iterdir()}
+        for number in range(len(self.chunks)):
+            files = list(self._files(status, number))
+            if not all(file.name in names for file in files):
+                continue
+            every = (file for v in self.variables for file in self._files(v, number, whole=True))
+            if not all(_is_whole(file, size, crc) for file, size in every):
+                damaged.append(number)
+                continue
+            ended = self.read(number, "status")
+            if (ended == PENDING).any():  # the store has grown since
+                continue
+            there[number] = np.bincount(ended.ravel(), minlength=4)
+        return there, damaged
+
+    def discard(self, number: int) -> None:
+        """Remove the files of a damaged chunk; the status, by which it counts, first."""
+        for variable in reversed(self.variables):
+            for file in self._files(variable, number):
+                file.unlink(missing_ok=True)
+
+    def _files(self, variable: Variable, number: int, whole: bool = False) -> Iterator[Any]:
+        """Return the files of a chunk of a variable; `whole`: with the sizes they must have."""
+        array = self._arrays[variable.name]
+        extra = [
+            range(-(-n // c))
+            for n, c in zip(variable.shape, array.chunks[len(self.chunks.shape) :], strict=True)
+        ]
+        size = math.prod(array.chunks) * np.dtype(variable.dtype).itemsize + _CRC
+        for rest in product(*extra):
+            place = (*self.chunks.place(number), *rest)
+            file = self.path / variable.name / ".".join(["c", *map(str, place)])
+            yield (file, size) if whole else file
+
+    # -- growing -----------------------------------------------------------------------------------
+
+    def extend(self, spec: SweepSpec, layout: Layout) -> Store:
+        """Make room for a spec whose dimensions have grown at their ends.
+
+        Raises
+        ------
+        SweepError
+            If the spec is not such a one.
+        """
+        old = self.chunks.shape
+        grown = len(spec.shape) == len(old) and all(
+            n <= m for n, m in zip(old, spec.shape, strict=True)
+        )
+        if not grown or spec.cut(old).id != self.spec_id:
+            cut = spec.cut(old) if grown else spec
+            lines = canonical.differences(self.spec_data, cut.encode())
+            msg = (
+                f"{self.path} can only be extended by values at the ends of its dimensions "
+                f"{old}, got {'; '.join(lines[:5]) or f'dimensions {spec.shape}'}"
+            )
+            raise SweepError(msg)
+        if layout.variables != self.variables:
+            msg = f"{self.path} cannot be extended: results would have other shapes"
+            raise SweepError(msg)
+        arrays: canonical.Arrays = {}
+        data = spec.encode(arrays)
+        # Arrays first, the note on the spec last: cut short, the same call does it again.
+        for variable in self.variables:
+            self._arrays[variable.name].resize((*spec.shape, *variable.shape))
+        for name, (dims, values) in layout.coords.items():
+            _write_coordinate(self._group, name, dims, values)
+        for digest, array in arrays.items():
+            _write_plain(self._group[_SPEC], digest, array)
+        note = dict(self.attrs[_MARK]) | {
+            "spec": data,
+            "spec_id": spec.id,
+            "shape": list(spec.shape),
+        }
+        self._group.attrs[_MARK] = note
+        return Store.open(self.path)
+
+
+def is_store(path: Path) -> bool:
+    """Whether there is a sweep's store."""
+    try:
+        text = (path / "zarr.json").read_text(encoding="utf-8")
+        return _MARK in json.loads(text).get("attributes", {})
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def is_free(path: Path) -> bool:
+    """Whether a store can be made there: nothing is, or an empty directory."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def _write_group(
+    path: Path, spec: SweepSpec, layout: Layout, chunk: Shape, isa: str, note: object
+) -> None:
+    zarr = _files.optional("zarr", "sweep")
+    arrays: canonical.Arrays = {}
+    data = spec.encode(arrays)
+    variables = [
+        {"name": v.name, "dims": list(v.dims), "shape": list(v.shape), "dtype": v.dtype}
+        for v in layout.variables
+    ]
+    own = {
+        "schema": SCHEMA,
+        "spec": data,
+        "spec_id": spec.id,
+        "isa": isa,
+        "shape": list(spec.shape),
+        "chunk": list(chunk),
+        "variables": variables,
+    }
+    group = zarr.open_group(path, mode="w-", zarr_format=3)
+    for variable in layout.variables:
+        group.create_array(
+            variable.name,
+            shape=(*spec.shape, *variable.shape),
+            # A result without an entry still has a file.
+            chunks=(*chunk, *(max(n, 1) for n in variable.shape)),
+            dtype=variable.dtype,
+            fill_value=variable.fill,
+            dimension_names=(*spec.dims, *variable.dims),
+            attributes=attributes_of(variable),
+            **_codecs(zarr),
+        )
+    for name, (dims, values) in layout.coords.items():
+        _write_coordinate(group, name, dims, values)
+    held = group.create_group(_SPEC)
+    for digest, array in arrays.items():
+        _write_plain(held, digest, array)
+    group.attrs.update({_MARK: own, "provenance": _files.to_json(note)})
+
+
+def _codecs(zarr: Any) -> dict[str, Any]:
+    """Return how arrays are stored: plain numbers with a checksum, each chunk one file."""
+    return {
+        "compressors": [zarr.codecs.Crc32cCodec()],
+        "filters": None,
+        "chunk_key_encoding": {"name": "default", "separator": "."},
+        "config": {"write_empty_chunks": True},
+    }
+
+
+def attributes_of(variable: Variable) -> dict[str, Any]:
+    """Return what a variable says about itself."""
+    if variable.name != "status":
+        return {}
+    return {
+        "flag_values": [PENDING, 0, 1, 2, 3],
+        "flag_meanings": "pending completed converged diverged exhausted",
+    }
+
+
+def _write_coordinate(group: Any, name: str, dims: tuple[str, ...], values: Any) -> None:
+    array = np.asarray(values)
+    if array.dtype.kind == "U":
+        array = array.astype(np.dtypes.StringDType())
+        group.create_array(name, data=array, dimension_names=dims, overwrite=True)
+        return
+    _write_plain(group, name, array, dims)
+
+
+def _write_plain(
+    group: Any, name: str, array: npt.NDArray[Any], dims: tuple[str, ...] | None = None
+) -> None:
+    zarr = _files.optional("zarr", "sweep")
+    group.create_array(
+        name, data=array, chunks=array.shape, dimension_names=dims, overwrite=True, **_codecs(zarr)
+    )
+
+
+def _flush(file: Path) -> None:
+    """See to it that a file is on the disk."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_whole(file: Path, size: int, crc: Any) -> bool:
+    """Whether a file has its size, and the checksum at its end fits what is before it."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return False
+    if len(data) != size:
+        return False
+    return int(crc.value(data[:-_CRC])) == int.from_bytes(data[-_CRC:], "little")
+
+
+def open_dataset(path: Path) -> xarray.Dataset:
+    """Return a store as a Dataset that reads when asked."""
+    xr = _files.optional("xarray", "sweep")
+    _files.optional("zarr", "sweep")
+    if not is_store(path):
+        msg = f"{path} must be a sweep's store, got something else"
+        raise SweepError(msg)
+    data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
+    note = data.attrs[_MARK]
+    own = {variable["name"] for variable in note["variables"]}
+    data = data.set_coords([name for name in data.data_vars if name not in own])
+    data.attrs = attributes(note["spec_id"], note["spec"], data.attrs["provenance"])
+    return data
+
+
+def attributes(spec_id: str, spec_data: object, provenance: str) -> dict[str, str]:
+    """Return the attributes of a result: what was asked for, and by what it was made."""
+    return {
+        "spec_id": spec_id,
+        "spec": canonical.text(spec_data),
+        "provenance": provenance,
+    }
+
+
+def path_of(store: object) -> Path:
+    """Return where a store is; it must be on a file system."""
+    if not isinstance(store, str | os.PathLike) or not str(store):
+        msg = f"store must be a path such as 'runs.zarr', got {store!r}"
+        raise TypeError(msg)
+    text = os.fspath(store)
+    if "://" in str(text):
+        msg = f"store must be on a file system that all workers see, got {text!r}"
+        raise ValueError(msg)
+    return Path(str(text))

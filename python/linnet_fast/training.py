@@ -1,0 +1,151 @@
+"""One training as a value: everything `train` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from linnet_fast import _validate
+from linnet_fast._compatible import check_method, check_observables
+from linnet_fast.architecture import Chain
+from linnet_fast.binary_loss import Loss, checked_loss
+from linnet_fast.initialization import Seed
+from linnet_fast.method import GradientDescent, Method, check_length
+from linnet_fast.record import MAX_STEP, Record, Stop
+from linnet_fast.start import Start
+from linnet_fast.train import train
+from linnet_fast.trajectory import Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What `train` takes, described: the same names, with a `Start` in place of start weights.
+
+    Parameters
+    ----------
+    network : Chain
+        The architecture.
+    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+        Without run axes, as all that follows.
+    start : Start
+        How weights start.
+    method : GradientDescent, StochasticGradientDescent or GradientFlow
+        How to go down.
+    n_steps : int, optional
+        Of gradient descent: steps to take.
+    until : float, optional
+        Of gradient flow: the time at which to end.
+    record : Record, optional
+        What to record and when. A sweep without it keeps nothing of the way, but how runs end.
+    stop : Stop, optional
+        When to end a run before its last step.
+    dtype : {"float64", "float32"}
+        Type of the weights and of the arithmetic.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, has run axes, or does not go with the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> training = lf.Training(lf.Dense((2, 2, 2)), loss, lf.Start("gaussian", scale=1e-3),
+    ...                        method=lf.GradientDescent(0.05), n_steps=400)
+    >>> training.train(rng=0).message
+    '1 run: 1 completed'
+    """
+
+    network: Chain
+    loss: Loss
+    start: Start
+    method: Method
+    n_steps: int | None = None
+    until: float | None = None
+    record: Record | None = None
+    stop: Stop | None = None
+    dtype: str = "float64"
+
+    def __post_init__(self) -> None:
+        """Check that the parts go together."""
+        _validate.instance("network", self.network, Chain)
+        checked_loss(self.loss)
+        _validate.instance("start", self.start, Start)
+        check_length(self.method, self.n_steps, self.until)
+        if self.record is not None:
+            _validate.instance("record", self.record, Record)
+        if self.stop is not None:
+            _validate.instance("stop", self.stop, Stop)
+        for name in ("loss", "start", "method", "stop"):
+            value = getattr(self, name)
+            if value is not None and value.run_shape:
+                msg = f"{name} must have no run axes, got {value.run_shape}; give what varies to the sweep"
+                raise ValueError(msg)
+        if (self.loss.n_outputs, self.loss.n_inputs) != (
+            self.network.n_outputs,
+            self.network.n_inputs,
+        ):
+            got = f"{self.loss.n_inputs} inputs and {self.loss.n_outputs} outputs"
+            msg = f"loss must match the network's widths {self.network.widths}, got {got}"
+            raise ValueError(msg)
+        if isinstance(self.method, GradientDescent):
+            self.method.check_layers(self.network.n_layers)
+            n_steps = _validate.integer("n_steps", self.n_steps, low=0, high=MAX_STEP)
+            object.__setattr__(self, "n_steps", n_steps)
+            if self.record is not None:
+                self.record.steps(0, n_steps)
+        else:
+            until = _validate.real("until", self.until, at_least=0)
+            object.__setattr__(self, "until", until)
+            if self.record is not None:
+                self.record.times(0.0, until)
+        check_method(self.network, self.loss, self.method)
+        if self.record is not None:
+            check_observables(self.network, self.loss, self.record)
+        kind = _validate.float_dtype("dtype", self.dtype)
+        if self.until is not None and kind != np.float64:
+            msg = "dtype must be float64 for gradient flow, got float32"
+            raise ValueError(msg)
+        object.__setattr__(self, "dtype", kind.name)
+
+    def train(
+        self, *, rng: Seed = None, stream: int = 0, n_threads: int | None = None
+    ) -> Trajectory:
+        """Train one run.
+
+        Parameters
+        ----------
+        rng : seed or Generator, optional
+            For the start.
+        stream : int, default 0
+            Number of the random stream: which of the runs with this `rng`. Stochastic gradient
+            descent takes it, too.
+        n_threads : int, optional
+            As of `train`.
+
+        Returns
+        -------
+        Trajectory
+        """
+        weights = self.start.draw(
+            self.network, self.loss, rng=rng, streams=stream, dtype=self.dtype
+        )
+        method: Any = self.method
+        if hasattr(method, "streams"):
+            values = {field.name: getattr(method, field.name) for field in fields(method)}
+            method = type(method)(**values | {"streams": stream})
+        return train(
+            self.network,
+            self.loss,
+            weights,
+            method=method,
+            n_steps=self.n_steps,
+            until=self.until,
+            record=self.record,
+            stop=self.stop,
+            n_threads=n_threads,
+        )
