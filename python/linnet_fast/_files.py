@@ -31,6 +31,8 @@ def json_safe(value: object) -> Any:
     if isinstance(value, np.ndarray):
         if value.size > _MAX_LISTED:
             return {"shape": list(value.shape), "dtype": str(value.dtype)}
+        if value.dtype.kind in "iu" or (value.dtype.kind == "f" and np.isfinite(value).all()):
+            return value.tolist()
         return json_safe(value.tolist())
     if isinstance(value, Mapping):
         return {str(key): json_safe(item) for key, item in value.items()}

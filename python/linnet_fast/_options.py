@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _job, datasets
+from linnet_fast import _job, _sweep_file, datasets
 from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.figures import PAPERS
 from linnet_fast.record import OBSERVABLES, Record
@@ -26,6 +26,8 @@ _EPILOG = """\
 examples:
   linnet-fast train digits        handwritten digits, 260 runs: table, result file and picture
   linnet-fast train --help        all there is to choose
+  linnet-fast sweep sweep.toml    what a file describes: any parameters, resumed where it was cut short
+  linnet-fast show runs.zarr      what a sweep has found so far: table and picture
   linnet-fast cost "Diagonal(width=4, n_layers=2)" predictors.csv
                                   what predictors cost in the weights of a network
   linnet-fast info                what this installation runs on"""
@@ -70,6 +72,63 @@ or one that is named predictor.
 
 exit codes: 0 done, 1 failed while running, 2 bad usage or data, 130 interrupted by Ctrl-C"""
 
+_SWEEP_DESCRIPTION = """\
+Train what a file describes: a grid, a list or a random design of trainings, replicated over seeds.
+Prints a table of medians over seeds, and writes a Zarr store and a picture. Chunks of runs are written
+as they are done: cut short by whatever, the same command goes on where it was, to the same bits."""
+
+_SWEEP_EPILOG = """\
+a file:
+  n_steps = 4000                  # or until = 50.0, of a flow
+  replicates = 8                  # seeds; rng = 0 is the seed of these
+  derived = ["final_loss"]        # or a table: [derived] with gap = "mymodule:gap"
+
+  [loss]
+  data = "digits"                 # a name, or a .npz file beside this one
+  center = true
+
+  [network]
+  hidden = 32                     # inputs and outputs are those of the data
+  n_layers = 2
+
+  [start]
+  kind = "orthogonal"
+
+  [method]
+  kind = "GradientDescent"
+
+  [grid]                          # or [paired], or [sampled] with n = 1000
+  "start.scale" = {geomspace = [1e-6, 1.0, 13]}
+  "method.step_size" = [0.05, 0.1]
+
+examples:
+  linnet-fast sweep sweep.toml --dry-run
+      runs, shapes, time and bytes; nothing is written
+  linnet-fast sweep sweep.toml --set network.n_layers=3 --set "start.scale=[0.1, 0.2]" --out 3.zarr
+      the same with other numbers
+  linnet-fast sweep sweep.toml --workers 8
+      by processes; for a cluster --dask ADDRESS, or
+      mpiexec -n 65 python -m mpi4py.futures -m linnet_fast sweep sweep.toml --mpi
+  linnet-fast sweep sweep.toml --shard 3/16
+      the third of 16 jobs of a batch system on one store
+
+reading a result in Python:
+  linnet_fast.open_sweep("sweep.zarr")          an xarray dataset, also while the sweep runs
+
+exit codes: 0 done, 1 failed while running (the store is of another sweep, a file cannot be written, a
+worker died again and again), 2 bad usage, file or data, 130 interrupted by Ctrl-C"""
+
+_SHOW_DESCRIPTION = """\
+Show what a sweep has found, also while it runs: what was swept, how many runs are done, a table of
+medians over seeds, and a picture if asked for."""
+
+_SHOW_EPILOG = """\
+examples:
+  linnet-fast show runs.zarr
+  linnet-fast show runs.zarr --of learned_rank --select n_layers=3 --plot rank.png
+
+exit codes: 0 done, 1 no such store, or a file cannot be written, 2 bad usage"""
+
 _REPRODUCE_DESCRIPTION = """\
 Repeat the experiments of a paper. Writes a picture and its data for each, and report.md with every
 claim: what is expected, what was measured, and whether it holds.
@@ -92,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
     Returns
     -------
     argparse.ArgumentParser
-        What it gives has a `command`: "train", "cost", "reproduce" or "info".
+        What it gives has a `command`: "train", "sweep", "show", "cost", "reproduce" or "info".
 
     Examples
     --------
@@ -117,6 +176,26 @@ def parser() -> argparse.ArgumentParser:
             help="train a grid of networks on data",
             description=_TRAIN_DESCRIPTION,
             epilog=_TRAIN_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+    )
+    _add_sweep(
+        commands.add_parser(
+            "sweep",
+            help="train what a file describes, and go on where it was cut short",
+            description=_SWEEP_DESCRIPTION,
+            epilog=_SWEEP_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+    )
+    _add_show(
+        commands.add_parser(
+            "show",
+            help="show what a sweep has found so far",
+            description=_SHOW_DESCRIPTION,
+            epilog=_SHOW_EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -147,6 +226,104 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     return main
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="what to train, .toml")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="put a value into the file, such as start.scale=0.1; as often as needed",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what it would take, and write nothing"
+    )
+
+    who = parser.add_argument_group("who trains", "(default: the threads of this process)")
+    one = who.add_mutually_exclusive_group()
+    one.add_argument("--workers", type=_count, metavar="N", help="so many processes")
+    one.add_argument("--dask", metavar="ADDRESS", help="the workers of a dask scheduler")
+    one.add_argument("--mpi", action="store_true", help="MPI ranks, by mpi4py.futures")
+    who.add_argument(
+        "--threads",
+        type=_count,
+        metavar="N",
+        help="threads, of each worker if there are (default: the processors there are, each "
+        "worker's share of them)",
+    )
+    who.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="do the I-th of N parts, for N jobs on one store; no picture unless --plot asks for it",
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out",
+        metavar="STORE",
+        help="where results are kept (default: FILE with .zarr, in this directory; none: in memory)",
+    )
+    kept = output.add_mutually_exclusive_group()
+    kept.add_argument(
+        "--fresh",
+        action="store_true",
+        help="refuse to go on in a store that is there; nothing is ever deleted",
+    )
+    kept.add_argument(
+        "--extend",
+        action="store_true",
+        help="go on in a store whose dimensions have grown at their ends since",
+    )
+    output.add_argument(
+        "--plot",
+        metavar="PICTURE",
+        help=".png, .pdf or .svg (default: FILE with .png, in this directory; none for none)",
+    )
+    output.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path, metavar="STORE", help="what `linnet-fast sweep` wrote")
+    parser.add_argument("--of", metavar="NAME", help="which result (default: final_loss)")
+    parser.add_argument("--x", metavar="NAME", help="parameter of the rows, and the x axis")
+    parser.add_argument("--y", metavar="NAME", help="parameter of the columns, and the y axis")
+    parser.add_argument("--by", metavar="NAME", help="parameter with a curve for each value")
+    parser.add_argument(
+        "--select",
+        type=_selection,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only the runs at this value of a parameter; as often as needed",
+    )
+    parser.add_argument(
+        "--kind", choices=_sweep_file.PLOTS, help="of the picture (default: both, if it can be)"
+    )
+    parser.add_argument("--plot", metavar="PICTURE", help="draw it: .png, .pdf or .svg")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, sign, last = text.partition("/")
+    if not sign:
+        msg = f"{text!r} is no part such as 3/16"
+        raise argparse.ArgumentTypeError(msg)
+    number, of = _count(first), _count(last)
+    if number > of:
+        msg = f"must be a part from 1/{of} to {of}/{of}, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return number, of
+
+
+def _selection(text: str) -> tuple[str, Any]:
+    try:
+        names, value = _sweep_file.setting(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return ".".join(names), value
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ _MAX_LISTED = 12  # labels in a message
 _DECADES = 2.0  # positive numbers over more are drawn in a logarithmic scale
 _ROUNDING = 1e-12  # relative difference of numbers meant to be equal
 _SPREAD = (0.1, 0.5, 0.9)
+_NOISE = 1e-15  # what differences leave of zero, relative to the largest
 _HUGE = 1e300  # stands for infinity among quantiles
 _DIVERGED: dict[str, Any] = {"facecolor": "#e4e4e4", "edgecolor": "#8c8c8c", "linewidth": 0}
 _HATCH = "/////"
@@ -218,15 +219,23 @@ def curves(
         parts = {name: runs.only(groups.dim, index) for name, index in members}
     places = [_Parameter(part, x) for part in parts.values()]
     pools = [part.over(at) for part, at in zip(parts.values(), places, strict=True)]
+    medians = np.concatenate([pool.median for pool in pools])
+    decades = _log_range(medians)
+    if decades is not None:
+        least = min(np.nanmin(pool.low) for pool in pools if np.isfinite(pool.low).any())
+        if least <= 0 or (medians < decades[0]).any():
+            for pool in pools:  # what is zero but for rounding lies on the lower end of the axis
+                pool.cut(decades[0] / 2)
     scattered = any(at.is_scattered for at in places)
     alpha = 0.25 if len(parts) <= 5 else 0.12
     ax = _plot_parts.new_axes(ax)
     for name, at, pool, color in zip(parts, places, pools, colors(len(parts)), strict=True):
         _line(ax, at, pool, scattered=scattered, alpha=alpha, color=color, label=name)
     over.dress(ax, "x")
-    medians = np.concatenate([pool.median for pool in pools])
-    if _log_range(medians) is not None:
+    if decades is not None:
         ax.set_yscale("log")
+        if any(pool.is_cut for pool in pools):
+            ax.set_ylim(bottom=decades[0] / 2)
     elif _whole(medians):
         _whole_ticks(ax.yaxis)
     ax.set_ylabel(runs.label)
@@ -293,11 +302,11 @@ class _Sweep:
     def fixed(
         self, of: str, select: Mapping[str, object] | None, drawn: Mapping[str, str | None]
     ) -> dict[str, object]:
-        """Return `select`, its names and those of the drawn parameters checked."""
+        """Return `select`, it and the names of the drawn parameters checked."""
         known = self.parameters(of)
         chosen = {} if select is None else _validate.instance("select", select, Mapping)  # type: ignore[type-abstract]
-        for key in chosen:
-            _validate.choice("select", key, known)
+        for key, label in chosen.items():
+            _found(self.data, _validate.choice("select", key, known), label)
         for argument, name in drawn.items():
             if name is not None:
                 _validate.choice(argument, name, known)
@@ -395,6 +404,12 @@ class _Pool:
         self.some_diverged = (n_diverged > 0) & ~self.all_diverged
         ended = ((status >= 0) & (status != Status.DIVERGED)).any(axis=0)
         self.no_value = ended & np.isnan(self.median)
+        self.is_cut = False
+
+    def cut(self, least: float) -> None:
+        """Raise quantiles to the least that is drawn."""
+        self.low, self.median, self.high = np.maximum([self.low, self.median, self.high], least)
+        self.is_cut = True
 
 
 class _Parameter:
@@ -462,7 +477,10 @@ class _Parameter:
             if which == "x":
                 self._fit(ax)
         elif self.log and np.log10(self.places[-1] / self.places[0]) < _DECADES:
-            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            one_two_five = self.places[-1] >= 5 * self.places[0]  # at least two of them
+            axis.set_major_locator(
+                ticker.LogLocator(subs=(1, 2, 5)) if one_two_five else ticker.MaxNLocator(5)
+            )
             axis.set_major_formatter(
                 ticker.FuncFormatter(lambda value, _: _plot_parts.power(value))
             )
@@ -472,11 +490,16 @@ class _Parameter:
         ax.set(**{f"{which}label": self.label})
 
     def _few(self) -> bool:
-        """Return whether each value can have a tick: they are few, and none too close."""
+        """Return whether each value can have a tick: few round numbers, none too close."""
+        if self.places.size == 1:
+            return True
         at = np.log(self.places) if self.log else self.places
+        digits = 1 if self.log else 2  # after the first
+        rounded = [float(f"{value:.{digits}e}") for value in self.places]
+        round_enough = np.allclose(rounded, self.places, rtol=1e-9, atol=0)
         gaps = np.diff(at)
-        even = at.size < 2 or gaps.min() > 0.4 * gaps.mean()
-        return not self.record and at.size <= _MAX_TICKS and bool(even)
+        even = bool(gaps.min() > 0.4 * gaps.mean())
+        return not self.record and at.size <= _MAX_TICKS and round_enough and even
 
     def _fit(self, ax: Axes) -> None:
         """Leave out numbers, or turn words, if they are too wide for the axis."""
@@ -578,8 +601,8 @@ def _finish(
     up.dress(ax, "y")
     if scale.ticks is None or len(scale.ticks):
         bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, extend=scale.extend, ticks=scale.ticks)
-        bar.set_label(runs.label, size=ax.yaxis.label.get_size())
-        bar.ax.tick_params(labelsize=ax.yaxis.get_ticklabels()[0].get_size())
+        bar.set_label(runs.label, size=ax.yaxis.label.get_fontsize())
+        bar.ax.tick_params(labelsize=ax.yaxis.get_ticklabels()[0].get_fontsize())
         bar.minorticks_off()
         bar.outline.set_visible(False)
         if _whole(scale.shown) and scale.ticks is None and not scale.log:
@@ -621,9 +644,9 @@ class _Colors:
         self.log = decades is not None
         if decades is not None:
             self.norm = look.LogNorm(*decades)
-            if (finite <= 0).any():  # zero but for rounding
+            if (finite < decades[0]).any():  # zero but for rounding
                 self.extend = "min"
-                self.shown[self.shown <= 0] = decades[0] / 2
+                self.shown[self.shown < decades[0]] = decades[0] / 2
         elif not finite.size:
             self.norm, self.ticks = look.Normalize(0, 1), []
         elif np.ptp(finite) <= _ROUNDING * np.abs(finite).max():
@@ -790,12 +813,16 @@ def _log_axis(places: FloatArray) -> bool:
 
 
 def _log_range(values: FloatArray) -> tuple[float, float] | None:
-    """Return the least and the largest positive value if these span decades and none is negative."""
+    """Return the least and the largest positive value if these span decades and none is negative.
+
+    Some may be zero but for rounding; then positive ones no larger than that do not count.
+    """
     finite = values[np.isfinite(values)]
-    positive = finite[finite > 0]
-    if not positive.size or finite.min() < -_ROUNDING * finite.max():
+    high = float(finite.max(initial=0.0))
+    if high <= 0 or finite.min() < -_ROUNDING * high:
         return None
-    low, high = float(positive.min()), float(positive.max())
+    noise = 0.0 if finite.min() > 0 else max(float(-finite.min()), _NOISE * high)
+    low = float(finite[finite > noise].min())
     return (low, high) if np.log10(high) - np.log10(low) > _DECADES else None
 
 

@@ -13,7 +13,17 @@ from typing import Literal, cast
 
 import numpy as np
 
-from linnet_fast import _cost_command, _files, _job, _machine, _options, datasets, plot
+from linnet_fast import (
+    _cost_command,
+    _files,
+    _job,
+    _machine,
+    _options,
+    _sweep_command,
+    _sweep_file,
+    datasets,
+    plot,
+)
 from linnet_fast.architecture import Dense
 from linnet_fast.config import config, show_config
 from linnet_fast.figures import Settings, reproduce
@@ -21,6 +31,7 @@ from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.record import Record, Stop
 from linnet_fast.representation_cost import representation_cost
+from linnet_fast.sweep import SweepError, open_sweep
 from linnet_fast.trajectory import Trajectory
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -78,11 +89,15 @@ def main(arguments: Sequence[str]) -> int:
             return _reproduce(options)
         elif options.command == "cost":
             _cost(options)
+        elif options.command == "sweep":
+            _sweep(options)
+        elif options.command == "show":
+            _show(options)
         else:
             _train(options)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader has gone; without this Python would complain again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -141,6 +156,95 @@ def _cost(options: argparse.Namespace) -> None:
     print(_cost_command.report(options.architecture, cost), flush=True)
     if file is not None:
         _write(file, partial(_cost_command.save, cost, file), partial(print, flush=True))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    tell: Callable[[str], object] = _nothing if options.quiet else partial(print, flush=True)
+    store, picture = _sweep_outputs(options)
+    try:
+        file = _sweep_file.read(options.file, options.settings)
+        _sweep_command.check_plot(file)
+    except OSError as error:
+        msg = f"cannot read {error.filename or options.file}: {error.strerror or error}"
+        raise _BadInput(msg) from error
+    except ValueError as error:
+        raise _BadInput(str(error)) from error
+    tell(_sweep_command.summary(file, store, options.threads or _machine.n_threads()))
+    if options.dry_run:
+        tell(f"\n{_sweep_command.forecast(file, options.threads)}")
+        return
+    live = None if options.quiet else _sweep_command.Live(file.spec.n_runs)
+    try:
+        data = _sweep_command.train(file, store, options, live)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(_sweep_command.interrupted(store)) from error
+    except ValueError as error:
+        raise _BadInput(str(error)) from error
+    except (SweepError, OSError) as error:
+        raise _Failed(str(error).replace("the same call", "the same command")) from error
+    finally:
+        if live is not None:
+            live.close()
+    if live is not None:
+        tell(f"\n{_sweep_command.ending(data)}; {_sweep_command.throughput(live)}\n")
+        tell(f"{_sweep_command.table(data, **_sweep_command.of_table(file.plot))}\n")
+        if store is not None:
+            tell(f"wrote {store} ({_sweep_command.size(data)})")
+    if picture is not None:
+        title = f"{options.file.stem}: {'; '.join(file.data)}"
+        _write(picture, partial(_sweep_command.save, data, file.plot, title, picture), tell)
+
+
+def _sweep_outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
+    """Return where to write store and picture, after what can be checked before any work."""
+    name = options.file.stem
+    out = options.out or f"{name}.zarr"
+    store = None if out == _NONE else Path(out)
+    for flag in ("shard", "extend", "fresh"):
+        if store is None and getattr(options, flag):
+            msg = f"--{flag} must have a store, got --out none"
+            raise _BadInput(msg)
+    if store is not None and not store.exists():
+        _check_writable(store)
+    elif store is not None and options.fresh:
+        msg = f"{store} is there already: move it away, or give another --out"
+        raise _Failed(msg)
+    # The picture of all shards is drawn by `show`.
+    text = options.plot or (_NONE if options.shard else f"{name}.png")
+    picture = None if text == _NONE or options.dry_run else Path(text)
+    _check_picture(picture)
+    return store, picture
+
+
+def _check_picture(picture: Path | None) -> None:
+    if picture is None:
+        return
+    if picture.suffix not in _PLOT_SUFFIXES:
+        msg = f"--plot must end in {' or '.join(_PLOT_SUFFIXES)}, got {str(picture)!r}"
+        raise _BadInput(msg)
+    _check_writable(picture)
+    # No window is needed, and some machines have none.
+    _files.optional("matplotlib", "plot").use("agg")
+
+
+def _show(options: argparse.Namespace) -> None:
+    picture = None if options.plot in (None, _NONE) else Path(options.plot)
+    _check_picture(picture)
+    names = ("of", "x", "y", "by", "kind")
+    chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    chosen["select"] = dict(options.select)
+    try:
+        data = open_sweep(options.store).load()
+        print(_sweep_command.about(data, options.store))
+        table = _sweep_command.table(data, **_sweep_command.of_table(chosen))
+        print(f"\n{table}\n", flush=True)
+        if picture is not None:
+            save = partial(_sweep_command.save, data, chosen, options.store.stem, picture)
+            _write(picture, save, partial(print, flush=True))
+    except SweepError as error:
+        raise _Failed(str(error)) from error
+    except ValueError as error:
+        raise _BadInput(str(error)) from error
 
 
 def _train(options: argparse.Namespace) -> None:

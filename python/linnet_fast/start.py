@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from linnet_fast import _validate, initialization
 from linnet_fast._validate import FloatArray, Shape, WeightArray
-from linnet_fast.architecture import Chain
+from linnet_fast.architecture import Chain, Dense
 from linnet_fast.binary_loss import Loss
 from linnet_fast.initialization import Seed
+from linnet_fast.loss import SquaredLoss
 
 KINDS = ("gaussian", "orthogonal", "balanced", "aligned")
 """Functions of `linnet_fast.initialization`."""
@@ -116,6 +117,31 @@ class Start:
     def run_shape(self) -> Shape:
         """Shape of the run axes of the scale."""
         return self.scale.shape
+
+    def check(self, network: Chain, loss: Loss) -> None:
+        """Refuse a network or a loss that this start is not for.
+
+        Parameters
+        ----------
+        network : Chain
+        loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `draw` would.
+        """
+        if self.kind == "gaussian":
+            return
+        dense = _validate.instance("network", network, Dense)
+        if self.kind == "aligned":
+            _validate.instance("loss", loss, SquaredLoss)
+            n_modes = 1 if self.strengths is None else self.strengths.size
+            if n_modes > dense.max_rank:
+                msg = f"strengths must have at most {dense.max_rank} modes, min(widths), got {n_modes}"
+                raise ValueError(msg)
+        if self.product is not None:
+            initialization.balanced(dense, product=self.product, rng=0)
 
     def draw(
         self,

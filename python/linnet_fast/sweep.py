@@ -19,7 +19,7 @@ import numpy.typing as npt
 from linnet_fast import _core, _files, _machine, _validate
 from linnet_fast._sweep import derived as _derived
 from linnet_fast._sweep import store as _store
-from linnet_fast._sweep.chunk import Arrays, Layout, layout_of, recording
+from linnet_fast._sweep.chunk import Arrays, Layout, coordinates, layout_of, recording
 from linnet_fast._sweep.cost import SweepEstimate
 from linnet_fast._sweep.cost import estimate as _estimate
 from linnet_fast._sweep.engine import Done, Hooks, Job, Slots, run_by, run_here
@@ -123,6 +123,9 @@ def grid(
     for key, values in parameters.items():
         own = key.rpartition(".")[2]
         name = own if short.count(own) == 1 else key.replace(".", "_")
+        if name in axes:
+            msg = f"parameters must give different names to dimensions, got {name} twice"
+            raise ValueError(msg)
         axes[name] = _axis(key, values)
     return _spec(training, axes, replicates, derived, rng, common_seeds, keep_records)
 
@@ -172,7 +175,7 @@ def paired(
     """
     _validate.instance("training", training, Training)
     _mapping(parameters, least=1)
-    lists = {key: list(values) for key, values in parameters.items()}
+    lists = {key: _list(key, values) for key, values in parameters.items()}
     n_runs = len(next(iter(lists.values())))
     if n_runs == 0:
         msg = "parameters must have at least one value each, got none"
@@ -282,20 +285,28 @@ def _axis(key: str, values: Values) -> Axis:
         return values
     if isinstance(values, Mapping):
         return Axis(list(values), {key: list(values.values())})
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    listed = _list(key, values)
+    return Axis(_labels(listed), {key: listed})
+
+
+def _list(key: str, values: object) -> list[Any]:
+    if isinstance(values, str | Mapping | Axis) or not isinstance(values, Iterable):
         msg = f"values of {key} must be a sequence, got {type(values).__name__} {values!r}"
         raise TypeError(msg)
-    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return Axis([_label(i, value) for i, value in enumerate(listed)], {key: listed})
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
-def _label(number: int, value: Any) -> Any:
-    """Return the label of a value: itself, what a network is called, or its number."""
-    if isinstance(value, int | float | str | np.generic) and not isinstance(value, bool):
-        return value
-    if isinstance(value, list | tuple) and all(isinstance(v, int) for v in value):
-        return "-".join(map(str, value))
-    return getattr(value, "spec", number)
+def _labels(values: list[Any]) -> list[Any]:
+    """Return the labels of values: themselves, widths as text, what networks are called, or numbers."""
+    if all(
+        isinstance(v, int | float | str | np.generic) and not isinstance(v, bool) for v in values
+    ):
+        return values
+    if all(isinstance(v, list | tuple) and all(isinstance(n, int) for n in v) for v in values):
+        return ["-".join(map(str, value)) for value in values]
+    if all(hasattr(value, "spec") for value in values):
+        return [value.spec for value in values]
+    return list(range(len(values)))
 
 
 def _spec(
@@ -628,19 +639,20 @@ def _in_memory(plan: _Plan, progress: Progress) -> xarray.Dataset:
     }
     with _meter(progress, spec.n_runs) as meter:
 
-        def finished(done: Done) -> None:
+        def kept(done: Done) -> None:
             region = tuple(slice(begin, end) for begin, end in chunks.block(done.number))
             for name, values in (done.values or {}).items():
                 result[name][region] = values
-            meter.finished(done)
+            meter.kept(done)
 
-        plan.train(chunks, range(len(chunks)), None, Hooks(finished, meter.within))
+        hooks = Hooks(meter.trained, kept, meter.within)
+        plan.train(chunks, range(len(chunks)), None, hooks)
     variables = {
         v.name: ((*spec.dims, *v.dims), result[v.name], _store.attributes_of(v))
         for v in layout.variables
     }
     attrs = _store.attributes(spec.id, spec.encode(), _files.to_json(plan.note()))
-    data: xarray.Dataset = xr.Dataset(variables, dict(layout.coords), attrs)
+    data: xarray.Dataset = xr.Dataset(variables, coordinates(spec, layout), attrs)
     return data
 
 
@@ -650,8 +662,9 @@ def _opened(path: Path, plan: _Plan, extend: bool) -> Store:
     try:
         if _store.is_free(path):
             _check_room(path, plan)
-            return Store.create(path, plan.spec, plan.layout, plan.chunk(), plan.isa, plan.note())
-        kept = Store.open(path)
+            kept = Store.create(path, plan.spec, plan.layout, plan.chunk(), plan.isa, plan.note())
+        else:
+            kept = Store.open(path)
         if extend and kept.spec_id != plan.spec.id:
             kept = kept.extend(plan.spec, plan.layout)
         kept.check(plan.spec, plan.isa)
@@ -674,7 +687,7 @@ def _check_room(path: Path, plan: _Plan) -> None:
 
 def _in_store(plan: _Plan, kept: Store, numbers: Iterable[int], progress: Progress) -> None:
     listed = list(numbers)
-    there, damaged = kept.done()
+    there, damaged = kept.done(listed)
     sizes = {k: math.prod(end - begin for begin, end in kept.chunks.block(k)) for k in listed}
     n_runs = sum(sizes.values())
     with _meter(progress, n_runs) as meter:
@@ -683,15 +696,16 @@ def _in_store(plan: _Plan, kept: Store, numbers: Iterable[int], progress: Progre
         for number in listed:
             if number in there:
                 meter.found(there[number])
+        meter.report()
         left = [number for number in listed if number not in there]
         try:
             if left:
-                plan.train(kept.chunks, left, kept, Hooks(meter.finished, meter.within))
+                plan.train(kept.chunks, left, kept, Hooks(meter.trained, meter.kept, meter.within))
         except KeyboardInterrupt as error:
             error.add_note(_kept(kept, meter))
             raise
         except SweepError as error:
-            msg = f"{error}. {_kept(kept, meter)}"
+            msg = f"{str(error).rstrip('.')}. {_kept(kept, meter)}"
             raise SweepError(msg) from error
         except OSError as error:
             msg = f"{kept.path} cannot be written: {error.strerror or error}. {_kept(kept, meter)}"
@@ -700,7 +714,7 @@ def _in_store(plan: _Plan, kept: Store, numbers: Iterable[int], progress: Progre
 
 def _kept(kept: Store, meter: _Meter) -> str:
     return (
-        f"{meter.n_done:,} of {meter.n_runs:,} runs are kept in {kept.path}: the same call goes on "
+        f"{meter.n_kept:,} of {meter.n_runs:,} runs are kept in {kept.path}: the same call goes on "
         "from there"
     )
 
@@ -710,7 +724,8 @@ class _Meter:
 
     def __init__(self, n_runs: int, tell: Callable[[SweepProgress], object] | None) -> None:
         self.n_runs = n_runs
-        self.n_done = 0
+        self.n_kept = 0
+        self._n_done = 0
         self._n_diverged = 0
         self._n_found = 0
         self._tell = tell
@@ -719,26 +734,32 @@ class _Meter:
     def found(self, counts: npt.NDArray[np.int64]) -> None:
         """Count a chunk that was there before."""
         self._n_found += int(counts.sum())
+        self.n_kept += int(counts.sum())
         self._count(counts)
 
-    def finished(self, done: Done) -> None:
-        """Count a chunk."""
+    def trained(self, done: Done) -> None:
+        """Count a chunk that has been trained."""
         self._count(done.counts)
-        self._report(0.0)
+        self.report()
+
+    def kept(self, done: Done) -> None:
+        """Count a chunk that nothing can take away any more."""
+        self.n_kept += int(done.counts.sum())
 
     def within(self, n_runs: int, part: float) -> None:
         """Tell how far a chunk is."""
-        self._report(n_runs * min(part, 1.0))
+        self.report(n_runs * min(part, 1.0))
 
     def _count(self, counts: npt.NDArray[np.int64]) -> None:
-        self.n_done += int(counts.sum())
+        self._n_done += int(counts.sum())
         self._n_diverged += int(counts[Status.DIVERGED])
 
-    def _report(self, more: float) -> None:
+    def report(self, more: float = 0.0) -> None:
+        """Tell how far it is; `more`: runs of the chunk that is being trained."""
         if self._tell is None:
             return
         seconds = time.monotonic() - self._begin
-        done = min(self.n_done + more, self.n_runs)
+        done = min(self._n_done + more, self.n_runs)
         rate = (done - self._n_found) / seconds if seconds > 0 else 0.0
         left = (self.n_runs - done) / rate if rate > 0 else math.inf
         self._tell(SweepProgress(self.n_runs, int(done), self._n_diverged, seconds, rate, left))

@@ -104,6 +104,7 @@ class Training:
             if self.record is not None:
                 self.record.times(0.0, until)
         check_method(self.network, self.loss, self.method)
+        self.start.check(self.network, self.loss)
         if self.record is not None:
             check_observables(self.network, self.loss, self.record)
         kind = _validate.float_dtype("dtype", self.dtype)

@@ -280,7 +280,7 @@ class Layout:
     variables: tuple[Variable, ...]
     """The status is the last."""
     coords: Mapping[str, tuple[tuple[str, ...], npt.NDArray[Any]]]
-    """Name -> dims and values, of the axes of the sweep and of records."""
+    """Name -> dims and values, of the axis of records."""
     working_bytes: int
     """Of one run while it is trained: weights, and records whether kept or not."""
 
@@ -331,12 +331,13 @@ def layout_of(spec: SweepSpec) -> Layout:
     if clash := (set(sizes) | set(found)) & set(spec.dims):
         msg = f"names of dimensions must not be those of results, got {', '.join(sorted(clash))}"
         raise ValueError(msg)
+    _beside(spec, set(found))  # refuses names that are taken
     return Layout(
         tuple(
             Variable(name, dims, tuple(sizes[dim] for dim in dims), str(np.dtype(dtype)))
             for name, dims, dtype in variables
         ),
-        _coords(spec) | record_coords,
+        record_coords,
         working,
     )
 
@@ -371,10 +372,13 @@ def _record_axis(
         name = kinds.pop()
         return name, {name: ((name,), axes[0])}
     # Some axes change when is recorded: so does the coordinate.
-    lengths = [len(axis) for axis in spec.axes.values()]
-    most = max(map(len, axes))
+    varied = [i for i, n in enumerate(spec.group_shape) if n > 1]
+    lengths = [len(axis) if i in varied else 1 for i, axis in enumerate(spec.axes.values())]
     grids = np.meshgrid(*map(np.arange, lengths), indexing="ij")
-    group = spec.groups_of([grid.ravel() for grid in grids]).reshape(lengths)
+    group = spec.groups_of([grid.ravel() for grid in grids])
+    group = group.reshape([lengths[i] for i in varied])
+    names = tuple(name for i, name in enumerate(spec.axes) if i in varied)
+    most = max(map(len, axes))
     coords = {}
     for kind in sorted(kinds):
         table = np.full((len(axes), most), np.nan if kind == "time" else PENDING)
@@ -382,30 +386,48 @@ def _record_axis(
             if (axis.dtype.kind == "f") == (kind == "time"):
                 table[number, : len(axis)] = axis
         dtype = np.float64 if kind == "time" else np.int64
-        varied = [i for i, n in enumerate(spec.group_shape) if n > 1]
-        reduced = group[tuple(slice(None) if i in varied else 0 for i in range(len(lengths)))]
-        names = tuple(name for i, name in enumerate(spec.axes) if i in varied)
-        coords[kind] = ((*names, "record"), table[reduced].astype(dtype))
+        coords[kind] = ((*names, "record"), table[group].astype(dtype))
     return "record", coords
 
 
-def _coords(spec: SweepSpec) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]:
-    """Return the coordinates of the dimensions of a sweep, and what else varies along them."""
+def coordinates(
+    spec: SweepSpec, layout: Layout
+) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]:
+    """Return all coordinates of a result: dims and values by name."""
     coords: dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]] = {}
     for name, axis in spec.axes.items():
         coords[name] = ((name,), np.asarray(axis.labels))
     if spec.replicates is not None:
         coords[SEED] = ((SEED,), np.arange(spec.replicates))
-    for name, axis in spec.axes.items():
-        for column in axis.columns:
-            short = column.path.rpartition(".")[2]
-            values = column.numbers
-            if values is None:
-                simple = [v for v in column.values if isinstance(v, int | float | str)]
-                values = np.array(simple) if len(simple) == len(axis) else None
-            if values is not None and short not in coords and short not in spec.dims:
-                coords[short] = ((name,), values)
-    return coords
+    for name, (axis_name, values) in _beside(spec, {v.name for v in layout.variables}).items():
+        coords[name] = ((axis_name,), values)
+    return coords | dict(layout.coords)
+
+
+def _beside(spec: SweepSpec, taken: set[str]) -> dict[str, tuple[str, npt.NDArray[Any]]]:
+    """Return what varies along an axis besides its labels: name -> axis and values."""
+    columns = [
+        (name, column, values)
+        for name, axis in spec.axes.items()
+        for column in axis.columns
+        if (values := column.shown()) is not None
+        and not (column.path.rpartition(".")[2] == name and np.array_equal(values, axis.labels))
+    ]
+    short = [column.path.rpartition(".")[2] for _, column, _ in columns]
+    taken = taken | set(spec.dims) | set(_RECORD_DIMS)
+    result: dict[str, tuple[str, npt.NDArray[Any]]] = {}
+    for (axis_name, column, values), own in zip(columns, short, strict=True):
+        name = own
+        if own in taken or short.count(own) > 1:
+            name = column.path.replace(".", "_")
+        if name in taken:
+            msg = f"names of results must not be those of parameters, got {name}"
+            raise ValueError(msg)
+        result[name] = (axis_name, values)
+    return result
+
+
+_RECORD_DIMS = ("step", "time", "record")
 
 
 def run_block(
@@ -444,13 +466,21 @@ def run_block(
         _, kept = train_group(spec, own, n_threads, tell)
         for name, value in kept.items():
             into = result[name]
+            fits = all(n <= m for n, m in zip(value.shape[1:], into.shape[1:], strict=True))
+            if not fits or not np.can_cast(value.dtype, into.dtype):
+                msg = (
+                    f"derived[{name!r}] must return the same for runs that end early and for all "
+                    f"others, {into.dtype} of shape (n_runs, {into.shape[1:]}), got {value.dtype} of "
+                    f"shape {value.shape}"
+                )
+                raise ValueError(msg)
             if value.shape[1:] == into.shape[1:]:
                 into[where] = value
             else:
                 inner: tuple[Any, ...] = tuple(map(slice, value.shape[1:]))
                 into[(where, *inner)] = value
         before += len(where)
-    return {name: array.reshape(*shape, *array.shape[1:]) for name, array in result.items()}
+    return {name: array.reshape((*shape, *array.shape[1:])) for name, array in result.items()}
 
 
 def _part(progress: Progress, before: int, n_runs: int, all_runs: int) -> Progress:

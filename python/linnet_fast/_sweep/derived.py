@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
+import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _validate
+from linnet_fast._sweep import canonical
 from linnet_fast.method import GradientDescent
 from linnet_fast.rank_dynamics import joint_decomposition
 from linnet_fast.rank_dynamics import learning_times as times_of
@@ -157,7 +160,7 @@ def _one(name: str, value: Any) -> Derived:
     if not callable(value):
         msg = f"derived[{name!r}] must be a function or a name, got {type(value).__name__}"
         raise TypeError(msg)
-    return Derived(name, value, _identity(value), dims)
+    return Derived(name, value, _identity(name, value), dims)
 
 
 def _imported(name: str, path: str) -> Function:
@@ -177,12 +180,51 @@ def _imported(name: str, path: str) -> Function:
     return function
 
 
-def _identity(function: Any) -> str:
-    """Return name and fingerprint of a function: of its source or, where there is none, its code."""
-    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
+def _identity(name: str, function: Any) -> str:
+    """Return name and fingerprint of a function: of its source, its defaults and what it closes over."""
+    called = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
+    if isinstance(function, partial):
+        inner = _identity(name, function.func)
+        parts = [_fingerprint(name, part) for part in function.args]
+        parts += [f"{key}={_fingerprint(name, v)}" for key, v in sorted(function.keywords.items())]
+        return f"partial({', '.join([inner, *parts])})"
+    if isinstance(function, types.BuiltinFunctionType):
+        return called
+    if not isinstance(function, types.FunctionType):
+        kind = type(function)
+        called = f"{kind.__module__}:{kind.__qualname__}"
+        parts = [f"{key}={_fingerprint(name, v)}" for key, v in sorted(vars(function).items())]
+        return f"{called}#{_hashed(_source(kind.__call__), *parts)}"
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    held = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *cells]
+    parts = [_fingerprint(name, value) for value in held]
+    return f"{called}#{_hashed(_source(function), *parts)}"
+
+
+def _source(function: Any) -> str:
     try:
-        body = inspect.getsource(function)
+        return inspect.getsource(function)
     except (OSError, TypeError):
         code = getattr(function, "__code__", None)
-        body = repr(None if code is None else (code.co_code, code.co_consts, code.co_names))
-    return f"{name}#{hashlib.sha256(body.encode()).hexdigest()[:16]}"
+        return repr(None if code is None else (code.co_code, code.co_consts, code.co_names))
+
+
+def _hashed(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _fingerprint(name: str, value: object) -> str:
+    """Return what tells a value that a function holds from others."""
+    if isinstance(value, types.ModuleType | type):
+        return f"{getattr(value, '__module__', '')}:{value.__name__}"
+    if callable(value):
+        return _identity(name, value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    try:
+        return canonical.text(canonical.encode(value))
+    except TypeError as error:
+        msg = (
+            f"derived[{name!r}] must hold numbers, texts, arrays and functions only, got {value!r}"
+        )
+        raise TypeError(msg) from error

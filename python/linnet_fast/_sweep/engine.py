@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from concurrent.futures import (
 )
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -67,7 +69,9 @@ class Done:
 class Hooks:
     """What the sweep wants to be told, and where results go."""
 
-    finished: Callable[[Done], None]
+    trained: Callable[[Done], None]
+    kept: Callable[[Done], None]
+    """Once it is in the store, or where there is none in memory."""
     within: Callable[[int, float], None]
     """(runs of the chunk, the part of them that is done)"""
 
@@ -115,7 +119,8 @@ def _dask_client(executor: Any) -> Any:
 
 # -- in a worker -----------------------------------------------------------------------------------
 
-_opened: dict[tuple[Path, str], tuple[Store, SweepSpec, Layout]] = {}
+_opened: dict[tuple[Path, str, Chunks], tuple[Store, SweepSpec, Layout]] = {}
+_opening = Lock()  # a worker may be several threads
 
 
 def _open(job: Job) -> tuple[Store | None, SweepSpec, Layout]:
@@ -124,16 +129,17 @@ def _open(job: Job) -> tuple[Store | None, SweepSpec, Layout]:
         assert job.spec is not None
         assert job.layout is not None
         return None, job.spec, job.layout
-    key = (job.path, job.spec_id)
-    if key not in _opened:
-        store = Store.open(job.path)
-        if store.spec_id != job.spec_id:
-            msg = f"{job.path} is another sweep's by now"
-            raise SweepError(msg)
-        spec = decode(store.spec_data, job.derived, store.spec_arrays())
-        _opened.clear()
-        _opened[key] = store, spec, Layout(store.variables, {}, 0)
-    return _opened[key]
+    key = (job.path, job.spec_id, job.chunks)
+    with _opening:
+        if key not in _opened:
+            store = Store.open(job.path)
+            spec = decode(store.spec_data, job.derived, store.spec_arrays())
+            if spec.id != job.spec_id or store.chunks != job.chunks:
+                msg = f"{job.path} is another sweep's by now"
+                raise SweepError(msg)
+            _opened.clear()
+            _opened[key] = store, spec, Layout(store.variables, {}, 0)
+        return _opened[key]
 
 
 def threads_of(job: Job) -> int:
@@ -206,28 +212,30 @@ def run_here(
 ) -> None:
     """Train chunks with the threads of this process; a chunk is written while the next is trained."""
     with ThreadPoolExecutor(1, thread_name_prefix="linnet-fast-writer") as writer:
-        writing: Future[None] | None = None
+        writing: Future[Done] | None = None
         try:
             for number in numbers:
                 if store is not None and store.is_done(number):  # by another process meanwhile
                     values = {"status": store.read(number, "status")}
-                    hooks.finished(Done(number, counts_of(values), 0.0, None))
+                    done = Done(number, counts_of(values), 0.0, None)
+                    hooks.trained(done)
+                    hooks.kept(done)
                     continue
                 values, seconds = _trained(spec, layout, chunks.block(number), n_threads, hooks)
                 done = Done(number, counts_of(values), seconds, None if store else values)
+                hooks.trained(done)
                 if store is None:
-                    hooks.finished(done)
+                    hooks.kept(done)
                     continue
                 if writing is not None:
-                    writing.result()
-                writing = writer.submit(_write, store, done, values, hooks)
+                    before, writing = writing, None
+                    hooks.kept(before.result())
+                writing = writer.submit(_write, store, done, values)
+        finally:
+            # However this ends: the chunk that is being trained is dropped, the one that is being
+            # written is finished.
             if writing is not None:
-                writing.result()
-        except BaseException:
-            # The chunk that is trained is dropped, the one that is written is finished.
-            if writing is not None:
-                wait([writing])
-            raise
+                hooks.kept(writing.result())
 
 
 def _trained(
@@ -245,9 +253,9 @@ def _trained(
     return values, time.perf_counter() - begin_time
 
 
-def _write(store: Store, done: Done, values: Arrays, hooks: Hooks) -> None:
+def _write(store: Store, done: Done, values: Arrays) -> Done:
     store.write(done.number, values)
-    hooks.finished(done)
+    return done
 
 
 # -- by an executor --------------------------------------------------------------------------------
@@ -269,11 +277,13 @@ def run_by(
             for future in ended:
                 for done in future.result():
                     cost[group_of(done.number)] = done.seconds
-                    hooks.finished(done)
+                    hooks.trained(done)
+                    hooks.kept(done)
     except (BrokenExecutor, CancelledError) as error:
         msg = f"a worker has died: {str(error) or type(error).__name__}"
         raise SweepError(msg) from error
     except BaseException as error:
+        _check_pickled(job, error)
         if type(error).__name__ == "KilledWorker":
             msg = f"a worker has died again and again: {error}"
             raise SweepError(msg) from error
@@ -281,6 +291,21 @@ def run_by(
     finally:
         for future in running:
             future.cancel()
+
+
+def _check_pickled(job: Job, error: BaseException) -> None:
+    """Where a function cannot be sent to a worker, say which, and what to do."""
+    if "pickle" not in f"{type(error).__name__} {error}".lower():
+        return
+    for d in job.derived:
+        try:
+            pickle.dumps(d.function)
+        except (pickle.PicklingError, AttributeError, TypeError) as reason:
+            msg = (
+                f"derived[{d.name!r}] must be a function that can be sent to other processes, such as "
+                f"one of a module, by name 'module:function'; got {d.function!r}"
+            )
+            raise TypeError(msg) from reason
 
 
 def _packed(

@@ -15,9 +15,8 @@ from linnet_fast import _validate
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.derived import Derived
 from linnet_fast._validate import Shape
-from linnet_fast.architecture import Dense
+from linnet_fast.architecture import Chain, Dense
 from linnet_fast.loss import SquaredLoss
-from linnet_fast.step_rule import StepRule
 from linnet_fast.training import Training
 from linnet_fast.trajectory import Trajectory
 
@@ -53,7 +52,8 @@ class Column:
 
     def __init__(self, path: str, values: Sequence[Any]) -> None:
         self.path = path
-        self.values = values
+        values = [value.item() if isinstance(value, np.generic) else value for value in values]
+        self.values: Sequence[Any] = values
         array = np.asarray(values) if path in _NUMBERS and _are_numbers(values) else None
         self.numbers = None if array is None else array.astype(np.float64)
         if self.numbers is not None:
@@ -72,16 +72,28 @@ class Column:
         first = {text: number for number, text in reversed(list(enumerate(texts)))}
         return np.array([first[text] for text in texts])
 
-    def encoded(self, arrays: canonical.Arrays | None = None) -> list[Any]:
-        """Return the values as plain data."""
+    def shown(self) -> npt.NDArray[Any] | None:
+        """Return the values as a coordinate, if they can be one."""
         if self.numbers is not None:
-            return [float(number) for number in self.numbers]
+            return self.numbers
+        if all(isinstance(value, int | float | str) for value in self.values):
+            return np.array(self.values)
+        if all(isinstance(value, Chain) for value in self.values):
+            return np.array([value.spec for value in self.values])
+        return None
+
+    def encoded(self, arrays: canonical.Arrays | None = None) -> Any:
+        """Return the values as plain data; many numbers as an array."""
+        if self.numbers is not None:
+            return canonical.encode(self.numbers, arrays)
+        kinds = {type(value) for value in self.values}
+        if kinds in ({int}, {float}):
+            return canonical.encode(np.asarray(self.values), arrays)
         return [canonical.encode(value, arrays) for value in self.values]
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
-    array = np.asarray(values) if not any(isinstance(v, StepRule) for v in values) else None
-    return array is not None and array.ndim == 1 and array.dtype.kind in "fiu"
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def _stack(values: Sequence[Any]) -> bool:
@@ -158,7 +170,14 @@ def _labels(labels: list[Any]) -> npt.NDArray[Any]:
     if not labels:
         msg = "labels must not be empty, got none"
         raise ValueError(msg)
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        msg = f"labels must be numbers or texts, got {labels[0]!r}"
+        raise TypeError(msg) from error
+    if any(isinstance(label, int) and abs(label) >= 2**63 for label in labels):
+        msg = f"labels must be within 64 bits, got {max(labels, key=abs)}"
+        raise ValueError(msg)
     if array.ndim != 1 or array.dtype.kind not in "iufU":
         msg = f"labels must be numbers or texts, got {labels[0]!r}"
         raise TypeError(msg)
@@ -379,7 +398,7 @@ class SweepSpec:
         axes = [
             {
                 "name": name,
-                "labels": axis.labels.tolist(),  # type: ignore[attr-defined]
+                "labels": _encode_labels(axis, arrays),
                 "values": {column.path: column.encoded(arrays) for column in axis.columns},
             }
             for name, axis in self.axes.items()
@@ -428,10 +447,15 @@ def decode(
     axes = {}
     for axis in data["axes"]:
         values = {
-            path: [canonical.decode(path, value, arrays) for value in column]
+            path: _listed(column, arrays)
+            if isinstance(column, Mapping)
+            else [canonical.decode(path, value, arrays) for value in column]
             for path, column in axis["values"].items()
         }
-        axes[axis["name"]] = Axis(axis["labels"], values)
+        labels = axis["labels"]
+        if isinstance(labels, Mapping):
+            labels = _listed(labels, arrays)
+        axes[axis["name"]] = Axis(labels, values)
     return SweepSpec(
         training=Training(**given),
         axes=axes,
@@ -441,6 +465,17 @@ def decode(
         common_seeds=data["common_seeds"],
         keep_records=data["keep_records"],
     )
+
+
+def _encode_labels(axis: Axis, arrays: canonical.Arrays | None) -> Any:
+    labels = np.asarray(axis.labels)
+    return labels.tolist() if labels.dtype.kind == "U" else canonical.encode(labels, arrays)
+
+
+def _listed(data: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None) -> list[Any]:
+    """Return the numbers of an array that is kept apart."""
+    numbers: list[Any] = canonical.decode("values", data, arrays).tolist()
+    return numbers
 
 
 def encode_training(training: Training, arrays: canonical.Arrays | None = None) -> dict[str, Any]:

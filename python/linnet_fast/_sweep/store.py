@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from linnet_fast import _files
 from linnet_fast._sweep import canonical
-from linnet_fast._sweep.chunk import PENDING, Arrays, Block, Layout, Variable
+from linnet_fast._sweep.chunk import PENDING, Arrays, Block, Layout, Variable, coordinates
 from linnet_fast._sweep.spec import SweepSpec
 from linnet_fast._validate import Shape
 
@@ -91,13 +91,20 @@ class Store:
         note = self.attrs[_MARK]
         self.spec_data: Mapping[str, Any] = note["spec"]
         self.spec_id: str = note["spec_id"]
+        if canonical.digest(self.spec_data) != self.spec_id:
+            msg = "its note on the sweep is not what was written"
+            raise ValueError(msg)
         self.isa: str = note["isa"]
         self.chunks = Chunks(tuple(note["shape"]), tuple(note["chunk"]))
         self.variables = tuple(
             Variable(v["name"], tuple(v["dims"]), tuple(v["shape"]), v["dtype"])
             for v in note["variables"]
         )
-        self._arrays: dict[str, Any] = {v.name: self._group[v.name] for v in self.variables}
+        # A chunk that holds nothing but what stands for "nothing" is a result, too.
+        self._arrays: dict[str, Any] = {
+            v.name: self._group[v.name].with_config({"write_empty_chunks": True})
+            for v in self.variables
+        }
 
     # -- making and opening ------------------------------------------------------------------------
 
@@ -117,7 +124,7 @@ class Store:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return cls.open(path)
+        return cls.open(path)  # of another sweep, perhaps, if another process was faster
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -174,6 +181,7 @@ class Store:
             self._arrays[variable.name][region] = values[variable.name]
         for file in self._files(self.variables[-1], number):
             _flush(file)
+        _flush(self.path / "status")  # the directory: the file's name, too
 
     def is_done(self, number: int) -> bool:
         """Whether a chunk is there."""
@@ -186,23 +194,29 @@ class Store:
         region = tuple(slice(begin, end) for begin, end in self.chunks.block(number))
         return np.asarray(self._arrays[name][region])
 
-    def done(self) -> tuple[dict[int, npt.NDArray[np.int64]], list[int]]:
-        """Return what chunks are there, with how their runs ended, and which are damaged.
+    def done(self, numbers: Iterable[int]) -> tuple[dict[int, npt.NDArray[np.int64]], list[int]]:
+        """Return which chunks are there, with how their runs ended, and which are damaged.
 
-        Every file of every chunk is read and its checksum compared.
+        Every file of these chunks is read and its checksum compared.
         """
         crc = _files.optional("google_crc32c", "sweep")
         there: dict[int, npt.NDArray[np.int64]] = {}
         damaged = []
-        status = self.variables[-1]
-        names = {file.name for file in (self.path / status.name).iterdir()}
-        for number in range(len(self.chunks)):
-            files = list(self._files(status, number))
-            if not all(file.name in names for file in files):
-                continue
-            every = (file for v in self.variables for file in self._files(v, number, whole=True))
-            if not all(_is_whole(file, size, crc) for file, size in every):
+        names = {v.name: {f.name for f in (self.path / v.name).iterdir()} for v in self.variables}
+        for number in numbers:
+            files = {v.name: list(self._files(v, number, whole=True)) for v in self.variables}
+            present = [
+                (file, size)
+                for name, own in files.items()
+                for file, size in own
+                if file.name in names[name]
+            ]
+            counts = all(file.name in names["status"] for file, _ in files["status"])
+            complete = len(present) == sum(map(len, files.values()))
+            if (counts and not complete) or not all(_is_whole(f, n, crc) for f, n in present):
                 damaged.append(number)
+                continue
+            if not counts:
                 continue
             ended = self.read(number, "status")
             if (ended == PENDING).any():  # the store has grown since
@@ -259,7 +273,7 @@ class Store:
         # Arrays first, the note on the spec last: cut short, the same call does it again.
         for variable in self.variables:
             self._arrays[variable.name].resize((*spec.shape, *variable.shape))
-        for name, (dims, values) in layout.coords.items():
+        for name, (dims, values) in coordinates(spec, layout).items():
             _write_coordinate(self._group, name, dims, values)
         for digest, array in arrays.items():
             _write_plain(self._group[_SPEC], digest, array)
@@ -318,7 +332,7 @@ def _write_group(
             attributes=attributes_of(variable),
             **_codecs(zarr),
         )
-    for name, (dims, values) in layout.coords.items():
+    for name, (dims, values) in coordinates(spec, layout).items():
         _write_coordinate(group, name, dims, values)
     held = group.create_group(_SPEC)
     for digest, array in arrays.items():
@@ -332,7 +346,6 @@ def _codecs(zarr: Any) -> dict[str, Any]:
         "compressors": [zarr.codecs.Crc32cCodec()],
         "filters": None,
         "chunk_key_encoding": {"name": "default", "separator": "."},
-        "config": {"write_empty_chunks": True},
     }
 
 
@@ -395,6 +408,15 @@ def open_dataset(path: Path) -> xarray.Dataset:
     note = data.attrs[_MARK]
     own = {variable["name"] for variable in note["variables"]}
     data = data.set_coords([name for name in data.data_vars if name not in own])
+    # Texts as in results in memory; and everything in one order whatever the file system's.
+    texts = {
+        name: (array.dims, np.array(array.to_numpy().tolist()))
+        for name, array in data.coords.items()
+        if array.dtype.kind == "T"
+    }
+    data = data.assign_coords(texts)[[variable["name"] for variable in note["variables"]]]
+    # Read before all else: what is read later is there wherever this says so.
+    data["status"].load()
     data.attrs = attributes(note["spec_id"], note["spec"], data.attrs["provenance"])
     return data
 
