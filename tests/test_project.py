@@ -46,7 +46,7 @@ def test_readme_runs_the_main_job_and_the_tests_by_one_line_each():
         r"^```(?:sh|bash|console)?\n(.*?)\n```$", read("README.md"), re.DOTALL | re.MULTILINE
     )
     lines = [line for block in blocks for line in block.splitlines() if "install" in line]
-    assert any("linnet-fast train digits" in line for line in lines)
+    assert any("linnet-fast sweep examples/scale_step_digits.toml" in line for line in lines)
     assert any("pytest" in line for line in lines)
 
 
@@ -72,6 +72,12 @@ def test_examples_of_the_documentation_run(page):
 def test_every_page_is_in_the_table_of_contents(page):
     index = read("docs/index.md")
     assert page.stem == "index" or re.search(rf"^{page.stem}$", index, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/engines").glob("*.md")), ids=lambda p: p.stem)
+def test_every_engine_has_its_page_in_the_table_of_sweeps(page):
+    assert f"(engines/{page.name})" in read("docs/sweeps.md")
+    assert re.search(rf"^engines/{page.stem}$", read("docs/sweeps.md"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)

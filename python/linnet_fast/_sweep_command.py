@@ -12,18 +12,19 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _files, _plot_style, _sweep_plot, _validate
 from linnet_fast._sweep.chunk import layout_of
+from linnet_fast._sweep.spec import encode_training
 from linnet_fast._sweep.store import is_store
 from linnet_fast._sweep_file import SweepFile
 from linnet_fast._validate import FloatArray
@@ -50,12 +51,28 @@ _PENDING = -1
 # -- before ----------------------------------------------------------------------------------------
 
 
+def title_of(file: SweepFile) -> str:
+    """Return a title: the data and, if it is the same for all runs, the network."""
+    names = [text.partition(":")[0] for text in file.data if ":" in text]
+    network = file.spec.training.network.spec
+    if not any(
+        "network" in axis.values or _inside(axis.values) for axis in file.spec.axes.values()
+    ):
+        names.append(_network_line(network, set()).replace("->", "→"))
+    return ", ".join(names)
+
+
+def _inside(paths: Iterable[str]) -> bool:
+    return any(path.startswith("network.") for path in paths)
+
+
 def summary(file: SweepFile, store: Path | None, n_threads: int) -> str:
     """Return what is going to be done."""
-    data = file.spec.encode()
+    spec = file.spec
+    axes = {name: _Swept(list(axis.labels), axis.values) for name, axis in spec.axes.items()}
     lines = {
         "data": "; ".join(file.data),
-        **_described(data),
+        **_described(encode_training(spec.training), axes, spec.replicates),
         "machine": _count(n_threads, "thread") + f", instruction set {config()['instruction_set']}",
         "store": _store_line(file, store),
     }
@@ -84,22 +101,31 @@ def n_there(store: Path) -> int:
     return int(np.count_nonzero(open_sweep(store)["status"].to_numpy() != _PENDING))
 
 
-def _described(data: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a sweep trains and varies, from its spec as plain data."""
-    training = data["training"]
-    paths = {path for axis in data["axes"] for path in axis["values"]}
+class _Swept(NamedTuple):
+    """A dimension of a sweep, for the summary."""
+
+    labels: Sequence[Any]
+    values: Mapping[str, Sequence[Any]]
+    """Parameter -> its values, none where they are not known."""
+
+
+def _described(
+    training: Mapping[str, Any], axes: Mapping[str, _Swept], replicates: int | None
+) -> dict[str, str]:
+    """Return what a sweep trains, given as plain data, and what it varies."""
+    paths = {path for axis in axes.values() for path in axis.values}
     lines = {"network": _network_line(training["network"], paths)}
     for name in ("start", "method"):
         varied = " swept" if name in paths else ""
         lines[name] = f"{_object_line(name, training[name], paths)}{varied}"
-    sizes = [f"{len(axis['labels'])} {axis['name']}" for axis in data["axes"]]
-    n_runs = math.prod(len(axis["labels"]) for axis in data["axes"])
-    if data["replicates"] is not None:
-        sizes.append(f"{data['replicates']} seed")
-        n_runs *= data["replicates"]
-    lines["runs"] = f"{n_runs:,} = {' x '.join(sizes) or '1'}, {_length(training, paths)}"
-    for axis in data["axes"]:
-        lines |= _axis_lines(axis)
+    sizes = {name: len(axis.labels) for name, axis in axes.items()}
+    if replicates is not None:
+        sizes["seed"] = replicates
+    product = " x ".join(f"{n} {name}" for name, n in sizes.items()) or "1"
+    n_runs = math.prod(sizes.values())
+    lines["runs"] = f"{n_runs:,} = {product}, {_length(training, paths)}"
+    for name, axis in axes.items():
+        lines |= {name: _some(axis.labels)} if name != "run" else _drawn_lines(axis)
     return lines
 
 
@@ -135,17 +161,15 @@ def _length(training: Mapping[str, Any], paths: set[str]) -> str:
     return f"{training['n_steps']:,} steps each"
 
 
-def _axis_lines(axis: Mapping[str, Any]) -> dict[str, str]:
-    if axis["name"] != "run":
-        return {axis["name"]: _some(axis["labels"])}
+def _drawn_lines(axis: _Swept) -> dict[str, str]:
+    """Return the ranges of what varies from run to run."""
     lines = {}
-    for path, values in axis["values"].items():
-        numbers = all(isinstance(v, int | float) for v in values)
+    for path, values in axis.values.items():
         short = path.rpartition(".")[2]
-        if numbers:
-            lines[short] = f"{_number(min(values))} to {_number(max(values))}"
-        else:
-            texts = [v if isinstance(v, str) else "an object" for v in values]
+        if len(values) and all(isinstance(v, int | float) for v in values):
+            lines[short] = f"{_number(float(min(values)))} to {_number(float(max(values)))}"
+        elif len(values):
+            texts = (v if isinstance(v, str) else getattr(v, "spec", repr(v)) for v in values)
             lines[short] = _some(list(dict.fromkeys(texts)))
     return lines
 
@@ -167,7 +191,7 @@ def _label(value: object) -> str:
 def _number(value: float) -> str:
     """Return a number as 0.155, 1e-6, 20000."""
     if math.isfinite(value) and (value == 0 or 1e-2 <= abs(value) < 1e5):
-        return f"{value:.5g}" if abs(value) >= 1e3 else f"{value:.4g}"
+        return f"{value:.0f}" if abs(value) >= 1e3 else f"{value:.4g}"
     return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].strip('+')}{m[2]}", f"{value:.3g}")
 
 
@@ -224,9 +248,9 @@ def check_plot(file: SweepFile) -> None:
     dims = {dim for variable in layout.variables for dim in variable.dims}
     known = dict.fromkeys((*file.spec.dims, *layout.coords, *sorted(dims)))
     try:
-        if "of" in table:
-            names = [variable.name for variable in layout.variables if variable.name != "status"]
-            _validate.choice("plot.of", table["of"], names)
+        names = [variable.name for variable in layout.variables if variable.name != "status"]
+        for name in _several(table.get("of", [])):
+            _validate.choice("plot.of", name, names)
         for key in ("x", "y", "by"):
             if key in table:
                 _validate.choice(f"plot.{key}", table[key], known)
@@ -397,7 +421,8 @@ def size(data: Dataset) -> str:
 
 def of_table(plot: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a table takes of the options of a picture."""
-    chosen = {name: plot[name] for name in ("of", "x", "y", "select") if name in plot}
+    chosen = {name: plot[name] for name in ("x", "y", "select") if name in plot}
+    chosen["of"] = next(iter(_several(plot.get("of", []))), None)
     if "y" not in chosen and "by" in plot:
         chosen["y"] = plot["by"]
     return chosen
@@ -452,6 +477,9 @@ class _Cells:
             array = _last(array, dims.index(str(dim)))
             dims.remove(str(dim))
         status = data["status"]
+        for dim in [d for d in dims if d not in status.dims and data.sizes[d] == 1]:
+            array = array.take(0, dims.index(dim))
+            dims.remove(dim)
         self.at_end = bool(records)
         self.extra = [dim for dim in dims if dim not in status.dims]
         self.dims = [*map(str, status.dims), *self.extra]
@@ -483,8 +511,7 @@ def _last(array: FloatArray, axis: int) -> FloatArray:
 def selected(data: Dataset, select: Mapping[str, Any]) -> Dataset:
     """Return the runs at which parameters have certain values."""
     for name, value in select.items():
-        if name not in data.coords:
-            _validate.choice("select", name, [str(key) for key in data.coords])
+        _validate.choice("select", name, dict.fromkeys(map(str, (*data.coords, *data.dims))))
         labels = data[name].to_numpy()
         same = np.array([bool(label == value) for label in labels.tolist()], bool)
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -663,53 +690,79 @@ def draw(data: Dataset, options: Mapping[str, Any], title: str | None = None) ->
     data : xarray.Dataset
         A sweep.
     options : mapping
-        kind, of, x, y, by, select, title: as the table ``[plot]`` of a file has them.
+        kind, of, x, y, by, select, title: as the table ``[plot]`` of a file has them. Of several
+        variables there is a panel for each, of curves if not of another kind.
     title : str, optional
         Above all, if the options have none.
     """
-    of = variable_of(data, options.get("of"))
-    select = options.get("select") or {}
-    x, y, by = (options.get(key) for key in ("x", "y", "by"))
-    kind = options.get("kind")
-    free = [name for name in parameters_of(data) if name not in select]
-    free = [str(dim) for dim in data["status"].dims if dim in free]  # in the order of the sweep
-    extra = [str(dim) for dim in data[of].dims if dim not in data["status"].dims]
-    loose = [dim for dim in extra if dim not in (*select, x, y, by)]
-    two = "run" in free or len(free) > 1 or (x is not None and y is not None)
-    kinds = [kind] if kind else (["heatmap", "curves"] if two and not loose else ["curves"])
+    variables = _several(options.get("of", [])) or [variable_of(data)]
+    panels = [
+        (of, kind)
+        for of in variables
+        for kind in _kinds(data, variable_of(data, of), options, alone=len(variables) == 1)
+    ]
     pyplot = _files.optional("matplotlib.pyplot", "plot")
     with pyplot.rc_context(_plot_style.STYLE):
         figure: Figure
-        figure, axes = _plot_style.panels(len(kinds))
+        figure, axes = _plot_style.panels(len(panels))
         # Heat maps have a colour bar, curves a legend beside them.
-        figure.set_size_inches(0.8 + 4.1 * len(kinds), 3.5)
-        for ax, name in zip(axes, kinds, strict=True):
-            if name == "heatmap":
-                _sweep_plot.heatmap(data, of, x=x, y=y, select=select, ax=ax)
-            else:
-                by_default = by or (y if len(kinds) > 1 else None)
-                _curves(data, of, x, by_default, select, free, ax)
+        figure.set_size_inches(0.8 + 4.1 * len(panels), 3.5)
+        for ax, (of, kind) in zip(axes, panels, strict=True):
+            _draw_panel(data, of, kind, options, ax, alone=len(panels) == 1)
         text = options.get("title", title)
         if text:
             figure.suptitle(text, fontsize=9)
     return figure
 
 
+def _several(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _kinds(data: Dataset, of: str, options: Mapping[str, Any], *, alone: bool) -> list[str]:
+    """Return the kinds of pictures of a variable."""
+    if "kind" in options:
+        return [options["kind"]]
+    chosen = {**_selection(data, of, options), **dict.fromkeys(_drawn(options))}
+    free = [name for name in parameters_of(data) if name not in _selection(data, of, options)]
+    loose = [dim for dim in data[of].dims if dim not in (*data["status"].dims, *chosen)]
+    two = "run" in free or len(free) > 1 or len(_drawn(options)) > 1
+    return ["heatmap", "curves"] if alone and two and not loose else ["curves"]
+
+
+def _drawn(options: Mapping[str, Any]) -> list[str]:
+    return [options[key] for key in ("x", "y", "by") if key in options]
+
+
+def _selection(data: Dataset, of: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is fixed: what the options say, and axes of a single entry."""
+    select = dict(options.get("select") or {})
+    inner = [str(dim) for dim in data[of].dims if dim not in (*data["status"].dims, *_RECORDS)]
+    return {dim: 0 for dim in inner if data.sizes[dim] == 1} | select
+
+
+def _draw_panel(
+    data: Dataset, of: str, kind: str, options: Mapping[str, Any], ax: Any, *, alone: bool
+) -> None:
+    select = _selection(data, of, options)
+    x, y, by = (options.get(key) for key in ("x", "y", "by"))
+    if kind == "heatmap":
+        _sweep_plot.heatmap(data, of, x=x, y=y, select=select, ax=ax)
+    else:
+        _curves(data, of, x, by or (None if alone else y), select, ax)
+
+
 def _curves(
-    data: Dataset,
-    of: str,
-    x: str | None,
-    by: str | None,
-    select: Mapping[str, Any],
-    free: list[str],
-    ax: Any,
+    data: Dataset, of: str, x: str | None, by: str | None, select: Mapping[str, Any], ax: Any
 ) -> None:
     """Draw curves; of many lines some."""
-    if x is None and set(data[of].dims) <= set(data["status"].dims) and "run" not in free:
-        # As beside it: the first of the two parameters of the most values.
-        most = [name for name in parameters_of(data) if name in free and name != by]
-        pair = [name for name in free if name in most[: 1 if by else 2]]
-        x, by = (pair or [None])[0], by or (pair[1] if len(pair) > 1 else None)  # type: ignore[list-item]
+    swept = [str(dim) for dim in data["status"].dims]
+    if x is None and set(data[of].dims) <= {*swept, *select} and "run" not in swept:
+        # As in a heat map: over the first of the two parameters of the most values.
+        most = [name for name in parameters_of(data) if name not in (by, *select)]
+        pair = [name for name in swept if name in most[: 1 if by else 2]]
+        x = next(iter(pair), None)
+        by = by or next(iter(pair[1:]), None)
     if by is not None and by in data.dims and data.sizes[by] > _MOST_LINES:
         kept = np.linspace(0, data.sizes[by] - 1, _MOST_LINES).round().astype(int)
         data = data.isel({by: np.unique(kept)})
@@ -738,10 +791,18 @@ def about(data: Dataset, store: Path) -> str:
     for name, variable in data.data_vars.items():
         inner = [str(dim) for dim in variable.dims if dim not in data["status"].dims]
         keeps.append(f"{name}({', '.join(inner)})" if inner else str(name))
+    axes = {}
+    for axis in spec["axes"]:
+        shorts = {path: path.rpartition(".")[2] for path in axis["values"]}
+        values = {
+            path: data[short].to_numpy().tolist() if short in data.coords else []
+            for path, short in shorts.items()
+        }
+        axes[axis["name"]] = _Swept(data[axis["name"]].to_numpy().tolist(), values)
     lines = {
         "store": f"{store}, begun {made.get('created')} by {by}",
         "loss": str(spec["training"]["loss"]["kind"]),
-        **_described(spec),
+        **_described(spec["training"], axes, spec["replicates"]),
         "keeps": ", ".join(keeps),
         "done": f"{there:,} of {status.size:,} runs ({100 * there / max(status.size, 1):.0f} %)",
     }

@@ -704,7 +704,13 @@ class _Reader:
         _known("plot", table, _PLOT)
         if "kind" in table:
             _validate.choice("plot.kind", table["kind"], PLOTS)
-        for key in ("of", "x", "y", "by", "title"):
+        of = table.get("of", "")
+        if not isinstance(of, str) and not (
+            isinstance(of, list) and of and all(isinstance(name, str) for name in of)
+        ):
+            msg = f"plot.of must be a text or a list of texts, got {_shown(of)}"
+            raise TypeError(msg)
+        for key in ("x", "y", "by", "title"):
             if key in table and not isinstance(table[key], str):
                 msg = f"plot.{key} must be a text, got {_shown(table[key])}"
                 raise TypeError(msg)

@@ -57,7 +57,8 @@ def heatmap(
     where all diverged, a ring where some did.
 
     Positive parameters that are spaced like powers, or span more than two decades, have a
-    logarithmic axis, and so have such values a logarithmic colour.
+    logarithmic axis, and values over more than two decades a logarithmic colour, at whose lower end
+    is what is zero but for rounding.
 
     Parameters
     ----------
@@ -220,12 +221,12 @@ def curves(
     places = [_Parameter(part, x) for part in parts.values()]
     pools = [part.over(at) for part, at in zip(parts.values(), places, strict=True)]
     medians = np.concatenate([pool.median for pool in pools])
-    decades = _log_range(medians)
-    if decades is not None:
-        least = min(np.nanmin(pool.low) for pool in pools if np.isfinite(pool.low).any())
-        if least <= 0 or (medians < decades[0]).any():
-            for pool in pools:  # what is zero but for rounding lies on the lower end of the axis
-                pool.cut(decades[0] / 2)
+    lows = np.concatenate([pool.low for pool in pools])
+    least = float(lows[np.isfinite(lows)].min(initial=np.inf))
+    decades = _log_range(medians, least)
+    if decades is not None and least <= 0:
+        for pool in pools:  # what is zero but for rounding lies on the lower end of the axis
+            pool.cut(decades[0] / 2)
     scattered = any(at.is_scattered for at in places)
     alpha = 0.25 if len(parts) <= 5 else 0.12
     ax = _plot_parts.new_axes(ax)
@@ -234,7 +235,7 @@ def curves(
     over.dress(ax, "x")
     if decades is not None:
         ax.set_yscale("log")
-        if any(pool.is_cut for pool in pools):
+        if least <= 0:
             ax.set_ylim(bottom=decades[0] / 2)
     elif _whole(medians):
         _whole_ticks(ax.yaxis)
@@ -404,12 +405,10 @@ class _Pool:
         self.some_diverged = (n_diverged > 0) & ~self.all_diverged
         ended = ((status >= 0) & (status != Status.DIVERGED)).any(axis=0)
         self.no_value = ended & np.isnan(self.median)
-        self.is_cut = False
 
     def cut(self, least: float) -> None:
         """Raise quantiles to the least that is drawn."""
         self.low, self.median, self.high = np.maximum([self.low, self.median, self.high], least)
-        self.is_cut = True
 
 
 class _Parameter:
@@ -477,10 +476,8 @@ class _Parameter:
             if which == "x":
                 self._fit(ax)
         elif self.log and np.log10(self.places[-1] / self.places[0]) < _DECADES:
-            one_two_five = self.places[-1] >= 5 * self.places[0]  # at least two of them
-            axis.set_major_locator(
-                ticker.LogLocator(subs=(1, 2, 5)) if one_two_five else ticker.MaxNLocator(5)
-            )
+            few = ticker.MaxNLocator(3)
+            axis.set_major_locator(few if self._narrow() else ticker.LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(
                 ticker.FuncFormatter(lambda value, _: _plot_parts.power(value))
             )
@@ -496,10 +493,14 @@ class _Parameter:
         at = np.log(self.places) if self.log else self.places
         digits = 1 if self.log else 2  # after the first
         rounded = [float(f"{value:.{digits}e}") for value in self.places]
-        round_enough = np.allclose(rounded, self.places, rtol=1e-9, atol=0)
+        round_enough = self._narrow() or np.allclose(rounded, self.places, rtol=1e-9, atol=0)
         gaps = np.diff(at)
         even = bool(gaps.min() > 0.4 * gaps.mean())
         return not self.record and at.size <= _MAX_TICKS and round_enough and even
+
+    def _narrow(self) -> bool:
+        """Return whether a logarithmic axis may have less than two of 1, 2, 5, 10, ..."""
+        return self.log and bool(self.places[-1] < 5 * self.places[0])
 
     def _fit(self, ax: Axes) -> None:
         """Leave out numbers, or turn words, if they are too wide for the axis."""
@@ -812,16 +813,18 @@ def _log_axis(places: FloatArray) -> bool:
     return bool(np.log10(places[-1]) - np.log10(places[0]) > _DECADES)
 
 
-def _log_range(values: FloatArray) -> tuple[float, float] | None:
+def _log_range(values: FloatArray, least: float = np.inf) -> tuple[float, float] | None:
     """Return the least and the largest positive value if these span decades and none is negative.
 
-    Some may be zero but for rounding; then positive ones no larger than that do not count.
+    Some of them, or the least of what they stand for, may be zero but for rounding; then positive
+    ones no larger than that do not count.
     """
     finite = values[np.isfinite(values)]
     high = float(finite.max(initial=0.0))
-    if high <= 0 or finite.min() < -_ROUNDING * high:
+    least = min(least, float(finite.min(initial=np.inf)))
+    if high <= 0 or least < -_ROUNDING * high:
         return None
-    noise = 0.0 if finite.min() > 0 else max(float(-finite.min()), _NOISE * high)
+    noise = 0.0 if least > 0 else max(-least, _NOISE * high)
     low = float(finite[finite > noise].min())
     return (low, high) if np.log10(high) - np.log10(low) > _DECADES else None
 

@@ -191,7 +191,7 @@ def _sweep(options: argparse.Namespace) -> None:
         if store is not None:
             tell(f"wrote {store} ({_sweep_command.size(data)})")
     if picture is not None:
-        title = f"{options.file.stem}: {'; '.join(file.data)}"
+        title = _sweep_command.title_of(file)
         _write(picture, partial(_sweep_command.save, data, file.plot, title, picture), tell)
 
 

@@ -23,7 +23,7 @@ from linnet_fast._sweep.chunk import Arrays, Layout, coordinates, layout_of, rec
 from linnet_fast._sweep.cost import SweepEstimate
 from linnet_fast._sweep.cost import estimate as _estimate
 from linnet_fast._sweep.engine import Done, Hooks, Job, Slots, run_by, run_here
-from linnet_fast._sweep.spec import Axis, SweepSpec
+from linnet_fast._sweep.spec import TAKEN, Axis, SweepSpec
 from linnet_fast._sweep.store import Chunks, Store, SweepError, chunk_shape
 from linnet_fast.state import Status
 from linnet_fast.training import Training
@@ -122,7 +122,7 @@ def grid(
     axes = {}
     for key, values in parameters.items():
         own = key.rpartition(".")[2]
-        name = own if short.count(own) == 1 else key.replace(".", "_")
+        name = own if short.count(own) == 1 and own not in TAKEN else key.replace(".", "_")
         if name in axes:
             msg = f"parameters must give different names to dimensions, got {name} twice"
             raise ValueError(msg)

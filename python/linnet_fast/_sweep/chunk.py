@@ -386,7 +386,15 @@ def _record_axis(
             if (axis.dtype.kind == "f") == (kind == "time"):
                 table[number, : len(axis)] = axis
         dtype = np.float64 if kind == "time" else np.int64
-        coords[kind] = ((*names, "record"), table[group].astype(dtype))
+        values = table[group].astype(dtype)
+        dims = list(names)
+        for name in names:
+            # Not every choice changes when is recorded.
+            first = np.take(values, [0], axis=dims.index(name))
+            if np.array_equal(np.broadcast_to(first, values.shape), values, equal_nan=True):
+                values = first[(slice(None),) * dims.index(name) + (0,)]
+                dims.remove(name)
+        coords[kind] = ((*dims, "record"), values)
     return "record", coords
 
 
@@ -420,6 +428,8 @@ def _beside(spec: SweepSpec, taken: set[str]) -> dict[str, tuple[str, npt.NDArra
         name = own
         if own in taken or short.count(own) > 1:
             name = column.path.replace(".", "_")
+        if name == axis_name:
+            continue  # the labels are the names of its values
         if name in taken:
             msg = f"names of results must not be those of parameters, got {name}"
             raise ValueError(msg)
@@ -466,19 +476,17 @@ def run_block(
         _, kept = train_group(spec, own, n_threads, tell)
         for name, value in kept.items():
             into = result[name]
-            fits = all(n <= m for n, m in zip(value.shape[1:], into.shape[1:], strict=True))
+            inner, most = value.shape[1:], into.shape[1:]
+            fits = len(inner) == len(most) and all(n <= m for n, m in zip(inner, most, strict=True))
             if not fits or not np.can_cast(value.dtype, into.dtype):
                 msg = (
                     f"derived[{name!r}] must return the same for runs that end early and for all "
-                    f"others, {into.dtype} of shape (n_runs, {into.shape[1:]}), got {value.dtype} of "
-                    f"shape {value.shape}"
+                    f"others, {into.dtype} of shape {(n_runs, *most)}, got {value.dtype} of shape "
+                    f"{(n_runs, *inner)}"
                 )
                 raise ValueError(msg)
-            if value.shape[1:] == into.shape[1:]:
-                into[where] = value
-            else:
-                inner: tuple[Any, ...] = tuple(map(slice, value.shape[1:]))
-                into[(where, *inner)] = value
+            region: tuple[Any, ...] = (where, *map(slice, inner))
+            into[region if inner != most else where] = value
         before += len(where)
     return {name: array.reshape((*shape, *array.shape[1:])) for name, array in result.items()}
 

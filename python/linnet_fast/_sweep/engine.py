@@ -154,6 +154,8 @@ def threads_of(job: Job) -> int:
         tasks = here[0] if here else max(job.slots.values())
     elif "MPI_LOCALNRANKS" in os.environ or "OMPI_COMM_WORLD_LOCAL_SIZE" in os.environ:
         local = os.environ.get("MPI_LOCALNRANKS") or os.environ["OMPI_COMM_WORLD_LOCAL_SIZE"]
+        if available * int(local) <= (os.cpu_count() or 1):
+            return available  # each rank is bound to processors of its own
         # One rank of all only hands out tasks.
         tasks = min(tasks, int(local))
     return max(1, available // max(1, tasks))

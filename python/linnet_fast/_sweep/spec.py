@@ -517,8 +517,11 @@ def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
     """Refuse names that are unknown, taken, or given twice."""
     seen: set[str] = set()
     for name, axis in axes.items():
-        if not name.isidentifier() or name in _TAKEN:
-            msg = f"names of dimensions must be identifiers other than {', '.join(_TAKEN)}, got {name!r}"
+        if not name.isidentifier() or name in TAKEN:
+            msg = (
+                f"names of dimensions must be identifiers other than {', '.join(TAKEN)}, got "
+                f"{name!r}: give an Axis under another name"
+            )
             raise ValueError(msg)
         for column in axis.columns:
             root, *rest = column.path.split(".")
@@ -532,7 +535,7 @@ def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
                 canonical.replaced(root, getattr(training, root), rest, column.values[0])
 
 
-_TAKEN = (
+TAKEN = (
     SEED,
     "step",
     "time",

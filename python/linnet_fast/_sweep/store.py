@@ -7,7 +7,10 @@ import math
 import os
 import secrets
 import shutil
+import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -31,6 +34,7 @@ SCHEMA = 1
 
 _MARK = "linnet_fast_sweep"
 _SPEC = "spec"
+_LEFTOVER_AGE = 3600.0  # seconds
 _CRC = 4  # bytes of the checksum at the end of every file of a chunk
 
 
@@ -88,7 +92,7 @@ class Store:
         self.path = path
         self._group: Any = zarr.open_group(path, mode="r+")
         self.attrs: Mapping[str, Any] = dict(self._group.attrs)
-        note = self.attrs[_MARK]
+        note = _checked_note(path, self.attrs[_MARK])
         self.spec_data: Mapping[str, Any] = note["spec"]
         self.spec_id: str = note["spec_id"]
         if canonical.digest(self.spec_data) != self.spec_id:
@@ -202,7 +206,9 @@ class Store:
         crc = _files.optional("google_crc32c", "sweep")
         there: dict[int, npt.NDArray[np.int64]] = {}
         damaged = []
-        names = {v.name: {f.name for f in (self.path / v.name).iterdir()} for v in self.variables}
+        _remove_leftovers(self.path)
+        # The status first: another process may be writing, and writes it last.
+        names = {v.name: _names(self.path / v.name) for v in reversed(self.variables)}
         for number in numbers:
             files = {v.name: list(self._files(v, number, whole=True)) for v in self.variables}
             present = [
@@ -295,6 +301,15 @@ def is_store(path: Path) -> bool:
         return False
 
 
+def _checked_note(path: Path, note: Mapping[str, Any]) -> Mapping[str, Any]:
+    if note.get("schema") != SCHEMA:
+        msg = (
+            f"{path} must be of schema {SCHEMA}, got {note.get('schema')}: another version made it"
+        )
+        raise SweepError(msg)
+    return note
+
+
 def is_free(path: Path) -> bool:
     """Whether a store can be made there: nothing is, or an empty directory."""
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
@@ -377,6 +392,18 @@ def _write_plain(
     )
 
 
+def _names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed were writing; what is young may be someone's still."""
+    for file in (*path.glob("*.partial"), *path.glob("*/*.partial")):
+        with suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > _LEFTOVER_AGE:
+                file.unlink()
+
+
 def _flush(file: Path) -> None:
     """See to it that a file is on the disk."""
     handle = os.open(file, os.O_RDONLY)
@@ -404,8 +431,11 @@ def open_dataset(path: Path) -> xarray.Dataset:
     if not is_store(path):
         msg = f"{path} must be a sweep's store, got something else"
         raise SweepError(msg)
-    data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
-    note = data.attrs[_MARK]
+    with warnings.catch_warnings():
+        # What a process that was killed left behind; see `_remove_leftovers`.
+        warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
+        data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
+    note = _checked_note(path, data.attrs[_MARK])
     own = {variable["name"] for variable in note["variables"]}
     data = data.set_coords([name for name in data.data_vars if name not in own])
     # Texts as in results in memory; and everything in one order whatever the file system's.
