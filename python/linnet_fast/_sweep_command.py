@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
     from xarray import Dataset
 
 Indices: TypeAlias = npt.NDArray[np.intp]
+Place: TypeAlias = tuple[str, Indices]
+"""Runs along a dim."""
 
 _MOST_ROWS, _MOST_COLUMNS, _MOST_BEST = 15, 10, 10
+_MOST_TABLES = 4
 _MOST_SHAPES = 12
 _MOST_LINES = 8  # of curves beside a heat map
 _MOST_VALUES = 5  # of a parameter in a summary
@@ -190,9 +194,13 @@ def _label(value: object) -> str:
 
 def _number(value: float) -> str:
     """Return a number as 0.155, 1e-6, 20000."""
-    if math.isfinite(value) and (value == 0 or 1e-2 <= abs(value) < 1e5):
-        return f"{value:.0f}" if abs(value) >= 1e3 else f"{value:.4g}"
-    return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].strip('+')}{m[2]}", f"{value:.3g}")
+    size = abs(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-2 <= size < 1e5:
+        return f"{value:.0f}" if size >= 1e3 else f"{value:.4g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def forecast(file: SweepFile, n_threads: int | None) -> str:
@@ -219,8 +227,10 @@ def forecast(file: SweepFile, n_threads: int | None) -> str:
 def _duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "?"
+    if seconds < 0.1:
+        return "under 0.1 s"
     if seconds < 10:
-        return f"{seconds:.2g} s"
+        return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -387,6 +397,7 @@ def _dask(address: str, paths: list[str]) -> Iterator[Any]:
     distributed = _files.optional("distributed", "dask")
     with distributed.Client(address, timeout=10, set_as_default=False) as client:
         if paths:
+            client.run_on_scheduler(_find_modules, paths)  # it reads what it hands on
             client.register_worker_callbacks(partial(_find_modules, paths))
         yield client
 
@@ -478,7 +489,7 @@ class _Cells:
             dims.remove(str(dim))
         status = data["status"]
         for dim in [d for d in dims if d not in status.dims and data.sizes[d] == 1]:
-            array = array.take(0, dims.index(dim))
+            array = np.take(array, [0], dims.index(dim)).squeeze(dims.index(dim))
             dims.remove(dim)
         self.at_end = bool(records)
         self.extra = [dim for dim in dims if dim not in status.dims]
@@ -489,7 +500,7 @@ class _Cells:
         gone = (self.status == _PENDING) | (self.status == Status.DIVERGED)
         self.values: FloatArray = np.where(gone, np.nan, array)
 
-    def only(self, *places: tuple[str, Indices]) -> tuple[FloatArray, npt.NDArray[np.int8]]:
+    def only(self, *places: Place) -> tuple[FloatArray, npt.NDArray[np.int8]]:
         """Return values and status of some runs; indices along one dim twice are what both have."""
         index: dict[str, Indices] = {}
         for dim, own in places:
@@ -583,16 +594,33 @@ def table(
     rows = _Parameter(data, x, _MOST_ROWS)
     columns = None if y is None else _Parameter(data, y, _MOST_COLUMNS)
     over = [dim for dim in cells.dims if dim not in (rows.dim, columns and columns.dim)]
+    apart = [dim for dim in over if dim != "seed" and data.sizes[dim] > 1]
+    if math.prod(data.sizes[dim] for dim in apart) > _MOST_TABLES:
+        apart = []
     sizes = [_count(data.sizes[dim], dim) if dim == "seed" else dim for dim in over]
+    sizes = [text for text, dim in zip(sizes, over, strict=True) if dim not in apart]
     if sizes:
         title += f", median over {' and '.join(sizes)}"
-    text = _listed(cells, rows) if columns is None else _crossed(cells, rows, columns)
-    notes = [
+    texts = [title]
+    pads = False
+    for place in product(*(range(data.sizes[dim]) for dim in apart)):
+        fixed = [(dim, np.array([i])) for dim, i in zip(apart, place, strict=True)]
+        labels = [_label(data[dim].to_numpy()[i].item()) for dim, (i,) in fixed]
+        if fixed:
+            texts.append(", ".join(f"{d} {t}" for d, t in zip(apart, labels, strict=True)))
+        if columns is None:
+            texts.append(_listed(cells, rows, fixed))
+        else:
+            text, noted = _crossed(cells, rows, columns, fixed)
+            texts.append(text)
+            pads |= noted
+    notes = ["(n): so many runs diverged, the median is of the others."] if pads else []
+    notes += [
         f"{len(p.labels)} of {p.n_values:,} values of {p.name} are shown."
         for p in (rows, columns)
         if p is not None and len(p.labels) < p.n_values
     ]
-    return "\n".join([title, "", text, *([""] if notes else []), *notes])
+    return "\n\n".join([*texts, *(["\n".join(notes)] if notes else [])])
 
 
 def _median(values: FloatArray) -> str:
@@ -609,11 +637,11 @@ def _single(title: str, cells: _Cells) -> str:
     return f"{title}: {_median(cells.values)}, {n} diverged"
 
 
-def _listed(cells: _Cells, rows: _Parameter) -> str:
+def _listed(cells: _Cells, rows: _Parameter, fixed: Sequence[Place]) -> str:
     """Return a row for each value of a parameter."""
     lines = [[rows.name, "median", "least", "greatest", "diverged"]]
     for label, members in zip(rows.labels, rows.members, strict=True):
-        values, status = cells.only((rows.dim, members))
+        values, status = cells.only(*fixed, (rows.dim, members))
         there = values[~np.isnan(values)]
         ends = [_number(float(e(there))) if there.size else "-" for e in (np.min, np.max)]
         n_there = np.count_nonzero(status != _PENDING)
@@ -622,13 +650,18 @@ def _listed(cells: _Cells, rows: _Parameter) -> str:
     return _ruled(lines)
 
 
-def _crossed(cells: _Cells, rows: _Parameter, columns: _Parameter) -> str:
-    """Return a row for each value of one parameter, a column for each of another."""
+def _crossed(
+    cells: _Cells, rows: _Parameter, columns: _Parameter, fixed: Sequence[Place]
+) -> tuple[str, bool]:
+    """Return a row for each value of one parameter, a column for each of another.
+
+    And whether numbers of diverged runs are among them.
+    """
     texts = []
     for row in rows.members:
         line = []
         for column in columns.members:
-            values, status = cells.only((rows.dim, row), (columns.dim, column))
+            values, status = cells.only(*fixed, (rows.dim, row), (columns.dim, column))
             there = int(np.count_nonzero(status != _PENDING))
             diverged = int(np.count_nonzero(status == Status.DIVERGED))
             if not there:
@@ -642,8 +675,7 @@ def _crossed(cells: _Cells, rows: _Parameter, columns: _Parameter) -> str:
     lines = [[f"{rows.name} \\ {columns.name}", *columns.labels]]
     for label, line in zip(rows.labels, texts, strict=True):
         lines.append([label, *(v + n.ljust(pad) for (v, n), pad in zip(line, pads, strict=True))])
-    note = "\n\n(n): so many runs diverged, the median is of the others." if any(pads) else ""
-    return _ruled(lines) + note
+    return _ruled(lines), any(pads)
 
 
 def _best(data: Dataset, of: str, cells: _Cells) -> str:

@@ -163,25 +163,27 @@ def _sweep(options: argparse.Namespace) -> None:
     store, picture = _sweep_outputs(options)
     try:
         file = _sweep_file.read(options.file, options.settings)
-        _sweep_command.check_plot(file)
     except OSError as error:
         msg = f"cannot read {error.filename or options.file}: {error.strerror or error}"
         raise _BadInput(msg) from error
     except ValueError as error:
         raise _BadInput(str(error)) from error
     tell(_sweep_command.summary(file, store, options.threads or _machine.n_threads()))
-    if options.dry_run:
-        tell(f"\n{_sweep_command.forecast(file, options.threads)}")
-        return
-    live = None if options.quiet else _sweep_command.Live(file.spec.n_runs)
+    live = None if options.quiet or options.dry_run else _sweep_command.Live(file.spec.n_runs)
     try:
+        _sweep_command.check_plot(file)
+        if options.dry_run:
+            tell(f"\n{_sweep_command.forecast(file, options.threads)}")
+            return
         data = _sweep_command.train(file, store, options, live)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(_sweep_command.interrupted(store)) from error
-    except ValueError as error:
-        raise _BadInput(str(error)) from error
     except (SweepError, OSError) as error:
         raise _Failed(str(error).replace("the same call", "the same command")) from error
+    except (TypeError, ValueError) as error:
+        if file.module_folder is not None and hasattr(error, "__notes__"):
+            raise  # by a function of the user, who wants to see where
+        raise _BadInput(str(error)) from error
     finally:
         if live is not None:
             live.close()

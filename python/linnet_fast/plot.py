@@ -28,6 +28,7 @@ from linnet_fast._plot_parts import (
 from linnet_fast._plot_style import STYLE, colors
 from linnet_fast._rank_diagrams import one_layer_against_two, step_size_regimes
 from linnet_fast._rank_plot import modes, path_distance, rank_staircase
+from linnet_fast._sweep_plot import curves, heatmap
 from linnet_fast._validate import FloatArray
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.trajectory import Trajectory
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "curves",
     "direction",
+    "heatmap",
     "loss",
     "modes",
     "one_layer_against_two",

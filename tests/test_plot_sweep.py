@@ -1,0 +1,783 @@
+"""Pictures of sweeps: medians, edges of cells, what diverged, and scales."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.testing import assert_allclose, assert_array_equal
+
+from linnet_fast import _sweep_plot
+from linnet_fast._sweep_plot import curves, heatmap
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
+from matplotlib.collections import PolyCollection, QuadMesh
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.patches import Patch
+
+SCALES = np.geomspace(1e-6, 1.0, 7)
+STEP_SIZES = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+PENDING, COMPLETED, CONVERGED, DIVERGED, EXHAUSTED = range(-1, 4)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open():
+    before = dict(mpl.rcParams)
+    yield
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()  # nothing may warn then either
+    plt.close("all")
+    assert dict(mpl.rcParams) == before
+
+
+def sweep(coords, *, low=1e-5, status=None, seed=0):
+    """Return a sweep with the given coordinates and random losses, log-uniform in (low, 1)."""
+    dims = tuple(coords)
+    shape = tuple(len(values) for values in coords.values())
+    loss = low ** np.random.default_rng(seed).uniform(size=shape)
+    status = np.zeros(shape, np.int8) if status is None else np.array(status, np.int8)
+    data = xr.Dataset(
+        {
+            "stopped_at": (dims, np.full(shape, 100)),
+            "other": (dims, loss + 1),
+            "final_loss": (dims, np.where(np.isin(status, (PENDING, DIVERGED)), np.nan, loss)),
+            "status": (dims, status),
+        },
+        coords,
+    )
+    data.status.attrs = {
+        "flag_values": [-1, 0, 1, 2, 3],
+        "flag_meanings": "pending completed converged diverged exhausted",
+    }
+    return data
+
+
+def grid(**options):
+    return sweep({"scale": SCALES, "step_size": STEP_SIZES, "seed": range(4)}, **options)
+
+
+def random_design(n_runs=30, **options):
+    rng = np.random.default_rng(1)
+    data = sweep({"run": range(n_runs), "seed": range(3)}, **options).drop_vars("run")
+    return data.assign_coords(
+        scale=("run", 10.0 ** rng.uniform(-6, 0, n_runs)),
+        step_size=("run", rng.uniform(0.1, 0.5, n_runs)),
+        init=("run", np.array(["gaussian", "balanced"])[np.arange(n_runs) % 2]),
+    )
+
+
+def training():
+    """Two scales, three seeds, four modes; the second seed of the first scale converged early."""
+    steps = np.array([0, 1, 10, 100, 1000])
+    data = sweep({"scale": [0.1, 1.0], "seed": range(3)})
+    data.status[0, 1], data.status[1, 2] = CONVERGED, DIVERGED
+    loss = np.exp(-steps * np.arange(1, 7).reshape(2, 3, 1) / 500)
+    loss[0, 1, 3:] = np.nan
+    times = np.arange(24.0).reshape(2, 3, 4)
+    return data.assign(
+        loss=(("scale", "seed", "step"), loss),
+        learning_times=(("scale", "seed", "mode"), times),
+    ).assign_coords(step=steps)
+
+
+def mesh_of(ax):
+    (mesh,) = [artist for artist in ax.collections if isinstance(artist, QuadMesh)]
+    return mesh
+
+
+def cells_of(ax):
+    """Return edges of the cells along x and y."""
+    corners = mesh_of(ax).get_coordinates()
+    return corners[0, :, 0], corners[:, 0, 1]
+
+
+def cells_drawn_over(ax, *, hatched):
+    """Return the corners of each cell with a patch of its own."""
+    found = [c for c in ax.collections if isinstance(c, PolyCollection)]
+    found = [c for c in found if (c.get_hatch() is not None) == hatched]
+    return [path.vertices for collection in found for path in collection.get_paths()]
+
+
+def entries(ax):
+    legend = ax.get_legend()
+    return [] if legend is None else [text.get_text() for text in legend.get_texts()]
+
+
+def medians(variable, dims):
+    rest = [dim for dim in variable.dims if dim not in dims]
+    return np.nanmedian(variable.transpose(*rest, *dims), axis=tuple(range(len(rest))))
+
+
+def contain(edges, places):
+    edges = np.sort(edges)
+    return (edges[:-1] < places).all() and (places < edges[1:]).all()
+
+
+def bar_of(ax):
+    return mesh_of(ax).colorbar
+
+
+class TestHeatmap:
+    def test_medians_over_the_seeds(self):
+        data = grid()
+        ax = heatmap(data)
+        assert_allclose(
+            mesh_of(ax).get_array(), medians(data.final_loss, ("step_size", "scale")), rtol=1e-14
+        )
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("scale", "step size")
+        assert bar_of(ax).ax.get_ylabel() == "final loss"
+        assert ax.get_legend() is None
+
+    def test_over_other_parameters_too(self):
+        data = sweep({"n_layers": [2, 3], "scale": SCALES, "step_size": STEP_SIZES, "seed": [0, 1]})
+        ax = heatmap(data)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("scale", "step size")
+        expected = medians(data.final_loss, ("step_size", "scale"))
+        assert_allclose(mesh_of(ax).get_array(), expected, rtol=1e-14)
+
+    def test_select(self):
+        data = sweep({"n_layers": [2, 3], "scale": SCALES, "step_size": STEP_SIZES, "seed": [0, 1]})
+        ax = heatmap(data, select={"n_layers": 3, "step_size": 0.3}, y="seed")
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("scale", "seed")
+        expected = data.final_loss.sel(n_layers=3, step_size=0.3).transpose("seed", "scale")
+        assert_allclose(mesh_of(ax).get_array(), expected)
+        ax = heatmap(data, select={"n_layers": 3})
+        expected = medians(data.final_loss.sel(n_layers=3), ("step_size", "scale"))
+        assert_allclose(mesh_of(ax).get_array(), expected, rtol=1e-14)
+
+    def test_selected_parameters_are_not_drawn_unasked(self):
+        data = sweep({"n_layers": [2, 3], "scale": SCALES, "step_size": STEP_SIZES})
+        ax = heatmap(data, select={"scale": SCALES[2]})
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("number of layers", "step size")
+
+    def test_numbers_of_select_may_differ_by_rounding(self):
+        data = sweep({"scale": [0.1 + 0.2, 0.3 + 1e-6], "width": [1, 2], "step_size": [3, 4]})
+        ax = heatmap(data, select={"scale": 0.3})
+        assert_allclose(mesh_of(ax).get_array(), data.final_loss[0].T)
+
+    def test_choice_of_parameters(self):
+        data = grid()
+        ax = heatmap(data, x="step_size")
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("step size", "scale")
+        expected = medians(data.final_loss, ("scale", "step_size"))
+        assert_allclose(mesh_of(ax).get_array(), expected, rtol=1e-14)
+        ax = heatmap(data, y="scale")
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("step size", "scale")
+
+    def test_choice_of_variable(self):
+        data = grid()
+        ax = heatmap(data, "other")
+        expected = medians(data.other, ("step_size", "scale"))
+        assert_allclose(mesh_of(ax).get_array(), expected, rtol=1e-14)
+        assert bar_of(ax).ax.get_ylabel() == "other"
+        assert bar_of(heatmap(data.drop_vars("final_loss"))).ax.get_ylabel() == "other"
+
+    def test_names_of_the_dataset(self):
+        data = grid()
+        data.final_loss.attrs["long_name"] = "loss at the end"
+        data.scale.attrs["long_name"] = "size of the start"
+        ax = heatmap(data)
+        assert ax.get_xlabel() == "size of the start"
+        assert bar_of(ax).ax.get_ylabel() == "loss at the end"
+
+    def test_draws_into_the_axes_it_is_given(self):
+        _, (left, right) = plt.subplots(1, 2)
+        assert heatmap(grid(), ax=right) is right
+        assert not left.collections
+        assert len(plt.get_fignums()) == 1
+        assert plt.gca() is not bar_of(right).ax
+
+    def test_in_memory_or_not(self, tmp_path):
+        grid().to_netcdf(tmp_path / "sweep.nc")
+        with xr.open_dataset(tmp_path / "sweep.nc", engine="netcdf4") as lazy:
+            ax = heatmap(lazy, select={"seed": 2})
+            expected = grid().final_loss.sel(seed=2).T
+            assert_allclose(mesh_of(ax).get_array(), expected, rtol=1e-14)
+
+
+class TestCells:
+    @pytest.mark.parametrize(
+        ("places", "scale"),
+        [
+            (SCALES, "log"),
+            ([1, 3, 10, 30, 100], "log"),
+            ([1, 2, 4, 8], "log"),
+            ([1e-3, 2e-3, 0.5, 1.0], "log"),
+            ([0.001, 1.0], "log"),
+            (STEP_SIZES, "linear"),
+            ([0.0, 0.1, 1.0, 1000.0], "linear"),
+            ([-1.0, 1.0, 10.0, 1000.0], "linear"),
+            ([1, 2, 3, 7], "linear"),
+            (np.arange(1, 201), "linear"),
+            ([10, 20], "linear"),
+            ([5], "linear"),
+            ([0], "linear"),
+            ([-3.0], "linear"),
+        ],
+    )
+    def test_edges_contain_the_places(self, places, scale):
+        places = np.asarray(places)
+        data = sweep({"width": places, "b": [0, 1, 3]})
+        ax = heatmap(data, x="width", y="b")
+        assert (ax.get_xscale(), ax.get_yscale()) == (scale, "linear")
+        x, y = cells_of(ax)
+        assert contain(x, places)
+        assert_allclose(y, [-0.5, 0.5, 2, 4])
+        assert ax.get_xlim() == (x[0], x[-1])
+        assert ax.get_ylim() == (y[0], y[-1])
+        at, x = (np.log(places), np.log(x)) if scale == "log" else (places, x)
+        assert_allclose(x[1:-1], (at[1:] + at[:-1]) / 2, atol=1e-12)
+
+    def test_in_any_order(self):
+        data = grid()
+        expected = mesh_of(heatmap(data))
+        for changed in (
+            data.isel(scale=slice(None, None, -1)),
+            data.isel(step_size=[3, 1, 0, 4, 2]),
+            data.transpose("seed", "step_size", "scale"),
+        ):
+            mesh = mesh_of(heatmap(changed, x="scale", y="step_size"))
+            assert_array_equal(mesh.get_array(), expected.get_array())
+            assert_array_equal(mesh.get_coordinates(), expected.get_coordinates())
+
+    def test_words(self):
+        words = ["orthogonal", "gaussian", "balanced"]
+        data = sweep({"init": words, "scale": SCALES, "seed": range(3)})
+        ax = heatmap(data, x="init", y="scale")
+        assert [text.get_text() for text in ax.get_xticklabels()] == words
+        assert_array_equal(ax.get_xticks(), [0, 1, 2])
+        assert_allclose(cells_of(ax)[0], [-0.5, 0.5, 1.5, 2.5])
+        expected = medians(data.final_loss, ("scale", "init"))
+        assert_allclose(mesh_of(ax).get_array(), expected, rtol=1e-14)
+
+    def test_wide_words_are_turned(self):
+        data = sweep({"init": [f"a very long word {i}" for i in range(6)], "scale": SCALES})
+        assert {text.get_rotation() for text in heatmap(data, x="init").get_xticklabels()} == {30}
+
+    def test_few_values_have_a_tick_each(self):
+        data = sweep({"n_layers": [1, 2, 3, 8], "scale": [1e-6, 1e-4, 1e-2, 1.0]})
+        ax = heatmap(data)
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2", "3", "8"]
+        labels = [text.get_text() for text in ax.get_yticklabels()]
+        assert labels == ["$10^{-6}$", "$10^{-4}$", "0.01", "1"]
+
+    @pytest.mark.parametrize(
+        "places",
+        [
+            np.linspace(0.1111, 0.7777, 8),
+            np.linspace(1.11, 1.18, 8),
+            np.geomspace(2e-7, 8e3, 8),
+            [1.2e-6, 3.4e-5, 5.6e-4, 7.8e-3],
+            np.geomspace(0.11, 0.19, 9),
+            np.geomspace(0.111, 0.444, 3),
+        ],
+    )
+    def test_ticks_do_not_overlap(self, places):
+        figure, ax = plt.subplots(figsize=(2.4, 2), layout="constrained")
+        heatmap(sweep({"a": places, "b": [1, 2]}), ax=ax)
+        figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in ax.get_xticklabels() if text.get_text()]
+        assert len(boxes) > 1
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+    def test_ticks_of_less_than_two_decades(self):
+        ax = heatmap(sweep({"a": np.geomspace(0.02, 0.9, 12), "b": [1, 2]}))
+        ticks = [tick for tick in ax.get_xticks() if 0.02 <= tick <= 0.9]
+        assert_allclose(ticks, [0.02, 0.05, 0.1, 0.2, 0.5])
+
+    def test_ticks_of_many_whole_numbers_are_whole(self):
+        ax = heatmap(sweep({"a": np.arange(1, 12), "b": [1, 2]}))
+        assert_array_equal(ax.get_xticks(), np.rint(ax.get_xticks()))
+
+    def test_values_that_are_not_round_have_none(self):
+        ax = heatmap(sweep({"a": np.geomspace(1e-4, 3, 8), "b": [1, 2]}))
+        ticks = [tick for tick in ax.get_xticks() if 1e-4 <= tick <= 3]
+        assert_allclose(ticks, [1e-4, 1e-3, 1e-2, 0.1, 1])
+
+    def test_parameters_that_change_with_another(self):
+        """Two depths of the same width: their runs share a cell."""
+        data = sweep({"n_layers": [2, 3, 4], "scale": SCALES, "seed": range(3)})
+        data = data.assign_coords(width=("n_layers", [10, 5, 10]))
+        ax = heatmap(data, x="width", y="scale")
+        expected = np.array(
+            [np.median(data.final_loss[layers], axis=(0, 2)) for layers in ([1], [0, 2])]
+        )
+        assert_allclose(mesh_of(ax).get_array(), expected.T, rtol=1e-14)
+
+    @pytest.mark.parametrize("shape", [(1, 4), (4, 1), (1, 1)])
+    def test_one_row(self, shape):
+        data = sweep({"a": range(shape[0]), "b": range(shape[1])})
+        ax = heatmap(data)
+        assert_allclose(mesh_of(ax).get_array(), data.final_loss.T)
+        assert [len(edges) - 1 for edges in cells_of(ax)] == list(shape)
+
+
+class TestColors:
+    def test_logarithmic_over_decades(self):
+        norm = mesh_of(heatmap(grid())).norm
+        assert isinstance(norm, LogNorm)
+        median = medians(grid().final_loss, ("scale", "step_size"))
+        assert_allclose((norm.vmin, norm.vmax), (median.min(), median.max()))
+
+    def test_linear_else(self):
+        norm = mesh_of(heatmap(grid(low=0.5))).norm
+        assert type(norm) is Normalize
+        data = grid()
+        data["final_loss"] -= 0.01
+        assert type(mesh_of(heatmap(data)).norm) is Normalize
+
+    def test_zero_but_for_rounding(self):
+        data = sweep({"a": [1, 2], "b": [1, 2]})
+        data["final_loss"].values = [[1.0, 1e-8], [0.0, -1e-18]]
+        mesh = mesh_of(heatmap(data))
+        assert isinstance(mesh.norm, LogNorm)
+        assert (mesh.norm.vmin, mesh.norm.vmax) == (1e-8, 1)
+        assert mesh.colorbar.extend == "min"
+        assert (mesh.get_array()[:, 1] < 1e-8).all()
+        assert not np.ma.getmaskarray(mesh.norm(mesh.get_array())).any()
+
+    def test_noise_is_no_part_of_the_scale(self):
+        data = sweep({"a": [1, 2], "b": [1, 2, 3]})
+        data["final_loss"].values = [[1.0, 1e-8, 2e-17], [0.0, -3e-16, 4e-14]]
+        norm = mesh_of(heatmap(data)).norm
+        assert (norm.vmin, norm.vmax) == (4e-14, 1)
+        data["final_loss"].values = [[1.0, 1e-8, 2e-17], [1.0, 3e-16, 4e-14]]
+        assert mesh_of(heatmap(data)).norm.vmin == 2e-17  # none is zero: they may be right
+
+    @pytest.mark.parametrize("value", [0.0, 3.0, -2.0, 1e-30])
+    def test_all_equal(self, value):
+        data = grid()
+        data["final_loss"][:] = value
+        mesh = mesh_of(heatmap(data))
+        assert mesh.norm.vmin < value < mesh.norm.vmax
+        assert_array_equal(mesh.colorbar.get_ticks(), [value])
+
+    def test_counts_have_whole_ticks(self):
+        data = grid()
+        data["learned_rank"] = data.final_loss.dims, np.arange(7 * 5 * 4).reshape(7, 5, 4) // 40
+        ticks = bar_of(heatmap(data, "learned_rank")).get_ticks()
+        assert_array_equal(ticks, np.rint(ticks))
+
+
+class TestDivergence:
+    def test_cells(self):
+        status = np.zeros((7, 5, 4))
+        status[5:, 4], status[6, 3, :2], status[0, 0, 0] = DIVERGED, DIVERGED, DIVERGED
+        data = grid(status=status)
+        ax = heatmap(data)
+        hatched = cells_drawn_over(ax, hatched=True)
+        assert len(hatched) == 2
+        x, y = cells_of(ax)
+        for column, vertices in zip((5, 6), hatched, strict=True):
+            assert_allclose(vertices.min(axis=0), (x[column], y[4]))
+            assert_allclose(vertices.max(axis=0), (x[column + 1], y[5]))
+        (dots,) = ax.lines
+        assert_allclose(dots.get_xydata(), [(SCALES[0], 0.1), (SCALES[6], 0.4)])
+        assert entries(ax) == ["all diverged", "some diverged"]
+        patch = ax.get_legend().get_patches()[0]
+        assert isinstance(patch, Patch)
+        assert patch.get_hatch()
+        masked = np.ma.getmaskarray(mesh_of(ax).get_array())
+        assert_array_equal(np.argwhere(masked), [(4, 5), (4, 6)])
+        assert mesh_of(ax).get_array()[3, 6] == pytest.approx(np.median(data.final_loss[6, 3, 2:]))
+
+    def test_values_before_divergence_do_not_count(self):
+        data = grid()
+        expected = np.median(data.final_loss[2, 1, 1:])
+        data["status"][2, 1, 0] = DIVERGED
+        assert mesh_of(heatmap(data)).get_array()[1, 2] == pytest.approx(expected)
+
+    def test_all(self):
+        ax = heatmap(grid(status=np.full((7, 5, 4), DIVERGED)))
+        assert len(cells_drawn_over(ax, hatched=True)) == 35
+        assert np.ma.getmaskarray(mesh_of(ax).get_array()).all()
+        assert mesh_of(ax).colorbar is None
+        assert entries(ax) == ["all diverged"]
+
+    def test_pending_cells_are_blank(self):
+        status = np.zeros((7, 5, 4))
+        status[3:] = PENDING
+        status[2, :, 1:] = PENDING
+        data = grid(status=status)
+        ax = heatmap(data)
+        assert not [c for c in ax.collections if isinstance(c, PolyCollection) and c.get_hatch()]
+        assert len(cells_drawn_over(ax, hatched=False)) == 0
+        assert not ax.lines
+        array = mesh_of(ax).get_array()
+        assert np.ma.getmaskarray(array)[:, 3:].all()
+        assert_allclose(array[:, 2], data.final_loss[2, :, 0])
+        assert ax.get_xlim()[1] > 1
+
+    def test_pending_and_diverged(self):
+        status = np.full((7, 5, 4), PENDING)
+        status[0, 0, 0] = DIVERGED
+        ax = heatmap(grid(status=status))
+        assert entries(ax) == ["some diverged"]
+        assert len(cells_drawn_over(ax, hatched=True)) == 0
+
+    def test_no_value(self):
+        """What most seeds never learn has no time; a median of finite ones would be wrong."""
+        data = grid()
+        data["time_learned"] = data.final_loss.copy()
+        data["time_learned"][0, 0] = [1.0, np.inf, np.inf, np.inf]
+        data["time_learned"][1, 0] = [1.0, 2.0, 3.0, np.inf]
+        data["time_learned"][2, 0] = np.nan
+        ax = heatmap(data, "time_learned")
+        assert len(cells_drawn_over(ax, hatched=False)) == 2
+        assert entries(ax) == ["no value"]
+        assert mesh_of(ax).get_array()[0, 1] == 2.5
+
+    @pytest.mark.parametrize("width", [2.5, 6.4])
+    def test_legend_covers_nothing(self, width):
+        status = np.zeros((7, 5, 4))
+        status[5:, 4], status[0, 0, 0] = DIVERGED, DIVERGED
+        figure, ax = plt.subplots(figsize=(width, 3), layout="constrained")
+        heatmap(grid(status=status), ax=ax).set_title("a title")
+        figure.canvas.draw()
+        legend = ax.get_legend().get_window_extent()
+        assert legend.y1 <= ax.xaxis.get_tightbbox().y0
+        assert legend.y0 >= 0
+        assert not legend.overlaps(bar_of(ax).ax.get_tightbbox())
+
+
+class TestRandomDesign:
+    def test_points(self):
+        data = random_design()
+        ax = heatmap(data)
+        (points,) = ax.collections
+        assert_allclose(points.get_offsets(), np.stack([data.scale, data.step_size], axis=1))
+        assert_allclose(points.get_array(), np.median(data.final_loss, axis=1), rtol=1e-14)
+        assert isinstance(points.norm, LogNorm)
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("scale", "step size")
+        assert points.colorbar.ax.get_ylabel() == "final loss"
+
+    def test_how_runs_ended(self):
+        status = np.zeros((30, 3))
+        status[:2], status[2, 0], status[3:5] = DIVERGED, DIVERGED, PENDING
+        data = random_design(status=status)
+        ax = heatmap(data)
+        assert len(ax.collections[0].get_offsets()) == 26
+        crosses, rings = ax.lines
+        at = np.stack([data.scale, data.step_size], axis=1)
+        assert_allclose(crosses.get_xydata(), at[:2])
+        assert_allclose(rings.get_xydata(), at[2:3])
+        assert entries(ax) == ["all diverged", "some diverged"]
+        low, high = ax.get_xlim()
+        assert low < data.scale.min() <= data.scale.max() < high  # also of those pending
+
+    def test_with_an_index(self):
+        data = random_design().assign_coords(run=np.arange(30))
+        assert len(heatmap(data).collections[0].get_offsets()) == 30
+
+    def test_words_and_select(self):
+        data = random_design()
+        ax = heatmap(data, x="init")
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["gaussian", "balanced"]
+        (points,) = ax.collections
+        assert_array_equal(points.get_offsets()[:, 0], np.arange(30) % 2)
+        (points,) = heatmap(data, select={"init": "balanced"}).collections
+        assert_allclose(points.get_offsets()[:, 0], data.scale[1::2])
+
+    def test_none_left(self):
+        status = np.full((30, 3), DIVERGED)
+        assert entries(heatmap(random_design(status=status))) == ["all diverged"]
+        ax = heatmap(random_design(status=np.full((30, 3), PENDING)))
+        assert ax.get_legend() is None
+
+    def test_one_run(self):
+        assert len(heatmap(random_design(1)).collections[0].get_offsets()) == 1
+
+    def test_curves_are_points(self):
+        data = random_design()
+        ax = curves(data, select={"init": "gaussian"})
+        (points,) = ax.lines
+        assert points.get_linestyle() == "None"
+        order = np.argsort(data.scale[::2].to_numpy())
+        assert_allclose(points.get_xdata(), data.scale[::2][order])
+        expected = np.median(data.final_loss[::2], axis=1)[order]
+        assert_allclose(points.get_ydata(), expected, rtol=1e-14)
+        (bars,) = ax.collections
+        assert len(bars.get_segments()) == 15
+
+    def test_curves_by_what_varies_too(self):
+        data = random_design().drop_vars("step_size")
+        ax = curves(data)
+        assert entries(ax) == ["gaussian", "balanced"]
+        for i, line in enumerate(ax.lines):
+            order = np.argsort(data.scale[i::2].to_numpy())
+            assert line.get_linestyle() == "-"  # scale alone varies along it
+            assert_allclose(line.get_xdata(), data.scale[i::2][order])
+            expected = np.median(data.final_loss[i::2], axis=1)[order]
+            assert_allclose(line.get_ydata(), expected, rtol=1e-14)
+
+
+class TestCurves:
+    def test_medians_and_bands(self):
+        data = grid()
+        ax = curves(data)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("scale", "final loss")
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+        assert len(ax.lines) == len(ax.collections) == 5
+        for i, (line, band) in enumerate(zip(ax.lines, ax.collections, strict=True)):
+            low, middle, high = np.quantile(data.final_loss[:, i], (0.1, 0.5, 0.9), axis=-1)
+            assert_allclose(line.get_xydata(), np.stack([SCALES, middle], axis=1), rtol=1e-13)
+            corners = band.get_paths()[0].vertices
+            for edge in (low, high):
+                for corner in zip(SCALES, edge, strict=True):
+                    assert np.isclose(corners, corner, rtol=1e-12, atol=0).all(axis=1).any()
+            assert_allclose(
+                (corners[:, 1].min(), corners[:, 1].max()), (low.min(), high.max()), rtol=1e-12
+            )
+        assert ax.get_legend().get_title().get_text() == "step size"
+        assert entries(ax) == ["0.1", "0.2", "0.3", "0.4", "0.5"]
+
+    def test_short_numbers(self):
+        data = sweep({"a": range(6), "scale": [1e-6, 0.01, 2.0]})
+        assert entries(curves(data)) == ["$10^{-6}$", "0.01", "2"]
+        data = sweep({"a": range(6), "scale": [1.00001, 1.00002]})
+        assert entries(curves(data)) == ["1.00001", "1.00002"]
+
+    def test_no_seeds_no_bands(self):
+        ax = curves(grid().isel(seed=0))
+        assert len(ax.lines) == 5
+        assert not ax.collections
+        assert not curves(grid().isel(seed=[2])).collections
+
+    def test_many_values_are_no_lines_unasked(self):
+        data = sweep({"a": range(20), "b": range(13), "seed": range(3)})
+        ax = curves(data)
+        assert len(ax.lines) == 1
+        assert ax.get_legend() is None
+        assert_allclose(ax.lines[0].get_ydata(), np.median(data.final_loss, axis=(1, 2)))
+        assert len(curves(data, by="b").lines) == 13
+
+    def test_one_parameter(self):
+        data = sweep({"scale": SCALES, "seed": range(5)})
+        ax = curves(data)
+        assert len(ax.lines) == len(ax.collections) == 1
+        assert_allclose(ax.lines[0].get_ydata(), np.median(data.final_loss, axis=1))
+
+    def test_choice(self):
+        data = sweep({"n_layers": [2, 3], "scale": SCALES, "step_size": STEP_SIZES, "seed": [0, 1]})
+        ax = curves(data, "other", x="step_size", by="n_layers", select={"scale": 1.0})
+        assert ax.get_xlabel() == "step size"
+        assert ax.get_ylabel() == "other"
+        assert entries(ax) == ["2", "3"]
+        expected = data.other.sel(scale=1.0).mean("seed")  # the median of two
+        for line, values in zip(ax.lines, expected, strict=True):
+            assert_allclose(line.get_ydata(), values)
+        pooled = curves(data, x="step_size", by="n_layers")
+        assert_allclose(
+            pooled.lines[1].get_ydata(), np.median(data.final_loss[1], axis=(0, 2)), rtol=1e-13
+        )
+        _, (left, right) = plt.subplots(1, 2)
+        assert curves(data, ax=right) is right
+        assert not left.lines
+
+    def test_diverged_runs_are_left_out(self):
+        status = np.zeros((7, 5, 4))
+        status[2, 0], status[3, 0, :3], status[:, 4] = DIVERGED, DIVERGED, DIVERGED
+        data = grid(status=status)
+        ax = curves(data)
+        assert_array_equal(np.flatnonzero(np.isnan(ax.lines[0].get_ydata())), [2])
+        assert ax.lines[0].get_ydata()[3] == data.final_loss[3, 0, 3]
+        assert len(ax.collections[0].get_paths()) == 2  # the band has a gap, too
+        assert np.isnan(ax.lines[4].get_ydata()).all()
+
+    def test_all_diverged_or_pending(self):
+        for status in (DIVERGED, PENDING):
+            ax = curves(grid(status=np.full((7, 5, 4), status)))
+            assert all(np.isnan(line.get_ydata()).all() for line in ax.lines)
+
+    def test_one_value(self):
+        data = sweep({"scale": [0.1], "seed": range(5)})
+        ax = curves(data)
+        assert_allclose(ax.lines[0].get_xydata(), [(0.1, np.median(data.final_loss))])
+        (segment,) = ax.collections[-1].get_segments()  # the band, which has no width
+        assert_allclose(segment[:, 1], np.quantile(data.final_loss, (0.1, 0.9)))
+
+    def test_words(self):
+        data = sweep({"init": ["b", "c", "a"], "seed": range(3)})
+        ax = curves(data)
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["b", "c", "a"]
+        assert_allclose(ax.lines[0].get_ydata(), np.median(data.final_loss, axis=1))
+
+    def test_decreasing_values(self):
+        data = grid()
+        expected = curves(data).lines
+        lines = curves(data.isel(scale=slice(None, None, -1))).lines
+        for line, other in zip(lines, expected, strict=True):
+            assert_array_equal(line.get_xydata(), other.get_xydata())
+
+    def test_counts_have_whole_ticks(self):
+        data = sweep({"scale": SCALES})
+        data["learned_rank"] = "scale", np.arange(7) // 3
+        ticks = curves(data, "learned_rank").get_yticks()
+        assert_array_equal(ticks, np.rint(ticks))
+
+    def test_zero_but_for_rounding_lies_on_the_axis(self):
+        data = sweep({"scale": SCALES, "seed": range(3)})
+        data["final_loss"].values[:] = np.geomspace(1, 1e-12, 7)[:, None]
+        data["final_loss"].values[5:, :2] = [[0.0, 1e-17], [-1e-17, 1e-18]]
+        data["final_loss"].values[4, 0] = 0.0
+        ax = curves(data)
+        assert ax.get_yscale() == "log"
+        least = ax.get_ylim()[0]
+        assert least == pytest.approx(1e-8 / 2)
+        y = ax.lines[0].get_ydata()
+        assert_allclose(y, [*np.geomspace(1, 1e-8, 5), least, least])
+        assert ax.collections[0].get_paths()[0].vertices[:, 1].min() == least
+
+    def test_infinite_values_are_gaps(self):
+        data = sweep({"scale": SCALES, "seed": range(3)})
+        data["time_learned"] = data.final_loss.copy()
+        data["time_learned"][0], data["time_learned"][1, 0] = np.inf, np.inf
+        y = curves(data, "time_learned").lines[0].get_ydata()
+        assert_array_equal(np.isnan(y), [True, *[False] * 6])
+        assert y[1] == data.final_loss[1, 1:].max()
+
+
+class TestRecords:
+    def test_over_training(self):
+        data = training()
+        ax = curves(data, "loss")
+        assert ax.get_xlabel() == "step"
+        assert ax.get_xscale() == "log"
+        assert entries(ax) == ["0.1", "1"]
+        held = data.loss[0].to_numpy().copy()
+        held[1, 3:] = held[1, 2]  # it converged
+        for line, values in zip(ax.lines, (held, data.loss[1, :2]), strict=True):
+            assert_array_equal(line.get_xdata(), [1, 10, 100, 1000])
+            assert_allclose(line.get_ydata(), np.median(values, axis=0)[1:])
+
+    def test_default_variable_is_over_what_is_drawn(self):
+        assert curves(training(), x="step").get_ylabel() == "loss"
+        assert curves(training(), by="mode").get_ylabel() == "learning times"
+        assert curves(training()).get_ylabel() == "final loss"
+
+    def test_of_a_flow(self):
+        data = training().drop_vars("learning_times").rename(step="time")
+        data = data.assign_coords(time=[0.0, 0.1, 0.2, 0.3, 5.0])
+        ax = curves(data, "loss")
+        assert (ax.get_xlabel(), ax.get_xscale()) == ("time", "log")
+        assert_array_equal(ax.lines[0].get_xdata(), [0.1, 0.2, 0.3, 5.0])
+
+    def test_heatmap(self):
+        ax = heatmap(training(), "loss", x="step")
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "scale")
+        assert mesh_of(ax).get_array().shape == (2, 4)
+        assert contain(cells_of(ax)[0], np.array([1, 10, 100, 1000]))
+
+    def test_one_record(self):
+        data = training()
+        ax = curves(data, "loss", select={"step": 1000}, by="seed")
+        assert ax.get_xlabel() == "scale"
+        assert_allclose(ax.lines[1].get_ydata(), [data.loss[0, 1, 2], data.loss[1, 1, 4]])
+
+    def test_modes(self):
+        data = training()
+        ax = curves(data, "learning_times")
+        assert ax.get_legend().get_title().get_text() == "mode"
+        assert entries(ax) == ["0", "1", "2", "3"]
+        assert_allclose(
+            ax.lines[2].get_ydata(),
+            [np.median(data.learning_times[0, :, 2]), np.median(data.learning_times[1, :2, 2])],
+        )
+        ax = heatmap(data, "learning_times", y="seed", select={"mode": 1})
+        assert_allclose(mesh_of(ax).get_array()[:2], data.learning_times[:, :2, 1].T)
+        ax = curves(data, "learning_times", x="mode", by="seed")
+        assert ax.get_xlabel() == "mode"
+
+
+class TestErrors:
+    @pytest.mark.parametrize("draw", [heatmap, curves])
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ({"of": "final_los"}, ValueError, "of must be one of .*did you mean 'final_loss'"),
+            ({"of": "status"}, ValueError, "of must be one of stopped_at, other, final_loss"),
+            ({"of": 3}, TypeError, "of must be a string"),
+            ({"x": "scal"}, ValueError, "x must be one of scale, .*; got 'scal'; did you mean"),
+            ({"x": 3}, TypeError, "x must be a string, one of scale, step_size, seed; got int"),
+            ({"select": {"sede": 1}}, ValueError, "select must be one of .* did you mean 'seed'"),
+            ({"select": "seed"}, TypeError, "select must be a Mapping, got str"),
+            ({"select": {"seed": 7}}, ValueError, r"select\['seed'\] must be one of 0, .*; got 7"),
+            (
+                {"select": {"step_size": 0.31}},
+                ValueError,
+                r"select\['step_size'\] must be one of 0.1, 0.2, 0.3, 0.4, 0.5; got 0.31",
+            ),
+            ({"select": {"scale": "1.0"}}, ValueError, r"select\['scale'\] .*; got '1.0'"),
+            ({"select": {"seed": [1, 2]}}, TypeError, "must be a number or a string, got list"),
+            (
+                {"x": "scale", "select": {"scale": 1.0}},
+                ValueError,
+                "x must not be fixed by select, got 'scale' in both",
+            ),
+        ],
+    )
+    def test_arguments(self, draw, arguments, error, message):
+        with pytest.raises(error, match=message):
+            draw(grid(), **arguments)
+        assert not plt.get_fignums()
+
+    @pytest.mark.parametrize("draw", [heatmap, curves])
+    def test_data(self, draw):
+        with pytest.raises(TypeError, match="data must be a Dataset, got DataArray"):
+            draw(grid().final_loss)
+        with pytest.raises(ValueError, match=r"data must have the variable status, .* got .*other"):
+            draw(grid().drop_vars("status"))
+        with pytest.raises(ValueError, match=r"of must be given, .*swept parameters alone; one of"):
+            draw(training()[["loss", "learning_times", "status"]])
+        assert not plt.get_fignums()
+
+    def test_heatmap_needs_two_parameters(self):
+        data = sweep({"scale": SCALES, "seed": range(3)})
+        with pytest.raises(ValueError, match=r"two swept parameters .* got scale; `curves` draws"):
+            heatmap(data)
+        with pytest.raises(ValueError, match=r"two swept parameters .* got none"):
+            heatmap(data, select={"scale": 1.0})
+        with pytest.raises(ValueError, match="y must be another parameter than x, got 'scale'"):
+            heatmap(data, x="scale", y="scale")
+
+    def test_curves_need_one(self):
+        data = sweep({"scale": SCALES, "seed": range(3)})
+        with pytest.raises(ValueError, match=r"data must have a swept parameter .* got none"):
+            curves(data, by="scale")
+        with pytest.raises(ValueError, match="by must be another parameter than x, got 'scale'"):
+            curves(data, x="scale", by="scale")
+        with pytest.raises(ValueError, match="by must be one of scale, seed; got 'sed'"):
+            curves(data, by="sed")
+
+    def test_dims_that_are_no_parameters_have_to_be_fixed(self):
+        message = "select must fix 'mode' of learning_times, one of 0, 1, 2, 3"
+        with pytest.raises(ValueError, match=message):
+            heatmap(training(), "learning_times", y="seed")
+        with pytest.raises(ValueError, match=message):
+            curves(training(), "learning_times", by="seed")
+        assert not plt.get_fignums()
+
+    def test_long_lists_are_cut(self):
+        data = sweep({"a": range(100), "b": [1, 2], "c": [1, 2]})
+        message = r"select\['a'\] must be one of 0, 1, 2, 3, 4, 5, ..., 94, .*, 99; got 200"
+        with pytest.raises(ValueError, match=message):
+            heatmap(data, select={"a": 200})
+
+    def test_needs_matplotlib(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+        for draw in (heatmap, curves):
+            with pytest.raises(ImportError, match=r"linnet-fast\[plot\]"):
+                draw(grid())
+
+
+def test_quantiles_are_those_of_numpy():
+    values = np.random.default_rng(0).normal(size=(9, 40))
+    values[np.random.default_rng(1).uniform(size=values.shape) < 0.3] = np.nan
+    expected = np.nanquantile(values, (0.1, 0.5, 0.9), axis=0)
+    assert_allclose(_sweep_plot._quantiles(values), expected, rtol=1e-14)
