@@ -1,0 +1,180 @@
+"""The dimensions of a sweep: labels, and the values of parameters that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._sweep import canonical
+from linnet_fast.architecture import Chain
+from linnet_fast.loss import SquaredLoss
+
+# What a batch takes as an array with one number per run, so that such runs are trained together.
+_NUMBERS = (
+    "start.scale",
+    "method.step_size",
+    "method.step_size.scale",
+    "method.step_size.exponent",
+    "method.weight_decay",
+    "method.rtol",
+    "method.atol",
+    "stop.loss",
+    "stop.gradient_norm",
+    "loss.label_noise",
+)
+_MOST_STACKED = 2**17  # bytes of the moments of one run that are worth a copy for each run
+
+
+class Column:
+    """The values of one parameter along an axis.
+
+    Attributes
+    ----------
+    kind : {"numbers", "stacked", "choices"}
+        How a batch takes them: as an array, as moments with a run axis, or not within one batch.
+    """
+
+    def __init__(self, path: str, values: Sequence[Any]) -> None:
+        self.path = path
+        values = [value.item() if isinstance(value, np.generic) else value for value in values]
+        self.values: Sequence[Any] = values
+        array = np.asarray(values) if path in _NUMBERS and _are_numbers(values) else None
+        self.numbers = None if array is None else array.astype(np.float64)
+        if self.numbers is not None:
+            self.kind = "numbers"
+        elif path == "loss" and _stack(values):
+            self.kind = "stacked"
+        else:
+            self.kind = "choices"
+
+    @cached_property
+    def codes(self) -> npt.NDArray[np.int64]:
+        """A number per value; equal values of a choice have equal ones."""
+        if self.kind != "choices":
+            return np.zeros(len(self.values), np.int64)
+        texts = [canonical.text(canonical.encode(value)) for value in self.values]
+        first = {text: number for number, text in reversed(list(enumerate(texts)))}
+        return np.array([first[text] for text in texts])
+
+    def shown(self) -> npt.NDArray[Any] | None:
+        """Return the values as a coordinate, if they can be one."""
+        if self.numbers is not None:
+            return self.numbers
+        if all(isinstance(value, int | float | str) for value in self.values):
+            return np.array(self.values)
+        if all(isinstance(value, Chain) for value in self.values):
+            return np.array([value.spec for value in self.values])
+        return None
+
+    def encoded(self, arrays: canonical.Arrays | None = None) -> Any:
+        """Return the values as plain data; many numbers as an array."""
+        if self.numbers is not None:
+            return canonical.encode(self.numbers, arrays)
+        kinds = {type(value) for value in self.values}
+        if kinds in ({int}, {float}):
+            return canonical.encode(np.asarray(self.values), arrays)
+        return [canonical.encode(value, arrays) for value in self.values]
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _stack(values: Sequence[Any]) -> bool:
+    """Whether losses can be trained in one batch, each run with its own."""
+    if not all(isinstance(value, SquaredLoss) and value.run_shape == () for value in values):
+        return False
+    sizes = {(value.n_outputs, value.n_inputs) for value in values}
+    n_outputs, n_inputs = next(iter(sizes))
+    return len(sizes) == 1 and 8 * n_inputs * (n_inputs + n_outputs) <= _MOST_STACKED
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A named dimension of a sweep, and what its labels stand for.
+
+    Use it where several parameters move together, or where values need names.
+
+    Parameters
+    ----------
+    labels : sequence of float, int or str
+        Coordinates of the dimension, all different.
+    values : mapping of str to sequence
+        Parameter -> its value at each label.
+
+    Raises
+    ------
+    ValueError
+        If labels repeat, or a parameter has not as many values as there are labels.
+
+    Examples
+    --------
+    >>> import linnet_fast as lf
+    >>> Axis(["narrow", "wide"], {"network": [lf.Dense((4, 2, 4)), lf.Dense((4, 8, 4))]})
+    Axis of 2: network
+    """
+
+    labels: Sequence[Any]
+    values: Mapping[str, Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        """Check the lengths."""
+        labels = _labels(list(self.labels))
+        object.__setattr__(self, "labels", labels)
+        if not self.values:
+            msg = "values of an Axis must name at least one parameter, got none"
+            raise ValueError(msg)
+        columns = []
+        for path, values in self.values.items():
+            given = list(values)
+            if len(given) != len(labels):
+                msg = f"values of {path} must be {len(labels)}, one per label, got {len(given)}"
+                raise ValueError(msg)
+            columns.append(Column(path, given))
+        object.__setattr__(self, "columns", tuple(columns))
+
+    def __repr__(self) -> str:
+        """Show the size and the parameters."""
+        return f"Axis of {len(self.labels)}: {', '.join(self.values)}"
+
+    def __len__(self) -> int:
+        """Return the number of labels."""
+        return len(self.labels)
+
+    columns: tuple[Column, ...] = ()
+
+    def cut(self, length: int) -> Axis:
+        """Return the axis of the first labels only."""
+        values = {path: list(values)[:length] for path, values in self.values.items()}
+        return Axis(list(self.labels)[:length], values)
+
+
+def _labels(labels: list[Any]) -> npt.NDArray[Any]:
+    """Return labels as an array of int64, float64 or text."""
+    if not labels:
+        msg = "labels must not be empty, got none"
+        raise ValueError(msg)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        msg = f"labels must be numbers or texts, got {labels[0]!r}"
+        raise TypeError(msg) from error
+    if any(isinstance(label, int) and abs(label) >= 2**63 for label in labels):
+        msg = f"labels must be within 64 bits, got {max(labels, key=abs)}"
+        raise ValueError(msg)
+    if array.ndim != 1 or array.dtype.kind not in "iufU":
+        msg = f"labels must be numbers or texts, got {labels[0]!r}"
+        raise TypeError(msg)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        msg = f"labels must be finite, got {labels}"
+        raise ValueError(msg)
+    different, counts = np.unique(array, return_counts=True)
+    if len(different) < len(array):
+        msg = f"labels must be different, got {different[counts > 1][0]} twice"
+        raise ValueError(msg)
+    return array.astype({"i": np.int64, "u": np.int64, "f": np.float64}.get(array.dtype.kind, "U"))
