@@ -33,6 +33,7 @@ _OBJECTS = ("loss", "network", "start", "method", "record", "stop")
 _SCALARS = ("n_steps", "until", "dtype")
 _SWEEP = ("replicates", "rng", "derived", "common_seeds", "keep_records")
 _INNER = ("method.step_size", "loss.law")  # objects within objects
+_NEEDED = ("network", "start", "method")
 _PLOT = ("kind", "of", "x", "y", "by", "select", "title")
 
 _NETWORKS: Mapping[str, Any] = {
@@ -226,7 +227,8 @@ def _shown(value: object) -> str:
 
 def _table(name: str, value: object) -> Table:
     if not isinstance(value, dict):
-        msg = f"{name} must be a table, got {_shown(value)}"
+        must = "must be tables" if name.startswith("values") else "must be a table"
+        msg = f"{name} {must}, got {_shown(value)}"
         raise TypeError(msg)
     return value
 
@@ -322,6 +324,9 @@ class _Reader:
                     _validate.choice(f"key of {where}", root, (*_OBJECTS, *_SCALARS))
                 raise ValueError(msg)
             _validate.choice(f"key of {where}", root, (*_OBJECTS, *_SCALARS))
+        if root in _OBJECTS and name != root:
+            own = name.split(".")[1]
+            _validate.choice(f"key of {where}.{root}", own, _arguments(root))
         inner = name in _OBJECTS or (
             name in _INNER
             and isinstance(given, dict)
@@ -394,7 +399,7 @@ class _Reader:
         if isinstance(given, dict) and len(given) == 1 and next(iter(given)) in _SPACED:
             return self._spaced(where, given)
         if isinstance(given, dict) and set(given) == {"choice"}:
-            given = given["choice"]
+            return self._spaced(f"{where}.choice", given["choice"])
         if isinstance(given, list):
             return self._spaced(where, given)
         if not isinstance(given, dict) or len(given) != 1:
@@ -403,9 +408,6 @@ class _Reader:
             raise TypeError(msg)
         ((how, numbers),) = given.items()
         _validate.choice(f"key of {where}", how, (*_DRAWN, *_SPACED))
-        if how == "choice":
-            msg = f"{where}.choice must be a list, got {_shown(numbers)}"
-            raise TypeError(msg)
         return _distribution(f"{where}.{how}", how, numbers)
 
     def _fill(self, values: Mapping[str, Any], columns: Mapping[str, Table]) -> None:
@@ -417,6 +419,8 @@ class _Reader:
         for name in sorted(varied, key=lambda name: name.count(".")):
             *path, last = name.split(".")
             table: Any = self.tree
+            if path and path[0] in _NEEDED and path[0] not in self.tree:
+                continue  # these tables have to be there, be they empty
             for key in path:
                 table = table.setdefault(key, {}) if isinstance(table, dict) else None
             if not isinstance(table, dict) or (name == "network.hidden" and "widths" in table):
@@ -514,6 +518,8 @@ class _Reader:
 
     def _decoded(self, name: str, value: Any) -> Any:
         """Return what a value of a parameter stands for."""
+        if name in _OBJECTS and not (name == "network" and isinstance(value, str)):
+            _table(f"values of {name}", value)
         if isinstance(value, dict):
             if name == "loss":
                 return self._loss(value)
@@ -527,7 +533,7 @@ class _Reader:
 
     def _training(self) -> Training:
         tree = self.tree
-        missing = [name for name in ("loss", "network", "start", "method") if name not in tree]
+        missing = [name for name in ("loss", *_NEEDED) if name not in tree]
         if not {"n_steps", "until"} & set(tree):
             missing.append("n_steps (or until, for a flow)")
         if missing:
@@ -716,6 +722,14 @@ class _Reader:
                 raise TypeError(msg)
         _table("plot.select", table.get("select", {}))
         return table
+
+
+def _arguments(root: str) -> tuple[str, ...]:
+    """Return what can be varied inside an object, of whatever kind."""
+    kinds = tuple(_NETWORKS.values()) if root == "network" else canonical.KINDS[root]
+    names = dict.fromkeys(name for kind in kinds for name in canonical.arguments(kind))
+    more = {"loss": (*_DATA, "center"), "network": ("hidden", "n_layers")}
+    return (*names, *(name for name in more.get(root, ()) if name not in names))
 
 
 def _decode(name: str, value: Any) -> Any:

@@ -325,10 +325,11 @@ def _opened(path: Path, plan: _Plan, extend: bool) -> Store:
             _check_room(path, plan)
             kept = Store.create(path, plan.spec, plan.layout, plan.chunk(), plan.isa, plan.note())
         else:
-            kept = Store.open(path)
+            kept = Store.open(path, growing=extend)
+        kept.check_isa(plan.isa)
         if extend and kept.spec_id != plan.spec.id:
             kept = kept.extend(plan.spec, plan.layout)
-        kept.check(plan.spec, plan.isa)
+        kept.check(plan.spec)
     except OSError as error:
         msg = f"{path} cannot be written: {error.strerror or error}"
         raise SweepError(msg) from error

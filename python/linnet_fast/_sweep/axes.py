@@ -77,7 +77,9 @@ class Column:
             return canonical.encode(self.numbers, arrays)
         kinds = {type(value) for value in self.values}
         if kinds in ({int}, {float}):
-            return canonical.encode(np.asarray(self.values), arrays)
+            array = np.asarray(self.values)
+            if array.tolist() == list(self.values):  # what is beyond 64 bits is not
+                return canonical.encode(array, arrays)
         return [canonical.encode(value, arrays) for value in self.values]
 
 

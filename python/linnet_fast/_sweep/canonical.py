@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -190,8 +190,13 @@ def _short(data: object, most: int = 60) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 12]} ... {shown[-8:]}"
 
 
-def replaced(name: str, value: object, path: Iterable[str], new: object) -> Any:
-    """Return a copy of an object with the argument at a path inside it replaced.
+def replaced(name: str, value: object, path: Sequence[str], new: object) -> Any:
+    """Return a copy of an object with the argument at a path inside it replaced."""
+    return replaced_all(name, value, {tuple(path): new})
+
+
+def replaced_all(name: str, value: object, settings: Mapping[tuple[str, ...], object]) -> Any:
+    """Return a copy of an object with arguments inside it replaced, those of one object at once.
 
     Parameters
     ----------
@@ -199,32 +204,55 @@ def replaced(name: str, value: object, path: Iterable[str], new: object) -> Any:
         Of the object, for messages.
     value : object
         A network, loss, method, ... of linnet_fast.
-    path : iterable of str
-        Names of arguments from outside in; none to replace the whole.
-    new : object
-        The new value.
+    settings : mapping
+        Names of arguments from outside in -> new value; of no names: of the whole object, in which
+        the others are then replaced.
 
     Raises
     ------
     ValueError
         If there is no such argument, with near matches.
     """
-    names = list(path)
-    kind: Any = type(value)
-    if not names:
-        return new
-    if value is None or isinstance(value, (bool, int, float, str, tuple, np.ndarray)):
-        got = "None" if value is None else f"a {type(value).__name__}"
-        msg = f"{name} must be an object that has {names[0]!r}, got {got}"
-        raise ValueError(msg)
-    known = arguments(kind)
-    virtual = _DENSE if kind is Dense else ()
-    _validate.choice(f"parameter of {name}", names[0], (*known, *virtual))
-    if names[0] in virtual:
-        return _with_dense(value, names[0], new)
+    value = settings.get((), value)
+    inner: dict[str, dict[tuple[str, ...], object]] = {}
+    for path, new in settings.items():
+        if path:
+            inner.setdefault(path[0], {})[path[1:]] = new
+    if not inner:
+        return value
+    known = parts_of(name, value, inner)
     values = {key: getattr(value, key) for key in known}
-    values[names[0]] = replaced(f"{name}.{names[0]}", values[names[0]], names[1:], new)
-    return call(name, kind, values)
+    for key, own in inner.items():
+        if key in known:
+            values[key] = replaced_all(f"{name}.{key}", values[key], own)
+    kind: Any = type(value)
+    result = call(name, kind, values) if inner.keys() & set(known) else value
+    if dense := {key: own[()] for key, own in inner.items() if key in _DENSE and key not in known}:
+        return _with_dense(result, **dense)
+    return result
+
+
+def parts_of(name: str, value: object, wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of an object's arguments; refuse wanted ones that it has not."""
+    wanted = list(wanted)
+    if value is None or isinstance(value, (bool, int, float, str, tuple, list, np.ndarray)):
+        got = "None" if value is None else f"a {type(value).__name__}"
+        msg = f"{name} must be an object that has {wanted[0]!r}, got {got}"
+        raise ValueError(msg)
+    kind: Any = type(value)
+    known = arguments(kind)
+    for key in wanted:
+        _validate.choice(f"parameter of {name}", key, (*known, *(_DENSE if kind is Dense else ())))
+    return known
+
+
+def check_path(name: str, value: object, path: Sequence[str]) -> None:
+    """Refuse a path to an argument that an object does not have."""
+    for key in path:
+        known = parts_of(name, value, [key])
+        if key not in known:
+            return
+        name, value = f"{name}.{key}", getattr(value, key)
 
 
 _DENSE = ("hidden", "n_layers")
@@ -238,13 +266,16 @@ def dense_widths(n_inputs: int, n_outputs: int, hidden: object, n_layers: object
     return [n_inputs, *[width] * (n - 1), n_outputs]
 
 
-def _with_dense(network: Any, name: str, new: object) -> Any:
+def _with_dense(network: Dense, hidden: object = None, n_layers: object = None) -> Dense:
     """Return a dense network with another hidden width or number of layers."""
     inner = set(network.widths[1:-1])
-    if name == "n_layers" and len(inner) != 1:
-        got = " -> ".join(map(str, network.widths))
-        msg = f"network must have hidden layers of one width to vary network.n_layers, got {got}"
-        raise ValueError(msg)
-    hidden = new if name == "hidden" else inner.pop()
-    n_layers = new if name == "n_layers" else network.n_layers
-    return type(network)(dense_widths(network.n_inputs, network.n_outputs, hidden, n_layers))
+    if hidden is None:
+        if len(inner) != 1:
+            got = " -> ".join(map(str, network.widths))
+            msg = (
+                f"network must have hidden layers of one width to vary network.n_layers, got {got}"
+            )
+            raise ValueError(msg)
+        hidden = inner.pop()
+    n = network.n_layers if n_layers is None else n_layers
+    return Dense(dense_widths(network.n_inputs, network.n_outputs, hidden, n))

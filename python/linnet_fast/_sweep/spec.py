@@ -17,6 +17,7 @@ from linnet_fast._sweep.axes import Axis
 from linnet_fast._sweep.derived import Derived
 from linnet_fast._validate import Shape
 from linnet_fast.architecture import Dense
+from linnet_fast.binary_loss import checked_loss
 from linnet_fast.training import Training
 from linnet_fast.trajectory import Trajectory
 
@@ -325,24 +326,21 @@ def encode_training(training: Training, arrays: canonical.Arrays | None = None) 
 def apply(training: Training, settings: Mapping[str, Any]) -> Training:
     """Return a training with parameters replaced; outer ones before those inside them."""
     parts = {field.name: getattr(training, field.name) for field in fields(training)}
-    ordered = sorted(settings, key=lambda path: (_ROOTS.index(path.split(".")[0]), path.count(".")))
-    if any(path == "loss" or path.startswith("loss.") for path in ordered):
-        parts["loss"] = _replaced_root("loss", parts["loss"], settings)
-        network, loss = parts["network"], parts["loss"]
-        if "network" not in settings and isinstance(network, Dense):
+    by_root: dict[str, dict[tuple[str, ...], Any]] = {}
+    for path, value in settings.items():
+        root, *rest = path.split(".")
+        by_root.setdefault(root, {})[tuple(rest)] = value
+    if "loss" in by_root:
+        own = by_root.pop("loss")
+        parts["loss"] = loss = checked_loss(canonical.replaced_all("loss", parts["loss"], own))
+        network = parts["network"]
+        if () not in by_root.get("network", {}) and isinstance(network, Dense):
             # Data of other sizes change the ends of a dense network.
             widths = (loss.n_inputs, *network.widths[1:-1], loss.n_outputs)
             parts["network"] = network if widths == network.widths else Dense(widths)
-    for root in {path.split(".")[0]: None for path in ordered if not path.startswith("loss")}:
-        parts[root] = _replaced_root(root, parts[root], settings)
+    for root, own in by_root.items():
+        parts[root] = canonical.replaced_all(root, parts[root], own)
     return Training(**parts)
-
-
-def _replaced_root(root: str, value: Any, settings: Mapping[str, Any]) -> Any:
-    own = sorted((p for p in settings if p.split(".")[0] == root), key=lambda p: p.count("."))
-    for path in own:
-        value = canonical.replaced(root, value, path.split(".")[1:], settings[path])
-    return value
 
 
 def _is_structural(axis: Axis) -> bool:
@@ -368,7 +366,7 @@ def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
             seen.add(column.path)
             outer = any(c.path == root for a in axes.values() for c in a.columns)
             if rest and not outer:
-                canonical.replaced(root, getattr(training, root), rest, column.values[0])
+                canonical.check_path(root, getattr(training, root), rest)
 
 
 TAKEN = (

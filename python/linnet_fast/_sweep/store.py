@@ -23,7 +23,7 @@ import numpy.typing as npt
 from linnet_fast import _files
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.chunk import PENDING, Arrays, Block, Layout, Variable, coordinates
-from linnet_fast._sweep.spec import SweepSpec
+from linnet_fast._sweep.spec import SEED, SweepSpec
 from linnet_fast._validate import Shape
 
 if TYPE_CHECKING:
@@ -87,12 +87,13 @@ def chunk_shape(shape: Shape, n_runs: int) -> Shape:
 class Store:
     """A sweep's store, open for reading and writing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, growing: bool) -> None:
         zarr = _files.optional("zarr", "sweep")
         self.path = path
+        _check_metadata(path, growing)
         self._group: Any = zarr.open_group(path, mode="r+")
         self.attrs: Mapping[str, Any] = dict(self._group.attrs)
-        note = _checked_note(path, self.attrs[_MARK])
+        note = self.attrs[_MARK]
         self.spec_data: Mapping[str, Any] = note["spec"]
         self.spec_id: str = note["spec_id"]
         if canonical.digest(self.spec_data) != self.spec_id:
@@ -131,8 +132,8 @@ class Store:
         return cls.open(path)  # of another sweep, perhaps, if another process was faster
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """Open a store that is there.
+    def open(cls, path: Path, growing: bool = False) -> Store:
+        """Open a store that is there; `growing`: also one that another call began to extend.
 
         Raises
         ------
@@ -143,7 +144,7 @@ class Store:
             msg = f"{path} must be a sweep's store, got something else; it is left as it is"
             raise SweepError(msg)
         try:
-            return cls(path)
+            return cls(path, growing)
         except (KeyError, ValueError, TypeError, OSError) as error:
             msg = f"{path} is damaged: {error}; move it away to begin anew"
             raise SweepError(msg) from error
@@ -153,8 +154,8 @@ class Store:
         group = self._group[_SPEC]
         return {name: np.asarray(array[...]) for name, array in group.arrays()}
 
-    def check(self, spec: SweepSpec, isa: str) -> None:
-        """Refuse a store of another sweep, or of another instruction set."""
+    def check(self, spec: SweepSpec) -> None:
+        """Refuse a store of another sweep."""
         if self.spec_id != spec.id:
             lines = canonical.differences(self.spec_data, spec.encode())
             shown = "; ".join(lines[:5]) + ("; ..." if len(lines) > 5 else "")
@@ -164,6 +165,9 @@ class Store:
                 "(extend=True, --extend)"
             )
             raise SweepError(msg)
+
+    def check_isa(self, isa: str) -> None:
+        """Refuse a store of another instruction set."""
         if self.isa != isa:
             msg = (
                 f"{self.path} was begun with instruction set {self.isa}, and bits may differ with "
@@ -287,6 +291,7 @@ class Store:
             "spec": data,
             "spec_id": spec.id,
             "shape": list(spec.shape),
+            "coordinates": _described(coordinates(spec, layout)),
         }
         self._group.attrs[_MARK] = note
         return Store.open(self.path)
@@ -301,13 +306,98 @@ def is_store(path: Path) -> bool:
         return False
 
 
-def _checked_note(path: Path, note: Mapping[str, Any]) -> Mapping[str, Any]:
-    if note.get("schema") != SCHEMA:
-        msg = (
-            f"{path} must be of schema {SCHEMA}, got {note.get('schema')}: another version made it"
-        )
+def _check_metadata(path: Path, growing: bool) -> None:
+    """Refuse a store whose arrays are not what its note says they are.
+
+    Files of others are not trusted: what they ask for beyond that is never done.
+    """
+    note = _json(path)["attributes"][_MARK]
+    if note["schema"] != SCHEMA:
+        msg = f"{path} must be of schema {SCHEMA}, got {note['schema']}: another version made it"
         raise SweepError(msg)
-    return note
+    dims = _dims_of(note)
+    for v in note["variables"]:
+        meta = _json(path / v["name"])
+        expected = {
+            "data_type": v["dtype"],
+            "dimension_names": [*dims, *v["dims"]],
+            "chunks": [*note["chunk"], *(max(n, 1) for n in v["shape"])],
+            "codecs": ["bytes", "crc32c"],
+            "fill_value": "NaN" if v["dtype"].startswith("float") else PENDING,
+        }
+        shape = [*note["shape"], *v["shape"]]
+        _compare(v["name"], _of_metadata(meta), expected)
+        if meta["shape"] == shape:
+            continue
+        if len(meta["shape"]) == len(shape) and all(
+            n >= m for n, m in zip(meta["shape"], shape, strict=True)
+        ):
+            if growing:
+                continue
+            msg = f"{path} is being extended: where that was cut short, make the same call again"
+            raise SweepError(msg)
+        msg = f"{v['name']} must have shape {shape}, got {meta['shape']}"
+        raise ValueError(msg)
+    for name, described in note["coordinates"].items():
+        if growing:
+            continue
+        meta = _json(path / name)
+        own = _of_metadata(meta)
+        text = described["data_type"] == "string"
+        codecs = ["vlen-utf8" if text else "bytes", "crc32c"]
+        expected = {**described, "chunks": described["shape"], "codecs": codecs}
+        _compare(
+            name, own | {"shape": meta["shape"]}, {**expected, "fill_value": own["fill_value"]}
+        )
+        file = ".".join(["c", *("0" for _ in described["shape"])])
+        if not (path / name / file).exists():
+            msg = f"{name}/{file} is missing"
+            raise ValueError(msg)
+
+
+def _json(folder: Path) -> Any:
+    return json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+
+
+def _dims_of(note: Mapping[str, Any]) -> list[str]:
+    spec = note["spec"]
+    own = [axis["name"] for axis in spec["axes"]]
+    return own if spec["replicates"] is None else [*own, SEED]
+
+
+def _of_metadata(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what counts of an array's metadata."""
+    if meta.get("storage_transformers"):
+        msg = f"storage_transformers must be none, got {meta['storage_transformers']}"
+        raise ValueError(msg)
+    return {
+        "data_type": meta["data_type"],
+        "dimension_names": meta["dimension_names"],
+        "chunks": meta["chunk_grid"]["configuration"]["chunk_shape"],
+        "codecs": [codec["name"] for codec in meta["codecs"]],
+        "fill_value": meta["fill_value"],
+    }
+
+
+def _compare(name: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for key, value in expected.items():
+        if found[key] != value:
+            msg = f"{key} of {name} must be {value}, got {found[key]}"
+            raise ValueError(msg)
+
+
+def _described(
+    coords: Mapping[str, tuple[tuple[str, ...], npt.NDArray[Any]]],
+) -> dict[str, dict[str, Any]]:
+    """Return the form of coordinates, by which what is read is checked."""
+    return {
+        name: {
+            "dimension_names": list(dims),
+            "shape": list(values.shape),
+            "data_type": "string" if values.dtype.kind == "U" else str(values.dtype),
+        }
+        for name, (dims, values) in coords.items()
+    }
 
 
 def is_free(path: Path) -> bool:
@@ -333,6 +423,7 @@ def _write_group(
         "shape": list(spec.shape),
         "chunk": list(chunk),
         "variables": variables,
+        "coordinates": _described(coordinates(spec, layout)),
     }
     group = zarr.open_group(path, mode="w-", zarr_format=3)
     for variable in layout.variables:
@@ -361,6 +452,7 @@ def _codecs(zarr: Any) -> dict[str, Any]:
         "compressors": [zarr.codecs.Crc32cCodec()],
         "filters": None,
         "chunk_key_encoding": {"name": "default", "separator": "."},
+        "config": {"write_empty_chunks": True},
     }
 
 
@@ -378,8 +470,6 @@ def _write_coordinate(group: Any, name: str, dims: tuple[str, ...], values: Any)
     array = np.asarray(values)
     if array.dtype.kind == "U":
         array = array.astype(np.dtypes.StringDType())
-        group.create_array(name, data=array, dimension_names=dims, overwrite=True)
-        return
     _write_plain(group, name, array, dims)
 
 
@@ -431,11 +521,21 @@ def open_dataset(path: Path) -> xarray.Dataset:
     if not is_store(path):
         msg = f"{path} must be a sweep's store, got something else"
         raise SweepError(msg)
-    with warnings.catch_warnings():
-        # What a process that was killed left behind; see `_remove_leftovers`.
-        warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
-        data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
-    note = _checked_note(path, data.attrs[_MARK])
+    try:
+        _check_metadata(path, growing=False)
+        with warnings.catch_warnings():
+            # What a process that was killed left behind; see `_remove_leftovers`.
+            warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
+            data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
+        return _arranged(data)
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        msg = f"{path} is damaged: {error}"
+        raise SweepError(msg) from error
+
+
+def _arranged(data: xarray.Dataset) -> xarray.Dataset:
+    """Return what a store holds as the result that it is."""
+    note = data.attrs[_MARK]
     own = {variable["name"] for variable in note["variables"]}
     data = data.set_coords([name for name in data.data_vars if name not in own])
     # Texts as in results in memory; and everything in one order whatever the file system's.
