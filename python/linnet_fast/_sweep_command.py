@@ -217,9 +217,10 @@ def forecast(file: SweepFile, n_threads: int | None) -> str:
     text = _ruled(rows, left=1)
     if len(shapes) > _MOST_SHAPES:
         text += f"\n... and {len(shapes) - _MOST_SHAPES:,} more"
+    chunk = min(estimate.chunk_runs, estimate.n_runs)
     lines = {
         "time": f"about {_duration(estimate.seconds)} with {_count(estimate.n_threads, 'thread')}",
-        "result": f"{_size(estimate.n_bytes)}, in chunks of about {_count(estimate.chunk_runs, 'run')}",
+        "result": f"{_size(estimate.n_bytes)}, in chunks of about {_count(chunk, 'run')}",
     }
     return f"{text}\n\n{_aligned(lines)}\n\nThis was a dry run: nothing is written."
 
@@ -495,7 +496,7 @@ class _Cells:
         self.extra = [dim for dim in dims if dim not in status.dims]
         self.dims = [*map(str, status.dims), *self.extra]
         array = np.transpose(array, [dims.index(dim) for dim in self.dims])
-        ended = status.to_numpy().reshape(*status.shape, *(1,) * len(self.extra))
+        ended = status.to_numpy().reshape((*status.shape, *(1,) * len(self.extra)))
         self.status = np.broadcast_to(ended, array.shape)
         gone = (self.status == _PENDING) | (self.status == Status.DIVERGED)
         self.values: FloatArray = np.where(gone, np.nan, array)

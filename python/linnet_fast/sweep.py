@@ -88,6 +88,7 @@ def sweep(
     shard: tuple[int, int] | None = None,
     extend: bool = False,
     chunk_runs: int | None = None,
+    note: str | None = None,
 ) -> xarray.Dataset:
     """Train all runs of a sweep and return what is kept of them as one labelled dataset.
 
@@ -115,9 +116,13 @@ def sweep(
         ``(i, n)`` does the i-th of n parts, i from 1: for n jobs of a batch system on one store.
     extend : bool, default False
         Whether a store may be of a smaller sweep, whose dimensions have grown at their ends since.
+        Where runs have random numbers of their own only the first can, since the shape numbers them.
     chunk_runs : int, optional
         About how many runs make a chunk; by default so many as take a second or two. A store keeps
         the size it was made with.
+    note : str, optional
+        A text of yours that is kept in ``attrs["provenance"]`` of the result, such as what the data
+        are. It does not belong to the identity of the sweep.
 
     Returns
     -------
@@ -170,7 +175,9 @@ def sweep(
     part, n_parts = _shard(shard, store)
     check_progress(progress)
     slots = None if executor is None else Slots(executor)
-    plan = _Plan(spec, slots, n_threads, chunk_runs)
+    if note is not None:
+        _validate.instance("note", note, str)
+    plan = _Plan(spec, slots, n_threads, chunk_runs, note)
     if store is None:
         if extend:
             msg = "extend must be False without a store, got True"
@@ -213,11 +220,17 @@ class _Plan:
     """What a call of `sweep` has to do; calibrated only where that is needed."""
 
     def __init__(
-        self, spec: SweepSpec, slots: Slots | None, n_threads: int | None, chunk_runs: int | None
+        self,
+        spec: SweepSpec,
+        slots: Slots | None,
+        n_threads: int | None,
+        chunk_runs: int | None,
+        note: str | None,
     ) -> None:
         self.spec = spec
         self.slots = slots
         self.n_threads = n_threads
+        self._note = note
         self._chunk_runs = chunk_runs
         self.isa = str(_core.build_info()["isa"])
         self.layout: Layout = layout_of(spec)
@@ -241,6 +254,7 @@ class _Plan:
             "numpy": np.__version__,
             "platform": platform.platform(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "note": self._note,
         }
 
     def train(

@@ -18,6 +18,7 @@ from linnet_fast._sweep.derived import Derived
 from linnet_fast._validate import Shape
 from linnet_fast.architecture import Dense
 from linnet_fast.binary_loss import checked_loss
+from linnet_fast.method import StochasticGradientDescent
 from linnet_fast.training import Training
 from linnet_fast.trajectory import Trajectory
 
@@ -67,8 +68,12 @@ class SweepSpec:
         if self.n_runs > _MOST_RUNS:
             msg = f"a sweep must have at most 2**48 runs, got {self.n_runs:,}"
             raise ValueError(msg)
+        n_streams = (self.replicates or 1) if self.common_seeds else self.n_runs
         for group in self.groups:
-            self.training_of(group)
+            method = self.training_of(group).method
+            if isinstance(method, StochasticGradientDescent) and n_streams > 2**32:
+                msg = f"stochastic gradient descent has 2**32 random streams, got {n_streams:,} runs"
+                raise ValueError(msg)
 
     def training_of(self, group: int) -> Training:
         """Return the training of a group with the numbers of its first run; refuse bad numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -96,9 +97,6 @@ class Store:
         note = self.attrs[_MARK]
         self.spec_data: Mapping[str, Any] = note["spec"]
         self.spec_id: str = note["spec_id"]
-        if canonical.digest(self.spec_data) != self.spec_id:
-            msg = "its note on the sweep is not what was written"
-            raise ValueError(msg)
         self.isa: str = note["isa"]
         self.chunks = Chunks(tuple(note["shape"]), tuple(note["chunk"]))
         self.variables = tuple(
@@ -145,14 +143,18 @@ class Store:
             raise SweepError(msg)
         try:
             return cls(path, growing)
-        except (KeyError, ValueError, TypeError, OSError) as error:
+        except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
             msg = f"{path} is damaged: {error}; move it away to begin anew"
             raise SweepError(msg) from error
 
     def spec_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the large arrays that the spec refers to."""
-        group = self._group[_SPEC]
-        return {name: np.asarray(array[...]) for name, array in group.arrays()}
+        try:
+            group = self._group[_SPEC]
+            return {name: np.asarray(array[...]) for name, array in group.arrays()}
+        except (KeyError, ValueError, TypeError, OSError) as error:
+            msg = f"{self.path}/{_SPEC} is damaged: {error}"
+            raise SweepError(msg) from error
 
     def check(self, spec: SweepSpec) -> None:
         """Refuse a store of another sweep."""
@@ -263,6 +265,13 @@ class Store:
         SweepError
             If the spec is not such a one.
         """
+        with _locked(self.path):
+            # Another process may have done it meanwhile, or not to the end.
+            return Store.open(self.path, growing=True)._extended(spec, layout)
+
+    def _extended(self, spec: SweepSpec, layout: Layout) -> Store:
+        if self.spec_id == spec.id:
+            return Store.open(self.path)
         old = self.chunks.shape
         grown = len(spec.shape) == len(old) and all(
             n <= m for n, m in zip(old, spec.shape, strict=True)
@@ -273,6 +282,12 @@ class Store:
             msg = (
                 f"{self.path} can only be extended by values at the ends of its dimensions "
                 f"{old}, got {'; '.join(lines[:5]) or f'dimensions {spec.shape}'}"
+            )
+            raise SweepError(msg)
+        if not spec.common_seeds and spec.shape[1:] != old[1:]:
+            msg = (
+                f"{self.path} can only be extended by values at the end of its first dimension, "
+                f"since runs without common_seeds are numbered by its shape {old}, got {spec.shape}"
             )
             raise SweepError(msg)
         if layout.variables != self.variables:
@@ -293,7 +308,7 @@ class Store:
             "shape": list(spec.shape),
             "coordinates": _described(coordinates(spec, layout)),
         }
-        self._group.attrs[_MARK] = note
+        self._group.attrs[_MARK] = _signed(self.path, note)
         return Store.open(self.path)
 
 
@@ -315,6 +330,9 @@ def _check_metadata(path: Path, growing: bool) -> None:
     if note["schema"] != SCHEMA:
         msg = f"{path} must be of schema {SCHEMA}, got {note['schema']}: another version made it"
         raise SweepError(msg)
+    if canonical.digest({k: v for k, v in note.items() if k != "digest"}) != note["digest"]:
+        msg = "its note on the sweep is not what was written"
+        raise ValueError(msg)
     dims = _dims_of(note)
     for v in note["variables"]:
         meta = _json(path / v["name"])
@@ -338,9 +356,13 @@ def _check_metadata(path: Path, growing: bool) -> None:
             raise SweepError(msg)
         msg = f"{v['name']} must have shape {shape}, got {meta['shape']}"
         raise ValueError(msg)
+    if growing:
+        return
+    for name, digest in note["metadata"].items():
+        if _digest_of(path / name) != digest:
+            msg = f"{name}/zarr.json is not what was written"
+            raise ValueError(msg)
     for name, described in note["coordinates"].items():
-        if growing:
-            continue
         meta = _json(path / name)
         own = _of_metadata(meta)
         text = described["data_type"] == "string"
@@ -443,7 +465,21 @@ def _write_group(
     held = group.create_group(_SPEC)
     for digest, array in arrays.items():
         _write_plain(held, digest, array)
-    group.attrs.update({_MARK: own, "provenance": _files.to_json(note)})
+    group.attrs.update({_MARK: _signed(path, own), "provenance": _files.to_json(note)})
+
+
+def _signed(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a note with digests of the metadata of all arrays, and of itself."""
+    names = [*(v["name"] for v in note["variables"]), *note["coordinates"], _SPEC]
+    held = sorted(f"{_SPEC}/{file.parent.name}" for file in (path / _SPEC).glob("*/zarr.json"))
+    metadata = {name: _digest_of(path / name) for name in [*names, *held]}
+    own = {**note, "metadata": metadata}
+    own.pop("digest", None)
+    return own | {"digest": canonical.digest(own)}
+
+
+def _digest_of(folder: Path) -> str:
+    return hashlib.sha256((folder / "zarr.json").read_bytes()).hexdigest()
 
 
 def _codecs(zarr: Any) -> dict[str, Any]:
@@ -494,6 +530,20 @@ def _remove_leftovers(path: Path) -> None:
                 file.unlink()
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time extend a store; a lock dies with its process."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(ImportError):
+            import fcntl  # noqa: PLC0415  (not on Windows)
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _flush(file: Path) -> None:
     """See to it that a file is on the disk."""
     handle = os.open(file, os.O_RDONLY)
@@ -528,7 +578,7 @@ def open_dataset(path: Path) -> xarray.Dataset:
             warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
             data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
         return _arranged(data)
-    except (KeyError, ValueError, TypeError, OSError) as error:
+    except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         msg = f"{path} is damaged: {error}"
         raise SweepError(msg) from error
 
