@@ -995,6 +995,6 @@ def test_more_runs_than_streams_of_stochastic_descent_are_refused():
         method=lf.StochasticGradientDescent(0.1, 10),
         n_steps=3,
     )
-    grid(training, {}, replicates=2**32)
+    lf.grid(training, {}, replicates=2**32)
     with pytest.raises(ValueError, match=r"2\*\*32 random streams"):
-        grid(training, {}, replicates=2**32 + 1)
+        lf.grid(training, {}, replicates=2**32 + 1)

@@ -153,7 +153,7 @@ def _object_line(name: str, data: Mapping[str, Any], paths: set[str]) -> str:
             parts.append(f"{key}={_object_line(path, value, paths)}")
         elif key != "kind" and isinstance(value, int | float | str) and value not in (0, False):
             parts.append(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}")
-    kind = data.get("kind", name)
+    kind = name if f"{name}.kind" in paths else data.get("kind", name)
     return f"{kind}({', '.join(parts)})" if parts else str(kind)
 
 
@@ -455,6 +455,22 @@ def variable_of(data: Dataset, of: str | None = None) -> str:
     return next((n for n in ("final_loss", "loss") if n in (scalar or own)), (scalar or own)[0])
 
 
+def _thinned(values: Sequence[Any], most: int) -> Indices:
+    """Return which values to show: all or, of many, the ends and what is evenly between them.
+
+    Of several ways the one with the shortest labels is taken: those are the round numbers.
+    """
+    gaps = len(values) - 1
+    if gaps < most:
+        return np.arange(len(values))
+    least = gaps / (most - 1)
+    strides = [s for s in range(math.ceil(least), int(2 * least) + 1) if gaps % s == 0]
+    if not strides:
+        return np.unique(np.linspace(0, gaps, most).round().astype(np.intp))
+    labels = np.array([len(_label(value)) for value in values])
+    return np.arange(0, gaps + 1, min(strides, key=lambda s: float(labels[::s].mean())))
+
+
 class _Parameter:
     """The different values of a parameter and where runs have them, some left out if many."""
 
@@ -469,9 +485,7 @@ class _Parameter:
         if self.dim != name:
             values.sort()
         self.n_values = len(values)
-        if len(values) > most:
-            kept = np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))
-            values = [values[i] for i in kept]
+        values = [values[i] for i in _thinned(values, most)]
         self.labels = [_label(value) for value in values]
         places = np.array([values.index(v) if v in values else -1 for v in labels])
         self.members: list[Indices] = [np.flatnonzero(places == i) for i in range(len(values))]
@@ -797,8 +811,7 @@ def _curves(
         x = next(iter(pair), None)
         by = by or next(iter(pair[1:]), None)
     if by is not None and by in data.dims and data.sizes[by] > _MOST_LINES:
-        kept = np.linspace(0, data.sizes[by] - 1, _MOST_LINES).round().astype(int)
-        data = data.isel({by: np.unique(kept)})
+        data = data.isel({by: _thinned(data[by].to_numpy().tolist(), _MOST_LINES)})
     _sweep_plot.curves(data, of, x=x, by=by, select=select, ax=ax)
 
 

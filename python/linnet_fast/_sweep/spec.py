@@ -72,7 +72,9 @@ class SweepSpec:
         for group in self.groups:
             method = self.training_of(group).method
             if isinstance(method, StochasticGradientDescent) and n_streams > 2**32:
-                msg = f"stochastic gradient descent has 2**32 random streams, got {n_streams:,} runs"
+                msg = (
+                    f"stochastic gradient descent has 2**32 random streams, got {n_streams:,} runs"
+                )
                 raise ValueError(msg)
 
     def training_of(self, group: int) -> Training:

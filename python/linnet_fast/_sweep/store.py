@@ -141,6 +141,11 @@ class Store:
         if not is_store(path):
             msg = f"{path} must be a sweep's store, got something else; it is left as it is"
             raise SweepError(msg)
+        with _locked(path, shared=True):
+            return cls._open(path, growing)
+
+    @classmethod
+    def _open(cls, path: Path, growing: bool) -> Store:
         try:
             return cls(path, growing)
         except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
@@ -267,11 +272,11 @@ class Store:
         """
         with _locked(self.path):
             # Another process may have done it meanwhile, or not to the end.
-            return Store.open(self.path, growing=True)._extended(spec, layout)
+            return Store._open(self.path, growing=True)._extended(spec, layout)
 
     def _extended(self, spec: SweepSpec, layout: Layout) -> Store:
         if self.spec_id == spec.id:
-            return Store.open(self.path)
+            return Store._open(self.path, growing=False)
         old = self.chunks.shape
         grown = len(spec.shape) == len(old) and all(
             n <= m for n, m in zip(old, spec.shape, strict=True)
@@ -309,7 +314,7 @@ class Store:
             "coordinates": _described(coordinates(spec, layout)),
         }
         self._group.attrs[_MARK] = _signed(self.path, note)
-        return Store.open(self.path)
+        return Store._open(self.path, growing=False)
 
 
 def is_store(path: Path) -> bool:
@@ -394,7 +399,8 @@ def _of_metadata(meta: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(msg)
     return {
         "data_type": meta["data_type"],
-        "dimension_names": meta["dimension_names"],
+        # Left out where there are none.
+        "dimension_names": meta.get("dimension_names") or [],
         "chunks": meta["chunk_grid"]["configuration"]["chunk_shape"],
         "codecs": [codec["name"] for codec in meta["codecs"]],
         "fill_value": meta["fill_value"],
@@ -531,14 +537,18 @@ def _remove_leftovers(path: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time extend a store; a lock dies with its process."""
+def _locked(path: Path, shared: bool = False) -> Iterator[None]:
+    """Let one process at a time extend a store, and none open it meanwhile.
+
+    A lock dies with its process. Where the system has none, two that extend at once may find a store
+    that is being changed; neither loses what is there.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
-        with suppress(ImportError):
+        with suppress(ImportError, OSError):
             import fcntl  # noqa: PLC0415  (not on Windows)
 
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
@@ -572,8 +582,8 @@ def open_dataset(path: Path) -> xarray.Dataset:
         msg = f"{path} must be a sweep's store, got something else"
         raise SweepError(msg)
     try:
-        _check_metadata(path, growing=False)
-        with warnings.catch_warnings():
+        with _locked(path, shared=True), warnings.catch_warnings():
+            _check_metadata(path, growing=False)
             # What a process that was killed left behind; see `_remove_leftovers`.
             warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
             data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
