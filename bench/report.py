@@ -38,6 +38,14 @@ HEADINGS = {
     "binary": Heading(
         "Logistic loss on n samples, or of the Gaussian law (n = 0), one output", "over it"
     ),
+    "sweep": Heading(
+        "Sweeps that keep last losses, two layers, starts drawn; runs per second", "over best"
+    ),
+    "sweep_layer": Heading(
+        "Time that a sweep adds to training; runs per second", "added", at_most=True, percent=True
+    ),
+    "sweep_million": Heading("Seconds for a sweep; runs per second", "seconds", at_most=True),
+    "sweep_workers": Heading("Sweeps by worker processes over threads; runs per second", "ratio"),
     "cost": Heading("Costs of convolutional networks of two layers; costs per second", "over it"),
     "cost_depth": Heading(
         "Costs of deeper convolutional networks: their time over that for two layers",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,6 +28,11 @@ from bench.flows import ours as ours_flow
 from bench.ours import Ours, training
 from bench.problem import make_problem
 from bench.rivals import RIVALS
+from bench.sweep_engines import by_hand, by_workers, in_memory, peak_gib, to_store
+from bench.sweeps import SWEEP_RIVALS, make_sweep_problem
+from bench.sweeps import available as sweep_available
+from bench.sweeps import enter as enter_sweep
+from bench.sweeps import ours as ours_sweep
 from bench.timing import (
     CHECKED_STEPS,
     best_ratio,
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench.problem import Problem
+    from bench.sweeps import SweepProblem
     from bench.timing import Entry, Race
 
 Goal: TypeAlias = "Mapping[str, Any]"
@@ -298,6 +307,86 @@ def _binary(goal: Goal, settings: Settings) -> Iterator[Row]:
     yield _over_rival(case, goal, result, entries)
 
 
+def _sweep(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = _sweep_of(goal, settings)
+    sweep = ours_sweep(problem)
+    sweep()
+
+    def ours() -> float:  # all of it: only rivals, which are slower, may do a part
+        begin = perf_counter()
+        sweep()
+        return problem.n_runs / (perf_counter() - begin)
+
+    measures, entries, missing = {Ours.name: ours}, {}, []
+    for name in SWEEP_RIVALS:
+        if (name if name in RIVALS else "numpy") not in settings.rivals:  # joblib runs NumPy
+            continue
+        if not sweep_available(name):
+            missing.append(name)
+            continue
+        entry = enter_sweep(name, problem, settings.seconds)
+        measures[name] = entry.measure
+        entries[name] = {"way": entry.way, "first_call": entry.first_call, "tried": entry.tried}
+    result = race(measures, settings.rounds)
+    rates = dict(result.rates)
+    own = rates[Ours.name]
+    rivals = {name: rates[name] for name in entries}
+    best = max(rivals, key=lambda name: max(rivals[name]), default=None)
+    yield Row(
+        case={key: goal[key] for key in ("m", "n_runs", "n_steps")},
+        goal=goal["goal"],
+        rates=rates,
+        value=best_ratio(own, rivals[best]) if best else None,
+        median=median_ratio(own, rivals[best]) if best else None,
+        others=result.others,
+        missing=missing,
+        best_rival=best,
+        beside={f"over {name}": best_ratio(own, values) for name, values in rivals.items()},
+        entries=entries,
+    )
+
+
+def _sweep_of(goal: Goal, settings: Settings) -> SweepProblem:
+    return make_sweep_problem(goal["m"], goal["n_runs"], goal["n_steps"], settings.n_threads)
+
+
+def _sweep_layer(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = _sweep_of(goal, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = to_store(problem, Path(folder)) if goal["store"] == "zarr" else in_memory(problem)
+        sweep()
+        result = race({"train": by_hand(problem), "sweep": sweep}, settings.rounds)
+    row = _own(goal, result, "train", "sweep")
+    yield replace(row, value=(row.value or 1) - 1, median=(row.median or 1) - 1)
+
+
+def _sweep_million(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = _sweep_of(goal, settings)
+    result = race({"sweep": in_memory(problem)}, min(settings.rounds, 3))
+    rates = result.rates["sweep"]
+    yield Row(
+        case={key: goal[key] for key in ("m", "n_runs", "n_steps")},
+        goal=goal["goal"],
+        rates=result.rates,
+        value=problem.n_runs / max(rates),
+        median=problem.n_runs / median(rates),
+        others=result.others,
+        beside={"GiB": peak_gib()},
+    )
+
+
+def _sweep_workers(goal: Goal, settings: Settings) -> Iterator[Row]:
+    problem = _sweep_of(goal, settings)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        by_workers(goal["engine"], problem, Path(folder)) as workers,
+    ):
+        workers()
+        measures = {"threads": to_store(problem, Path(folder)), "workers": workers}
+        result = race(measures, settings.rounds)
+    yield _own(goal, result, "workers", "threads")
+
+
 def _cost(goal: Goal, settings: Settings) -> Iterator[Row]:
     problem = make_cost_problem(goal["d"], goal["k"], 2, goal["batch"], settings.n_threads)
     rival = goal["rival"]
@@ -334,6 +423,10 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "flow": _flow,
     "chain": _chain,
     "binary": _binary,
+    "sweep": _sweep,
+    "sweep_layer": _sweep_layer,
+    "sweep_million": _sweep_million,
+    "sweep_workers": _sweep_workers,
     "cost": _cost,
     "cost_depth": _cost_depth,
 }

@@ -33,7 +33,7 @@ numpydoc_show_class_members = False
 
 generated = Path(__file__).parent / "generated"
 generated.mkdir(exist_ok=True)
-for command in ("train", "cost", "reproduce", "info"):
+for command in ("train", "sweep", "show", "cost", "reproduce", "info"):
     help_text = subprocess.run(
         [sys.executable, "-m", "linnet_fast", command, "--help"],
         env=os.environ | {"COLUMNS": "96", "NO_COLOR": "1"},

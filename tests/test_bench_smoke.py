@@ -22,6 +22,10 @@ SECTIONS = (
     "flow",
     "chain",
     "binary",
+    "sweep",
+    "sweep_layer",
+    "sweep_million",
+    "sweep_workers",
     "cost",
     "cost_depth",
 )

@@ -1,0 +1,633 @@
+"""The commands `linnet-fast sweep` and `linnet-fast show`: what they do, print, and how they fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+from support import ROOT
+
+import linnet_fast as lf
+from linnet_fast import _sweep_command, _sweep_file, cli
+
+SWEEP = """
+n_steps = 400
+replicates = 5
+derived = ["final_loss", "learned_rank"]
+
+[loss]
+input_cov = [[1.0, 0.0], [0.0, 1.0]]
+cross_cov = [[2.0, 0.0], [0.0, 1.0]]
+output_power = 5.0
+
+[network]
+hidden = 4
+
+[start]
+kind = "gaussian"
+
+[method]
+
+[grid]
+start.scale = {geomspace = [1e-3, 1e-1, 3]}
+method.step_size = [0.05, 0.1, 5.0]
+network.n_layers = [2, 3]
+"""
+MODULE = """
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+def nap(trajectory):
+    time.sleep(float(os.environ.get("NAP", "0")))
+    return trajectory.loss[:, -1]
+
+def dies(trajectory):
+    n = len(list((HERE / "deaths").iterdir()))
+    if multiprocessing.parent_process() is not None and n < int((HERE / "most").read_text()):
+        (HERE / "deaths" / str(n)).touch()
+        os._exit(1)
+    return trajectory.loss[:, -1]
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Run in a folder with a sweep in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "s.toml").write_text(SWEEP)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """What the sweep gives in one go."""
+    path = tmp_path_factory.mktemp("expected") / "s.toml"
+    path.write_text(SWEEP)
+    return lf.sweep(_sweep_file.read(path).spec, progress=False)
+
+
+def sweep(*arguments):
+    return cli.main(["sweep", "s.toml", "--plot", "none", *map(str, arguments)])
+
+
+def show(*arguments):
+    return cli.main(["show", *map(str, arguments)])
+
+
+def make(path, parts=1, of=6, **options):
+    """Make a store of small chunks, a part of them done."""
+    spec = _sweep_file.read(path).spec
+    name = f"{path.stem}.zarr"
+    return lf.sweep(spec, name, progress=False, chunk_runs=5, shard=(parts, of), **options)
+
+
+def kept(name="s.zarr"):
+    return lf.open_sweep(name).load()
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "linnet_fast", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+class TestSweep:
+    def test_store_picture_and_tables(self, capsys, folder, expected):
+        assert cli.main(["sweep", "s.toml"]) == 0
+        done = capsys.readouterr()
+        assert done.err == ""
+        xr.testing.assert_identical(kept().drop_attrs(), expected.drop_attrs())
+        assert names(folder) == {"s.toml", "s.zarr", "s.png"}
+        assert (folder / "s.png").stat().st_size > 10_000
+        output = done.out
+        assert "network    2 -> 4 -> 2, with n_layers swept" in output
+        assert "start      gaussian(scale=swept)" in output
+        assert "method     GradientDescent(step_size=swept)" in output
+        assert "90 = 2 n_layers x 3 scale x 3 step_size x 5 seed, 400 steps each" in output
+        assert "scale      1e-3, 0.01, 0.1" in output
+        assert "store      s.zarr, new" in output
+        assert re.search(
+            r"90 runs: 60 completed, 30 diverged; [\d,.]+ runs per second, (under )?[\d.]+ s",
+            output,
+        )
+        assert "final_loss, median over 5 seeds\n\nn_layers 2\n\nscale \\ step_size" in output
+        assert output.count("diverged\n") >= 6
+        assert "wrote s.zarr (" in output
+        assert "wrote s.png (" in output
+
+    def test_in_memory(self, capsys, folder):
+        assert sweep("--out", "none") == 0
+        assert names(folder) == {"s.toml"}
+        output = capsys.readouterr().out
+        assert "store      none, results are kept in memory" in output
+        assert "wrote" not in output
+
+    def test_quiet(self, capsys, folder):
+        assert sweep("--quiet", "--out", "other.zarr") == 0
+        assert capsys.readouterr() == ("", "")
+        assert names(folder) == {"s.toml", "other.zarr"}
+
+    def test_settings(self, capsys):
+        arguments = ["--set", "network.n_layers=3", "--set", "start.kind=orthogonal"]
+        assert sweep("--out", "none", *arguments, "--set", "grid.start.scale=[0.5]") == 0
+        assert "orthogonal(scale=swept)" in capsys.readouterr().out
+        assert sweep("--dry-run", "--set", "grid.start.kind=['gaussian', 'orthogonal']") == 0
+        output = capsys.readouterr().out
+        assert "start      start(kind=swept, scale=swept)" in output
+        assert "kind       gaussian, orthogonal" in output
+
+    def test_random_design(self, capsys, folder):
+        text = SWEEP.split("[grid]", maxsplit=1)[0].replace("replicates = 5", "replicates = 2")
+        sampled = """
+[sampled]
+n = 20
+"start.scale" = {loguniform = [1e-3, 1e-1]}
+"method.step_size" = {uniform = [0.01, 0.1]}
+"network.n_layers" = {integers = [2, 3]}
+"""
+        (folder / "s.toml").write_text(text + sampled)
+        assert cli.main(["sweep", "s.toml"]) == 0
+        output = capsys.readouterr().out
+        assert re.search(r"scale +[\d.e-]+ to [\d.e-]+\n", output)
+        assert "the 10 least of 20 runs" in output
+        assert "run " in output
+        assert (folder / "s.png").stat().st_size > 10_000
+
+    def test_dry_run_writes_nothing(self, capsys, folder):
+        assert cli.main(["sweep", "s.toml", "--dry-run", "--plot", "no-such-folder/a.png"]) == 0
+        output = capsys.readouterr().out
+        assert re.search(r"2 -> 4 -> 2 +45  ", output)
+        assert re.search(r"2 -> 4 -> 4 -> 2 +45  ", output)
+        assert re.search(r"time +about .* s with \d+ thread", output)
+        assert re.search(r"result +2,250 bytes, in chunks of about 90 runs", output)
+        assert "nothing is written" in output
+        assert names(folder) == {"s.toml"}
+
+    def test_goes_on(self, capsys, folder, expected):
+        make(folder / "s.toml")
+        assert np.count_nonzero(kept()["status"] >= 0) == 15
+        assert sweep() == 0
+        output = capsys.readouterr().out
+        assert "store      s.zarr, 15 of 90 runs are there already" in output
+        xr.testing.assert_identical(kept().drop_attrs(), expected.drop_attrs())
+        assert sweep() == 0
+        output = capsys.readouterr().out
+        assert "90 of 90 runs are there already" in output
+        assert "all runs were there already" in output
+
+    def test_fresh(self, capsys, folder):
+        assert sweep("--fresh", "--quiet") == 0
+        before = (folder / "s.zarr" / "zarr.json").stat()
+        assert sweep("--fresh", "--quiet") == 1
+        assert "s.zarr is there already: move it away" in capsys.readouterr().err
+        assert (folder / "s.zarr" / "zarr.json").stat() == before
+
+    def test_extend(self, capsys):
+        assert sweep("--quiet") == 0
+        longer = ["--set", "grid.method.step_size=[0.05, 0.1, 5.0, 0.2]", "--quiet"]
+        assert sweep(*longer) == 1
+        assert "holds another sweep" in capsys.readouterr().err
+        assert sweep(*longer, "--extend") == 0
+        assert kept()["step_size"].values.tolist() == [0.05, 0.1, 5.0, 0.2]
+        assert (kept()["status"] >= 0).all()
+
+    def test_shards(self, capsys, folder, expected):
+        make(folder / "s.toml", 1, 18)
+        assert cli.main(["sweep", "s.toml", "--shard", "1/2"]) == 0
+        output = capsys.readouterr().out
+        assert re.search(r"90 runs: .*45 pending", output)
+        assert names(folder) == {"s.toml", "s.zarr"}, "no picture of a part"
+        assert cli.main(["sweep", "s.toml", "--shard", "2/2", "--plot", "a.png"]) == 0
+        assert "a.png" in names(folder)
+        xr.testing.assert_identical(kept().drop_attrs(), expected.drop_attrs())
+
+    def test_workers(self, folder, expected):
+        make(folder / "s.toml")
+        assert sweep("--workers", 2, "--quiet", "--threads", 1) == 0
+        xr.testing.assert_identical(kept().drop_attrs(), expected.drop_attrs())
+
+    def test_plot_table(self, capsys, folder):
+        table = '[plot]\nof = ["learned_rank", "final_loss"]\nx = "scale"\nby = "n_layers"\n'
+        (folder / "s.toml").write_text(SWEEP + table)
+        assert cli.main(["sweep", "s.toml", "--out", "none", "--plot", "a.pdf"]) == 0
+        assert "learned_rank, median over 5 seeds" in capsys.readouterr().out
+        assert (folder / "a.pdf").read_bytes()[:4] == b"%PDF"
+
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            ('of = "learned_rnk"', "plot.of must be one of .*did you mean 'learned_rank'"),
+            ('x = "scal"', "plot.x must be one of .*did you mean 'scale'"),
+            ("select = {n_layer = 2}", "key of plot.select must be one of .*'n_layers'"),
+        ],
+    )
+    def test_plot_table_is_checked_before_any_work(self, capsys, folder, table, message):
+        (folder / "s.toml").write_text(SWEEP + f"[plot]\n{table}\n")
+        assert sweep() == 2
+        assert re.search(message, capsys.readouterr().err)
+        assert names(folder) == {"s.toml"}
+
+
+class TestFunctionsOfTheUser:
+    @pytest.fixture(autouse=True)
+    def module(self, folder, monkeypatch):
+        monkeypatch.delitem(sys.modules, "cli_sweep_module", raising=False)
+        (folder / "cli_sweep_module.py").write_text(MODULE)
+        table = '\n[derived]\nnap = "cli_sweep_module:nap"\n'
+        text = SWEEP.replace('derived = ["final_loss", "learned_rank"]', "") + table
+        (folder / "s.toml").write_text(text)
+        (folder / "dies.toml").write_text(text.replace(":nap", ":dies"))
+        (folder / "deaths").mkdir()
+
+    def test_workers_find_the_module(self, folder, monkeypatch):
+        (folder / "elsewhere").mkdir()
+        monkeypatch.chdir(folder / "elsewhere")
+        arguments = ["sweep", "../s.toml", "--workers", "2", "--plot", "none", "--quiet"]
+        assert cli.main(arguments) == 0
+        assert kept()["nap"].notnull().any()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
+    @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["threads", "workers"])
+    def test_interrupt_and_go_on(self, folder, workers):
+        make(folder / "s.toml", 1, 18)
+        running = subprocess.Popen(
+            [sys.executable, "-m", "linnet_fast", "sweep", "s.toml", "--plot", "none", *workers],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"NAP": "0.3"},
+        )
+        try:
+            until = time.monotonic() + 60
+            while np.count_nonzero(kept()["status"] >= 0) <= 5 and time.monotonic() < until:
+                time.sleep(0.05)
+            running.send_signal(signal.SIGINT)
+            _, error = running.communicate(timeout=30)
+        finally:
+            running.kill()
+        assert running.returncode == cli.INTERRUPTED == 130
+        said = re.fullmatch(
+            r"linnet-fast: interrupted; (\d+) of 90 runs are kept in s.zarr: the same command goes on "
+            r"from there\n",
+            error,
+        )
+        assert said, error
+        there = kept()["status"] >= 0
+        assert 5 < int(said[1]) == int(there.sum()) < 90
+        assert sweep("--quiet") == 0
+        whole = lf.sweep(_sweep_file.read(folder / "s.toml").spec, progress=False)
+        xr.testing.assert_identical(kept().drop_attrs(), whole.drop_attrs())
+
+    @pytest.mark.parametrize(("deaths", "code"), [(2, 0), (99, 1)])
+    def test_workers_that_die(self, folder, capsys, deaths, code):
+        make(folder / "dies.toml", 1, 18)
+        (folder / "most").write_text(str(deaths))
+        arguments = ["sweep", "dies.toml", "--workers", "1", "--plot", "none", "--quiet"]
+        assert cli.main(arguments) == code
+        error = capsys.readouterr().err
+        assert (error == "") if code == 0 else ("a worker has died" in error)
+        assert ("the same command goes on" in error) == (code == 1)
+        assert (kept("dies.zarr")["status"] >= 0).all() == (code == 0)
+        assert len(list((folder / "deaths").iterdir())) == (2 if code == 0 else 4)
+
+    def test_errors_of_functions_say_where(self, folder):
+        (folder / "cli_sweep_module.py").write_text("def nap(t):\n    return {}['x']\n")
+        done = command("sweep", "s.toml", "--quiet")
+        assert done.returncode == 1
+        assert "in nap" in done.stderr
+        assert "raised by derived['nap']" in done.stderr
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["none.toml"], "cannot read none.toml: No such file"),
+            (["d.toml"], "cannot read d.toml: Is a directory"),
+            (["s.toml", "--set", "n_step=3"], "s.toml: key must be .*did you mean 'n_steps'"),
+            (["s.toml", "--set", "n_steps"], "--set n_steps: it must be key=value"),
+            (["s.toml", "--set", "loss={data='a.npz'}"], "cannot read .*a.npz: No such file"),
+            (["s.toml", "--out", "none", "--shard", "1/2"], "--shard must have a store"),
+            (["s.toml", "--out", "none", "--extend"], "--extend must have a store"),
+            (["s.toml", "--out", "none", "--fresh"], "--fresh must have a store"),
+            (["s.toml", "--plot", "a.jpg"], "--plot must end in .png or .pdf or .svg"),
+            (["s.toml", "--shard", "3/2"], "must be a part from 1/2 to 2/2, got 3/2"),
+            (["s.toml", "--shard", "3"], "'3' is no part such as 3/16"),
+            (["s.toml", "--workers", "0"], "must be at least 1"),
+            (["s.toml", "--workers", "2", "--mpi"], "not allowed with"),
+            (["s.toml", "--fresh", "--extend"], "not allowed with"),
+            (["s.toml", "--plo", "none"], "unrecognized arguments"),
+            ([], "required: FILE"),
+        ],
+        ids=" ".join,
+    )
+    def test_bad_usage(self, capsys, folder, arguments, message):
+        (folder / "d.toml").mkdir()
+        assert cli.main(["sweep", *arguments]) == 2
+        assert re.search(message, capsys.readouterr().err)
+        assert names(folder) == {"s.toml", "d.toml"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--out", "nowhere/a.zarr"], "cannot write nowhere/a.zarr: there is no directory"),
+            (["--out", "s.toml"], "s.toml must be a sweep's store"),
+            (["--plot", "nowhere/a.png"], "cannot write nowhere/a.png"),
+        ],
+        ids=" ".join,
+    )
+    def test_failures(self, capsys, folder, arguments, message):
+        assert cli.main(["sweep", "s.toml", *arguments]) == 1
+        assert re.search(message, capsys.readouterr().err)
+        assert names(folder) == {"s.toml"}
+
+    def test_no_dask(self, capsys, monkeypatch):
+        monkeypatch.setattr("distributed.Client", _refuses)
+        assert sweep("--dask", "tcp://127.0.0.1:1") == 1
+        assert "linnet-fast: cannot connect" in capsys.readouterr().err
+
+    def test_interrupted_before_anything(self, capsys, monkeypatch):
+        monkeypatch.setattr(_sweep_command, "sweep", _interrupts)
+        assert sweep("--quiet") == 130
+        assert capsys.readouterr().err == "linnet-fast: interrupted before anything was kept\n"
+        assert sweep("--quiet", "--out", "none") == 130
+        assert "nothing is kept, for there is no store" in capsys.readouterr().err
+
+
+def _refuses(*_arguments, **_options):
+    msg = "cannot connect"
+    raise OSError(msg)
+
+
+def _interrupts(*_arguments, **_options):
+    raise KeyboardInterrupt
+
+
+class TestLive:
+    STATE = lf.SweepProgress(100, 50, 3, 10.0, 5.0, 10.0)
+
+    def test_lines_at_most_every_ten_seconds(self, capsys, monkeypatch):
+        clock = [0.0]
+        monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+        live = _sweep_command.Live(100)
+        for clock[0] in np.arange(0, 31, 1.0):
+            live(self.STATE)
+        live.close()
+        line = "50 of 100 runs, 5.0 runs/s, 10 s left, 3 diverged\n"
+        assert capsys.readouterr().err == 3 * line
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+    def test_bar_on_a_terminal(self):
+        import termios
+
+        leader, follower = os.openpty()
+        termios.tcsetwinsize(follower, (24, 100))
+        subprocess.run(
+            [sys.executable, "-m", "linnet_fast", "sweep", "s.toml", "--plot", "none"],
+            stdout=subprocess.PIPE,
+            stderr=follower,
+            timeout=60,
+            check=True,
+        )
+        os.close(follower)
+        shown = os.read(leader, 100_000).decode()
+        os.close(leader)
+        assert re.search(r"\d+%\|.*\| \d+/90 runs, .*\d+ diverged", shown)
+
+
+class TestShow:
+    def test_a_part(self, capsys, folder):
+        make(folder / "s.toml", 1, 2)
+        assert show("s.zarr") == 0
+        output = capsys.readouterr().out
+        assert re.search(r"store      s.zarr, begun \S+ by linnet-fast [\d.]+, instr", output)
+        assert "loss       SquaredLoss" in output
+        assert "90 = 2 n_layers x 3 scale x 3 step_size x 5 seed, 400 steps each" in output
+        assert "keeps      final_loss, learned_rank, stopped_at, status" in output
+        assert "done       45 of 90 runs (50 %)" in output
+        assert "pending" in output
+        assert names(folder) == {"s.toml", "s.zarr"}
+
+    def test_choices(self, capsys, folder):
+        assert sweep("--quiet") == 0
+        arguments = ["--of", "learned_rank", "--x", "n_layers", "--select", "step_size=0.05"]
+        assert show("s.zarr", *arguments, "--kind", "curves", "--plot", "a.svg") == 0
+        output = capsys.readouterr().out
+        assert "learned_rank, median over" in output
+        assert re.search(r"n_layers \\ scale +1e-3 +0.01 +0.1\n-+\n +2 +2 +2 +2\n", output)
+        assert "wrote a.svg" in output
+        assert "<svg" in (folder / "a.svg").read_text()
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "message"),
+        [
+            (["s.zarr", "--of", "final_los"], 2, "did you mean 'final_loss'"),
+            (["s.zarr", "--x", "scal"], 2, "did you mean 'scale'"),
+            (["s.zarr", "--select", "scal=1"], 2, "did you mean 'scale'"),
+            (["s.zarr", "--select", "scale=0.7"], 2, "select scale must be one of 1e-3, 0.01, 0.1"),
+            (["s.zarr", "--select", "scale"], 2, "must be key=value"),
+            (["s.zarr", "--plot", "a.gif"], 2, "--plot must end in"),
+            (["s.zarr", "--plot", "nowhere/a.png"], 1, "cannot write nowhere/a.png"),
+            (["none.zarr"], 1, "none.zarr must be a sweep's store"),
+            (["s.toml"], 1, "s.toml must be a sweep's store"),
+        ],
+        ids=str,
+    )
+    def test_errors(self, capsys, arguments, code, message):
+        assert sweep("--quiet") == 0
+        assert show(*arguments) == code
+        assert message in capsys.readouterr().err
+
+
+def dataset(values, status=None, **coords):
+    """Return a dataset like a sweep's."""
+    values = np.asarray(values, float)
+    dims = tuple(coords)
+    status = np.zeros(values.shape[: len(dims)], np.int8) if status is None else status
+    inner = tuple(f"inner_{i}" for i in range(values.ndim - len(dims)))
+    kept = {k: v for k, v in coords.items() if v is not None}
+    data = {"final_loss": ((*dims, *inner), values), "status": (dims, status)}
+    return xr.Dataset(data, kept)
+
+
+class TestTable:
+    def test_two_parameters(self):
+        values = np.arange(12.0).reshape(2, 3, 2)
+        status = np.zeros(values.shape, np.int8)
+        status[0, 0, 0] = status[1, 1] = 2
+        status[1, 2] = -1
+        data = dataset(values, status, a=[1, 2], b=[0.1, 0.2, 1e-7], seed=[0, 1])
+        assert _sweep_command.table(data).splitlines() == [
+            "final_loss, median over 2 seeds",
+            "",
+            r"a \ b      0.1       0.2     1e-7",
+            "---------------------------------",
+            "    1    1 (1)       2.5      4.5",
+            "    2  6.5      diverged  pending",
+            "",
+            "(n): so many runs diverged, the median is of the others.",
+        ]
+
+    def test_numbers_are_medians(self):
+        rng = np.random.default_rng(0)
+        values = rng.random((3, 4, 5))
+        data = dataset(values, a=[1, 2, 3], b=list("wxyz"), seed=None)
+        rows = [line.split() for line in _sweep_command.table(data).splitlines()[4:7]]
+        shown = np.array([[float(x) for x in row[1:]] for row in rows])
+        np.testing.assert_allclose(shown, np.median(values, axis=-1), rtol=1e-3)
+
+    def test_one_parameter(self):
+        data = dataset([[1, 2, 3], [4, np.nan, 6]], [[0, 0, 0], [0, 2, 0]], a=[1, 2], seed=None)
+        lines = _sweep_command.table(data).splitlines()
+        assert lines[2].split() == ["a", "median", "least", "greatest", "diverged"]
+        assert [line.split() for line in lines[4:]] == [
+            ["1", "2", "1", "3", "0"],
+            ["2", "5", "4", "6", "1"],
+        ]
+
+    def test_no_parameter(self):
+        text = _sweep_command.table(dataset([1.0, 2.0, 4.0], seed=None))
+        assert text == "final_loss: 2, 0 diverged"
+
+    def test_long_ones_are_thinned(self):
+        data = dataset(np.ones((40, 30, 1)), a=range(40), b=range(30), seed=[0])
+        text = _sweep_command.table(data)
+        assert "14 of 40 values of a are shown.\n10 of 30 values of b are shown." in text
+        lines = text.splitlines()
+        assert lines[2].split()[3:] == ["0", "3", "6", "10", "13", "16", "19", "23", "26", "29"]
+        assert [line.split()[0] for line in lines[4:18]] == [str(3 * i) for i in range(14)]
+        scales = np.geomspace(1e-8, 10, 37)
+        text = _sweep_command.table(dataset(np.ones((37, 1)), a=scales, seed=[0]))
+        rows = [line.split()[0] for line in text.splitlines()[4:14]]
+        assert rows == [f"1e-{k}" for k in range(8, 2, -1)] + ["0.01", "0.1", "1", "10"]
+
+    def test_other_parameters_get_tables_of_their_own(self):
+        data = dataset(np.ones((5, 4, 2, 3)), a=range(5), b=range(4), c=[7, 8], seed=None)
+        text = _sweep_command.table(data)
+        assert "c 7" in text
+        assert "c 8" in text
+        data = dataset(np.ones((7, 8, 6, 3)), a=range(7), b=range(8), c=range(6), seed=None)
+        assert "median over c and 3 seeds" in _sweep_command.table(data)
+
+    def test_variables_with_axes(self):
+        data = dataset(np.ones((5, 2, 3)), a=range(5), seed=None)
+        assert r"a \ inner_0" in _sweep_command.table(data)
+        data = dataset(np.ones((5, 4, 2, 1)), a=range(5), b=range(4), seed=None)
+        assert r"a \ b" in _sweep_command.table(data)
+
+    def test_records_are_shown_at_their_end(self):
+        values = np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
+        data = dataset(values, a=[1, 2]).rename(inner_0="step")
+        lines = _sweep_command.table(data).splitlines()
+        assert lines[0] == "final_loss at the end"
+        assert [line.split()[1] for line in lines[4:]] == ["2", "5"]
+
+    def test_random_designs_list_the_best(self):
+        values = np.array([[3.0, 3.0], [1.0, 2.0], [np.nan, np.nan], [0.5, 1.0]])
+        status = np.zeros((4, 2), np.int8)
+        status[2] = 2
+        data = dataset(values, status, run=range(4), seed=None)
+        data = data.assign_coords(scale=("run", [0.1, 0.2, 0.3, 0.4]))
+        lines = _sweep_command.table(data).splitlines()
+        assert lines[0] == "final_loss, median over 2 seeds, the 4 least of 4 runs"
+        assert [line.split() for line in lines[4:]] == [
+            ["3", "0.4", "0.75", "0"],
+            ["1", "0.2", "1.5", "0"],
+            ["0", "0.1", "3", "0"],
+            ["2", "0.3", "-", "2"],
+        ]
+        assert _sweep_command.table(data, x="scale").splitlines()[2].split()[0] == "scale"
+
+    def test_what_does_not_vary_with_seeds(self):
+        assert _sweep_command.table(dataset(1.0)) == "final_loss: 1, 0 diverged"
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [(0.0, "0"), (0.155011, "0.155"), (1e-6, "1e-6"), (2.5e-7, "2.5e-7"), (20000.0, "20000"),
+         (1e5, "1e5"), (-0.5, "-0.5"), (float("inf"), "inf"), (1234.5, "1234"), (-1e-9, "-1e-9")],
+    )  # fmt: skip
+    def test_numbers(self, value, text):
+        assert _sweep_command._number(value) == text
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [(0.01, "under 0.1 s"), (5.04, "5.0 s"), (75, "75 s"), (600, "10 min"), (7200, "2.0 h"),
+         (1e6, "11.6 days"), (float("inf"), "?")],
+    )  # fmt: skip
+    def test_durations(self, seconds, text):
+        assert _sweep_command._duration(seconds) == text
+
+
+class TestDraw:
+    def test_panels(self):
+        data = dataset(np.ones((5, 12, 2)), a=range(5), b=range(12), seed=None)
+        figure = _sweep_command.draw(data, {})
+        titles = [(ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes[:2]]
+        assert titles == [("a", "b"), ("a", "final loss")]
+        assert len(figure.axes[1].lines) == 8, "of many lines some"
+        assert len(_sweep_command.draw(data, {"kind": "curves"}).axes) == 1
+        one = dataset(np.ones((5, 2)), a=range(5), seed=None)
+        assert len(_sweep_command.draw(one, {}, "the title").axes) == 1
+
+    def test_inner_axes(self):
+        data = dataset(np.ones((5, 4, 2, 3)), a=range(5), b=range(4), seed=None)
+        figure = _sweep_command.draw(data, {"select": {"inner_0": 1}})
+        assert len(figure.axes) >= 3, "heat map, colour bar, curves"
+
+    @pytest.fixture(autouse=True)
+    def close(self):
+        yield
+        from matplotlib import pyplot as plt
+
+        plt.close("all")
+
+
+def test_examples_of_the_help_parse():
+    import shlex
+
+    from linnet_fast import _options
+
+    text = _options._SWEEP_EPILOG + _options._SHOW_EPILOG
+    lines = re.findall(r"^  linnet-fast (.*)$", text, re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        assert _options.parser().parse_args(shlex.split(line)).command in ("sweep", "show")
+
+
+def test_the_file_of_the_help_is_a_sweep(folder):
+    from linnet_fast import _options
+
+    text = _options._SWEEP_EPILOG.split("a file:\n")[1].split("\n\nexamples:")[0]
+    (folder / "help.toml").write_text(text)
+    assert _sweep_file.read(folder / "help.toml").spec.n_runs == 13 * 2 * 8
+
+
+@pytest.mark.parametrize("name", ["scale_step_digits", "depth_scale", "edge_of_stability"])
+def test_examples_run(name, folder, capsys):
+    arguments = ["--set", "n_steps=20", "--set", "replicates=2", "--out", "none"]
+    arguments += ["--set", "grid.start.scale=[0.1, 0.2]"]
+    path = ROOT / "examples" / f"{name}.toml"
+    assert cli.main(["sweep", str(path), *arguments]) == 0
+    assert (folder / f"{name}.png").stat().st_size > 10_000
+    assert "median over 2 seeds" in capsys.readouterr().out
