@@ -38,7 +38,7 @@ def test_python_runs_and_prints_what_its_comments_say(code, capsys, tmp_path, mo
 
 
 def test_there_is_python():
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
 
 
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
@@ -46,6 +46,8 @@ def test_command_lines_parse(arguments):
     if "--help" not in arguments:
         assert _options.parser().parse_args(arguments).command in (
             "train",
+            "sweep",
+            "show",
             "cost",
             "reproduce",
             "info",
@@ -53,9 +55,9 @@ def test_command_lines_parse(arguments):
 
 
 def test_all_command_lines_are_found():
-    assert ["train", "digits"] in commands()
+    assert ["sweep", "examples/scale_step_digits.toml"] in commands()
     assert ["info"] in commands()
-    assert len(commands()) == 7
+    assert len(commands()) == 9
 
 
 def test_examples_of_the_help_parse():
@@ -73,8 +75,8 @@ def test_the_test_command_is_marked():
 
 def test_output_is_of_the_main_job():
     (output,) = blocks("text")
-    assert "260 = 13 scales x 1 step size x 20 seeds, 20,000 steps each" in output
-    assert "260 runs: 260 completed" in output
+    assert "9,176 = 37 scale x 31 step_size x 8 seed, 500 steps each" in output
+    assert "9,176 runs: 7,562 completed, 1,614 diverged" in output
 
 
 def test_picture_is_there_and_small():
