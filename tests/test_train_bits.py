@@ -18,6 +18,9 @@ from linnet_fast import _core
 WIDTHS = [
     (2, 2),
     (3, 2, 3),
+    (2, 2, 2),
+    (3, 3, 3),
+    (4, 4, 4),
     (8, 8, 8),
     (13, 5, 13),
     (13, 13, 13, 13),
@@ -242,3 +245,41 @@ def test_results_have_memory_of_their_own():
     again = lf.train(network, loss, run.final, method=lf.GradientDescent(0.1), n_steps=5)
     assert_array_equal(run.final.weights[0], start[0])
     assert not np.shares_memory(again.final.weights[0], run.final.weights[0])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("decay", [0.0, 0.02])
+@pytest.mark.parametrize("own_moments", [False, True])
+@pytest.mark.parametrize("width", [2, 3, 4, 5])
+def test_small_square_networks_are_those_trained_alone(width, own_moments, decay, dtype):
+    """Two layers of equal, small width take a step of their own; it has the bits of all others."""
+    rng = np.random.default_rng(width)
+    n_runs, n_steps = 37, 53
+    inputs = rng.normal(size=(*((n_runs,) if own_moments else ()), 20, width))
+    loss = lf.SquaredLoss.from_data(inputs, inputs @ rng.normal(size=(width, width)))
+    network = lf.Dense((width,) * 3)
+    start = lf.initialization.gaussian(
+        network, scale=0.7, rng=1, batch_shape=n_runs, dtype=np.dtype(dtype)
+    )
+    steps = np.geomspace(0.001, 0.1, n_runs)
+
+    def train(which):
+        own = loss
+        if own_moments:
+            moments = (loss.input_cov[which], loss.cross_cov[which], loss.output_power[which])
+            own = lf.SquaredLoss(*moments)
+        return lf.train(
+            network,
+            own,
+            [w[which] for w in start],
+            method=lf.GradientDescent(steps[which], decay, layer_multipliers=[1.0, 0.5]),
+            n_steps=n_steps,
+            record=lf.Record.at([7, n_steps], observables=("loss", "weights")),
+        )
+
+    batch = train(slice(None))
+    for run in (0, 8, 36):
+        alone = train(run)
+        for layer in range(2):
+            np.testing.assert_array_equal(batch.weights[layer][run], alone.weights[layer])
+        np.testing.assert_array_equal(batch.loss[run], alone.loss)

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "arena.hpp"
+#include "fused.hpp"
 #include "lane_algebra.hpp"
 #include "steering.hpp"
 #include "pattern_algebra.hpp"
@@ -142,6 +143,21 @@ public:
             o.n_inputs = n_in;
             separable_.push_back(o);
         }
+        fused_step_ = fused_step_of<V>(fused_width(plan), shared_);
+        for (int g = 0; g < n_groups && fused_step_ != nullptr; ++g) {
+            V* const rates = rates_[static_cast<std::size_t>(g)];
+            FusedOperands<V> o{};
+            o.lower = matrix(g, plan.weights[0]);
+            o.upper = matrix(g, plan.weights[1]);
+            o.lower_step = rates;
+            o.upper_step = rates + 1;
+            o.decay = decay ? rates + plan.n_layers() : nullptr;
+            o.cov = shared_ ? static_cast<const void*>(shared_cov)
+                            : covs_[static_cast<std::size_t>(g)];
+            o.cross = shared_ ? static_cast<const void*>(shared_cross)
+                              : crosses_[static_cast<std::size_t>(g)];
+            fused_.push_back(o);
+        }
         for (int g = 0; g < n_groups && plan.identity >= 0; ++g) {
             const Index extent = plan.matrices[static_cast<std::size_t>(plan.identity)].rows;
             for (Index i = 0; i < extent; ++i)
@@ -257,6 +273,11 @@ public:
         for (const SeparableOperands<V>& operands : separable_)
             separable_steps(operands, plan_.weights.size(), n_steps);
         if (!separable_.empty()) return true;
+        for (Index s = 0; s < n_steps && !fused_.empty(); ++s) {
+            // Groups take turns, so that one hides the latency of another.
+            for (const FusedOperands<V>& operands : fused_) fused_step_(operands);
+        }
+        if (!fused_.empty()) return true;
         for (Index s = 0; s < n_steps; ++s) {
             run(0, calls_.size(), 0, static_cast<std::size_t>(n_groups_));
             if (steering_.loss != nullptr) steering_.loss->advance();
@@ -336,6 +357,8 @@ private:
     std::vector<Call> calls_;
     std::vector<LaneOperands<V>> operands_;
     std::vector<PatternCall<T>> patterns_;
+    FusedStep<V> fused_step_ = nullptr;
+    std::vector<FusedOperands<V>> fused_;          // per group; empty if the plan is something else
     std::vector<SeparableOperands<V>> separable_;  // per group; empty if the plan is something else
 };
 
