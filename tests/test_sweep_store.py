@@ -1126,7 +1126,7 @@ def test_a_store_cut_short_while_it_grows(k, monkeypatch, tmp_path):
     with monkeypatch.context() as patch, contextlib.suppress(Cut):
         for owner, name in (
             (zarr.Array, "resize"),
-            (store_module, "_write_coordinate"),
+            (store_module, "write_coordinate"),
             (zarr.core.attributes.Attributes, "__setitem__"),
         ):
             patch.setattr(owner, name, cut_after(getattr(owner, name)))

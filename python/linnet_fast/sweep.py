@@ -20,9 +20,10 @@ from linnet_fast._sweep.cost import SweepEstimate
 from linnet_fast._sweep.cost import estimate as _estimate
 from linnet_fast._sweep.designs import grid, paired, sampled
 from linnet_fast._sweep.engine import Done, Hooks, Job, Slots, run_by, run_here
+from linnet_fast._sweep.form import SweepError, attributes_of
 from linnet_fast._sweep.meter import Meter, Progress, SweepProgress, check_progress, metered
 from linnet_fast._sweep.spec import SweepSpec
-from linnet_fast._sweep.store import Chunks, Store, SweepError, chunk_shape
+from linnet_fast._sweep.store import Chunks, Store, chunk_shape
 
 if TYPE_CHECKING:
     import xarray
@@ -323,8 +324,7 @@ def _in_memory(plan: _Plan, progress: Progress) -> xarray.Dataset:
         hooks = Hooks(meter.trained, kept, meter.within)
         plan.train(chunks, range(len(chunks)), None, hooks)
     variables = {
-        v.name: ((*spec.dims, *v.dims), result[v.name], _store.attributes_of(v))
-        for v in layout.variables
+        v.name: ((*spec.dims, *v.dims), result[v.name], attributes_of(v)) for v in layout.variables
     }
     attrs = _store.attributes(spec.id, spec.encode(), _files.to_json(plan.note()))
     data: xarray.Dataset = xr.Dataset(variables, coordinates(spec, layout), attrs)

@@ -28,8 +28,9 @@ import numpy.typing as npt
 from linnet_fast import _core, _machine
 from linnet_fast._sweep.chunk import Arrays, Block, Layout, run_block
 from linnet_fast._sweep.derived import Derived
+from linnet_fast._sweep.form import SweepError
 from linnet_fast._sweep.spec import SweepSpec, decode
-from linnet_fast._sweep.store import Chunks, Store, SweepError
+from linnet_fast._sweep.store import Chunks, Store
 
 _TASK_SECONDS = 1.0  # tasks are made of chunks until they take about so long
 _AHEAD = 2  # tasks handed out per worker

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import secrets
@@ -11,7 +9,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -24,23 +22,27 @@ import numpy.typing as npt
 from linnet_fast import _files
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.chunk import PENDING, Arrays, Block, Layout, Variable, coordinates
-from linnet_fast._sweep.spec import SEED, SweepSpec
+from linnet_fast._sweep.form import (
+    MARK,
+    SPEC,
+    SweepError,
+    check_metadata,
+    described,
+    is_store,
+    locked,
+    signed,
+    write_coordinate,
+    write_group,
+    write_plain,
+)
+from linnet_fast._sweep.spec import SweepSpec
 from linnet_fast._validate import Shape
 
 if TYPE_CHECKING:
     import xarray
 
-SCHEMA = 1
-"""Counts up with every change of what a store looks like."""
-
-_MARK = "linnet_fast_sweep"
-_SPEC = "spec"
 _LEFTOVER_AGE = 3600.0  # seconds
 _CRC = 4  # bytes of the checksum at the end of every file of a chunk
-
-
-class SweepError(RuntimeError):
-    """A sweep that cannot begin or go on: what is done already is kept."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,10 @@ class Store:
     def __init__(self, path: Path, growing: bool) -> None:
         zarr = _files.optional("zarr", "sweep")
         self.path = path
-        _check_metadata(path, growing)
+        check_metadata(path, growing)
         self._group: Any = zarr.open_group(path, mode="r+")
         self.attrs: Mapping[str, Any] = dict(self._group.attrs)
-        note = self.attrs[_MARK]
+        note = self.attrs[MARK]
         self.spec_data: Mapping[str, Any] = note["spec"]
         self.spec_id: str = note["spec_id"]
         self.isa: str = note["isa"]
@@ -119,7 +121,7 @@ class Store:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write_group(temporary, spec, layout, chunk, isa, note)
+            write_group(temporary, spec, layout, chunk, isa, note)
             try:
                 temporary.rename(path)
             except OSError:
@@ -141,7 +143,7 @@ class Store:
         if not is_store(path):
             msg = f"{path} must be a sweep's store, got something else; it is left as it is"
             raise SweepError(msg)
-        with _locked(path, shared=True):
+        with locked(path, shared=True):
             return cls._open(path, growing)
 
     @classmethod
@@ -155,10 +157,10 @@ class Store:
     def spec_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the large arrays that the spec refers to."""
         try:
-            group = self._group[_SPEC]
+            group = self._group[SPEC]
             return {name: np.asarray(array[...]) for name, array in group.arrays()}
         except (KeyError, ValueError, TypeError, OSError) as error:
-            msg = f"{self.path}/{_SPEC} is damaged: {error}"
+            msg = f"{self.path}/{SPEC} is damaged: {error}"
             raise SweepError(msg) from error
 
     def check(self, spec: SweepSpec) -> None:
@@ -270,7 +272,7 @@ class Store:
         SweepError
             If the spec is not such a one.
         """
-        with _locked(self.path):
+        with locked(self.path):
             # Another process may have done it meanwhile, or not to the end.
             return Store._open(self.path, growing=True)._extended(spec, layout)
 
@@ -304,224 +306,22 @@ class Store:
         for variable in self.variables:
             self._arrays[variable.name].resize((*spec.shape, *variable.shape))
         for name, (dims, values) in coordinates(spec, layout).items():
-            _write_coordinate(self._group, name, dims, values)
+            write_coordinate(self._group, name, dims, values)
         for digest, array in arrays.items():
-            _write_plain(self._group[_SPEC], digest, array)
-        note = dict(self.attrs[_MARK]) | {
+            write_plain(self._group[SPEC], digest, array)
+        note = dict(self.attrs[MARK]) | {
             "spec": data,
             "spec_id": spec.id,
             "shape": list(spec.shape),
-            "coordinates": _described(coordinates(spec, layout)),
+            "coordinates": described(coordinates(spec, layout)),
         }
-        self._group.attrs[_MARK] = _signed(self.path, note)
+        self._group.attrs[MARK] = signed(self.path, note)
         return Store._open(self.path, growing=False)
-
-
-def is_store(path: Path) -> bool:
-    """Whether there is a sweep's store."""
-    try:
-        text = (path / "zarr.json").read_text(encoding="utf-8")
-        return _MARK in json.loads(text).get("attributes", {})
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _check_metadata(path: Path, growing: bool) -> None:
-    """Refuse a store whose arrays are not what its note says they are.
-
-    Files of others are not trusted: what they ask for beyond that is never done.
-    """
-    note = _json(path)["attributes"][_MARK]
-    if note["schema"] != SCHEMA:
-        msg = f"{path} must be of schema {SCHEMA}, got {note['schema']}: another version made it"
-        raise SweepError(msg)
-    if canonical.digest({k: v for k, v in note.items() if k != "digest"}) != note["digest"]:
-        msg = "its note on the sweep is not what was written"
-        raise ValueError(msg)
-    dims = _dims_of(note)
-    for v in note["variables"]:
-        meta = _json(path / v["name"])
-        expected = {
-            "data_type": v["dtype"],
-            "dimension_names": [*dims, *v["dims"]],
-            "chunks": [*note["chunk"], *(max(n, 1) for n in v["shape"])],
-            "codecs": ["bytes", "crc32c"],
-            "fill_value": "NaN" if v["dtype"].startswith("float") else PENDING,
-        }
-        shape = [*note["shape"], *v["shape"]]
-        _compare(v["name"], _of_metadata(meta), expected)
-        if meta["shape"] == shape:
-            continue
-        if len(meta["shape"]) == len(shape) and all(
-            n >= m for n, m in zip(meta["shape"], shape, strict=True)
-        ):
-            if growing:
-                continue
-            msg = f"{path} is being extended: where that was cut short, make the same call again"
-            raise SweepError(msg)
-        msg = f"{v['name']} must have shape {shape}, got {meta['shape']}"
-        raise ValueError(msg)
-    if growing:
-        return
-    for name, digest in note["metadata"].items():
-        if _digest_of(path / name) != digest:
-            msg = f"{name}/zarr.json is not what was written"
-            raise ValueError(msg)
-    for name, described in note["coordinates"].items():
-        meta = _json(path / name)
-        own = _of_metadata(meta)
-        text = described["data_type"] == "string"
-        codecs = ["vlen-utf8" if text else "bytes", "crc32c"]
-        expected = {**described, "chunks": described["shape"], "codecs": codecs}
-        _compare(
-            name, own | {"shape": meta["shape"]}, {**expected, "fill_value": own["fill_value"]}
-        )
-        file = ".".join(["c", *("0" for _ in described["shape"])])
-        if not (path / name / file).exists():
-            msg = f"{name}/{file} is missing"
-            raise ValueError(msg)
-
-
-def _json(folder: Path) -> Any:
-    return json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
-
-
-def _dims_of(note: Mapping[str, Any]) -> list[str]:
-    spec = note["spec"]
-    own = [axis["name"] for axis in spec["axes"]]
-    return own if spec["replicates"] is None else [*own, SEED]
-
-
-def _of_metadata(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what counts of an array's metadata."""
-    if meta.get("storage_transformers"):
-        msg = f"storage_transformers must be none, got {meta['storage_transformers']}"
-        raise ValueError(msg)
-    return {
-        "data_type": meta["data_type"],
-        # Left out where there are none.
-        "dimension_names": meta.get("dimension_names") or [],
-        "chunks": meta["chunk_grid"]["configuration"]["chunk_shape"],
-        "codecs": [codec["name"] for codec in meta["codecs"]],
-        "fill_value": meta["fill_value"],
-    }
-
-
-def _compare(name: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    for key, value in expected.items():
-        if found[key] != value:
-            msg = f"{key} of {name} must be {value}, got {found[key]}"
-            raise ValueError(msg)
-
-
-def _described(
-    coords: Mapping[str, tuple[tuple[str, ...], npt.NDArray[Any]]],
-) -> dict[str, dict[str, Any]]:
-    """Return the form of coordinates, by which what is read is checked."""
-    return {
-        name: {
-            "dimension_names": list(dims),
-            "shape": list(values.shape),
-            "data_type": "string" if values.dtype.kind == "U" else str(values.dtype),
-        }
-        for name, (dims, values) in coords.items()
-    }
 
 
 def is_free(path: Path) -> bool:
     """Whether a store can be made there: nothing is, or an empty directory."""
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
-
-
-def _write_group(
-    path: Path, spec: SweepSpec, layout: Layout, chunk: Shape, isa: str, note: object
-) -> None:
-    zarr = _files.optional("zarr", "sweep")
-    arrays: canonical.Arrays = {}
-    data = spec.encode(arrays)
-    variables = [
-        {"name": v.name, "dims": list(v.dims), "shape": list(v.shape), "dtype": v.dtype}
-        for v in layout.variables
-    ]
-    own = {
-        "schema": SCHEMA,
-        "spec": data,
-        "spec_id": spec.id,
-        "isa": isa,
-        "shape": list(spec.shape),
-        "chunk": list(chunk),
-        "variables": variables,
-        "coordinates": _described(coordinates(spec, layout)),
-    }
-    group = zarr.open_group(path, mode="w-", zarr_format=3)
-    for variable in layout.variables:
-        group.create_array(
-            variable.name,
-            shape=(*spec.shape, *variable.shape),
-            # A result without an entry still has a file.
-            chunks=(*chunk, *(max(n, 1) for n in variable.shape)),
-            dtype=variable.dtype,
-            fill_value=variable.fill,
-            dimension_names=(*spec.dims, *variable.dims),
-            attributes=attributes_of(variable),
-            **_codecs(zarr),
-        )
-    for name, (dims, values) in coordinates(spec, layout).items():
-        _write_coordinate(group, name, dims, values)
-    held = group.create_group(_SPEC)
-    for digest, array in arrays.items():
-        _write_plain(held, digest, array)
-    group.attrs.update({_MARK: _signed(path, own), "provenance": _files.to_json(note)})
-
-
-def _signed(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a note with digests of the metadata of all arrays, and of itself."""
-    names = [*(v["name"] for v in note["variables"]), *note["coordinates"], _SPEC]
-    held = sorted(f"{_SPEC}/{file.parent.name}" for file in (path / _SPEC).glob("*/zarr.json"))
-    metadata = {name: _digest_of(path / name) for name in [*names, *held]}
-    own = {**note, "metadata": metadata}
-    own.pop("digest", None)
-    return own | {"digest": canonical.digest(own)}
-
-
-def _digest_of(folder: Path) -> str:
-    return hashlib.sha256((folder / "zarr.json").read_bytes()).hexdigest()
-
-
-def _codecs(zarr: Any) -> dict[str, Any]:
-    """Return how arrays are stored: plain numbers with a checksum, each chunk one file."""
-    return {
-        "compressors": [zarr.codecs.Crc32cCodec()],
-        "filters": None,
-        "chunk_key_encoding": {"name": "default", "separator": "."},
-        "config": {"write_empty_chunks": True},
-    }
-
-
-def attributes_of(variable: Variable) -> dict[str, Any]:
-    """Return what a variable says about itself."""
-    if variable.name != "status":
-        return {}
-    return {
-        "flag_values": [PENDING, 0, 1, 2, 3],
-        "flag_meanings": "pending completed converged diverged exhausted",
-    }
-
-
-def _write_coordinate(group: Any, name: str, dims: tuple[str, ...], values: Any) -> None:
-    array = np.asarray(values)
-    if array.dtype.kind == "U":
-        array = array.astype(np.dtypes.StringDType())
-    _write_plain(group, name, array, dims)
-
-
-def _write_plain(
-    group: Any, name: str, array: npt.NDArray[Any], dims: tuple[str, ...] | None = None
-) -> None:
-    zarr = _files.optional("zarr", "sweep")
-    group.create_array(
-        name, data=array, chunks=array.shape, dimension_names=dims, overwrite=True, **_codecs(zarr)
-    )
 
 
 def _names(folder: Path) -> set[str]:
@@ -536,27 +336,12 @@ def _remove_leftovers(path: Path) -> None:
                 file.unlink()
 
 
-@contextmanager
-def _locked(path: Path, shared: bool = False) -> Iterator[None]:
-    """Let one process at a time extend a store, and none open it meanwhile.
-
-    A lock dies with its process. Where the system has none, two that extend at once may find a store
-    that is being changed; neither loses what is there.
-    """
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(ImportError, OSError):
-            import fcntl  # noqa: PLC0415  (not on Windows)
-
-            fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _flush(file: Path) -> None:
-    """See to it that a file is on the disk."""
-    handle = os.open(file, os.O_RDONLY)
+    """See to it that a file, or the names in a directory, are on the disk."""
+    is_file = file.is_file()
+    if os.name == "nt" and not is_file:
+        return
+    handle = os.open(file, os.O_RDWR if is_file else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -582,8 +367,8 @@ def open_dataset(path: Path) -> xarray.Dataset:
         msg = f"{path} must be a sweep's store, got something else"
         raise SweepError(msg)
     try:
-        with _locked(path, shared=True), warnings.catch_warnings():
-            _check_metadata(path, growing=False)
+        with locked(path, shared=True), warnings.catch_warnings():
+            check_metadata(path, growing=False)
             # What a process that was killed left behind; see `_remove_leftovers`.
             warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
             data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
@@ -595,7 +380,7 @@ def open_dataset(path: Path) -> xarray.Dataset:
 
 def _arranged(data: xarray.Dataset) -> xarray.Dataset:
     """Return what a store holds as the result that it is."""
-    note = data.attrs[_MARK]
+    note = data.attrs[MARK]
     own = {variable["name"] for variable in note["variables"]}
     data = data.set_coords([name for name in data.data_vars if name not in own])
     # Texts as in results in memory; and everything in one order whatever the file system's.
