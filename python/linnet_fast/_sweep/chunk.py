@@ -234,6 +234,7 @@ def _end_of(
         steps=None if steps is None else np.array([end], np.int64),
         time=np.array([end], np.float64) if steps is None else _end_time(trajectory, end),
         observables=values,
+        provenance={},  # takes long to copy where there are many runs
     )
 
 
