@@ -29,8 +29,9 @@ from bench.ours import Ours, training
 from bench.problem import make_problem
 from bench.rivals import RIVALS
 from bench.sweep_engines import by_hand, by_workers, in_memory, peak_gib, to_store
-from bench.sweeps import SWEEP_RIVALS, make_sweep_problem
-from bench.sweeps import available as sweep_available
+from bench.sweep_problem import make_sweep_problem
+from bench.sweep_rivals import SWEEP_RIVALS
+from bench.sweep_rivals import available as sweep_available
 from bench.sweeps import enter as enter_sweep
 from bench.sweeps import ours as ours_sweep
 from bench.timing import (
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench.problem import Problem
-    from bench.sweeps import SweepProblem
+    from bench.sweep_problem import SweepProblem
     from bench.timing import Entry, Race
 
 Goal: TypeAlias = "Mapping[str, Any]"

@@ -18,12 +18,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import linnet_fast as lf
-from bench.sweeps import make_sweep_problem, spec_of, train_ours
+from bench.sweep_problem import make_sweep_problem, spec_of
+from bench.sweeps import train_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.sweeps import SweepProblem
+    from bench.sweep_problem import SweepProblem
 
 
 def by_hand(problem: SweepProblem) -> Callable[[], float]:

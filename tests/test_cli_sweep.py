@@ -15,7 +15,7 @@ import xarray as xr
 from support import ROOT
 
 import linnet_fast as lf
-from linnet_fast import _sweep_command, _sweep_file, cli
+from linnet_fast import _sweep_file, _sweep_picture, _sweep_run, _sweep_table, _text, cli
 
 SWEEP = """
 n_steps = 400
@@ -368,7 +368,7 @@ class TestErrors:
         assert "linnet-fast: cannot connect" in capsys.readouterr().err
 
     def test_interrupted_before_anything(self, capsys, monkeypatch):
-        monkeypatch.setattr(_sweep_command, "sweep", _interrupts)
+        monkeypatch.setattr(_sweep_run, "sweep", _interrupts)
         assert sweep("--quiet") == 130
         assert capsys.readouterr().err == "linnet-fast: interrupted before anything was kept\n"
         assert sweep("--quiet", "--out", "none") == 130
@@ -390,7 +390,7 @@ class TestLive:
     def test_lines_at_most_every_ten_seconds(self, capsys, monkeypatch):
         clock = [0.0]
         monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-        live = _sweep_command.Live(100)
+        live = _sweep_run.Live(100)
         for clock[0] in np.arange(0, 31, 1.0):
             live(self.STATE)
         live.close()
@@ -478,7 +478,7 @@ class TestTable:
         status[0, 0, 0] = status[1, 1] = 2
         status[1, 2] = -1
         data = dataset(values, status, a=[1, 2], b=[0.1, 0.2, 1e-7], seed=[0, 1])
-        assert _sweep_command.table(data).splitlines() == [
+        assert _sweep_table.table(data).splitlines() == [
             "final_loss, median over 2 seeds",
             "",
             r"a \ b      0.1       0.2     1e-7",
@@ -493,13 +493,13 @@ class TestTable:
         rng = np.random.default_rng(0)
         values = rng.random((3, 4, 5))
         data = dataset(values, a=[1, 2, 3], b=list("wxyz"), seed=None)
-        rows = [line.split() for line in _sweep_command.table(data).splitlines()[4:7]]
+        rows = [line.split() for line in _sweep_table.table(data).splitlines()[4:7]]
         shown = np.array([[float(x) for x in row[1:]] for row in rows])
         np.testing.assert_allclose(shown, np.median(values, axis=-1), rtol=1e-3)
 
     def test_one_parameter(self):
         data = dataset([[1, 2, 3], [4, np.nan, 6]], [[0, 0, 0], [0, 2, 0]], a=[1, 2], seed=None)
-        lines = _sweep_command.table(data).splitlines()
+        lines = _sweep_table.table(data).splitlines()
         assert lines[2].split() == ["a", "median", "least", "greatest", "diverged"]
         assert [line.split() for line in lines[4:]] == [
             ["1", "2", "1", "3", "0"],
@@ -507,39 +507,39 @@ class TestTable:
         ]
 
     def test_no_parameter(self):
-        text = _sweep_command.table(dataset([1.0, 2.0, 4.0], seed=None))
+        text = _sweep_table.table(dataset([1.0, 2.0, 4.0], seed=None))
         assert text == "final_loss: 2, 0 diverged"
 
     def test_long_ones_are_thinned(self):
         data = dataset(np.ones((40, 30, 1)), a=range(40), b=range(30), seed=[0])
-        text = _sweep_command.table(data)
+        text = _sweep_table.table(data)
         assert "14 of 40 values of a are shown.\n10 of 30 values of b are shown." in text
         lines = text.splitlines()
         assert lines[2].split()[3:] == ["0", "3", "6", "10", "13", "16", "19", "23", "26", "29"]
         assert [line.split()[0] for line in lines[4:18]] == [str(3 * i) for i in range(14)]
         scales = np.geomspace(1e-8, 10, 37)
-        text = _sweep_command.table(dataset(np.ones((37, 1)), a=scales, seed=[0]))
+        text = _sweep_table.table(dataset(np.ones((37, 1)), a=scales, seed=[0]))
         rows = [line.split()[0] for line in text.splitlines()[4:14]]
         assert rows == [f"1e-{k}" for k in range(8, 2, -1)] + ["0.01", "0.1", "1", "10"]
 
     def test_other_parameters_get_tables_of_their_own(self):
         data = dataset(np.ones((5, 4, 2, 3)), a=range(5), b=range(4), c=[7, 8], seed=None)
-        text = _sweep_command.table(data)
+        text = _sweep_table.table(data)
         assert "c 7" in text
         assert "c 8" in text
         data = dataset(np.ones((7, 8, 6, 3)), a=range(7), b=range(8), c=range(6), seed=None)
-        assert "median over c and 3 seeds" in _sweep_command.table(data)
+        assert "median over c and 3 seeds" in _sweep_table.table(data)
 
     def test_variables_with_axes(self):
         data = dataset(np.ones((5, 2, 3)), a=range(5), seed=None)
-        assert r"a \ inner_0" in _sweep_command.table(data)
+        assert r"a \ inner_0" in _sweep_table.table(data)
         data = dataset(np.ones((5, 4, 2, 1)), a=range(5), b=range(4), seed=None)
-        assert r"a \ b" in _sweep_command.table(data)
+        assert r"a \ b" in _sweep_table.table(data)
 
     def test_records_are_shown_at_their_end(self):
         values = np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
         data = dataset(values, a=[1, 2]).rename(inner_0="step")
-        lines = _sweep_command.table(data).splitlines()
+        lines = _sweep_table.table(data).splitlines()
         assert lines[0] == "final_loss at the end"
         assert [line.split()[1] for line in lines[4:]] == ["2", "5"]
 
@@ -549,7 +549,7 @@ class TestTable:
         status[2] = 2
         data = dataset(values, status, run=range(4), seed=None)
         data = data.assign_coords(scale=("run", [0.1, 0.2, 0.3, 0.4]))
-        lines = _sweep_command.table(data).splitlines()
+        lines = _sweep_table.table(data).splitlines()
         assert lines[0] == "final_loss, median over 2 seeds, the 4 least of 4 runs"
         assert [line.split() for line in lines[4:]] == [
             ["3", "0.4", "0.75", "0"],
@@ -557,10 +557,14 @@ class TestTable:
             ["0", "0.1", "3", "0"],
             ["2", "0.3", "-", "2"],
         ]
-        assert _sweep_command.table(data, x="scale").splitlines()[2].split()[0] == "scale"
+        assert _sweep_table.table(data, x="scale").splitlines()[2].split()[0] == "scale"
+
+    def test_an_axis_of_a_variable_is_drawn_once(self):
+        data = dataset(np.ones((5, 2, 3)), a=range(5), seed=None)
+        assert r"inner_0 \ a" in _sweep_table.table(data, x="inner_0")
 
     def test_what_does_not_vary_with_seeds(self):
-        assert _sweep_command.table(dataset(1.0)) == "final_loss: 1, 0 diverged"
+        assert _sweep_table.table(dataset(1.0)) == "final_loss: 1, 0 diverged"
 
     @pytest.mark.parametrize(
         ("value", "text"),
@@ -568,7 +572,7 @@ class TestTable:
          (1e5, "1e5"), (-0.5, "-0.5"), (float("inf"), "inf"), (1234.5, "1234"), (-1e-9, "-1e-9")],
     )  # fmt: skip
     def test_numbers(self, value, text):
-        assert _sweep_command._number(value) == text
+        assert _text.number(value) == text
 
     @pytest.mark.parametrize(
         ("seconds", "text"),
@@ -576,24 +580,30 @@ class TestTable:
          (1e6, "11.6 days"), (float("inf"), "?")],
     )  # fmt: skip
     def test_durations(self, seconds, text):
-        assert _sweep_command._duration(seconds) == text
+        assert _text.duration(seconds) == text
 
 
 class TestDraw:
     def test_panels(self):
         data = dataset(np.ones((5, 12, 2)), a=range(5), b=range(12), seed=None)
-        figure = _sweep_command.draw(data, {})
+        figure = _sweep_picture.draw(data, {})
         titles = [(ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes[:2]]
         assert titles == [("a", "b"), ("a", "final loss")]
         assert len(figure.axes[1].lines) == 8, "of many lines some"
-        assert len(_sweep_command.draw(data, {"kind": "curves"}).axes) == 1
+        assert len(_sweep_picture.draw(data, {"kind": "curves"}).axes) == 1
         one = dataset(np.ones((5, 2)), a=range(5), seed=None)
-        assert len(_sweep_command.draw(one, {}, "the title").axes) == 1
+        assert len(_sweep_picture.draw(one, {}, "the title").axes) == 1
 
     def test_inner_axes(self):
         data = dataset(np.ones((5, 4, 2, 3)), a=range(5), b=range(4), seed=None)
-        figure = _sweep_command.draw(data, {"select": {"inner_0": 1}})
+        figure = _sweep_picture.draw(data, {"select": {"inner_0": 1}})
         assert len(figure.axes) >= 3, "heat map, colour bar, curves"
+
+    def test_numbers_mean_the_labels_that_they_are_shown_as(self):
+        data = dataset(np.ones((3, 4, 2)), a=[1 / 3, 2 / 3, 1.0], b=range(4), seed=None)
+        select = {"a": 0.3333}
+        assert _sweep_table.table(data, select=select).splitlines()[2].split()[0] == "b"
+        assert len(_sweep_picture.draw(data, {"select": select}).axes) == 1
 
     @pytest.fixture(autouse=True)
     def close(self):

@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
-from linnet_fast import _sweep_plot
-from linnet_fast._sweep_plot import curves, heatmap
+from linnet_fast import _sweep_axis
+from linnet_fast.plot import curves, heatmap
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -780,4 +780,4 @@ def test_quantiles_are_those_of_numpy():
     values = np.random.default_rng(0).normal(size=(9, 40))
     values[np.random.default_rng(1).uniform(size=values.shape) < 0.3] = np.nan
     expected = np.nanquantile(values, (0.1, 0.5, 0.9), axis=0)
-    assert_allclose(_sweep_plot._quantiles(values), expected, rtol=1e-14)
+    assert_allclose(_sweep_axis._quantiles(values), expected, rtol=1e-14)

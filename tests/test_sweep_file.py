@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from support import ROOT
 
 import linnet_fast as lf
-from linnet_fast import _sweep_file, datasets, laws
+from linnet_fast import _sweep_file, _sweep_toml, datasets, laws
 
 MOMENTS = {
     "input_cov": [[1.0, 0.0], [0.0, 1.0]],
@@ -612,7 +612,7 @@ class TestSettings:
         ],
     )  # fmt: skip
     def test_form(self, text, names, value):
-        assert _sweep_file.setting(text) == (names, value)
+        assert _sweep_toml.setting(text) == (names, value)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -725,7 +725,7 @@ class TestNothingBreaks:
     @given(text=st.text(max_size=20))
     def test_any_setting(self, text):
         try:
-            names, _ = _sweep_file.setting(text)
+            names, _ = _sweep_toml.setting(text)
         except ValueError as error:
             assert str(error)  # noqa: PT017
         else:

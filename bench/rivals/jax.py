@@ -34,7 +34,7 @@ class Jax(Competitor):
         }
         if problem.width <= _WRITTEN_OUT:
             products |= {
-                "outer products": (_outer_products, 1),
+                "outer products": (outer_products, 1),
                 "broadcast and sum": (_broadcast_and_sum, 4),
             }
         # As many devices as threads: the environment of the process says so.
@@ -47,7 +47,8 @@ class Jax(Competitor):
         return ways
 
 
-def _outer_products(a: Any, b: Any) -> Any:
+def outer_products(a: Any, b: Any) -> Any:
+    """Return a product of matrices as a sum over the columns of a, times the rows of b."""
     return reduce(add, (a[:, k, None] * b[None, k, :] for k in range(a.shape[1])))
 
 

@@ -31,7 +31,7 @@ class Numba(Competitor):
         }
         for n_terms in (4, 8):
             if not problem.width % n_terms:
-                add = _by_row(numba, problem.width, n_terms)
+                add = by_row(numba, problem.width, n_terms)
                 ways[f"rows, {n_terms} terms"] = _way(numba, problem, add)
         return ways
 
@@ -48,12 +48,12 @@ def _by_entry(width: int) -> Callable[..., None]:
     return add_product
 
 
-def _by_row(numba: Any, width: int, n_terms: int) -> Callable[..., None]:
+def by_row(numba: Any, width: int, n_terms: int) -> Callable[..., None]:
     """Add several rows of b, times entries of a, to a row of out while it is at hand."""
     terms = range(n_terms)
     coefficients = "; ".join(f"a{t} = a[i, k + {t}]" for t in terms)
     total = " + ".join(f"a{t} * b[k + {t}, j]" for t in terms)
-    return _define(
+    return define(
         numba,
         "add_product",
         f"""
@@ -108,7 +108,8 @@ def _training_loop(n_layers: int) -> str:
     return "\n".join(lines)
 
 
-def _define(numba: Any, name: str, source: str, **names: object) -> Callable[..., None]:
+def define(numba: Any, name: str, source: str, **names: object) -> Callable[..., None]:
+    """Return a function of a source that may use names, those of NumPy and `prange` besides."""
     scope: dict[str, Any] = {"np": np, "prange": numba.prange, **names}
     exec(source, scope)  # noqa: S102  (text written here, to unroll loops)
     function: Callable[..., None] = scope[name]
@@ -142,7 +143,7 @@ def _way(numba: Any, problem: Problem, add: Callable[..., None]) -> Run:
             for j in range(width):
                 out[i, j] = a[j, i]
 
-    descend = _define(
+    descend = define(
         numba,
         "descend",
         _training_loop(problem.n_layers),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _modes, initialization
+from linnet_fast import _modes, _text, initialization
 from linnet_fast._validate import FloatArray, WeightArray
 from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
@@ -201,7 +201,7 @@ def table(job: Job, trajectory: Trajectory) -> str:
     for i, scale in enumerate(job.scales):
         for j, step in enumerate(steps):
             ok = trajectory.ok[i, j]
-            row = [_short(scale), *([_short(step)] if len(steps) > 1 else [])]
+            row = [_text.number(x, 3) for x in ([scale, step] if len(steps) > 1 else [scale])]
             # A run that never learns a rank learns it after all others.
             row += [
                 _whole(_median(np.nan_to_num(learned[i, j, ok, k], nan=np.inf)))
@@ -210,14 +210,9 @@ def table(job: Job, trajectory: Trajectory) -> str:
             row += [f"{_median(final[i, j, ok]):.6g}" if ok.any() else "-"]
             row += [str(np.count_nonzero(~ok))]
             rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
     shown = "" if n_columns == n_modes else f" (the first {n_columns} of {n_modes})"
     title = f"Step at which each rank is learned{shown}, median over {job.n_seeds} seeds"
-    return "\n".join([title, "", lines[0], "-" * len(lines[0]), *lines[1:], "", _LEGEND])
+    return f"{title}\n\n{_text.ruled(rows)}\n\n{_LEGEND}"
 
 
 def _final_loss(job: Job, trajectory: Trajectory) -> FloatArray:
@@ -231,14 +226,6 @@ def _final_loss(job: Job, trajectory: Trajectory) -> FloatArray:
 
 def _median(values: FloatArray) -> float:
     return float(np.median(values)) if values.size else math.nan
-
-
-def _short(value: float) -> str:
-    """Return a number as 0.25, 1e-6 or 2.5e-6."""
-    if 1e-2 <= value < 1e4:
-        return f"{value:.3g}" if value < 1e3 else f"{value:.0f}"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def _whole(step: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _job, _sweep_file, datasets
+from linnet_fast import _job, _sweep_file, _sweep_toml, datasets
 from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.figures import PAPERS
 from linnet_fast.record import OBSERVABLES, Record
@@ -320,7 +320,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _selection(text: str) -> tuple[str, Any]:
     try:
-        names, value = _sweep_file.setting(text)
+        names, value = _sweep_toml.setting(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return ".".join(names), value

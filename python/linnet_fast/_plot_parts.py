@@ -20,7 +20,8 @@ DARK = "#333333"
 GREY = "#707070"
 PALE = "#b0b0b0"
 
-_SPREAD = (0.1, 0.5, 0.9)
+SPREAD = (0.1, 0.5, 0.9)
+"""Quantiles: the median, and around it the middle 80 %."""
 
 
 def new_axes(ax: Axes | None) -> Axes:
@@ -81,7 +82,7 @@ def spread(values: FloatArray, *, step: bool = False) -> FloatArray:
         warnings.simplefilter("ignore", RuntimeWarning)  # nothing but NaN at some record
         # Counts stay counts: no mean of the middle two.
         method = "inverted_cdf" if step else "linear"
-        quantiles: FloatArray = np.nanquantile(values, _SPREAD, axis=0, method=method)  # type: ignore[call-overload]
+        quantiles: FloatArray = np.nanquantile(values, SPREAD, axis=0, method=method)  # type: ignore[call-overload]
     return quantiles
 
 

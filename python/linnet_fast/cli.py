@@ -21,6 +21,9 @@ from linnet_fast import (
     _options,
     _sweep_command,
     _sweep_file,
+    _sweep_picture,
+    _sweep_run,
+    _sweep_table,
     datasets,
     plot,
 )
@@ -169,15 +172,15 @@ def _sweep(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise _BadInput(str(error)) from error
     tell(_sweep_command.summary(file, store, options.threads or _machine.n_threads()))
-    live = None if options.quiet or options.dry_run else _sweep_command.Live(file.spec.n_runs)
+    live = None if options.quiet or options.dry_run else _sweep_run.Live(file.spec.n_runs)
     try:
-        _sweep_command.check_plot(file)
+        _sweep_picture.check_plot(file)
         if options.dry_run:
             tell(f"\n{_sweep_command.forecast(file, options.threads)}")
             return
-        data = _sweep_command.train(file, store, options, live)
+        data = _sweep_run.train(file, store, options, live)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(_sweep_command.interrupted(store)) from error
+        raise KeyboardInterrupt(_sweep_run.interrupted(store)) from error
     except (SweepError, OSError) as error:
         raise _Failed(str(error).replace("the same call", "the same command")) from error
     except (TypeError, ValueError) as error:
@@ -188,13 +191,13 @@ def _sweep(options: argparse.Namespace) -> None:
         if live is not None:
             live.close()
     if live is not None:
-        tell(f"\n{_sweep_command.ending(data)}; {_sweep_command.throughput(live)}\n")
-        tell(f"{_sweep_command.table(data, **_sweep_command.of_table(file.plot))}\n")
+        tell(f"\n{_sweep_command.ending(data)}; {_sweep_run.throughput(live)}\n")
+        tell(f"{_sweep_table.table(data, **_sweep_picture.of_table(file.plot))}\n")
         if store is not None:
             tell(f"wrote {store} ({_sweep_command.size(data)})")
     if picture is not None:
         title = _sweep_command.title_of(file)
-        _write(picture, partial(_sweep_command.save, data, file.plot, title, picture), tell)
+        _write(picture, partial(_sweep_picture.save, data, file.plot, title, picture), tell)
 
 
 def _sweep_outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
@@ -238,10 +241,10 @@ def _show(options: argparse.Namespace) -> None:
     try:
         data = open_sweep(options.store).load()
         print(_sweep_command.about(data, options.store))
-        table = _sweep_command.table(data, **_sweep_command.of_table(chosen))
+        table = _sweep_table.table(data, **_sweep_picture.of_table(chosen))
         print(f"\n{table}\n", flush=True)
         if picture is not None:
-            save = partial(_sweep_command.save, data, chosen, options.store.stem, picture)
+            save = partial(_sweep_picture.save, data, chosen, options.store.stem, picture)
             _write(picture, save, partial(print, flush=True))
     except SweepError as error:
         raise _Failed(str(error)) from error

@@ -28,7 +28,8 @@ from linnet_fast._plot_parts import (
 from linnet_fast._plot_style import STYLE, colors
 from linnet_fast._rank_diagrams import one_layer_against_two, step_size_regimes
 from linnet_fast._rank_plot import modes, path_distance, rank_staircase
-from linnet_fast._sweep_plot import curves, heatmap
+from linnet_fast._sweep_curves import curves
+from linnet_fast._sweep_map import heatmap
 from linnet_fast._validate import FloatArray
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.trajectory import Trajectory

@@ -226,7 +226,7 @@ def replaced_all(name: str, value: object, settings: Mapping[tuple[str, ...], ob
         if key in known:
             values[key] = replaced_all(f"{name}.{key}", values[key], own)
     kind: Any = type(value)
-    result = call(name, kind, values) if inner.keys() & set(known) else value
+    result: Any = call(name, kind, values) if inner.keys() & set(known) else value
     if dense := {key: own[()] for key, own in inner.items() if key in _DENSE and key not in known}:
         return _with_dense(result, **dense)
     return result

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import os
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -219,8 +219,8 @@ def _fingerprint(name: str, value: object) -> str:
         return f"{getattr(value, '__module__', '')}:{value.__name__}"
     if callable(value):
         return _identity(name, value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
+    if isinstance(value, PurePath):
+        return str(value)
     try:
         return canonical.text(canonical.encode(value))
     except TypeError as error:

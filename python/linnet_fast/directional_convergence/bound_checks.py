@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from linnet_fast import _validate
+from linnet_fast import _text, _validate
 from linnet_fast._validate import FloatArray
 from linnet_fast.directional_convergence.bounds import (
     PhaseSwitch,
@@ -98,14 +98,7 @@ class BoundTable:
             )
             for row in self.rows
         ]
-        wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(
-                cell.ljust(w) if i < 2 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(line, wide, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        return "\n".join(_text.columns(lines, left=2))
 
 
 def check_bounds(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnet_fast import _validate
+from linnet_fast import _text, _validate
 from linnet_fast._validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent
@@ -81,13 +81,7 @@ class Summary:
             ]
             for i in range(len(self.sigma))
         ]
-        widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-        lines = [
-            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
-            for row in [head, *rows]
-        ]
-        lines.insert(1, "-" * len(lines[0]))
-        return "\n".join([*lines, "", *self.notes])
+        return "\n".join([_text.ruled([head, *rows]), "", *self.notes])
 
     def __repr__(self) -> str:
         """Return the table."""

@@ -1,0 +1,31 @@
+"""The rivals of sweeps, each in the ways that a good user of that library would write them.
+
+All draw starts of their own, with their fastest generator, unless they are given some.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from bench.sweep_rivals.jax import jax_ways
+from bench.sweep_rivals.numba import numba_ways
+from bench.sweep_rivals.numpy import joblib_ways, numpy_ways
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.sweep_problem import SweepProblem
+    from bench.sweep_rivals.base import Way
+
+SWEEP_RIVALS: dict[str, Callable[[SweepProblem], dict[str, Way]]] = {
+    "numpy": numpy_ways,
+    "joblib": joblib_ways,
+    "jax": jax_ways,
+    "numba": numba_ways,
+}
+
+
+def available(rival: str) -> bool:
+    """Whether a rival is installed."""
+    return find_spec(rival) is not None

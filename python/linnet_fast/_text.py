@@ -1,0 +1,74 @@
+"""Numbers, counts, times and tables as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+_MOST_LISTED = 5
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number as 0.155, 1e-6, 20000."""
+    size = abs(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-2 <= size < 1e5:
+        return f"{value:.0f}" if size >= 1e3 else f"{value:.{digits}g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def label(value: object) -> str:
+    """Return a value of a parameter."""
+    return number(float(value)) if isinstance(value, float | np.floating) else str(value)
+
+
+def some(values: Sequence[object]) -> str:
+    """Return the first values and the last."""
+    texts = [label(value) for value in values]
+    if len(texts) > _MOST_LISTED:
+        texts[_MOST_LISTED - 2 : -1] = ["..."]
+    return ", ".join(texts)
+
+
+def count(n: int, name: str) -> str:
+    """Return "1 run", "1,200 runs"."""
+    return f"{n:,} {name}{'' if n == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in seconds, minutes, hours or days."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 0.1:
+        return "under 0.1 s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
+
+
+def columns(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
+    """Return rows as lines of aligned cells, those of the first columns to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def ruled(rows: Sequence[Sequence[str]], left: int = 0) -> str:
+    """Return rows as a table with a rule under the first."""
+    head, *lines = columns(rows, left)
+    rule = "-" * max(map(len, (head, *lines)))
+    return "\n".join([head, rule, *lines])
