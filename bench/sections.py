@@ -384,7 +384,7 @@ def _sweep_workers(goal: Goal, settings: Settings) -> Iterator[Row]:
     ):
         workers()
         measures = {"threads": to_store(problem, Path(folder)), "workers": workers}
-        result = race(measures, settings.rounds)
+        result = race(measures, settings.rounds, alone=False)
     yield _own(goal, result, "workers", "threads")
 
 

@@ -91,7 +91,9 @@ def _under_mpi(problem: SweepProblem, folder: Path) -> float:
     done = subprocess.run(
         [str(mpiexec), "-n", str(problem.n_threads + 1), *command, json.dumps(numbers)],
         cwd=Path(__file__).parents[1],
+        stdin=subprocess.DEVNULL,  # else mpiexec waits for what the measuring process reads
         stdout=subprocess.PIPE,
+        timeout=600,
         text=True,
         check=True,
     )

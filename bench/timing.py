@@ -100,22 +100,23 @@ class Race:
     """Processors kept busy by other processes, the median over rounds; None where unknown."""
 
 
-def race(measures: Mapping[str, Callable[[], float]], rounds: int) -> Race:
+def race(measures: Mapping[str, Callable[[], float]], rounds: int, *, alone: bool = True) -> Race:
     """Measure each rate once a round, so that a slow spell of the machine meets all alike.
 
     A round in which other processes kept more than a tenth of a processor busy is kept but followed
-    by one more round, up to three times as many rounds as asked for.
+    by one more round, up to three times as many rounds as asked for. Not alone: other processes
+    belong to what is measured, and are not looked at.
     """
     rates: dict[str, list[float]] = {name: [] for name in measures}
     others: list[float] = []
     n_disturbed = 0
-    while len(others) < min(rounds + n_disturbed, 3 * rounds):
+    while len(others) < min(rounds + (n_disturbed if alone else 0), 3 * rounds):
         begin, busy = perf_counter(), _busy_elsewhere()
         for name, measure in measures.items():
             rates[name].append(measure())
         others.append((_busy_elsewhere() - busy) / (perf_counter() - begin))
         n_disturbed += others[-1] > _QUIET
-    return Race(rates, None if math.isnan(others[0]) else median(others))
+    return Race(rates, None if math.isnan(others[0]) or not alone else median(others))
 
 
 def _busy_elsewhere() -> float:

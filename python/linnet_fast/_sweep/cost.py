@@ -22,6 +22,7 @@ _PART = 0.05  # seconds for which it is trained otherwise
 _CHUNK_SECONDS = 1.5
 _LONGEST_CHUNK = 5.0
 _SHORTEST_CHUNK = 0.1
+_LEAST_CHUNKS = 8  # per worker, so that all end at about the same time
 _MOST_CHUNK_BYTES = 2**28
 
 
@@ -81,7 +82,7 @@ def _chunk_runs(n_runs: int, seconds: float, slowest: float, layout: Layout, n_w
     mean = max(seconds / n_runs, 1e-9)
     runs = min(_CHUNK_SECONDS / mean, _LONGEST_CHUNK / max(slowest, 1e-9))
     if n_workers > 1:
-        runs = min(runs, max(n_runs / (4 * n_workers), _SHORTEST_CHUNK / mean))
+        runs = min(runs, max(n_runs / (_LEAST_CHUNKS * n_workers), _SHORTEST_CHUNK / mean))
     per_run = layout.n_bytes + layout.working_bytes
     return max(1, math.floor(min(runs, _MOST_CHUNK_BYTES / per_run)))
 

@@ -86,14 +86,11 @@ class Slots:
         self.total = 0
         client = _dask_client(executor)
         if client is not None:
-            self.executor = (
-                executor
-                if hasattr(executor, "shutdown") and hasattr(executor, "_client")
-                else client.get_executor()
-            )
-            for worker in client.scheduler_info(n_workers=-1)["workers"].values():
-                host = str(worker["host"])
-                self.by_host[host] = self.by_host.get(host, 0) + int(worker["nthreads"])
+            if executor is client:
+                self.executor = client.get_executor()
+            for address, n_threads in client.nthreads().items():  # such as tcp://10.0.0.1:8786
+                host = str(address).rpartition("/")[2].rpartition(":")[0]
+                self.by_host[host] = self.by_host.get(host, 0) + int(n_threads)
             self.total = sum(self.by_host.values())
         for name in ("num_workers", "_max_workers"):
             if not self.total:
@@ -112,7 +109,7 @@ def _dask_client(executor: Any) -> Any:
     """Return the dask client behind an executor, or None; dask is not imported for it."""
     for candidate in (executor, getattr(executor, "_client", None)):
         if type(candidate).__module__.split(".")[0] == "distributed" and hasattr(
-            candidate, "scheduler_info"
+            candidate, "nthreads"
         ):
             return candidate
     return None
