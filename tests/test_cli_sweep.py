@@ -429,6 +429,11 @@ class TestShow:
         assert "pending" in output
         assert names(folder) == {"s.toml", "s.zarr"}
 
+    def test_the_data_are_named(self, capsys, folder):
+        assert sweep("--quiet") == 0
+        assert show("s.zarr") == 0
+        assert re.search(r"^loss       SquaredLoss of \S.*$", capsys.readouterr().out, re.MULTILINE)
+
     def test_choices(self, capsys, folder):
         assert sweep("--quiet") == 0
         arguments = ["--of", "learned_rank", "--x", "n_layers", "--select", "step_size=0.05"]

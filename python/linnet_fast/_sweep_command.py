@@ -174,6 +174,7 @@ def about(data: Dataset, store: Path) -> str:
     """Return what a store is and how far it has got."""
     spec = json.loads(data.attrs["spec"])
     made = json.loads(data.attrs["provenance"])
+    note = made.get("note")
     status = data["status"].to_numpy()
     there = int(np.count_nonzero(status != PENDING))
     by = f"linnet-fast {made.get('version')}, instruction set {made.get('isa')}"
@@ -191,7 +192,7 @@ def about(data: Dataset, store: Path) -> str:
         axes[axis["name"]] = _Swept(data[axis["name"]].to_numpy().tolist(), values)
     lines = {
         "store": f"{store}, begun {made.get('created')} by {by}",
-        "loss": str(spec["training"]["loss"]["kind"]),
+        "loss": f"{spec['training']['loss']['kind']}{f' of {note}' if note else ''}",
         **_described(spec["training"], axes, spec["replicates"]),
         "keeps": ", ".join(keeps),
         "done": f"{there:,} of {status.size:,} runs ({100 * there / max(status.size, 1):.0f} %)",

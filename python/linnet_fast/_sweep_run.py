@@ -94,6 +94,7 @@ def train(
                     n_threads=options.threads,
                     shard=options.shard,
                     extend=options.extend,
+                    note="; ".join(file.data),
                 )
         except SweepError as error:
             if not options.workers or store is None or not _worker_died(error):
