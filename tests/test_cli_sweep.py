@@ -429,7 +429,8 @@ class TestShow:
         assert "pending" in output
         assert names(folder) == {"s.toml", "s.zarr"}
 
-    def test_the_data_are_named(self, capsys, folder):
+    @pytest.mark.usefixtures("folder")
+    def test_the_data_are_named(self, capsys):
         assert sweep("--quiet") == 0
         assert show("s.zarr") == 0
         assert re.search(r"^loss       SquaredLoss of \S.*$", capsys.readouterr().out, re.MULTILINE)
