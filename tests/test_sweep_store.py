@@ -293,10 +293,10 @@ def test_what_a_killed_process_leaves_is_not_seen(copy, clean, tmp_path):
 
 
 def test_a_reader_sees_whole_chunks_or_none(tmp_path):
-    spec = problems.slow_spec(16)
+    spec = problems.slow_spec(40)
     wanted = in_memory(spec)
     code = """
-lf.sweep(slow_spec(16), "s.zarr", progress=False, chunk_runs=2)
+lf.sweep(slow_spec(40), "s.zarr", progress=False, chunk_runs=2)
 """
     store, seen = tmp_path / "s.zarr", []
     with problems.running(code, cwd=tmp_path) as process:
@@ -305,7 +305,7 @@ lf.sweep(slow_spec(16), "s.zarr", progress=False, chunk_runs=2)
                 seen.append(assert_consistent(lf.open_sweep(store), wanted))
     assert process.returncode == 0
     assert seen == sorted(seen)
-    assert len(set(seen)) > 5, seen
+    assert len(set(seen)) > 2, seen  # none, all, and something between
     assert_equal(lf.open_sweep(store), wanted)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
 import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet_fast import _core, _files, _machine, _validate
+from linnet_fast import _files, _machine, _validate
 from linnet_fast._sweep import store as _store
 from linnet_fast._sweep.axes import Axis
 from linnet_fast._sweep.chunk import Arrays, Layout, coordinates, layout_of
@@ -24,6 +23,7 @@ from linnet_fast._sweep.form import SweepError, attributes_of
 from linnet_fast._sweep.meter import Meter, Progress, SweepProgress, check_progress, metered
 from linnet_fast._sweep.spec import SweepSpec
 from linnet_fast._sweep.store import Chunks, Store, chunk_shape
+from linnet_fast.config import config
 
 if TYPE_CHECKING:
     import xarray
@@ -233,7 +233,7 @@ class _Plan:
         self.n_threads = n_threads
         self._note = note
         self._chunk_runs = chunk_runs
-        self.isa = str(_core.build_info()["isa"])
+        self.isa = str(config()["instruction_set"])
         self.layout: Layout = layout_of(spec)
 
     def chunk(self) -> tuple[int, ...]:
@@ -246,14 +246,14 @@ class _Plan:
 
     def note(self) -> dict[str, Any]:
         """Return what made the result."""
-        info = _core.build_info()
+        own = config()
         return {
-            "version": info["version"],
-            "isa": info["isa"],
-            "compiler": info["compiler"],
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "platform": platform.platform(),
+            "version": own["version"],
+            "isa": own["instruction_set"],
+            "compiler": own["compiler"],
+            "python": own["python"],
+            "numpy": own["numpy"],
+            "platform": own["platform"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "note": self._note,
         }

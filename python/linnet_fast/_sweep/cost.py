@@ -10,10 +10,10 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _core
 from linnet_fast._sweep.chunk import Batch, Layout, train_group
 from linnet_fast._sweep.spec import SEED, SweepSpec
 from linnet_fast._validate import FloatArray
+from linnet_fast.config import config
 from linnet_fast.record import Record
 
 _MOST_CALIBRATED = 24  # groups; the others are interpolated by their size
@@ -112,7 +112,7 @@ def _calibrated(spec: SweepSpec, group: int, n_threads: int) -> float:
     training = spec.training_at(spec.first_of(group))
     n_runs = 4 * n_threads
     if training.n_steps is not None:
-        n_runs *= _core.build_info()["float64_lanes"]
+        n_runs *= int(config()["float64_lanes"])
     indices = _sample(spec, group, n_runs)
     n_runs = len(indices[0]) if indices else 1
     if training.n_steps is None:

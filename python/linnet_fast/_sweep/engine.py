@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _core, _machine
+from linnet_fast import _machine
 from linnet_fast._sweep.chunk import Arrays, Block, Layout, run_block
 from linnet_fast._sweep.derived import Derived
 from linnet_fast._sweep.form import SweepError
 from linnet_fast._sweep.spec import SweepSpec, decode
 from linnet_fast._sweep.store import Chunks, Store
+from linnet_fast.config import config
 
 _TASK_SECONDS = 1.0  # tasks are made of chunks until they take about so long
 _AHEAD = 2  # tasks handed out per worker
@@ -169,7 +170,7 @@ def _addresses() -> list[str]:
 
 def work(job: Job, numbers: tuple[int, ...]) -> list[Done]:
     """Train chunks in a worker, and write them if there is a store."""
-    isa = str(_core.build_info()["isa"])
+    isa = str(config()["instruction_set"])
     if isa != job.isa:
         msg = (
             f"worker on {socket.gethostname()} has instruction set {isa}, and bits may differ from "
@@ -299,8 +300,8 @@ def _check_pickled(job: Job, error: BaseException) -> None:
         return
     for d in job.derived:
         try:
-            pickle.dumps(d.function)
-        except (pickle.PicklingError, AttributeError, TypeError) as reason:
+            ForkingPickler.dumps(d.function)  # as pools send it
+        except Exception as reason:
             msg = (
                 f"derived[{d.name!r}] must be a function that can be sent to other processes, such as "
                 f"one of a module, by name 'module:function'; got {d.function!r}"
