@@ -102,4 +102,10 @@ def spec_of(problem: SweepProblem) -> lf.SweepSpec:
         n_steps=problem.n_steps,
     )
     grid = {"start.scale": _SCALES, "method.step_size": _STEP_SIZES}
-    return lf.grid(training, grid, replicates=problem.n_runs // (len(_SCALES) * len(_STEP_SIZES)))
+    # As for the rivals, a start of its own for every run: common seeds would be drawn once for all.
+    return lf.grid(
+        training,
+        grid,
+        replicates=problem.n_runs // (len(_SCALES) * len(_STEP_SIZES)),
+        common_seeds=False,
+    )

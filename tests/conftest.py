@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import settings
 
 import linnet_fast as lf
 
-sys.path.append(str(Path(__file__).parent))  # for `support`
+sys.path.append(str(Path(__file__).parent))  # for `support` and others
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -50,3 +51,32 @@ def subnormals_survive():
     """No test may leave the processor flushing subnormal numbers to zero."""
     yield
     assert (np.array([1e-310]) * 1.0)[0] == 1e-310
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory):
+    """Return a whole store of a design in chunks of so many runs; not to be changed."""
+    from sweep_problems import assert_equal, expected, spec_of, sweep
+
+    path = tmp_path_factory.mktemp("clean")
+
+    def of(design, chunk_runs):
+        store = path / f"{design}-{chunk_runs}.zarr"
+        if not store.exists():
+            assert_equal(sweep(spec_of(design), store, chunk_runs=chunk_runs), expected(design))
+        return store
+
+    return of
+
+
+@pytest.fixture
+def copy(clean, tmp_path):
+    """Return a copy of a whole store."""
+
+    def of(design, chunk_runs):
+        store = tmp_path / "s.zarr"
+        shutil.rmtree(store, ignore_errors=True)
+        shutil.copytree(clean(design, chunk_runs), store)
+        return store
+
+    return of

@@ -111,6 +111,25 @@ def python(code, *, timeout=120, check=True, **environment):
     return done
 
 
+def on_terminal(*arguments, columns):
+    """Run the command with its errors on a pseudo-terminal; return what this shows."""
+    import termios
+
+    leader, follower = os.openpty()
+    termios.tcsetwinsize(follower, (24, columns))
+    subprocess.run(
+        [sys.executable, "-m", "linnet_fast", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        timeout=60,
+        check=True,
+    )
+    os.close(follower)
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    return shown
+
+
 class Batch:
     """Runs that differ in everything: start, step size, decay, stop rule, moments; one diverges.
 

@@ -20,7 +20,7 @@ import xarray as xr
 
 import linnet_fast as lf
 from linnet_fast import _core, _machine
-from linnet_fast._sweep import chunk
+from linnet_fast._sweep import batch
 
 HERE = Path(__file__).parent
 LOSS = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
@@ -216,6 +216,17 @@ def spec_of(design):
     return _SPECS[design]()
 
 
+def sweep(spec, *args, **options):
+    """Sweep without progress."""
+    return lf.sweep(spec, *args, **{"progress": False} | options)
+
+
+@functools.cache
+def in_memory(spec):
+    """Return the result of a sweep that lives as long as this module."""
+    return sweep(spec, n_threads=1)
+
+
 @functools.cache
 def expected(design):
     """Return the result: in memory, by one thread, in one chunk."""
@@ -248,6 +259,17 @@ def assert_equal(actual, wanted):
             assert actual[name].values.tobytes() == variable.values.tobytes(), name
     assert actual.attrs["spec_id"] == wanted.attrs["spec_id"]
     assert actual.attrs["spec"] == wanted.attrs["spec"]
+
+
+def assert_consistent(data, wanted):
+    """Assert that runs which are there are right, and return how many these are."""
+    data = data.load()
+    there = data.status != -1
+    for name in wanted.data_vars:
+        ours = data[name].transpose(*wanted[name].dims).values
+        which = there.values
+        np.testing.assert_array_equal(ours[which], wanted[name].values[which], err_msg=name)
+    return int(there.sum())
 
 
 def chunk_files(store):
@@ -302,7 +324,7 @@ class Listener:
         assert all(p.seconds >= 0 and p.seconds_left >= 0 for p in self.told)
 
 
-_HONEST = _machine.n_threads, chunk.train
+_HONEST = _machine.n_threads, batch.train
 
 
 def pretend(log):
@@ -313,12 +335,12 @@ def pretend(log):
             file.write(f"{os.getpid()} {options['n_threads']}\n")
         return _HONEST[1](*args, **options | {"n_threads": 1})
 
-    _machine.n_threads, chunk.train = lambda: CORES, train
+    _machine.n_threads, batch.train = lambda: CORES, train
 
 
 def stop_pretending():
     """Undo `pretend`."""
-    _machine.n_threads, chunk.train = _HONEST
+    _machine.n_threads, batch.train = _HONEST
 
 
 def pretend_isa(isa):

@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose, assert_array_equal
+from support import on_terminal
 
 import linnet_fast as lf
 from linnet_fast import cli, datasets
@@ -304,21 +305,7 @@ class TestProcess:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
     def test_progress_bar(self):
-        import termios
-
-        leader, follower = os.openpty()
-        termios.tcsetwinsize(follower, (24, 80))
-        done = subprocess.run(
-            [sys.executable, "-m", "linnet_fast", "train", "iris", *SMALL, *NO_FILES],
-            stdout=subprocess.PIPE,
-            stderr=follower,
-            timeout=60,
-            check=True,
-        )
-        os.close(follower)
-        shown = os.read(leader, 100_000).decode()
-        os.close(leader)
-        assert done.returncode == 0
+        shown = on_terminal("train", "iris", *SMALL, *NO_FILES, columns=80)
         assert "training" in shown
         assert "100%" in shown
 

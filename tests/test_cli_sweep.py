@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from support import ROOT
+from support import ROOT, on_terminal
 
 import linnet_fast as lf
 from linnet_fast import _sweep_file, _sweep_picture, _sweep_run, _sweep_table, _text, cli
@@ -399,20 +399,7 @@ class TestLive:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
     def test_bar_on_a_terminal(self):
-        import termios
-
-        leader, follower = os.openpty()
-        termios.tcsetwinsize(follower, (24, 100))
-        subprocess.run(
-            [sys.executable, "-m", "linnet_fast", "sweep", "s.toml", "--plot", "none"],
-            stdout=subprocess.PIPE,
-            stderr=follower,
-            timeout=60,
-            check=True,
-        )
-        os.close(follower)
-        shown = os.read(leader, 100_000).decode()
-        os.close(leader)
+        shown = on_terminal("sweep", "s.toml", "--plot", "none", columns=100)
         assert re.search(r"\d+%\|.*\| \d+/90 runs, .*\d+ diverged", shown)
 
 

@@ -18,7 +18,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sweep_problems as problems
-from sweep_problems import DESIGNS, Listener, assert_equal, assert_same_chunks, expected, spec_of
+from sweep_problems import (
+    DESIGNS,
+    Listener,
+    assert_equal,
+    assert_same_chunks,
+    expected,
+    spec_of,
+    sweep,
+)
 
 import linnet_fast as lf
 from linnet_fast import _machine
@@ -30,10 +38,6 @@ SIMILAR_POOLS = ("forkserver", "dask executor")
 """How they start or are called differs, what they do does not: a few designs will do."""
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
-
-
-def sweep(spec, *args, **options):
-    return lf.sweep(spec, *args, **{"progress": False} | options)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from linnet_fast import _text
-from linnet_fast._sweep.chunk import PENDING
 from linnet_fast._sweep.form import is_store
+from linnet_fast._sweep.layout import PENDING
 from linnet_fast._sweep.spec import encode_training
 from linnet_fast._sweep_file import SweepFile
 from linnet_fast._sweep_run import n_there

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet_fast import _files, _plot_style, _validate, plot
-from linnet_fast._sweep.chunk import layout_of
+from linnet_fast._sweep.layout import layout_of
 from linnet_fast._sweep_data import RECORDS
 from linnet_fast._sweep_file import SweepFile
 from linnet_fast._sweep_table import chosen, parameters_of, thinned, variable_of

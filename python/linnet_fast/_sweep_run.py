@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnet_fast import _files, _text
-from linnet_fast._sweep.chunk import PENDING
 from linnet_fast._sweep.form import is_store
+from linnet_fast._sweep.layout import PENDING
 from linnet_fast._sweep_file import SweepFile
 from linnet_fast.sweep import SweepError, SweepProgress, open_sweep, sweep
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _text, _validate
-from linnet_fast._sweep.chunk import PENDING
+from linnet_fast._sweep.layout import PENDING
 from linnet_fast._sweep_data import RECORDS, Runs, Sweep, are, held_on, together
 from linnet_fast._validate import FloatArray
 from linnet_fast.state import Status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from datetime import UTC, datetime
 
 import numpy as np
 import scipy
@@ -36,6 +37,31 @@ def config() -> dict[str, str | int]:
         "numpy": np.__version__,
         "scipy": scipy.__version__,
         "platform": platform.platform(),
+    }
+
+
+def provenance() -> dict[str, str | int]:
+    """Return by what a result is made, and when: part of every result.
+
+    Returns
+    -------
+    dict
+        Versions, instruction set, compiler, platform, and the time.
+
+    Examples
+    --------
+    >>> sorted(provenance())
+    ['compiler', 'created', 'isa', 'numpy', 'platform', 'python', 'version']
+    """
+    own = config()
+    return {
+        "version": own["version"],
+        "isa": own["instruction_set"],
+        "compiler": own["compiler"],
+        "python": own["python"],
+        "numpy": own["numpy"],
+        "platform": own["platform"],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

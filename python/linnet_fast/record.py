@@ -53,6 +53,18 @@ one and the first right one of the upper one). All are float64 but ``weights``, 
 of the run.
 """
 
+DIMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "singular_values": ("mode",),
+        "product": ("out", "in"),
+        "layer_norms": ("layer",),
+        "imbalance": ("layer_pair",),
+        "layer_singular_ratio": ("layer",),
+        "layer_alignment": ("layer_pair",),
+    }
+)
+"""Name of each observable of several numbers, but ``weights`` -> names of the axes of one record."""
+
 OF_DIRECTION = ("angle", "log_tan_half_angle")
 """Observables of one output that need a direction."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +13,18 @@ import numpy as np
 from linnet_fast import _files, _machine, _validate
 from linnet_fast._sweep import store as _store
 from linnet_fast._sweep.axes import Axis
-from linnet_fast._sweep.chunk import Arrays, Layout, coordinates, layout_of
+from linnet_fast._sweep.batch import Arrays
+from linnet_fast._sweep.chunk import shape_of
 from linnet_fast._sweep.cost import SweepEstimate
 from linnet_fast._sweep.cost import estimate as _estimate
 from linnet_fast._sweep.designs import grid, paired, sampled
 from linnet_fast._sweep.engine import Done, Hooks, Job, Slots, run_by, run_here
 from linnet_fast._sweep.form import SweepError, attributes_of
+from linnet_fast._sweep.layout import Layout, coordinates, layout_of
 from linnet_fast._sweep.meter import Meter, Progress, SweepProgress, check_progress, metered
 from linnet_fast._sweep.spec import SweepSpec
 from linnet_fast._sweep.store import Chunks, Store, chunk_shape
-from linnet_fast.config import config
+from linnet_fast.config import config, provenance
 
 if TYPE_CHECKING:
     import xarray
@@ -246,17 +247,7 @@ class _Plan:
 
     def note(self) -> dict[str, Any]:
         """Return what made the result."""
-        own = config()
-        return {
-            "version": own["version"],
-            "isa": own["instruction_set"],
-            "compiler": own["compiler"],
-            "python": own["python"],
-            "numpy": own["numpy"],
-            "platform": own["platform"],
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "note": self._note,
-        }
+        return {**provenance(), "note": self._note}
 
     def train(
         self, chunks: Chunks, numbers: Iterable[int], kept: Store | None, hooks: Hooks
@@ -364,8 +355,7 @@ def _check_room(path: Path, plan: _Plan) -> None:
 def _in_store(plan: _Plan, kept: Store, numbers: Iterable[int], progress: Progress) -> None:
     listed = list(numbers)
     there, damaged = kept.done(listed)
-    sizes = {k: math.prod(end - begin for begin, end in kept.chunks.block(k)) for k in listed}
-    n_runs = sum(sizes.values())
+    n_runs = sum(math.prod(shape_of(kept.chunks.block(k))) for k in listed)
     with metered(progress, n_runs) as meter:
         for number in damaged:
             kept.discard(number)

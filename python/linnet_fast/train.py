@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -26,6 +24,7 @@ from linnet_fast._core_arguments import (
 from linnet_fast._validate import Shape
 from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import Loss, checked_loss
+from linnet_fast.config import provenance
 from linnet_fast.method import (
     GradientDescent,
     GradientFlow,
@@ -243,10 +242,8 @@ def train(
     status = np.where(going, result["status"], begin.status)
     final = State(result["weights"], ends[0], status, stopped_at, ends[1], elapsed)
     observables = {name: result["observables"][name] for name in record.observables}
-    provenance = _provenance(network, method, record, stop, begin, final)
-    return Trajectory(
-        network, loss, method, begin, steps, time, observables, final, provenance, taken
-    )
+    made = _provenance(network, method, record, stop, begin, final)
+    return Trajectory(network, loss, method, begin, steps, time, observables, final, made, taken)
 
 
 def _begin(
@@ -357,15 +354,8 @@ def _provenance(
     begin: State,
     final: State,
 ) -> dict[str, Any]:
-    info = _core.build_info()
     return {
-        "version": info["version"],
-        "isa": info["isa"],
-        "compiler": info["compiler"],
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance(),
         "parameters": {
             "network": network.spec,
             "run_shape": final.status.shape,

@@ -17,7 +17,7 @@ from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.binary_loss import Loss
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import Method
-from linnet_fast.record import OBSERVABLES
+from linnet_fast.record import DIMS, OBSERVABLES
 from linnet_fast.state import State, Status
 
 if TYPE_CHECKING:
@@ -337,14 +337,6 @@ class Trajectory:
         """Return dims and array of each variable, by name."""
         hidden = (f"hidden_{i}" for i in range(1, self.network.n_layers))
         units = ("in", *hidden, "out")
-        inner: dict[str, tuple[str, ...]] = {
-            "singular_values": ("mode",),
-            "product": ("out", "in"),
-            "layer_norms": ("layer",),
-            "imbalance": ("layer_pair",),
-            "layer_singular_ratio": ("layer",),
-            "layer_alignment": ("layer_pair",),
-        }
         lead = (*names, "time" if self.steps is None else "step")
         variables: dict[str, tuple[tuple[str, ...], Any]] = {}
         for name, array in self.observables.items():
@@ -355,7 +347,7 @@ class Trajectory:
                         own = tuple(f"weights_{i}_{k}" for k in range(len(self.network.shapes[i])))
                     variables[f"weights_{i}"] = ((*lead, *own), part)
             else:
-                variables[name] = ((*lead, *inner.get(name, ())), array)
+                variables[name] = ((*lead, *DIMS.get(name, ())), array)
         variables["status"] = (names, self.status)
         variables["stopped_at"] = (names, self.stopped_at)
         return variables

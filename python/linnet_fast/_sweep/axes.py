@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -123,6 +123,7 @@ class Axis:
 
     labels: Sequence[Any]
     values: Mapping[str, Sequence[Any]]
+    columns: tuple[Column, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Check the lengths."""
@@ -147,8 +148,6 @@ class Axis:
     def __len__(self) -> int:
         """Return the number of labels."""
         return len(self.labels)
-
-    columns: tuple[Column, ...] = ()
 
     def cut(self, length: int) -> Axis:
         """Return the axis of the first labels only."""

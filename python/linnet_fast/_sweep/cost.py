@@ -10,7 +10,8 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._sweep.chunk import Batch, Layout, train_group
+from linnet_fast._sweep.batch import Batch, train_group
+from linnet_fast._sweep.layout import Layout
 from linnet_fast._sweep.spec import SEED, SweepSpec
 from linnet_fast._validate import FloatArray
 from linnet_fast.config import config

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from linnet_fast import _validate
 from linnet_fast._sweep import derived as _derived
 from linnet_fast._sweep.axes import Axis
-from linnet_fast._sweep.chunk import recording
+from linnet_fast._sweep.batch import recording
 from linnet_fast._sweep.spec import TAKEN, SweepSpec
 from linnet_fast.training import Training
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -22,22 +23,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from linnet_fast import _machine
-from linnet_fast._sweep.chunk import Arrays, Block, Layout, run_block
+from linnet_fast._sweep.batch import Arrays
+from linnet_fast._sweep.chunk import Block, run_block, shape_of
 from linnet_fast._sweep.derived import Derived
 from linnet_fast._sweep.form import SweepError
+from linnet_fast._sweep.layout import Layout
 from linnet_fast._sweep.spec import SweepSpec, decode
-from linnet_fast._sweep.store import Chunks, Store
+from linnet_fast._sweep.store import Chunks, Counts, Store, counts_of
 from linnet_fast.config import config
 
 _TASK_SECONDS = 1.0  # tasks are made of chunks until they take about so long
 _AHEAD = 2  # tasks handed out per worker
-
-Counts = npt.NDArray[np.int64]
-"""How many runs of a chunk ended with each status."""
 
 
 @dataclass(frozen=True)
@@ -182,21 +179,22 @@ def work(job: Job, numbers: tuple[int, ...]) -> list[Done]:
     n_threads = threads_of(job)
     for number in numbers:
         begin = time.perf_counter()
-        if store is not None and store.is_done(number):
-            values = {"status": store.read(number, "status")}
-        else:
+        done = None if store is None else _found(store, number)
+        if done is None:
             values = run_block(spec, layout, job.chunks.block(number), n_threads)
             if store is not None:
                 store.write(number, values)
-        seconds = time.perf_counter() - begin
-        counts = counts_of(values)
-        result.append(Done(number, counts, seconds, None if store is not None else values))
+            seconds, counts = time.perf_counter() - begin, counts_of(values["status"])
+            done = Done(number, counts, seconds, None if store is not None else values)
+        result.append(done)
     return result
 
 
-def counts_of(values: Arrays) -> Counts:
-    """Return how many runs ended with each status."""
-    return np.bincount(values["status"].ravel(), minlength=4)
+def _found(store: Store, number: int) -> Done | None:
+    """Return what to say of a chunk that another process has done meanwhile."""
+    if not store.is_done(number):
+        return None
+    return Done(number, counts_of(store.read(number, "status")), 0.0, None)
 
 
 # -- in this process -------------------------------------------------------------------------------
@@ -216,14 +214,14 @@ def run_here(
         writing: Future[Done] | None = None
         try:
             for number in numbers:
-                if store is not None and store.is_done(number):  # by another process meanwhile
-                    values = {"status": store.read(number, "status")}
-                    done = Done(number, counts_of(values), 0.0, None)
-                    hooks.trained(done)
-                    hooks.kept(done)
+                found = None if store is None else _found(store, number)
+                if found is not None:
+                    hooks.trained(found)
+                    hooks.kept(found)
                     continue
                 values, seconds = _trained(spec, layout, chunks.block(number), n_threads, hooks)
-                done = Done(number, counts_of(values), seconds, None if store else values)
+                counts = counts_of(values["status"])
+                done = Done(number, counts, seconds, values if store is None else None)
                 hooks.trained(done)
                 if store is None:
                     hooks.kept(done)
@@ -242,9 +240,7 @@ def run_here(
 def _trained(
     spec: SweepSpec, layout: Layout, block: Block, n_threads: int | None, hooks: Hooks
 ) -> tuple[Arrays, float]:
-    n_runs = 1
-    for begin, end in block:
-        n_runs *= end - begin
+    n_runs = math.prod(shape_of(block))
 
     def tell(done: int, total: int) -> None:
         hooks.within(n_runs, done / max(total, 1))
@@ -277,7 +273,8 @@ def run_by(
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 for done in future.result():
-                    cost[group_of(done.number)] = done.seconds
+                    if done.seconds > 0:  # else it was there already, and says nothing
+                        cost[group_of(done.number)] = done.seconds
                     hooks.trained(done)
                     hooks.kept(done)
     except (BrokenExecutor, CancelledError) as error:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from linnet_fast import _files
 from linnet_fast._sweep import canonical
-from linnet_fast._sweep.chunk import PENDING, Layout, Variable, coordinates
+from linnet_fast._sweep.layout import PENDING, Layout, Variable, coordinates
 from linnet_fast._sweep.spec import SEED, SweepSpec
 from linnet_fast._validate import Shape
+from linnet_fast.state import Status
 
 SCHEMA = 1
 """Counts up with every change of what a store looks like."""
@@ -109,8 +110,8 @@ def attributes_of(variable: Variable) -> dict[str, Any]:
     if variable.name != "status":
         return {}
     return {
-        "flag_values": [PENDING, 0, 1, 2, 3],
-        "flag_meanings": "pending completed converged diverged exhausted",
+        "flag_values": [PENDING, *map(int, Status)],
+        "flag_meanings": " ".join(["pending", *(status.name.lower() for status in Status)]),
     }
 
 

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
 from linnet_fast import _files
 from linnet_fast._sweep.engine import Done
+from linnet_fast._sweep.store import Counts
 from linnet_fast.state import Status
 
 
@@ -66,7 +64,7 @@ class Meter:
         self._tell = tell
         self._begin = time.monotonic()
 
-    def found(self, counts: npt.NDArray[np.int64]) -> None:
+    def found(self, counts: Counts) -> None:
         """Count a chunk that was there before."""
         self._n_found += int(counts.sum())
         self.n_kept += int(counts.sum())
@@ -85,7 +83,7 @@ class Meter:
         """Tell how far a chunk is."""
         self.report(n_runs * min(part, 1.0))
 
-    def _count(self, counts: npt.NDArray[np.int64]) -> None:
+    def _count(self, counts: Counts) -> None:
         self._n_done += int(counts.sum())
         self._n_diverged += int(counts[Status.DIVERGED])
 

@@ -150,17 +150,14 @@ class SweepSpec:
             int(np.argmax(own == code)) for own, code in zip(self._codes, codes, strict=True)
         )
 
-    def training_at(self, indices: Sequence[int], *, numbers: bool = True) -> Training:
-        """Return the training at an index along each axis; `numbers`: also those of batches."""
-        return apply(self.training, self._settings(indices, numbers))
-
-    def _settings(self, indices: Sequence[int], numbers: bool) -> dict[str, Any]:
-        return {
+    def training_at(self, indices: Sequence[int]) -> Training:
+        """Return the training at an index along each axis."""
+        settings = {
             column.path: column.values[index]
             for axis, index in zip(self.axes.values(), indices, strict=True)
             for column in axis.columns
-            if numbers or column.kind == "choices"
         }
+        return apply(self.training, settings)
 
     def streams_of(self, indices: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.int64]:
         """Return the random stream of runs, given by their index along every dimension."""

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _files
 from linnet_fast._sweep import canonical
-from linnet_fast._sweep.chunk import PENDING, Arrays, Block, Layout, Variable, coordinates
+from linnet_fast._sweep.batch import Arrays
+from linnet_fast._sweep.chunk import Block
 from linnet_fast._sweep.form import (
     MARK,
     SPEC,
@@ -35,14 +36,20 @@ from linnet_fast._sweep.form import (
     write_group,
     write_plain,
 )
+from linnet_fast._sweep.layout import PENDING, Layout, Variable, coordinates
 from linnet_fast._sweep.spec import SweepSpec
 from linnet_fast._validate import Shape
+from linnet_fast.state import Status
 
 if TYPE_CHECKING:
     import xarray
 
 _LEFTOVER_AGE = 3600.0  # seconds
 _CRC = 4  # bytes of the checksum at the end of every file of a chunk
+
+
+Counts: TypeAlias = npt.NDArray[np.int64]
+"""How many runs of a chunk ended with each status."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,11 @@ def chunk_shape(shape: Shape, n_runs: int) -> Shape:
         if left == 0:
             break
     return tuple(chunk)
+
+
+def counts_of(status: npt.NDArray[np.int8]) -> Counts:
+    """Return how many runs ended with each status."""
+    return np.bincount(status.ravel(), minlength=len(Status))
 
 
 class Store:
@@ -211,13 +223,13 @@ class Store:
         region = tuple(slice(begin, end) for begin, end in self.chunks.block(number))
         return np.asarray(self._arrays[name][region])
 
-    def done(self, numbers: Iterable[int]) -> tuple[dict[int, npt.NDArray[np.int64]], list[int]]:
+    def done(self, numbers: Iterable[int]) -> tuple[dict[int, Counts], list[int]]:
         """Return which chunks are there, with how their runs ended, and which are damaged.
 
         Every file of these chunks is read and its checksum compared.
         """
         crc = _files.optional("google_crc32c", "sweep")
-        there: dict[int, npt.NDArray[np.int64]] = {}
+        there: dict[int, Counts] = {}
         damaged = []
         _remove_leftovers(self.path)
         # The status first: another process may be writing, and writes it last.
@@ -240,7 +252,7 @@ class Store:
             ended = self.read(number, "status")
             if (ended == PENDING).any():  # the store has grown since
                 continue
-            there[number] = np.bincount(ended.ravel(), minlength=4)
+            there[number] = counts_of(ended)
         return there, damaged
 
     def discard(self, number: int) -> None:
