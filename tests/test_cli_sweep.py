@@ -403,6 +403,14 @@ class TestLive:
         assert re.search(r"\d+%\|.*\| \d+/90 runs, .*\d+ diverged", shown)
 
 
+def test_another_store_has_another_picture(folder):
+    assert sweep("--quiet") == 0
+    before = (folder / "s.png").read_bytes()
+    assert sweep("--quiet", "--set", "n_steps=200", "--out", "other.zarr") == 0
+    assert (folder / "s.png").read_bytes() == before
+    assert {"other.zarr", "other.png"} <= names(folder)
+
+
 class TestShow:
     def test_a_part(self, capsys, folder):
         make(folder / "s.toml", 1, 2)

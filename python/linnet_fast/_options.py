@@ -281,7 +281,7 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--plot",
         metavar="PICTURE",
-        help=".png, .pdf or .svg (default: FILE with .png, in this directory; none for none)",
+        help=".png, .pdf or .svg (default: beside the store, with .png; none for none)",
     )
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
 

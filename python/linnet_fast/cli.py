@@ -214,8 +214,9 @@ def _sweep_outputs(options: argparse.Namespace) -> tuple[Path | None, Path | Non
     elif store is not None and options.fresh:
         msg = f"{store} is there already: move it away, or give another --out"
         raise _Failed(msg)
-    # The picture of all shards is drawn by `show`.
-    text = options.plot or (_NONE if options.shard else f"{name}.png")
+    # Beside the store, so that each store has its own. The picture of all shards is drawn by `show`.
+    beside = f"{name}.png" if store is None else str(store.with_suffix(".png"))
+    text = options.plot or (_NONE if options.shard else beside)
     picture = None if text == _NONE or options.dry_run else Path(text)
     _check_picture(picture)
     return store, picture
