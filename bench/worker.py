@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.rivals import RIVALS
 from bench.sections import MEASURES, Row, Settings
-from linnet_fast.config import config
+from linnet_fast._base.config import config
 
 
 def main() -> None:

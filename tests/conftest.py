@@ -41,7 +41,7 @@ def pytest_collection_finish():
 
 def pytest_report_header():
     """Show what the tests run on."""
-    from linnet_fast.config import config
+    from linnet_fast._base.config import config
 
     return [f"linnet_fast {name}: {value}" for name, value in config().items()]
 

@@ -19,7 +19,8 @@ import scipy.stats
 import xarray as xr
 
 import linnet_fast as lf
-from linnet_fast import _core, _machine
+from linnet_fast import _core
+from linnet_fast._base import machine
 from linnet_fast._sweep import batch
 
 HERE = Path(__file__).parent
@@ -324,7 +325,7 @@ class Listener:
         assert all(p.seconds >= 0 and p.seconds_left >= 0 for p in self.told)
 
 
-_HONEST = _machine.n_threads, batch.train
+_HONEST = machine.n_threads, batch.train
 
 
 def pretend(log):
@@ -335,12 +336,12 @@ def pretend(log):
             file.write(f"{os.getpid()} {options['n_threads']}\n")
         return _HONEST[1](*args, **options | {"n_threads": 1})
 
-    _machine.n_threads, batch.train = lambda: CORES, train
+    machine.n_threads, batch.train = lambda: CORES, train
 
 
 def stop_pretending():
     """Undo `pretend`."""
-    _machine.n_threads, batch.train = _HONEST
+    machine.n_threads, batch.train = _HONEST
 
 
 def pretend_isa(isa):

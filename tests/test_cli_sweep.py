@@ -15,7 +15,8 @@ import xarray as xr
 from support import ROOT, on_terminal
 
 import linnet_fast as lf
-from linnet_fast import _sweep_file, _sweep_picture, _sweep_run, _sweep_table, _text, cli
+from linnet_fast import _sweep_file, _sweep_picture, _sweep_run, _sweep_table, cli
+from linnet_fast._base import wording
 
 SWEEP = """
 n_steps = 400
@@ -573,7 +574,7 @@ class TestTable:
          (1e5, "1e5"), (-0.5, "-0.5"), (float("inf"), "inf"), (1234.5, "1234"), (-1e-9, "-1e-9")],
     )  # fmt: skip
     def test_numbers(self, value, text):
-        assert _text.number(value) == text
+        assert wording.number(value) == text
 
     @pytest.mark.parametrize(
         ("seconds", "text"),
@@ -581,7 +582,7 @@ class TestTable:
          (1e6, "11.6 days"), (float("inf"), "?")],
     )  # fmt: skip
     def test_durations(self, seconds, text):
-        assert _text.duration(seconds) == text
+        assert wording.duration(seconds) == text
 
 
 class TestDraw:

@@ -29,7 +29,7 @@ from sweep_problems import (
 )
 
 import linnet_fast as lf
-from linnet_fast import _machine
+from linnet_fast._base import machine
 from linnet_fast._sweep import engine
 from linnet_fast.state import Status
 
@@ -447,7 +447,7 @@ def _job(**changes):
 
 @pytest.mark.parametrize("available", [1, 2, 7, 64])
 def test_a_worker_takes_its_share_of_the_cores(available, monkeypatch):
-    monkeypatch.setattr(_machine, "n_threads", lambda: available)
+    monkeypatch.setattr(machine, "n_threads", lambda: available)
     monkeypatch.delenv("MPI_LOCALNRANKS", raising=False)
     monkeypatch.delenv("OMPI_COMM_WORLD_LOCAL_SIZE", raising=False)
     for total in (0, 1, 2, 3, 5, 64, 1000):

@@ -10,7 +10,8 @@ import pytest
 from support import make_loss, make_start, python
 
 import linnet_fast as lf
-from linnet_fast import _core, _machine
+from linnet_fast import _core
+from linnet_fast._base import machine
 
 INF, NAN = np.inf, np.nan
 RUN = lf.train(
@@ -457,7 +458,7 @@ def test_a_result_larger_than_memory_is_refused_before_any_work(every, n_steps, 
     n_records = n_steps // every + 1
     per_record = {"loss": 8, "weights": 48, "product": 48}
     least = 2 * n_records * sum(per_record[name] for name in observables)
-    available = _machine.available_memory()
+    available = machine.available_memory()
     if available is not None and least < available:
         least = 2**62  # a machine of hundreds of GB: ask for more
         n_steps, every = 2**62, 1

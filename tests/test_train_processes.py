@@ -14,7 +14,8 @@ from numpy.testing import assert_array_equal
 from support import EVERYTHING, Batch, assert_same, make_loss, make_start, python
 
 import linnet_fast as lf
-from linnet_fast import _core, _machine
+from linnet_fast import _core
+from linnet_fast._base import machine
 
 HAS_PROC = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -217,8 +218,8 @@ def test_default_threads_follow_threadpoolctl(limit):
     _core.default_threads()
     with threadpoolctl.threadpool_limits(limit):
         if _core.build_info()["threads"] == "openmp":
-            assert _machine.n_threads() <= limit
-    assert _machine.n_threads() >= 1
+            assert machine.n_threads() <= limit
+    assert machine.n_threads() >= 1
 
 
 @HAS_PROC
@@ -237,12 +238,12 @@ def test_default_threads_follow_environment_and_affinity(environment, before, at
         PREPARE
         + f"""
 from pathlib import Path
-from linnet_fast import _machine
+from linnet_fast._base import machine
 threads = lambda: len(list(Path("/proc/self/task").iterdir()))
 {before}
 idle = threads()
 train(runs=64)
-print(threads() - idle + 1, _machine.n_threads())
+print(threads() - idle + 1, machine.n_threads())
 """,
         **environment,
     )

@@ -16,6 +16,7 @@ from linnet_fast import (
     rank_dynamics,
     regularizers,
 )
+from linnet_fast._base.config import show_config
 from linnet_fast.architecture import (
     Chain,
     Convolution,
@@ -26,7 +27,6 @@ from linnet_fast.architecture import (
     parallel,
 )
 from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
-from linnet_fast.config import show_config
 from linnet_fast.design import NoParameterizationError, Verification, parameterize, verify
 from linnet_fast.induced import InducedRegularizer, what_is
 from linnet_fast.loss import SquaredLoss

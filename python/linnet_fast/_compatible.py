@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.architecture import Chain, Dense
 from linnet_fast.binary_loss import Loss, SphericalLogisticLoss, unit_vectors
 from linnet_fast.loss import SquaredLoss

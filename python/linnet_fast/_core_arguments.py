@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate, laws, layers
-from linnet_fast._validate import FloatArray, Shape
+from linnet_fast import laws, layers
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import Loss, SphericalLogisticLoss
 from linnet_fast.loss import SquaredLoss
@@ -29,7 +30,7 @@ def over_runs(array: npt.NDArray[Any], runs: Shape, n_inner: int) -> npt.NDArray
         )
     )
     if not (fits and array.flags.aligned):
-        array = _validate.unbroadcast(array, keep=n_inner).copy(order="C")
+        array = validate.unbroadcast(array, keep=n_inner).copy(order="C")
     return np.broadcast_to(array, (*runs, *inner))
 
 
@@ -73,7 +74,7 @@ def loss_arguments(loss: Loss, runs: Shape, dtype: np.dtype[Any]) -> dict[str, A
         own |= {"kind": loss.kind, "n_samples": loss.n_samples, "single_inputs": None}
         own["inputs"] = over_runs(columns, runs, 2)
         if dtype == np.float32:
-            stored = _validate.unbroadcast(columns, keep=2)
+            stored = validate.unbroadcast(columns, keep=2)
             single = np.broadcast_to(stored.astype(np.float32), columns.shape)
             own["single_inputs"] = over_runs(single, runs, 2)
     return {"loss": own, "input_cov": None, "cross_cov": None, "output_power": None}

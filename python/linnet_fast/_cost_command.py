@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from linnet_fast import _files, datasets
-from linnet_fast._validate import FloatArray
+from linnet_fast import datasets
+from linnet_fast._base import files
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.architecture import Chain
 from linnet_fast.induced import what_is
 from linnet_fast.representation_cost import RepresentationCost
@@ -68,7 +69,7 @@ def report(network: Chain, cost: RepresentationCost, *, limit: int = _MOST_ROWS)
 def save(cost: RepresentationCost, file: Path) -> None:
     """Write values, bounds and weights to a .npz file, whole or not at all."""
     arrays = {f"weights_{k}": w for k, w in enumerate(cost.weights)}
-    with _files.replaced(file) as temporary, temporary.open("xb") as stream:
+    with files.replaced(file) as temporary, temporary.open("xb") as stream:
         np.savez_compressed(
             stream,
             architecture=np.array(cost.network.spec),

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _plot_parts, _validate
+from linnet_fast import _plot_parts
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors
-from linnet_fast._validate import FloatArray
 from linnet_fast.directional_convergence import (
     DescentLaw,
     LateTimeLaw,
@@ -114,9 +115,9 @@ def direction(
     >>> ax.get_xlabel(), ax.get_yscale()
     ('step', 'log')
     """
-    _validate.choice("quantity", quantity, tuple(_LABELS))
+    validate.choice("quantity", quantity, tuple(_LABELS))
     if against is not None:
-        _validate.choice("against", against, ("time", "steps"))
+        validate.choice("against", against, ("time", "steps"))
     by_steps = trajectory.steps is not None if against is None else against == "steps"
     if by_steps and trajectory.steps is None:
         msg = "against must be 'time' for a flow, got 'steps'"
@@ -197,7 +198,7 @@ def phase_portrait(
     ('norm $|w|$', [0.0, 3.14])
     """
     checked_law(law)
-    right = float(_validate.real_array("largest_norm", largest_norm, above=0))
+    right = float(validate.real_array("largest_norm", largest_norm, above=0))
     norm = np.linspace(0, right, _N_FIELD)
     angle = np.linspace(0, np.pi, _N_FIELD)
     # At norm 0 the field has no direction, with two layers and more.

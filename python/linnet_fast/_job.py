@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _modes, _text, initialization
-from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast import _modes, initialization
+from linnet_fast._base import wording
+from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent
@@ -201,7 +202,7 @@ def table(job: Job, trajectory: Trajectory) -> str:
     for i, scale in enumerate(job.scales):
         for j, step in enumerate(steps):
             ok = trajectory.ok[i, j]
-            row = [_text.number(x, 3) for x in ([scale, step] if len(steps) > 1 else [scale])]
+            row = [wording.number(x, 3) for x in ([scale, step] if len(steps) > 1 else [scale])]
             # A run that never learns a rank learns it after all others.
             row += [
                 _whole(_median(np.nan_to_num(learned[i, j, ok, k], nan=np.inf)))
@@ -212,7 +213,7 @@ def table(job: Job, trajectory: Trajectory) -> str:
             rows.append(row)
     shown = "" if n_columns == n_modes else f" (the first {n_columns} of {n_modes})"
     title = f"Step at which each rank is learned{shown}, median over {job.n_seeds} seeds"
-    return f"{title}\n\n{_text.ruled(rows)}\n\n{_LEGEND}"
+    return f"{title}\n\n{wording.ruled(rows)}\n\n{_LEGEND}"
 
 
 def _final_loss(job: Job, trajectory: Trajectory) -> FloatArray:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.architecture import Dense
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent

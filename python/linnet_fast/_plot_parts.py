@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import files
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.state import Status
 from linnet_fast.trajectory import Trajectory
 
@@ -28,7 +28,7 @@ def new_axes(ax: Axes | None) -> Axes:
     """Return `ax`, or the axes of a new figure."""
     if ax is not None:
         return ax
-    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    pyplot = files.optional("matplotlib.pyplot", "plot")
     return pyplot.subplots(layout="constrained")[1]  # type: ignore[no-any-return]
 
 

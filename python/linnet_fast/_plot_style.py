@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _files
+from linnet_fast._base import files
 
 STYLE = {
     "font.size": 8,
@@ -41,7 +41,7 @@ def panels(columns: int, rows: int = 1, **options: Any) -> tuple[Any, Any]:
     matplotlib Figure, ndarray of Axes
         Of shape (columns,) for one row, else (rows, columns).
     """
-    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    pyplot = files.optional("matplotlib.pyplot", "plot")
     with pyplot.rc_context(STYLE):
         size = (0.6 + 2.9 * columns, 0.4 + 2.3 * rows)
         figure, axes = pyplot.subplots(
@@ -62,5 +62,5 @@ def colors(n: int) -> list[Any]:
     -------
     list of RGBA
     """
-    matplotlib = _files.optional("matplotlib", "plot")
+    matplotlib = files.optional("matplotlib", "plot")
     return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, n)))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bernoulli, zeta
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 
 PIECE_BITS = 5
 """The pieces of an octave are told apart by this many leading bits of the mantissa."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _plot_parts, _validate
+from linnet_fast import _plot_parts
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_parts import DARK, GREY, PALE
 from linnet_fast._plot_style import colors
-from linnet_fast._validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics import factor_descent, limit_time, mode_flow
 from linnet_fast.rank_dynamics.data import require_commuting
@@ -84,10 +85,10 @@ def one_layer_against_two(
     >>> [text.get_text() for text in ax.get_legend().get_texts()][-2:]
     ['one layer', 'limit']
     """
-    _validate.instance("loss", loss, SquaredLoss)
-    depths = np.atleast_1d(_validate.real_array("deltas", deltas, above=0)).ravel()
-    power = _validate.real("exponent", exponent)
-    _validate.real_array("exponent", power, above=0)
+    validate.instance("loss", loss, SquaredLoss)
+    depths = np.atleast_1d(validate.real_array("deltas", deltas, above=0)).ravel()
+    power = validate.real("exponent", exponent)
+    validate.real_array("exponent", power, above=0)
     if loss.run_shape:
         msg = f"loss must have no run axes, got {loss.run_shape}"
         raise ValueError(msg)
@@ -102,8 +103,8 @@ def one_layer_against_two(
     wide = jumps[-1] > _WIDE * jumps[0]
     end = (2.0 if wide else 1.35) * jumps[-1]
     if until is not None:
-        end = _validate.real("until", until)
-        _validate.real_array("until", end, above=0)
+        end = validate.real("until", until)
+        validate.real_array("until", end, above=0)
     begin = min(jumps[0] / 20, end / 2)
     # Denser around the jumps, which grow steep.
     near = jumps[:, None] * (1 + np.linspace(-0.15, 0.15, 201))
@@ -179,8 +180,8 @@ def step_size_regimes(
     >>> [text.get_text().replace(chr(10), " ") for text in ax.texts]
     ['monotone', 'damped', 'period 2', 'chaotic', 'divergent']
     """
-    at = _validate.real_array("marks", marks, at_least=0).ravel() if np.size(marks) else ()
-    n_points = _validate.integer("n_points", n_points, low=2, high=100_000)
+    at = validate.real_array("marks", marks, at_least=0).ravel() if np.size(marks) else ()
+    n_points = validate.integer("n_points", n_points, low=2, high=100_000)
     x = np.linspace(0, 2, n_points + 1)[1:]
     steps = np.arange(_N_SETTLE, _N_SETTLE + _N_ORBIT)
     # Small steps take longer to settle than to draw: begin near rest. Of large ones the last is 2,

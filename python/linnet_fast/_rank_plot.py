@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _plot_parts, _validate
+from linnet_fast import _plot_parts
+from linnet_fast._base import files, validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors
-from linnet_fast._validate import FloatArray
 from linnet_fast.method import GradientDescent
 from linnet_fast.rank_dynamics import (
     effective_rank,
@@ -121,7 +122,7 @@ def modes(
         values = _plot_parts.until_the_end(trajectory, mode_strengths(trajectory))
     sigma, targets = _modes_of(trajectory, run)
     n_all = int(np.count_nonzero(sigma > 0))
-    shown = n_all if n_modes is None else _validate.integer("n_modes", n_modes, low=1, high=n_all)
+    shown = n_all if n_modes is None else validate.integer("n_modes", n_modes, low=1, high=n_all)
     values = _plot_parts.of_runs(trajectory, values, run, 2)
     scale = _plot_parts.of_runs(trajectory, targets, run, 1)[:, None, :] if relative else 1.0
     axis = _Axis(trajectory, run, rescaled=rescaled)
@@ -207,8 +208,8 @@ def rank_staircase(
     >>> sorted(set(rank_staircase(run).lines[-2].get_ydata().tolist()))
     [0.0, 1.0, 2.0]
     """
-    _validate.choice("measure", measure, ("numerical_rank", *_MEASURES))
-    part = _validate.real("rtol", rtol)
+    validate.choice("measure", measure, ("numerical_rank", *_MEASURES))
+    part = validate.real("rtol", rtol)
     if part <= 0:
         msg = f"rtol must be > 0, got {part:g}"
         raise ValueError(msg)
@@ -241,7 +242,7 @@ def rank_staircase(
     top = max((np.nanmax(line.get_ydata(), initial=0.0) for line in ax.lines), default=0.0)
     if measure != "nuclear_norm":
         n_ranks = values.shape[-1]
-        ticker = _files.optional("matplotlib.ticker", "plot")
+        ticker = files.optional("matplotlib.ticker", "plot")
         ax.yaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
         ax.set_ylim(-0.04 * n_ranks, 1.08 * n_ranks)
     elif top > 0:
@@ -302,8 +303,8 @@ def path_distance(
     >>> path_distance(run).get_ylabel()
     'rank k'
     """
-    _validate.choice("path", path, ("reduced_rank", "sigma_ordered"))
-    _validate.choice("norm", norm, ("prediction", "frobenius"))
+    validate.choice("path", path, ("reduced_rank", "sigma_ordered"))
+    validate.choice("norm", norm, ("prediction", "frobenius"))
     with np.errstate(over="ignore", invalid="ignore"):  # on the way to divergence
         distances = path_distances(trajectory)
     if norm == "frobenius":
@@ -326,7 +327,7 @@ def path_distance(
     else:  # nothing but step 0, which a logarithmic axis has no place for
         x, middle = np.array([begin]), middle[-1:]
     n_ranks = middle.shape[-1]
-    matplotlib = _files.optional("matplotlib", "plot")
+    matplotlib = files.optional("matplotlib", "plot")
     mesh = ax.pcolormesh(
         _borders(x),
         np.arange(n_ranks + 1) - 0.5,
@@ -346,7 +347,7 @@ def path_distance(
     ax.set_ylabel("rank k")
     ax.set_ylim(-0.5, n_ranks - 0.5)
     ax.yaxis.set_major_locator(
-        _files.optional("matplotlib.ticker", "plot").MaxNLocator(11, integer=True)
+        files.optional("matplotlib.ticker", "plot").MaxNLocator(11, integer=True)
     )
     return ax
 
@@ -437,7 +438,7 @@ def _theory(
     n_modes = data.sigma.shape[-1]
     lam = data.lam[..., :n_modes]
     layers = [
-        np.asarray(_validate.unbroadcast(w, keep=2), np.float64) for w in trajectory.start.weights
+        np.asarray(validate.unbroadcast(w, keep=2), np.float64) for w in trajectory.start.weights
     ]
     if not all(np.isfinite(layer).all() for layer in layers) or (lam < 0).any():
         return None

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import laws
-from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.binary_loss import LogisticLoss, Loss, SphericalLogisticLoss
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import StochasticGradientDescent

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate, layers
-from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast import layers
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.architecture import Chain, Dense
 from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, Loss, SphericalLogisticLoss
 from linnet_fast.loss import SquaredLoss
@@ -291,7 +292,7 @@ def observe(
     >>> observe("layer_norms", [np.array([[2.0]]), np.array([[3.0]])], loss).tolist()
     [2.0, 3.0]
     """
-    _validate.choice("name", name, OBSERVABLES)
+    validate.choice("name", name, OBSERVABLES)
     own = tuple(np.asarray(layer, np.float64) for layer in weights)
     network = network or _dense_like(own)
     if name in OF_DIRECTION:

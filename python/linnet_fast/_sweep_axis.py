@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _plot_parts
+from linnet_fast import _plot_parts
+from linnet_fast._base import files
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._sweep_data import RECORDS, ROUNDING, Runs, n_values, readable, together
-from linnet_fast._validate import FloatArray
 from linnet_fast.state import Status
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Parameter:
     def dress(self, ax: Axes, which: str) -> None:
         """Set scale, ticks and label of the "x" or "y" axis."""
         axis = ax.xaxis if which == "x" else ax.yaxis
-        ticker = _files.optional("matplotlib.ticker", "plot")
+        ticker = files.optional("matplotlib.ticker", "plot")
         if self.log:
             ax.set(**{f"{which}scale": "log"})
         if not self.is_number or self._few():
@@ -220,5 +221,5 @@ def whole(values: FloatArray) -> bool:
 
 def whole_ticks(axis: Any) -> None:
     """Have ticks at whole numbers only."""
-    ticker = _files.optional("matplotlib.ticker", "plot")
+    ticker = files.optional("matplotlib.ticker", "plot")
     axis.set_major_locator(ticker.MaxNLocator("auto", integer=True))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from linnet_fast import _text
+from linnet_fast._base import wording
+from linnet_fast._base.config import config
 from linnet_fast._sweep.form import is_store
 from linnet_fast._sweep.layout import PENDING
 from linnet_fast._sweep.spec import encode_training
 from linnet_fast._sweep_file import SweepFile
 from linnet_fast._sweep_run import n_there
-from linnet_fast.config import config
 from linnet_fast.state import Status
 from linnet_fast.sweep import estimate_sweep
 
@@ -41,7 +41,7 @@ def summary(file: SweepFile, store: Path | None, n_threads: int) -> str:
     """Return what is going to be done."""
     spec = file.spec
     axes = {name: _Swept(list(axis.labels), axis.values) for name, axis in spec.axes.items()}
-    threads = _text.count(n_threads, "thread")
+    threads = wording.count(n_threads, "thread")
     lines = {
         "data": "; ".join(file.data),
         **_described(encode_training(spec.training), axes, spec.replicates),
@@ -88,7 +88,7 @@ def _described(
     n_runs = math.prod(sizes.values())
     lines["runs"] = f"{n_runs:,} = {product}, {_length(training, paths)}"
     for name, axis in axes.items():
-        lines |= {name: _text.some(axis.labels)} if name != "run" else _drawn_lines(axis)
+        lines |= {name: wording.some(axis.labels)} if name != "run" else _drawn_lines(axis)
     return lines
 
 
@@ -130,11 +130,11 @@ def _drawn_lines(axis: _Swept) -> dict[str, str]:
     for path, values in axis.values.items():
         short = path.rpartition(".")[2]
         if len(values) and all(isinstance(v, int | float) for v in values):
-            ends = (_text.number(float(end(values))) for end in (min, max))
+            ends = (wording.number(float(end(values))) for end in (min, max))
             lines[short] = " to ".join(ends)
         elif len(values):
             texts = (v if isinstance(v, str) else getattr(v, "spec", repr(v)) for v in values)
-            lines[short] = _text.some(list(dict.fromkeys(texts)))
+            lines[short] = wording.some(list(dict.fromkeys(texts)))
     return lines
 
 
@@ -148,15 +148,15 @@ def forecast(file: SweepFile, n_threads: int | None) -> str:
         entry[0] += group.n_runs
         entry[1] += group.seconds
     for network, (n_runs, seconds) in list(shapes.items())[:_MOST_SHAPES]:
-        rows.append([_network_line(network, set()), f"{int(n_runs):,}", _text.duration(seconds)])
-    text = _text.ruled(rows, left=1)
+        rows.append([_network_line(network, set()), f"{int(n_runs):,}", wording.duration(seconds)])
+    text = wording.ruled(rows, left=1)
     if len(shapes) > _MOST_SHAPES:
         text += f"\n... and {len(shapes) - _MOST_SHAPES:,} more"
     chunk = min(estimate.chunk_runs, estimate.n_runs)
-    threads = _text.count(estimate.n_threads, "thread")
+    threads = wording.count(estimate.n_threads, "thread")
     lines = {
-        "time": f"about {_text.duration(estimate.seconds)} with {threads}",
-        "result": f"{_size(estimate.n_bytes)}, in chunks of about {_text.count(chunk, 'run')}",
+        "time": f"about {wording.duration(estimate.seconds)} with {threads}",
+        "result": f"{_size(estimate.n_bytes)}, in chunks of about {wording.count(chunk, 'run')}",
     }
     return f"{text}\n\n{_aligned(lines)}\n\nThis was a dry run: nothing is written."
 
@@ -206,7 +206,7 @@ def ending(data: Dataset) -> str:
     names = {**{int(s): s.name.lower() for s in Status}, PENDING: "pending"}
     counts = {name: int(np.count_nonzero(status == s)) for s, name in names.items()}
     shown = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
-    return f"{_text.count(status.size, 'run')}: {shown}"
+    return f"{wording.count(status.size, 'run')}: {shown}"
 
 
 def size(data: Dataset) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import files, validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.state import Status
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Sweep:
     """The names in the dataset of a sweep, and what they can be used for."""
 
     def __init__(self, data: Dataset) -> None:
-        dataset = _files.optional("xarray", "xarray").Dataset
-        self.data: Dataset = _validate.instance("data", data, dataset)
+        dataset = files.optional("xarray", "xarray").Dataset
+        self.data: Dataset = validate.instance("data", data, dataset)
         if "status" not in data.data_vars:
             names = ", ".join(map(str, data.data_vars)) or "no variables"
             msg = f"data must have the variable status, as a sweep has, got {names}"
@@ -49,7 +49,7 @@ class Sweep:
         """Return the name of a variable of numbers, by default over all of `along`."""
         variables = self.variables
         if of is not None:
-            return _validate.choice("of", of, variables)
+            return validate.choice("of", of, variables)
         inner = {self._dim(name) for name in along} - {None, *self.swept}
         found = [
             name
@@ -88,12 +88,12 @@ class Sweep:
     ) -> dict[str, object]:
         """Return `select`, it and the names of the drawn parameters checked."""
         known = self.parameters(of)
-        chosen = {} if select is None else _validate.instance("select", select, Mapping)  # type: ignore[type-abstract]
+        chosen = {} if select is None else validate.instance("select", select, Mapping)  # type: ignore[type-abstract]
         for key, label in chosen.items():
-            _found(self.data, _validate.choice("select", key, known), label)
+            _found(self.data, validate.choice("select", key, known), label)
         for argument, name in drawn.items():
             if name is not None:
-                _validate.choice(argument, name, known)
+                validate.choice(argument, name, known)
                 if name in chosen:
                     msg = f"{argument} must not be fixed by select, got {name!r} in both"
                     raise ValueError(msg)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet_fast import _validate
+from linnet_fast._base import validate
 from linnet_fast._sweep_objects import NEEDED, OBJECTS, SCALARS, Objects, arguments, is_of_data
 from linnet_fast._sweep_toml import (
     DESIGNS,
@@ -310,12 +310,12 @@ def _flatten(where: str, name: str, given: Any, into: Table) -> None:
         if isinstance(given, dict):
             msg = f"{where}.{name} must have labels, got {listed(given)}"
             if not any(key.split(".")[0] in (*OBJECTS, *SCALARS) for key in given):
-                _validate.choice(f"key of {where}", root, (*OBJECTS, *SCALARS))
+                validate.choice(f"key of {where}", root, (*OBJECTS, *SCALARS))
             raise ValueError(msg)
-        _validate.choice(f"key of {where}", root, (*OBJECTS, *SCALARS))
+        validate.choice(f"key of {where}", root, (*OBJECTS, *SCALARS))
     if root in OBJECTS and name != root:
         own = name.split(".")[1]
-        _validate.choice(f"key of {where}.{root}", own, arguments(root))
+        validate.choice(f"key of {where}.{root}", own, arguments(root))
     inner = name in OBJECTS or (
         name in _INNER
         and isinstance(given, dict)
@@ -391,7 +391,7 @@ def _plot(tree: Table) -> Table:
     table = as_table("plot", tree.get("plot", {}))
     refuse_unknown("plot", table, _PLOT)
     if "kind" in table:
-        _validate.choice("plot.kind", table["kind"], PLOTS)
+        validate.choice("plot.kind", table["kind"], PLOTS)
     of = table.get("of", "")
     if not isinstance(of, str) and not (
         isinstance(of, list) and of and all(isinstance(name, str) for name in of)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _plot_parts
+from linnet_fast import _plot_parts
+from linnet_fast._base import files
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._sweep_axis import ROOM, Parameter, Pool, log_range, whole
 from linnet_fast._sweep_data import ROUNDING, Runs, Sweep
-from linnet_fast._validate import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,8 +122,8 @@ def _cells(runs: Runs, x: str, y: str, ax: Axes | None) -> Axes:
     ax = _plot_parts.new_axes(ax)
     mesh = ax.pcolormesh(*borders, scale.shown, norm=scale.norm, cmap="viridis", rasterized=True)
     ax.set(xlim=borders[0][[0, -1]], ylim=borders[1][[0, -1]])
-    collections = _files.optional("matplotlib.collections", "plot")
-    patches = _files.optional("matplotlib.patches", "plot")
+    collections = files.optional("matplotlib.collections", "plot")
+    patches = files.optional("matplotlib.patches", "plot")
     handles = []
     kinds: tuple[tuple[str, npt.NDArray[np.bool_], dict[str, Any]], ...] = (
         (
@@ -217,7 +218,7 @@ def _finish(
         bar.minorticks_off()
         bar.outline.set_visible(False)
         if whole(scale.shown) and scale.ticks is None and not scale.log:
-            bar.locator = _files.optional("matplotlib.ticker", "plot").MaxNLocator(8, integer=True)
+            bar.locator = files.optional("matplotlib.ticker", "plot").MaxNLocator(8, integer=True)
             bar.update_ticks()
     if handles:
         # Below the label of the x axis: above is the place of a title.
@@ -246,7 +247,7 @@ class _Colors:
     """How values become colours; the scale is logarithmic if they span decades."""
 
     def __init__(self, values: FloatArray) -> None:
-        look = _files.optional("matplotlib.colors", "plot")
+        look = files.optional("matplotlib.colors", "plot")
         finite = values[np.isfinite(values)]
         self.shown = np.where(np.isfinite(values), values, np.nan)
         self.extend = "neither"

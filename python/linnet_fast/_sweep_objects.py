@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from linnet_fast import _validate, datasets
+from linnet_fast import datasets
+from linnet_fast._base import validate
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep_toml import Table, as_table, as_text, listed, refuse_unknown
 from linnet_fast.architecture import Chain, Convolution, Dense, Diagonal, Grouped, Residual
@@ -104,7 +105,7 @@ class Objects:
 
     def _loss(self, table: Table) -> Loss:
         kind = _LOSSES[
-            _validate.choice("loss.kind", table.get("kind", "SquaredLoss"), list(_LOSSES))
+            validate.choice("loss.kind", table.get("kind", "SquaredLoss"), list(_LOSSES))
         ]
         own = canonical.arguments(kind)
         made_of_data = kind is not SphericalLogisticLoss
@@ -131,7 +132,7 @@ class Objects:
         return self._binary(kind, table)
 
     def _squared(self, table: Table) -> Loss:
-        center = _validate.instance("loss.center", table.get("center", False), bool)
+        center = validate.instance("loss.center", table.get("center", False), bool)
         data = self._dataset(table)
         self.data[f"{data.description}, {'centred' if center else 'not centred'}"] = None
         return SquaredLoss.from_data(data.X, data.Y, center=center)
@@ -153,7 +154,7 @@ class Objects:
     def _dataset(self, table: Table) -> datasets.Dataset:
         for key in ("data", "targets_file", "targets"):
             as_text(f"loss.{key}", table.get(key, ""))
-        _validate.instance("loss.standardize", table.get("standardize", False), bool)
+        validate.instance("loss.standardize", table.get("standardize", False), bool)
         options = {key: table[key] for key in _DATA if key in table}
         key = repr(options)
         if key not in self._loaded:
@@ -167,7 +168,7 @@ class Objects:
 
     def _network(self, table: Table) -> Chain:
         kind = _NETWORKS[
-            _validate.choice("network.kind", table.get("kind", "Dense"), list(_NETWORKS))
+            validate.choice("network.kind", table.get("kind", "Dense"), list(_NETWORKS))
         ]
         known = canonical.arguments(kind)
         given = {key: value for key, value in table.items() if key != "kind"}

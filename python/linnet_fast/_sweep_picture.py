@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet_fast import _files, _plot_style, _validate, plot
+from linnet_fast import _plot_style, plot
+from linnet_fast._base import files, validate
 from linnet_fast._sweep.layout import layout_of
 from linnet_fast._sweep_data import RECORDS
 from linnet_fast._sweep_file import SweepFile
@@ -30,12 +31,12 @@ def check_plot(file: SweepFile) -> None:
     try:
         names = [variable.name for variable in layout.variables if variable.name != "status"]
         for name in _several(table.get("of", [])):
-            _validate.choice("plot.of", name, names)
+            validate.choice("plot.of", name, names)
         for key in ("x", "y", "by"):
             if key in table:
-                _validate.choice(f"plot.{key}", table[key], known)
+                validate.choice(f"plot.{key}", table[key], known)
         for key in table.get("select", {}):
-            _validate.choice("key of plot.select", key, known)
+            validate.choice("key of plot.select", key, known)
     except ValueError as error:
         msg = f"{file.path}: {error}"
         raise ValueError(msg) from error
@@ -70,7 +71,7 @@ def draw(data: Dataset, options: Mapping[str, Any], title: str | None = None) ->
         kinds = _kinds(data, of, options, fixed, alone=len(variables) == 1)
         panels += [(of, kind, fixed) for kind in kinds]
     x, y, by = (options.get(key) for key in ("x", "y", "by"))
-    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    pyplot = files.optional("matplotlib.pyplot", "plot")
     with pyplot.rc_context(_plot_style.STYLE):
         figure: Figure
         figure, axes = _plot_style.panels(len(panels))
@@ -129,6 +130,6 @@ def _curves(
 def save(data: Dataset, options: Mapping[str, Any], title: str | None, file: Path) -> None:
     """Draw a picture into a file, whole or not at all."""
     figure = draw(data, options, title)
-    with _files.replaced(file) as temporary:
+    with files.replaced(file) as temporary:
         figure.savefig(temporary, format=file.suffix[1:], dpi=150)
-    _files.optional("matplotlib.pyplot", "plot").close(figure)
+    files.optional("matplotlib.pyplot", "plot").close(figure)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet_fast import _files, _text
+from linnet_fast._base import files, wording
 from linnet_fast._sweep.form import is_store
 from linnet_fast._sweep.layout import PENDING
 from linnet_fast._sweep_file import SweepFile
@@ -40,7 +40,7 @@ class Live:
         self._told = time.monotonic()
         self._bar: Any = None
         if sys.stderr.isatty():
-            tqdm = _files.optional("tqdm", "sweep").tqdm
+            tqdm = files.optional("tqdm", "sweep").tqdm
             form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} runs{postfix}"
             self._bar = tqdm(total=n_runs, bar_format=form, leave=False)
 
@@ -66,7 +66,9 @@ class Live:
 
 def _how_far(state: SweepProgress) -> str:
     rate = f"{state.runs_per_second:,.1f} runs/s, " if state.runs_per_second > 0 else ""
-    left = "" if math.isinf(state.seconds_left) else f"{_text.duration(state.seconds_left)} left, "
+    left = (
+        "" if math.isinf(state.seconds_left) else f"{wording.duration(state.seconds_left)} left, "
+    )
     return f"{rate}{left}{state.n_diverged:,} diverged"
 
 
@@ -75,7 +77,7 @@ def throughput(live: Live) -> str:
     state = live.state
     if state is None or state.runs_per_second == 0:
         return "all runs were there already"
-    return f"{state.runs_per_second:,.1f} runs per second, {_text.duration(state.seconds)}"
+    return f"{state.runs_per_second:,.1f} runs per second, {wording.duration(state.seconds)}"
 
 
 def train(
@@ -124,7 +126,7 @@ def _executor(options: argparse.Namespace, folder: Path | None) -> Iterator[Any]
     elif options.dask is not None:
         made = _dask(options.dask, paths)
     elif options.mpi:
-        made = _files.optional("mpi4py.futures", "mpi").MPIPoolExecutor(path=paths)
+        made = files.optional("mpi4py.futures", "mpi").MPIPoolExecutor(path=paths)
     with made as executor:
         yield executor
 
@@ -160,7 +162,7 @@ def _find_modules(paths: list[str]) -> None:
 
 @contextmanager
 def _dask(address: str, paths: list[str]) -> Iterator[Any]:
-    distributed = _files.optional("distributed", "dask")
+    distributed = files.optional("distributed", "dask")
     with distributed.Client(address, timeout=10, set_as_default=False) as client:
         if paths:
             client.run_on_scheduler(_find_modules, paths)  # it reads what it hands on

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _text, _validate
+from linnet_fast._base import validate, wording
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._sweep.layout import PENDING
 from linnet_fast._sweep_data import RECORDS, Runs, Sweep, are, held_on, together
-from linnet_fast._validate import FloatArray
 from linnet_fast.state import Status
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def variable_of(data: Dataset, of: str | None = None) -> str:
     sweep = Sweep(data)
     names = sweep.variables
     if of is not None:
-        return _validate.choice("of", of, names)
+        return validate.choice("of", of, names)
     own = [name for name in names if name != "stopped_at"] or list(names)
     scalar = [name for name in own if set(names[name]) <= set(sweep.swept)]
     return next((n for n in ("final_loss", "loss") if n in (scalar or own)), (scalar or own)[0])
@@ -53,7 +53,7 @@ def thinned(values: Sequence[Any], most: int) -> Indices:
     strides = [s for s in range(math.ceil(least), int(2 * least) + 1) if gaps % s == 0]
     if not strides:
         return np.unique(np.linspace(0, gaps, most).round().astype(np.intp))
-    labels = np.array([len(_text.label(value)) for value in values])
+    labels = np.array([len(wording.label(value)) for value in values])
     return np.arange(0, gaps + 1, min(strides, key=lambda s: float(labels[::s].mean())))
 
 
@@ -69,7 +69,7 @@ class _Parameter:
             values.sort()
         self.n_values = len(values)
         values = [values[i] for i in thinned(values, most)]
-        self.labels = [_text.label(value) for value in values]
+        self.labels = [wording.label(value) for value in values]
         places = np.array([values.index(v) if v in values else -1 for v in labels])
         self.members: list[Indices] = [np.flatnonzero(places == i) for i in range(len(values))]
 
@@ -110,11 +110,11 @@ def chosen(data: Dataset, select: Mapping[str, Any]) -> dict[str, Any]:
     """Return the labels of parameters that are meant by their values, numbers by three digits."""
     result = {}
     for name, value in select.items():
-        _validate.choice("select", name, dict.fromkeys(map(str, (*data.coords, *data.dims))))
+        validate.choice("select", name, dict.fromkeys(map(str, (*data.coords, *data.dims))))
         labels = data[name].to_numpy()
         same = np.flatnonzero(are(labels, value, _GIVEN))
         if not same.size:
-            msg = f"select {name} must be one of {_text.some(labels.tolist())}; got {value!r}"
+            msg = f"select {name} must be one of {wording.some(labels.tolist())}; got {value!r}"
             raise ValueError(msg)
         if labels.ndim != 1:
             msg = (
@@ -161,7 +161,7 @@ def table(
     known = dict.fromkeys((*cells.dims, *map(str, data.coords)))
     for name, given in (("x", x), ("y", y)):
         if given is not None:
-            _validate.choice(name, given, known)
+            validate.choice(name, given, known)
     names = parameters_of(data)
     if "run" in names and x is None and y is None and not cells.extra:
         return _best(data, of, cells)
@@ -187,7 +187,7 @@ def _tables(
     if math.prod(data.sizes[dim] for dim in apart) > _MOST_TABLES:
         apart = []
     pooled = [
-        _text.count(data.sizes[dim], dim) if dim == "seed" else dim
+        wording.count(data.sizes[dim], dim) if dim == "seed" else dim
         for dim in over
         if dim not in apart
     ]
@@ -196,7 +196,7 @@ def _tables(
     for place in product(*(range(data.sizes[dim]) for dim in apart)):
         at = dict(zip(apart, place, strict=True))
         if at:
-            labels = (f"{d} {_text.label(data[d].to_numpy().tolist()[i])}" for d, i in at.items())
+            labels = (f"{d} {wording.label(data[d].to_numpy().tolist()[i])}" for d, i in at.items())
             yield ", ".join(labels)
         fixed = [(dim, np.array([i])) for dim, i in at.items()]
         if columns is None:
@@ -221,7 +221,7 @@ def _median(values: FloatArray) -> str:
         return "-"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of inf - inf
-        return _text.number(float(np.median(there)))
+        return wording.number(float(np.median(there)))
 
 
 def _listed(cells: _Cells, rows: _Parameter, fixed: Sequence[_Place]) -> str:
@@ -230,11 +230,11 @@ def _listed(cells: _Cells, rows: _Parameter, fixed: Sequence[_Place]) -> str:
     for label, members in zip(rows.labels, rows.members, strict=True):
         values, status = cells.only(*fixed, (rows.dim, members))
         there = values[~np.isnan(values)]
-        ends = [_text.number(float(e(there))) if there.size else "-" for e in (np.min, np.max)]
+        ends = [wording.number(float(e(there))) if there.size else "-" for e in (np.min, np.max)]
         n_there = np.count_nonzero(status != PENDING)
         diverged = f"{np.count_nonzero(status == Status.DIVERGED)}" if n_there else "pending"
         lines.append([label, _median(values), *ends, diverged])
-    return _text.ruled(lines)
+    return wording.ruled(lines)
 
 
 def _crossed(
@@ -262,7 +262,7 @@ def _crossed(
     lines = [[f"{rows.name} \\ {columns.name}", *columns.labels]]
     for label, line in zip(rows.labels, texts, strict=True):
         lines.append([label, *(v + n.ljust(pad) for (v, n), pad in zip(line, pads, strict=True))])
-    return _text.ruled(lines), any(pads)
+    return wording.ruled(lines), any(pads)
 
 
 def _best(data: Dataset, of: str, cells: _Cells) -> str:
@@ -279,9 +279,9 @@ def _best(data: Dataset, of: str, cells: _Cells) -> str:
     lines = [[*names, of, "diverged"]]
     for run in order:
         diverged = np.count_nonzero(ended[run] == Status.DIVERGED)
-        own = [_text.label(of_runs[run]) for of_runs in labels]
+        own = [wording.label(of_runs[run]) for of_runs in labels]
         lines.append([*own, _median(medians[[run]]), str(diverged)])
-    seeds = _text.count(data.sizes.get("seed", 0), "seed")
+    seeds = wording.count(data.sizes.get("seed", 0), "seed")
     over = f", median over {seeds}" if "seed" in data.sizes else ""
-    title = f"{of}{over}, the {len(order)} least of {_text.count(data.sizes['run'], 'run')}"
-    return f"{title}\n\n{_text.ruled(lines)}"
+    title = f"{of}{over}, the {len(order)} least of {wording.count(data.sizes['run'], 'run')}"
+    return f"{title}\n\n{wording.ruled(lines)}"

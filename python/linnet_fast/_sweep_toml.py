@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable
 from typing import Any
 
-from linnet_fast import _validate
+from linnet_fast._base import validate
 
 Table = dict[str, Any]
 
@@ -110,7 +110,7 @@ def refuse_unknown(name: str, table: Table, keys: Iterable[str]) -> None:
     """Refuse unknown keys of a table."""
     allowed = tuple(keys)
     for key in table:
-        _validate.choice(f"key of {name}" if name else "key", key, allowed)
+        validate.choice(f"key of {name}" if name else "key", key, allowed)
 
 
 def listed(table: Table) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from linnet_fast import _validate
+from linnet_fast._base import validate
 from linnet_fast._sweep_toml import shown
 
 _SPACED = ("geomspace", "linspace", "arange")
@@ -31,17 +31,17 @@ def spaced(where: str, given: Any) -> list[Any]:
     if how in _DRAWN:
         msg = f"{where} must be a list or a table such as {example}, got {how}, for [sampled]"
         raise ValueError(msg)
-    _validate.choice(f"key of {where}", how, _SPACED)
+    validate.choice(f"key of {where}", how, _SPACED)
     name = f"{where}.{how}"
     if how == "arange":
         if isinstance(numbers, list) and len(numbers) == 2:
             numbers = [*numbers, 1]
         begin, end, step = _numbers(name, numbers, "[first, end, step]", 3)
         n = math.ceil((end - begin) / step) if step else 0
-        _validate.integer(f"number of values of {name}", n, low=1, high=_MOST_VALUES)
+        validate.integer(f"number of values of {name}", n, low=1, high=_MOST_VALUES)
         return [begin + i * step for i in range(n)]
     low, high, count = _numbers(name, numbers, "[low, high, n]", 3)
-    n = _validate.integer(f"n of {name}", count, low=1, high=_MOST_VALUES)
+    n = validate.integer(f"n of {name}", count, low=1, high=_MOST_VALUES)
     if how == "geomspace":
         _positive(name, low, high)
         return [float(x) for x in np.geomspace(low, high, n)]
@@ -55,7 +55,7 @@ def drawn(where: str, given: Any) -> Any:
     how, numbers = _only(where, given, "{loguniform = [1e-6, 1.0]}")
     if how in _SPACED:
         return spaced(where, given)
-    _validate.choice(f"key of {where}", how, (*_DRAWN, *_SPACED))
+    validate.choice(f"key of {where}", how, (*_DRAWN, *_SPACED))
     if how == "choice":
         return spaced(f"{where}.choice", numbers)
     return _distribution(f"{where}.{how}", how, numbers)
@@ -115,7 +115,7 @@ def _distribution(name: str, how: str, numbers: Any) -> Any:
         _refuse_form(name, "[low, high] with low < high", repr(numbers))
     if how == "integers":
         for number in (low, high):
-            _validate.integer(name, number, low=-(2**53), high=2**53)
+            validate.integer(name, number, low=-(2**53), high=2**53)
         return stats.randint(low, high + 1)
     if how == "loguniform":
         _positive(name, low, high)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _validate, laws
+from linnet_fast import laws
+from linnet_fast._base import files, validate
 from linnet_fast.binary_loss import LOSSES
 from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
 from linnet_fast.step_rule import StepRule
@@ -56,7 +57,7 @@ def parts(name: str, value: Any, arrays: Arrays) -> dict[str, Any]:
         if isinstance(part, np.ndarray):
             header["arrays"].append(field.name)
             keep = _INNER_AXES.get(field.name, 0)
-            arrays[f"{name}_{field.name}"] = _validate.unbroadcast(part, keep=keep)
+            arrays[f"{name}_{field.name}"] = validate.unbroadcast(part, keep=keep)
         elif is_dataclass(part):
             header["parts"][field.name] = parts(f"{name}_{field.name}", part, arrays)
         else:
@@ -80,14 +81,14 @@ def write(
 ) -> None:
     """Write a file, whole or not at all; `dataset` gives what a ``.nc`` shows with labels."""
     target = _supported(path)
-    text = _files.to_json({"format": _FORMAT, "schema_version": _SCHEMA_VERSION, **header})
-    with _files.replaced(target) as temporary:
+    text = files.to_json({"format": _FORMAT, "schema_version": _SCHEMA_VERSION, **header})
+    with files.replaced(target) as temporary:
         if target.suffix == ".npz":
             arrays = arrays | {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8)}
             with temporary.open("xb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
             return
-        _files.optional("netCDF4", "xarray")
+        files.optional("netCDF4", "xarray")
         data = dataset()
         for name, array in arrays.items():
             if name not in data.variables:
@@ -111,13 +112,13 @@ def read(
     with source.open("rb"):  # a missing file is an OSError, not a damaged file
         pass
     if source.suffix == ".nc":
-        _files.optional("netCDF4", "xarray")
-        _files.optional("xarray", "xarray")
+        files.optional("netCDF4", "xarray")
+        files.optional("xarray", "xarray")
     try:
         if source.suffix == ".npz":
             with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return assemble(_checked(archive[_HEADER].tobytes().decode()), archive.__getitem__)
-        xarray = _files.optional("xarray", "xarray")
+        xarray = files.optional("xarray", "xarray")
         data = xarray.load_dataset(source, engine="netcdf4", decode_cf=False)
 
         def array(name: str) -> npt.NDArray[Any]:

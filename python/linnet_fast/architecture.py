@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _validate, layers
-from linnet_fast._validate import Shape, WeightArray
+from linnet_fast import layers
+from linnet_fast._base import validate
+from linnet_fast._base.validate import Shape, WeightArray
 from linnet_fast.layers import Layer, Padding
 
 _MAX_WIDTH = 2**31 - 1
@@ -266,7 +267,7 @@ class Dense(_Named):
     widths: tuple[int, ...] = ()
 
     def __init__(self, widths: Sequence[int]) -> None:
-        checked = _validate.integers("widths", widths, low=1, high=_MAX_WIDTH)
+        checked = validate.integers("widths", widths, low=1, high=_MAX_WIDTH)
         if len(checked) < 2:
             msg = f"widths must have at least 2 entries (inputs, ..., outputs), got {checked}"
             raise ValueError(msg)
@@ -300,8 +301,8 @@ class Diagonal(_Named):
     n_layers: int = 2
 
     def __init__(self, width: int, n_layers: int = 2) -> None:
-        object.__setattr__(self, "width", _validate.integer("width", width, low=1, high=_MAX_WIDTH))
-        n = _validate.integer("n_layers", n_layers, low=1, high=10**6)
+        object.__setattr__(self, "width", validate.integer("width", width, low=1, high=_MAX_WIDTH))
+        n = validate.integer("n_layers", n_layers, low=1, high=10**6)
         object.__setattr__(self, "n_layers", n)
         self._set_layers((layers.Diagonal(self.width),) * (n - 1) + (layers.Dense(self.width, 1),))
 
@@ -360,14 +361,14 @@ class Convolution(_Named):
         dilation: int | Sequence[int] = 1,
         padding: Padding = "circular",
     ) -> None:
-        n = _validate.integer("n_layers", n_layers, low=2, high=10**6)
+        n = validate.integer("n_layers", n_layers, low=2, high=10**6)
         if isinstance(dilation, Iterable):
-            dilations = _validate.integers("dilation", dilation, low=1, high=_MAX_WIDTH)
+            dilations = validate.integers("dilation", dilation, low=1, high=_MAX_WIDTH)
             if len(dilations) != n - 1:
                 msg = f"dilation must have {n - 1} entries, one per convolution, got {dilations}"
                 raise ValueError(msg)
         else:
-            dilations = (_validate.integer("dilation", dilation, low=1, high=_MAX_WIDTH),) * (n - 1)
+            dilations = (validate.integer("dilation", dilation, low=1, high=_MAX_WIDTH),) * (n - 1)
         chain: list[Layer] = []
         extents: int | Sequence[int] = width
         for k, step in enumerate(dilations):
@@ -440,9 +441,9 @@ class Residual(_Named):
     scale: float = 1.0
 
     def __init__(self, width: int, n_blocks: int, n_outputs: int = 1, scale: float = 1.0) -> None:
-        size = _validate.integer("width", width, low=1, high=_MAX_WIDTH)
-        n = _validate.integer("n_blocks", n_blocks, low=1, high=10**6)
-        outputs = _validate.integer("n_outputs", n_outputs, low=1, high=_MAX_WIDTH)
+        size = validate.integer("width", width, low=1, high=_MAX_WIDTH)
+        n = validate.integer("n_blocks", n_blocks, low=1, high=10**6)
+        outputs = validate.integer("n_outputs", n_outputs, low=1, high=_MAX_WIDTH)
         block = layers.Residual(layers.Dense(size, size), scale)
         values = {"width": size, "n_blocks": n, "n_outputs": outputs, "scale": block.scale}
         for name, value in values.items():
@@ -477,15 +478,15 @@ class Grouped(_Named):
         self, groups: Sequence[Sequence[int]], n_diagonal: int = 1, n_scalar: int = 1
     ) -> None:
         lists = tuple(
-            _validate.integers(f"groups[{i}]", group, low=0, high=_MAX_WIDTH)
+            validate.integers(f"groups[{i}]", group, low=0, high=_MAX_WIDTH)
             for i, group in enumerate(groups)
         )
         members = sorted(i for group in lists for i in group)
         if not members or members != list(range(len(members))) or not all(lists):
             msg = f"groups must be disjoint and together all inputs 0, 1, ..., got {lists}"
             raise ValueError(msg)
-        n = _validate.integer("n_diagonal", n_diagonal, low=1, high=10**6)
-        m = _validate.integer("n_scalar", n_scalar, low=1, high=10**6)
+        n = validate.integer("n_diagonal", n_diagonal, low=1, high=10**6)
+        m = validate.integer("n_scalar", n_scalar, low=1, high=10**6)
         for name, value in (("groups", lists), ("n_diagonal", n), ("n_scalar", m)):
             object.__setattr__(self, name, value)
         width, count = len(members), len(lists)
@@ -531,7 +532,7 @@ def parallel(networks: Sequence[Chain]) -> Chain:
         msg = f"networks must be a sequence of at least one network, got {networks!r}"
         raise TypeError(msg)
     for i, network in enumerate(networks):
-        _validate.instance(f"networks[{i}]", network, Chain)
+        validate.instance(f"networks[{i}]", network, Chain)
         if network.share != _shared(network.layers, None):
             msg = f"networks[{i}] must not share weights between layers, got {network}"
             raise ValueError(msg)
@@ -601,14 +602,14 @@ def _evaluated(node: ast.expr) -> Any:
     if isinstance(node, ast.Call):
         function = node.func
         if isinstance(function, ast.Name):
-            _validate.choice("architecture", function.id, _NETWORKS)
+            validate.choice("architecture", function.id, _NETWORKS)
             made = _NETWORKS[function.id]
         elif (
             isinstance(function, ast.Attribute)
             and isinstance(function.value, ast.Name)
             and function.value.id == "layers"
         ):
-            _validate.choice("layer", function.attr, _LAYERS)
+            validate.choice("layer", function.attr, _LAYERS)
             made = _LAYERS[function.attr]
         else:
             msg = f"architecture must consist of networks and layers, got {ast.unparse(function)}"
@@ -643,7 +644,7 @@ def _flat(parts: object) -> tuple[Layer, ...]:
                 raise ValueError(msg)
             chain += part.layers
         else:
-            chain.append(_validate.instance(f"layers[{i}]", part, Layer))  # type: ignore[type-abstract]
+            chain.append(validate.instance(f"layers[{i}]", part, Layer))  # type: ignore[type-abstract]
     return tuple(chain)
 
 
@@ -663,7 +664,7 @@ def _shared(chain: Sequence[Layer], share: Sequence[int | None] | None) -> tuple
             msg = f"share[{i}] must be {expected} for {layer}, got {number}"
             raise ValueError(msg)
         if number is not None and layer.weight_shape is not None:
-            value = _validate.integer(f"share[{i}]", number, low=0, high=len(shapes))
+            value = validate.integer(f"share[{i}]", number, low=0, high=len(shapes))
             if shapes.setdefault(value, layer.weight_shape) != layer.weight_shape:
                 got = f"{layer.weight_shape} and {shapes[value]}"
                 msg = f"share[{i}] must name weights of the same shape, got {got}"

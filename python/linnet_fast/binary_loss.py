@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.laws import SphericalLaw
 from linnet_fast.loss import SquaredLoss
 
@@ -41,13 +41,13 @@ class _BinaryLoss(ABC):
         """Common shape of the run axes of the arguments."""
 
     def _set_noise(self, label_noise: npt.ArrayLike) -> None:
-        noise = _validate.real_array("label_noise", label_noise, at_least=0)
-        _validate.refuse("label_noise", "<= 1", noise, noise > 1)
+        noise = validate.real_array("label_noise", label_noise, at_least=0)
+        validate.refuse("label_noise", "<= 1", noise, noise > 1)
         object.__setattr__(self, "label_noise", noise)
 
     def _rows(self, product: npt.ArrayLike) -> FloatArray:
         """Return products (*batch, 1, in) as their rows (*batch, in)."""
-        matrix = _validate.products(product, (1, self.n_inputs), self.run_shape)
+        matrix = validate.products(product, (1, self.n_inputs), self.run_shape)
         return np.asarray(matrix[..., 0, :], np.float64)
 
     def __repr__(self) -> str:
@@ -73,15 +73,15 @@ class _SampleLoss(_BinaryLoss):
     def __init__(
         self, inputs: npt.ArrayLike, labels: npt.ArrayLike, label_noise: npt.ArrayLike = 0.0
     ) -> None:
-        x = _validate.real_array("X", inputs)
-        y = _validate.real_array("y", labels)
+        x = validate.real_array("X", inputs)
+        y = validate.real_array("y", labels)
         if x.ndim < 2:
             msg = f"X must have shape (*run, n, in), got {x.shape}"
             raise ValueError(msg)
         if y.ndim < 1 or y.shape[-1] != x.shape[-2]:
             msg = f"y must have shape (*run, {x.shape[-2]}), one label per row of X, got {y.shape}"
             raise ValueError(msg)
-        _validate.refuse("y", "made of labels 1 and -1", y, np.abs(y) != 1)
+        validate.refuse("y", "made of labels 1 and -1", y, np.abs(y) != 1)
         object.__setattr__(self, "inputs", x)
         object.__setattr__(self, "labels", y)
         self._set_noise(label_noise)
@@ -124,7 +124,7 @@ class _SampleLoss(_BinaryLoss):
     @property
     def run_shape(self) -> Shape:
         """Common shape of the run axes of inputs, labels and label noise."""
-        return _validate.broadcast_runs(
+        return validate.broadcast_runs(
             X=self.inputs.shape[:-2], y=self.labels.shape[:-1], label_noise=self.label_noise.shape
         )
 
@@ -132,8 +132,8 @@ class _SampleLoss(_BinaryLoss):
     def columns(self) -> FloatArray:
         """Inputs times labels as the core takes them: (*run, in, n) with n filled up by zeros."""
         y = self.labels[..., None]
-        x = _validate.unbroadcast(self.inputs, keep=2)
-        signed = _validate.unbroadcast(y, keep=2) * x
+        x = validate.unbroadcast(self.inputs, keep=2)
+        signed = validate.unbroadcast(y, keep=2) * x
         stride = -(-self.n_samples // _BLOCK) * _BLOCK
         columns = np.zeros((*signed.shape[:-2], self.n_inputs, stride))
         columns[..., : self.n_samples] = signed.mT
@@ -353,7 +353,7 @@ class SphericalLogisticLoss(_BinaryLoss):
     def __init__(
         self, direction: npt.ArrayLike, law: SphericalLaw, label_noise: npt.ArrayLike = 0.0
     ) -> None:
-        v = _validate.real_array("direction", direction)
+        v = validate.real_array("direction", direction)
         given: object = law
         if not isinstance(given, SphericalLaw):
             msg = f"law must be one of linnet_fast.laws, got {type(given).__name__}"
@@ -377,7 +377,7 @@ class SphericalLogisticLoss(_BinaryLoss):
     @property
     def run_shape(self) -> Shape:
         """Common shape of the run axes of direction and label noise."""
-        return _validate.broadcast_runs(
+        return validate.broadcast_runs(
             direction=self.direction.shape[:-1], label_noise=self.label_noise.shape
         )
 
@@ -453,7 +453,7 @@ def checked_loss(loss: object) -> Loss:
 def unit_vectors(name: str, vectors: FloatArray) -> FloatArray:
     """Return vectors divided by their norms, which must not be 0."""
     size = np.abs(vectors).max(axis=-1, keepdims=True)
-    _validate.refuse(f"largest entry of {name}", "> 0", size[..., 0], size[..., 0] == 0)
+    validate.refuse(f"largest entry of {name}", "> 0", size[..., 0], size[..., 0] == 0)
     scaled = vectors / size
     scale = np.linalg.norm(scaled, axis=-1, keepdims=True)
     # Once of norm 1 to rounding they stay as they are, also when a file is read.

@@ -15,9 +15,7 @@ import numpy as np
 
 from linnet_fast import (
     _cost_command,
-    _files,
     _job,
-    _machine,
     _options,
     _sweep_command,
     _sweep_file,
@@ -27,8 +25,9 @@ from linnet_fast import (
     datasets,
     plot,
 )
+from linnet_fast._base import files, machine
+from linnet_fast._base.config import config, show_config
 from linnet_fast.architecture import Dense
-from linnet_fast.config import config, show_config
 from linnet_fast.figures import Settings, reproduce
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics import reduced_rank_regression
@@ -121,7 +120,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     out = options.out or Path(f"linnet_fast_{options.paper}")
     settings = Settings(options.quick, options.threads, options.mnist, options.cifar10)
     # No window is needed, and some machines have none.
-    _files.optional("matplotlib", "plot").use("agg")
+    files.optional("matplotlib", "plot").use("agg")
     try:
         claims = reproduce(
             options.paper, out, settings, only=options.only, tell=partial(print, flush=True)
@@ -171,7 +170,7 @@ def _sweep(options: argparse.Namespace) -> None:
         raise _BadInput(msg) from error
     except ValueError as error:
         raise _BadInput(str(error)) from error
-    tell(_sweep_command.summary(file, store, options.threads or _machine.n_threads()))
+    tell(_sweep_command.summary(file, store, options.threads or machine.n_threads()))
     live = None if options.quiet or options.dry_run else _sweep_run.Live(file.spec.n_runs)
     try:
         _sweep_picture.check_plot(file)
@@ -230,7 +229,7 @@ def _check_picture(picture: Path | None) -> None:
         raise _BadInput(msg)
     _check_writable(picture)
     # No window is needed, and some machines have none.
-    _files.optional("matplotlib", "plot").use("agg")
+    files.optional("matplotlib", "plot").use("agg")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -276,7 +275,7 @@ def _train(options: argparse.Namespace) -> None:
         job = job.with_step_sizes(start)
     except ValueError as error:
         raise _BadInput(str(error)) from error
-    threads = options.threads or _machine.n_threads()
+    threads = options.threads or machine.n_threads()
     description = f"{data.description}, {'centred' if options.center else 'not centred'}"
     tell(_summary(options, job, description, threads))
 
@@ -338,10 +337,10 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
         _check_writable(file)
     # What is missing is better found now than after the training.
     if files[0] is not None and files[0].suffix == ".nc":
-        _files.optional("xarray", "xarray")
-        _files.optional("netCDF4", "xarray")
+        files.optional("xarray", "xarray")
+        files.optional("netCDF4", "xarray")
     if files[1] is not None:
-        _files.optional("matplotlib", "plot").use("agg")
+        files.optional("matplotlib", "plot").use("agg")
     return files[0], files[1]
 
 
@@ -424,7 +423,7 @@ def _bar(
     if options.quiet:
         yield False
         return
-    tqdm = _files.optional("tqdm", "progress").tqdm
+    tqdm = files.optional("tqdm", "progress").tqdm
     total = job.n_runs * options.steps
     with tqdm(total=total, desc="training", unit="step", unit_scale=True, disable=None) as bar:
         yield lambda done, _total: bar.update(done - bar.n)
@@ -445,6 +444,6 @@ def _draw(file: Path, job: _job.Job, trajectory: Trajectory, name: str) -> None:
     index = int(np.argmax(np.count_nonzero(trajectory.ok, axis=(0, 2))))
     title = f"{name}, {' → '.join(map(str, job.network.widths))}, step size {steps[index]:g}"
     figure = plot.stages(trajectory, job.scales, run=index, title=title)
-    with _files.replaced(file) as temporary:
+    with files.replaced(file) as temporary:
         figure.savefig(temporary, format=file.suffix[1:], dpi=150)
-    _files.optional("matplotlib.pyplot", "plot").close(figure)
+    files.optional("matplotlib.pyplot", "plot").close(figure)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import files, validate
+from linnet_fast._base.validate import FloatArray
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -98,7 +98,7 @@ def load(
     >>> description
     'iris: 150 samples, 4 inputs -> 3 classes (one-hot), features standardised'
     """
-    _validate.choice("targets", targets, TARGETS)
+    validate.choice("targets", targets, TARGETS)
     note = ""
     if targets_file is not None:
         x, y = _read(Path(source)), _read(Path(targets_file))
@@ -269,7 +269,7 @@ def _unknown(source: str) -> str:
 
 def _bundled(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return inputs and targets of a scikit-learn set, brought to numbers of order one."""
-    sets = _files.optional("sklearn.datasets", "data")
+    sets = files.optional("sklearn.datasets", "data")
     x, y = getattr(sets, f"load_{name}")(return_X_y=True)
     if name == "digits":
         return x / 16.0, y.astype(np.int64)
@@ -298,7 +298,7 @@ def _columns(name: str, array: npt.NDArray[Any]) -> FloatArray:
         msg = f"{name} must have shape (n, columns), got {array.shape}; flatten each sample"
         raise ValueError(msg)
     try:
-        return np.asarray(_validate.real_array(name, array), dtype=np.float64)
+        return np.asarray(validate.real_array(name, array), dtype=np.float64)
     except TypeError as error:
         raise ValueError(str(error)) from error
 

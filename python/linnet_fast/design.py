@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _validate, layers
+from linnet_fast import layers
 from linnet_fast import regularizers as r
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import bounds
 from linnet_fast._cost.atoms import owl_atoms, sign_vectors
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain, Convolution, Dense, Diagonal, Grouped, parallel
 from linnet_fast.induced import what_is
 from linnet_fast.regularizers import Regularizer
@@ -95,14 +96,14 @@ def parameterize(regularizer: Regularizer, n_features: int | tuple[int, int]) ->
     >>> network.widths, str(lf.what_is(network))
     ((3, 3, 1), '2 * KSupport(k=2)')
     """
-    _validate.instance("regularizer", regularizer, Regularizer)  # type: ignore[type-abstract]
+    validate.instance("regularizer", regularizer, Regularizer)  # type: ignore[type-abstract]
     if regularizer._n_axes == 2:
         if not isinstance(n_features, (tuple, list)) or len(n_features) != 2:
             msg = f"n_features must be (outputs, inputs) for {regularizer!r}, got {n_features!r}"
             raise ValueError(msg)
-        outputs, inputs = _validate.integers("n_features", n_features, low=1, high=2**31 - 1)
+        outputs, inputs = validate.integers("n_features", n_features, low=1, high=2**31 - 1)
         return _of_matrices(regularizer, outputs, inputs)
-    n = _validate.integer("n_features", n_features, low=1, high=2**31 - 1)
+    n = validate.integer("n_features", n_features, low=1, high=2**31 - 1)
     regularizer._check("n_features", (n,))
     for kind, make in _MAKERS.items():
         if type(regularizer) is kind:
@@ -320,10 +321,10 @@ def verify(
     >>> bool(lf.verify(lf.Diagonal(4, n_layers=2), regularizers.L2()))
     False
     """
-    _validate.instance("network", network, Chain)
-    _validate.instance("regularizer", regularizer, Regularizer)  # type: ignore[type-abstract]
-    count = _validate.integer("n_samples", n_samples, low=1, high=10**6)
-    limit = _validate.real("tolerance", tolerance, at_least=0)
+    validate.instance("network", network, Chain)
+    validate.instance("regularizer", regularizer, Regularizer)  # type: ignore[type-abstract]
+    count = validate.integer("n_samples", n_samples, low=1, high=10**6)
+    limit = validate.real("tolerance", tolerance, at_least=0)
     matrix = regularizer._n_axes == 2
     if not matrix and network.n_outputs != 1:
         msg = f"network must have one output for {regularizer!r}, got {network.n_outputs}"

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate, layers
+from linnet_fast import layers
 from linnet_fast import regularizers as r
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import blocks, bounds, convolutions, matrices, structure
 from linnet_fast._cost.atoms import owl_atoms, sign_vectors
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain
 from linnet_fast.layers import Layer
 from linnet_fast.regularizers import Regularizer
@@ -95,7 +96,7 @@ def what_is(network: Chain) -> InducedRegularizer | None:
     >>> print(lf.what_is(lf.Residual(width=4, n_blocks=2)))
     residual: sum over singular values s of min_a 2 a^2 + s^2 / (1 + 1 a)^4
     """
-    _validate.instance("network", network, Chain)
+    validate.instance("network", network, Chain)
     for namer in _NAMERS:
         found = namer(network)
         if found is not None:

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape, WeightArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Chain, Dense
 from linnet_fast.loss import SquaredLoss
 
@@ -83,8 +83,8 @@ def gaussian(
     >>> [w.shape for w in weights]
     [(2, 4, 5, 3), (2, 4, 2, 5)]
     """
-    _validate.instance("network", network, Chain)
-    _validate.choice("fan", fan, ("in", "none"))
+    validate.instance("network", network, Chain)
+    validate.choice("fan", fan, ("in", "none"))
     runs, factor, kind = _options(scale, batch_shape, dtype)
     draw = _Draw(rng, runs, streams, network.shapes)
     fans = dict.fromkeys(range(network.n_layers), 1.0)
@@ -151,7 +151,7 @@ def orthogonal(
     >>> np.allclose(w @ w.T, 4 * np.eye(2))
     True
     """
-    _validate.instance("network", network, Dense)
+    validate.instance("network", network, Dense)
     runs, factor, kind = _options(scale, batch_shape, dtype)
     draw = _Draw(rng, runs, streams, network.shapes)
     layers = (b.mT if b.shape[-1] > b.shape[-2] else b for b in draw.blocks)
@@ -227,7 +227,7 @@ def balanced(
     >>> np.allclose(w2 @ w1, np.diag([4.0, 1.0])), np.allclose(w2.T @ w2, w1 @ w1.T)
     (True, True)
     """
-    _validate.instance("network", network, Dense)
+    validate.instance("network", network, Dense)
     runs, factor, kind = _options(scale, batch_shape, dtype)
     rank = network.max_rank
     ends = (network.n_outputs, network.n_inputs)
@@ -239,12 +239,12 @@ def balanced(
     else:
         draw = _Draw(rng, runs, streams, hidden)
         blocks = draw.blocks
-        given = _validate.real_array("product", product)
+        given = validate.real_array("product", product)
         if given.shape[-2:] != ends:
             msg = f"product must have shape (*run, {ends[0]}, {ends[1]}), got {given.shape}"
             raise ValueError(msg)
-        _validate.fits_batch("product", given.shape[:-2], runs)
-        target = _validate.unbroadcast(given, keep=2)
+        validate.fits_batch("product", given.shape[:-2], runs)
+        target = validate.unbroadcast(given, keep=2)
     u, s, vt = np.linalg.svd(target, full_matrices=False)
     s = np.where(s > np.finfo(np.float64).eps * max(ends) * s[..., :1], s, 0.0)
     ranks = np.count_nonzero(s, axis=-1)
@@ -321,28 +321,28 @@ def aligned(
     >>> np.allclose(w2 @ w1, np.diag([0.5, 0.25]))
     True
     """
-    _validate.instance("network", network, Dense)
-    _validate.instance("loss", loss, SquaredLoss)
-    _validate.choice("scale_of", scale_of, ("product", "factor"))
+    validate.instance("network", network, Dense)
+    validate.instance("loss", loss, SquaredLoss)
+    validate.choice("scale_of", scale_of, ("product", "factor"))
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
         msg = f"loss must match the network's widths {network.widths}, got {got}"
         raise ValueError(msg)
     runs, _, kind = _options(1.0, batch_shape, dtype)
-    values = _validate.real_array("strengths", strengths, at_least=0)
+    values = validate.real_array("strengths", strengths, at_least=0)
     n_modes = values.shape[-1] if values.ndim else network.max_rank
     if n_modes > network.max_rank:
         msg = f"strengths must have at most {network.max_rank} modes, min(widths), got {n_modes}"
         raise ValueError(msg)
-    _validate.fits_batch("strengths", values.shape[:-1], runs)
-    _validate.fits_batch("loss", loss.cross_cov.shape[:-2], runs)
+    validate.fits_batch("strengths", values.shape[:-1], runs)
+    validate.fits_batch("loss", loss.cross_cov.shape[:-2], runs)
     if scale_of == "product":
         values = values ** (1 / network.n_layers)
     factors = np.broadcast_to(values, (*values.shape[:-1], n_modes))
     hidden = [(width, n_modes) for width in network.widths[1:-1]]
     draw = _Draw(rng, runs, streams, hidden)
     bases = [draw.of_runs(_orthonormal_columns(block)) for block in draw.blocks]
-    u, _, vt = np.linalg.svd(_validate.unbroadcast(loss.cross_cov, keep=2), full_matrices=False)
+    u, _, vt = np.linalg.svd(validate.unbroadcast(loss.cross_cov, keep=2), full_matrices=False)
     return _factored(u[..., :n_modes], factors, vt[..., :n_modes, :].mT, bases, runs, kind)
 
 
@@ -351,10 +351,10 @@ def _options(
 ) -> tuple[Shape, FloatArray, np.dtype[Any]]:
     """Return the run axes, the scale (checked against them) and the dtype."""
     sizes = batch_shape if isinstance(batch_shape, Sequence) else (batch_shape,)
-    runs = _validate.integers("batch_shape", sizes, low=1, high=2**62)
-    factor = _validate.real_array("scale", scale, at_least=0)
-    _validate.fits_batch("scale", factor.shape, runs)
-    return runs, factor, _validate.float_dtype("dtype", dtype)
+    runs = validate.integers("batch_shape", sizes, low=1, high=2**62)
+    factor = validate.real_array("scale", scale, at_least=0)
+    validate.fits_batch("scale", factor.shape, runs)
+    return runs, factor, validate.float_dtype("dtype", dtype)
 
 
 def _finish(array: FloatArray, runs: Shape, dtype: np.dtype[Any], n_inner: int = 2) -> WeightArray:
@@ -427,9 +427,9 @@ def _numbered(
     if np.asarray(streams).dtype.kind not in "iu":
         msg = f"streams must be integers, got dtype {np.asarray(streams).dtype}"
         raise TypeError(msg)
-    numbers = _validate.real_array("streams", streams, at_least=0, dtype=np.int64)
-    _validate.refuse("streams", "< 2**60", numbers, numbers >= 2**60)
-    _validate.fits_batch("streams", numbers.shape, runs)
+    numbers = validate.real_array("streams", streams, at_least=0, dtype=np.int64)
+    validate.refuse("streams", "< 2**60", numbers, numbers >= 2**60)
+    validate.fits_batch("streams", numbers.shape, runs)
     flat = np.broadcast_to(numbers, runs).reshape(n_runs)
     different, which = np.unique(flat, return_inverse=True)
     return different, None if len(different) == n_runs and (which[1:] > which[:-1]).all() else which

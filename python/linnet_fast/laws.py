@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
-from linnet_fast import _radial, _validate
+from linnet_fast import _radial
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._radial import RadialTable
-from linnet_fast._validate import FloatArray
 
 Seed: TypeAlias = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
 
@@ -88,7 +89,7 @@ class SphericalLaw(ABC):
         -------
         float
         """
-        if _validate.integer("order", order, low=0, high=100) % 2:
+        if validate.integer("order", order, low=0, high=100) % 2:
             msg = f"order must be even, got {order}"
             raise ValueError(msg)
         return self._even_moment(order)
@@ -107,7 +108,7 @@ class SphericalLaw(ABC):
         -------
         ndarray of float64, shape (n, dim)
         """
-        size = _validate.integer("n", n, low=0, high=2**62)
+        size = validate.integer("n", n, low=0, high=2**62)
         return self._sample(size, np.random.default_rng(rng))
 
     @property
@@ -241,7 +242,7 @@ class SphericalLaw(ABC):
 
     @staticmethod
     def _at(function: Callable[[FloatArray], FloatArray], r: npt.ArrayLike) -> FloatArray:
-        value: FloatArray = function(_validate.real_array("r", r, at_least=0))[()]
+        value: FloatArray = function(validate.real_array("r", r, at_least=0))[()]
         return value
 
 
@@ -481,14 +482,14 @@ class RadialMixture(SphericalLaw):
 
 def checked_law(law: object) -> SphericalLaw:
     """Return `law`, which must be one of inputs; otherwise a TypeError."""
-    return _validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
+    return validate.instance("law", law, SphericalLaw)  # type: ignore[type-abstract]
 
 
 def _check(law: Any, name: str) -> None:
     """Check the parameters of a law with one length, and keep them as plain numbers."""
     object.__setattr__(law, "dim", _dim(law.dim))
-    value = _validate.real(name, getattr(law, name))
-    _validate.refuse(name, "> 0", np.asarray(value), np.asarray(value <= 0))
+    value = validate.real(name, getattr(law, name))
+    validate.refuse(name, "> 0", np.asarray(value), np.asarray(value <= 0))
     object.__setattr__(law, name, value)
 
 
@@ -496,11 +497,11 @@ def _dim(dim: int) -> int:
     if dim == 1 and not isinstance(dim, bool):
         msg = "dim must be >= 2, got 1: there is no angle in one dimension"
         raise ValueError(msg)
-    return _validate.integer("dim", dim, low=2, high=_MOST_DIM)
+    return validate.integer("dim", dim, low=2, high=_MOST_DIM)
 
 
 def _vector(name: str, values: npt.ArrayLike) -> FloatArray:
-    array = _validate.real_array(name, values, above=0)
+    array = validate.real_array(name, values, above=0)
     if array.ndim != 1:
         msg = f"{name} must have shape (n,), got {array.shape}"
         raise ValueError(msg)

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape, WeightArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 
 __all__ = [
     "BlockDiagonal",
@@ -320,7 +320,7 @@ class Convolution(Layer):
         put(self, "kernel_size", None)
         put(self, "taps", None)
         if taps is not None:
-            offsets = _validate.integers("taps", taps, low=0, high=_MOST)
+            offsets = validate.integers("taps", taps, low=0, high=_MOST)
             if len(extents) != 1:
                 msg = f"taps must be given for a line only, got width {width}; use kernel_size"
                 raise ValueError(msg)
@@ -341,8 +341,8 @@ class Convolution(Layer):
             ("stride", stride),
             ("dilation", dilation),
         ):
-            put(self, name, _validate.integer(name, value, low=1, high=_MOST))
-        put(self, "padding", _validate.choice("padding", padding, ("circular", "zero", "valid")))
+            put(self, name, validate.integer(name, value, low=1, high=_MOST))
+        put(self, "padding", validate.choice("padding", padding, ("circular", "zero", "valid")))
         reach = [1 + self.dilation * max(axis) for axis in self.offsets]
         if padding == "valid" and any(r > n for r, n in zip(reach, extents, strict=True)):
             msg = f"kernel_size must fit into width {extents} if padding is valid, got {reach} taps"
@@ -438,7 +438,7 @@ class GroupConvolution(Layer):
 
     def __init__(self, table: Sequence[Sequence[int]]) -> None:
         rows = tuple(
-            _validate.integers(f"table[{i}]", row, low=0, high=len(table) - 1)
+            validate.integers(f"table[{i}]", row, low=0, high=len(table) - 1)
             for i, row in enumerate(table)
         )
         array = np.array(rows) if len({len(row) for row in rows}) == 1 else np.empty((0, 0))
@@ -517,8 +517,8 @@ class Custom(Layer):
             raise ValueError(msg)
         parts: dict[str, Any] = {}
         for name, value in (("coefficient", coefficient), ("offset", offset)):
-            array = _validate.real_array(name, value)
-            _validate.fits_batch(name, array.shape, numbers.shape)
+            array = validate.real_array(name, value)
+            validate.fits_batch(name, array.shape, numbers.shape)
             parts[name] = float(array) if array.ndim == 0 else _nested(array, numbers.shape)
         object.__setattr__(self, "index", tuple(tuple(row) for row in numbers.tolist()))
         object.__setattr__(self, "coefficient", parts["coefficient"])
@@ -598,9 +598,9 @@ class Masked(Layer):
         >>> Masked.of_groups([(0, 1), (1, 2)], 3).mask
         ((True, True, False), (False, True, True))
         """
-        size = _validate.integer("n_inputs", n_inputs, low=1, high=_MOST)
+        size = validate.integer("n_inputs", n_inputs, low=1, high=_MOST)
         lists = [
-            _validate.integers(f"groups[{j}]", group, low=0, high=size - 1)
+            validate.integers(f"groups[{j}]", group, low=0, high=size - 1)
             for j, group in enumerate(groups)
         ]
         mask = np.zeros((len(lists), size), dtype=bool)
@@ -646,7 +646,7 @@ class Fixed(Layer):
     matrix: tuple[tuple[float, ...], ...]
 
     def __init__(self, matrix: npt.ArrayLike) -> None:
-        array = _validate.real_array("matrix", matrix)
+        array = validate.real_array("matrix", matrix)
         if array.ndim != 2:
             msg = f"matrix must have shape (n_outputs, n_inputs), got {array.shape}"
             raise ValueError(msg)
@@ -694,12 +694,12 @@ class Residual(Layer):
     scale: float
 
     def __init__(self, layer: Layer, scale: float = 1.0) -> None:
-        _validate.instance("layer", layer, Layer)  # type: ignore[type-abstract]
+        validate.instance("layer", layer, Layer)  # type: ignore[type-abstract]
         if layer.n_inputs != layer.n_outputs:
             got = f"{layer.n_inputs} and {layer.n_outputs}"
             msg = f"layer must have as many outputs as inputs, got {got}"
             raise ValueError(msg)
-        factor = _validate.real("scale", scale)
+        factor = validate.real("scale", scale)
         if factor == 0:
             msg = "scale must not be 0, got 0"
             raise ValueError(msg)
@@ -749,7 +749,7 @@ class _Composite(Layer):
             msg = f"layers must be a sequence of at least one layer, got {layers!r}"
             raise TypeError(msg)
         for i, layer in enumerate(layers):
-            _validate.instance(f"layers[{i}]", layer, Layer)  # type: ignore[type-abstract]
+            validate.instance(f"layers[{i}]", layer, Layer)  # type: ignore[type-abstract]
         object.__setattr__(self, "layers", tuple(layers))
 
     @property
@@ -900,15 +900,15 @@ def _nested(array: FloatArray, shape: Shape) -> tuple[tuple[float, ...], ...]:
 def _extents(name: str, value: object) -> tuple[int, ...]:
     """Return one or two sizes from a number or a pair."""
     if isinstance(value, (tuple, list)):
-        sizes = _validate.integers(name, value, low=1, high=_MOST)
+        sizes = validate.integers(name, value, low=1, high=_MOST)
         if len(sizes) not in (1, 2):
             msg = f"{name} must be an integer or a pair of them, got {value}"
             raise ValueError(msg)
         return sizes
-    return (_validate.integer(name, value, low=1, high=_MOST),)
+    return (validate.integer(name, value, low=1, high=_MOST),)
 
 
 def _check_sizes(layer: Layer, *names: str) -> None:
     for name in names:
-        value = _validate.integer(name, getattr(layer, name), low=1, high=_MOST)
+        value = validate.integer(name, getattr(layer, name), low=1, high=_MOST)
         object.__setattr__(layer, name, value)

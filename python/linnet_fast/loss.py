@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape
 
 _SYMMETRY_TOLERANCE = 1e-9
 
@@ -71,9 +71,9 @@ class SquaredLoss:
         cross_cov: npt.ArrayLike,
         output_power: npt.ArrayLike,
     ) -> None:
-        inputs = _validate.real_array("input_cov", input_cov)
-        cross = _validate.real_array("cross_cov", cross_cov)
-        power = _validate.real_array("output_power", output_power, at_least=0)
+        inputs = validate.real_array("input_cov", input_cov)
+        cross = validate.real_array("cross_cov", cross_cov)
+        power = validate.real_array("output_power", output_power, at_least=0)
         if inputs.ndim < 2 or inputs.shape[-1] != inputs.shape[-2]:
             msg = f"input_cov must have shape (*run, in, in), got {inputs.shape}"
             raise ValueError(msg)
@@ -126,7 +126,7 @@ class SquaredLoss:
         if y.shape[-2] != n_samples:
             msg = f"X and Y must have equally many rows, got {n_samples} and {y.shape[-2]}"
             raise ValueError(msg)
-        _validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
+        validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
         with np.errstate(over="ignore", invalid="ignore"):
             if center:
                 x = x - x.mean(axis=-2, keepdims=True)
@@ -160,7 +160,7 @@ class SquaredLoss:
     @property
     def run_shape(self) -> Shape:
         """Common shape of the run axes of the three moments."""
-        return _validate.broadcast_runs(
+        return validate.broadcast_runs(
             input_cov=self.input_cov.shape[:-2],
             cross_cov=self.cross_cov.shape[:-2],
             output_power=self.output_power.shape,
@@ -193,7 +193,7 @@ class SquaredLoss:
         >>> loss.value([[[0.0]], [[1.0]], [[2.0]]]).tolist()
         [2.0, 0.5, 0.0]
         """
-        matrix = _validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
+        matrix = validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
         quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
         linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
         return np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, dtype=np.float64)
@@ -227,7 +227,7 @@ class SquaredLoss:
 
 
 def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
-    array = _validate.real_array(name, value)
+    array = validate.real_array(name, value)
     if array.ndim < 2:
         msg = (
             f"{name} must have shape (*run, n, {'in' if name == 'X' else 'out'}), got {array.shape}"
@@ -239,7 +239,7 @@ def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
 
 
 def _check_input_cov(input_cov: FloatArray) -> None:
-    stored = _validate.unbroadcast(input_cov, keep=2)
+    stored = validate.unbroadcast(input_cov, keep=2)
     with np.errstate(over="ignore"):
         skew = np.abs(stored - stored.mT).max(axis=(-2, -1))
     largest = np.abs(stored).max(axis=(-2, -1))

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape, WeightArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.step_rule import StepRule
 
 _MAX_STEPS = 100_000
@@ -68,11 +68,11 @@ class GradientDescent:
     ) -> None:
         step = step_size
         if not isinstance(step, StepRule):
-            step = _validate.real_array("step_size", step, above=0)
-        decay = _validate.real_array("weight_decay", weight_decay, at_least=0)
+            step = validate.real_array("step_size", step, above=0)
+        decay = validate.real_array("weight_decay", weight_decay, at_least=0)
         multipliers = None
         if layer_multipliers is not None:
-            multipliers = _validate.real_array("layer_multipliers", layer_multipliers, at_least=0)
+            multipliers = validate.real_array("layer_multipliers", layer_multipliers, at_least=0)
             if multipliers.ndim == 0:
                 msg = "layer_multipliers must have shape (*run, n_layers), got ()"
                 raise ValueError(msg)
@@ -118,7 +118,7 @@ class GradientDescent:
         }
         if self.layer_multipliers is not None:
             shapes["layer_multipliers"] = self.layer_multipliers.shape[:-1]
-        return _validate.broadcast_runs(**shapes)
+        return validate.broadcast_runs(**shapes)
 
     def check_layers(self, n_layers: int) -> None:
         """Raise ValueError unless `layer_multipliers` are absent or one per layer.
@@ -230,16 +230,16 @@ class StochasticGradientDescent(GradientDescent):
         weight_decay: npt.ArrayLike = 0.0,
         layer_multipliers: npt.ArrayLike | None = None,
     ) -> None:
-        size = _validate.integer("batch_size", batch_size, low=1, high=2**31)
+        size = validate.integer("batch_size", batch_size, low=1, high=2**31)
         object.__setattr__(self, "batch_size", size)
-        object.__setattr__(self, "seed", _validate.integer("seed", seed, low=0, high=2**64 - 1))
+        object.__setattr__(self, "seed", validate.integer("seed", seed, low=0, high=2**64 - 1))
         numbers = None
         if streams is not None:
             if np.asarray(streams).dtype.kind not in "iu":
                 msg = f"streams must be integers, got dtype {np.asarray(streams).dtype}"
                 raise TypeError(msg)
-            numbers = _validate.real_array("streams", streams, at_least=0, dtype=np.int64)
-            _validate.refuse("streams", "< 2**32", numbers, numbers >= 2**32)
+            numbers = validate.real_array("streams", streams, at_least=0, dtype=np.int64)
+            validate.refuse("streams", "< 2**32", numbers, numbers >= 2**32)
         object.__setattr__(self, "streams", numbers)
         super().__init__(step_size, weight_decay, layer_multipliers)
 
@@ -250,7 +250,7 @@ class StochasticGradientDescent(GradientDescent):
     def run_shape(self) -> Shape:
         """Common shape of the run axes of the parameters."""
         streams = () if self.streams is None else self.streams.shape
-        return _validate.broadcast_runs(parameters=super().run_shape, streams=streams)
+        return validate.broadcast_runs(parameters=super().run_shape, streams=streams)
 
     def streams_of(self, runs: Shape) -> npt.NDArray[np.int64]:
         """Return the stream of each run.
@@ -276,7 +276,7 @@ class StochasticGradientDescent(GradientDescent):
         """
         if self.streams is not None:
             return np.broadcast_to(self.streams, runs)
-        _validate.integer("number of runs", math.prod(runs), low=0, high=2**32)
+        validate.integer("number of runs", math.prod(runs), low=0, high=2**32)
         return np.arange(math.prod(runs), dtype=np.int64).reshape(runs)
 
 
@@ -345,17 +345,17 @@ class GradientFlow:
         weight_decay: npt.ArrayLike = 0.0,
         log_time: bool = False,
     ) -> None:
-        relative = _validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
+        relative = validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
         if (relative > 0.1).any():
             msg = f"rtol must be <= 0.1, got {relative.max():g}"
             raise ValueError(msg)
-        absolute = None if atol is None else _validate.real_array("atol", atol, above=0)
-        steps = _validate.integer("max_steps", max_steps, low=1, high=2**62)
-        decay = _validate.real_array("weight_decay", weight_decay, at_least=0)
+        absolute = None if atol is None else validate.real_array("atol", atol, above=0)
+        steps = validate.integer("max_steps", max_steps, low=1, high=2**62)
+        decay = validate.real_array("weight_decay", weight_decay, at_least=0)
         object.__setattr__(self, "rtol", relative)
         object.__setattr__(self, "atol", absolute)
         object.__setattr__(self, "max_steps", steps)
-        object.__setattr__(self, "log_time", _validate.instance("log_time", log_time, bool))
+        object.__setattr__(self, "log_time", validate.instance("log_time", log_time, bool))
         object.__setattr__(self, "weight_decay", decay)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -377,7 +377,7 @@ class GradientFlow:
         shapes = {"rtol": self.rtol.shape, "weight_decay": self.weight_decay.shape}
         if self.atol is not None:
             shapes["atol"] = self.atol.shape
-        return _validate.broadcast_runs(**shapes)
+        return validate.broadcast_runs(**shapes)
 
     def absolute_tolerance(self, weights: tuple[WeightArray, ...], n_run_axes: int) -> FloatArray:
         """Return `atol`, or what it is by default for these start weights.
@@ -406,7 +406,7 @@ class GradientFlow:
         least = np.asarray(np.inf)
         for array in weights:
             inner = tuple(range(n_run_axes, array.ndim))
-            stored = _validate.unbroadcast(array, keep=len(inner))
+            stored = validate.unbroadcast(array, keep=len(inner))
             size = np.sqrt(np.mean(np.square(stored), axis=inner))
             least = np.minimum(least, np.where(size > 0, size, np.inf))
         # Nothing to be relative to: a start at zero has no scale.

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _modes, _validate
+from linnet_fast import _modes
+from linnet_fast._base import files, validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._direction_plot import direction, phase_portrait
 from linnet_fast._plot_parts import (
     DARK,
@@ -30,7 +32,6 @@ from linnet_fast._rank_diagrams import one_layer_against_two, step_size_regimes
 from linnet_fast._rank_plot import modes, path_distance, rank_staircase
 from linnet_fast._sweep_curves import curves
 from linnet_fast._sweep_map import heatmap
-from linnet_fast._validate import FloatArray
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.trajectory import Trajectory
 
@@ -107,7 +108,7 @@ def singular_values(
     ax = new_axes(ax)
     values = of_runs(trajectory, until_the_end(trajectory, trajectory.singular_values), run, 2)
     n_all = values.shape[-1]
-    shown = n_all if n_modes is None else _validate.integer("n_modes", n_modes, low=1, high=n_all)
+    shown = n_all if n_modes is None else validate.integer("n_modes", n_modes, low=1, high=n_all)
     for mode, color in enumerate(colors(shown)):
         line(ax, trajectory.record_axis, values[..., mode], color=color, label=str(mode + 1))
     step_axis(ax, trajectory)
@@ -196,7 +197,7 @@ def loss(
         If there is no such run.
     """
     ax = new_axes(ax)
-    for level in _validate.real_array("levels", levels) if np.size(levels) else ():
+    for level in validate.real_array("levels", levels) if np.size(levels) else ():
         ax.axhline(level, color=PALE, linewidth=0.6, zorder=0)
     values = of_runs(trajectory, until_the_end(trajectory, trajectory.loss), run, 1)
     line(ax, trajectory.record_axis, values, color=DARK)
@@ -247,12 +248,12 @@ def stages(
     ValueError
         If `scales` are not one per index of the first run axis.
     """
-    pyplot = _files.optional("matplotlib.pyplot", "plot")
-    values = _validate.real_array("scales", scales)
+    pyplot = files.optional("matplotlib.pyplot", "plot")
+    values = validate.real_array("scales", scales)
     if values.shape != trajectory.run_shape[:1]:
         msg = f"scales must have shape {trajectory.run_shape[:1]}, got {values.shape}"
         raise ValueError(msg)
-    n_columns = _validate.integer("n_columns", n_columns, low=1, high=100)
+    n_columns = validate.integer("n_columns", n_columns, low=1, high=100)
     picked = np.unique(np.linspace(0, len(values) - 1, n_columns).round().astype(int))
     picked = picked[np.argsort(-values[picked], kind="stable")]  # large scales first
 

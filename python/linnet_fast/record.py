@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.architecture import Chain
 
 MAX_STEP = 2**62
@@ -124,17 +124,17 @@ class Record:
     def __post_init__(self) -> None:
         """Check the arguments."""
         if self.direction is not None:
-            vector = _validate.real_array("direction", self.direction)
+            vector = validate.real_array("direction", self.direction)
             if vector.ndim != 1 or not vector.any():
                 msg = f"direction must be a vector that is not zero, got {self.direction!r}"
                 raise ValueError(msg)
             object.__setattr__(self, "direction", tuple(vector.tolist()))
-        _validate.choice("schedule", self.schedule, ("geomspace", "every", "at", "at_times"))
+        validate.choice("schedule", self.schedule, ("geomspace", "every", "at", "at_times"))
         numbers: tuple[int, ...] | tuple[float, ...]
         if self.schedule == "at_times":
             numbers = _times(self.numbers)
         elif self.schedule == "at":
-            numbers = _validate.integers("steps", self.numbers, low=0, high=MAX_STEP)
+            numbers = validate.integers("steps", self.numbers, low=0, high=MAX_STEP)
             if not numbers:
                 msg = "steps must name at least one step, got none"
                 raise ValueError(msg)
@@ -147,7 +147,7 @@ class Record:
             if len(self.numbers) != 1:
                 msg = f"numbers must be a tuple ({name},) for {self.schedule}, got {self.numbers!r}"
                 raise ValueError(msg)
-            numbers = (_validate.integer(name, self.numbers[0], low=low, high=MAX_STEP),)
+            numbers = (validate.integer(name, self.numbers[0], low=low, high=MAX_STEP),)
         object.__setattr__(self, "numbers", numbers)
         object.__setattr__(self, "observables", _names(self.observables))
 
@@ -228,7 +228,7 @@ class Record:
         -------
         Record
         """
-        numbers = _validate.integers("steps", steps, low=0, high=MAX_STEP)
+        numbers = validate.integers("steps", steps, low=0, high=MAX_STEP)
         return cls("at", numbers, _names(observables), _vector(direction))
 
     @classmethod
@@ -427,9 +427,9 @@ class Stop:
         for name, threshold in (("loss", loss), ("gradient_norm", gradient_norm)):
             array = None
             if threshold is not None:
-                array = _validate.real_array(name, threshold, at_least=0)
+                array = validate.real_array(name, threshold, at_least=0)
             object.__setattr__(self, name, array)
-        every = _validate.integer("check_every", check_every, low=1, high=MAX_STEP)
+        every = validate.integer("check_every", check_every, low=1, high=MAX_STEP)
         object.__setattr__(self, "check_every", every)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -450,13 +450,13 @@ class Stop:
             shapes["loss"] = self.loss.shape
         if self.gradient_norm is not None:
             shapes["gradient_norm"] = self.gradient_norm.shape
-        return _validate.broadcast_runs(**shapes)
+        return validate.broadcast_runs(**shapes)
 
 
 def _vector(direction: npt.ArrayLike | None) -> tuple[float, ...] | None:
     if direction is None:
         return None
-    return tuple(np.atleast_1d(_validate.real_array("direction", direction)).tolist())
+    return tuple(np.atleast_1d(validate.real_array("direction", direction)).tolist())
 
 
 def _names(observables: Iterable[str]) -> tuple[str, ...]:
@@ -465,7 +465,7 @@ def _names(observables: Iterable[str]) -> tuple[str, ...]:
         raise TypeError(msg)
     names = tuple(observables)
     for i, name in enumerate(names):
-        _validate.choice(f"observables[{i}]", name, OBSERVABLES)
+        validate.choice(f"observables[{i}]", name, OBSERVABLES)
         if name in names[:i]:
             msg = f"observables must name each observable once, got {name!r} twice"
             raise ValueError(msg)
@@ -476,7 +476,7 @@ def _names(observables: Iterable[str]) -> tuple[str, ...]:
 
 
 def _times(times: npt.ArrayLike) -> tuple[float, ...]:
-    array = _validate.real_array("times", times, at_least=0)
+    array = validate.real_array("times", times, at_least=0)
     if array.ndim != 1:
         msg = f"times must have shape (n_rec,), got {array.shape}"
         raise ValueError(msg)
@@ -496,8 +496,8 @@ def _refuse_outside(name: str, numbers: Iterable[float], first: float, last: flo
 
 
 def _range(first: int, last: int) -> tuple[int, int]:
-    first = _validate.integer("first", first, low=0, high=MAX_STEP)
-    return first, _validate.integer("last", last, low=first, high=MAX_STEP)
+    first = validate.integer("first", first, low=0, high=MAX_STEP)
+    return first, validate.integer("last", last, low=first, high=MAX_STEP)
 
 
 def _geometric_steps(first: int, last: int, n: int) -> npt.NDArray[np.int64]:

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.integrate import solve_ivp
 
-from linnet_fast import _validate
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast._compatible import check_method, check_observables
 from linnet_fast._reference_draws import draw
 from linnet_fast._reference_observables import (
@@ -28,7 +29,6 @@ from linnet_fast._reference_observables import (
     observe,
     spread,
 )
-from linnet_fast._validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import (
     Loss,
@@ -113,7 +113,7 @@ def train(
     """
     check_length(method, n_steps, until)
     state = _initial_state(network, loss, start, method, stop)
-    _validate.instance("record", record, Record)
+    validate.instance("record", record, Record)
     if isinstance(method, GradientFlow):
         if stop is not None:
             msg = "stop must be None: the reference of gradient flow knows no stop rules"
@@ -121,7 +121,7 @@ def train(
         return _flow(network, loss, state, method, until, record)
     runs, dtype = state.status.shape, state.weights[0].dtype
     first = state.step or 0
-    n_steps = _validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
+    n_steps = validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
     last = first + n_steps
     steps = record.steps(first, last)
     at = {int(step): index for index, step in enumerate(steps)}
@@ -262,7 +262,7 @@ def _flow(
 ) -> Trajectory:
     """Integrate the gradient flow of one run after the other."""
     runs, begin = state.status.shape, state.time or 0.0
-    end = _validate.real("until", until, at_least=begin)
+    end = validate.real("until", until, at_least=begin)
     times = record.times(begin, end)
     kept = _empty_records(network, record, runs, len(times), np.dtype(np.float64))
     rtol = np.broadcast_to(method.rtol, runs)
@@ -363,7 +363,7 @@ def _initial_state(
     stop: Stop | None,
 ) -> State:
     """Check the arguments together and return the state to begin from, with all run axes."""
-    _validate.instance("network", network, Chain)
+    validate.instance("network", network, Chain)
     checked_loss(loss)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
@@ -375,7 +375,7 @@ def _initial_state(
     check_method(network, loss, method)
     shapes = {"loss": loss.run_shape, "method": method.run_shape}
     if stop is not None:
-        shapes["stop"] = _validate.instance("stop", stop, Stop).run_shape
+        shapes["stop"] = validate.instance("stop", stop, Stop).run_shape
     if isinstance(start, State):
         start.check_network(network)
         if (start.time is None) == is_flow:
@@ -383,10 +383,10 @@ def _initial_state(
             raise ValueError(msg)
         runs = start.status.shape
         for name, shape in shapes.items():
-            _validate.fits_batch(name, shape, runs)
+            validate.fits_batch(name, shape, runs)
         return start
-    weights = _validate.weights("start", start, network.shapes)
-    runs = _validate.broadcast_runs(
+    weights = validate.weights("start", start, network.shapes)
+    runs = validate.broadcast_runs(
         start=np.broadcast_shapes(
             *(w.shape[: w.ndim - len(s)] for w, s in zip(weights, network.shapes, strict=True))
         ),

@@ -10,10 +10,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _machine, _validate
+from linnet_fast._base import machine, validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import blocks, convolutions, limits, masks, matrices, polynomials, search
 from linnet_fast._cost.solution import EXACT_GAP, Solution
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain
 
 Seed: TypeAlias = (
@@ -165,11 +165,11 @@ def representation_cost(
     """
     p, batch = _checked(network, predictor)
     cut = _checked_rtol(rtol)
-    starts = _validate.integer("n_starts", n_starts, low=1, high=10**6)
+    starts = validate.integer("n_starts", n_starts, low=1, high=10**6)
     if n_threads is None:
-        threads = _machine.n_threads()
+        threads = machine.n_threads()
     else:
-        threads = _validate.integer("n_threads", n_threads, low=1, high=2**15)
+        threads = validate.integer("n_threads", n_threads, low=1, high=2**15)
     generator = np.random.default_rng(rng)
     flat = np.array(p.reshape(math.prod(batch), network.n_outputs, network.n_inputs))
     with np.errstate(over="ignore", under="ignore"):  # squares that overflow cost inf
@@ -247,8 +247,8 @@ def depth_limit(network: Chain, predictor: npt.ArrayLike, *, rtol: float = _RTOL
 
 def _checked(network: Chain, predictor: npt.ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
     """Return the predictor as an array, and its batch."""
-    _validate.instance("network", network, Chain)
-    p = _validate.real_array("predictor", predictor)
+    validate.instance("network", network, Chain)
+    p = validate.real_array("predictor", predictor)
     shape = (network.n_outputs, network.n_inputs)
     inner = shape[1:] if network.n_outputs == 1 else shape
     if p.shape[max(p.ndim - len(inner), 0) :] != inner:
@@ -259,7 +259,7 @@ def _checked(network: Chain, predictor: npt.ArrayLike) -> tuple[FloatArray, tupl
 
 
 def _checked_rtol(rtol: float) -> float:
-    cut = _validate.real("rtol", rtol, at_least=0)
+    cut = validate.real("rtol", rtol, at_least=0)
     if cut >= 1:
         msg = f"rtol must be < 1, got {cut:g}"
         raise ValueError(msg)

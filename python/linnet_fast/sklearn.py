@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import files, validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.rank_dynamics.regression import factors_of_data
 
 try:
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError:
-    _files.optional("sklearn", "data")  # if it is missing, the error that names the extra
+    files.optional("sklearn", "data")  # if it is missing, the error that names the extra
     raise
 
 __all__ = ["ReducedRankRegression"]
@@ -111,14 +111,14 @@ class ReducedRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  #
         most = min(target.shape[1], x.shape[1])
         rank = most
         if self.rank is not None:
-            rank = _validate.integer("rank", self.rank, low=0, high=2**62)
+            rank = validate.integer("rank", self.rank, low=0, high=2**62)
         if rank > most:
             msg = (
                 f"rank must be at most {most}, min(n_targets, n_features) of {target.shape[1]} and "
                 f"{x.shape[1]}, got {rank}"
             )
             raise ValueError(msg)
-        ridge = float(_validate.real_array("ridge", self.ridge, at_least=0))
+        ridge = float(validate.real_array("ridge", self.ridge, at_least=0))
         if self.fit_intercept:
             mean_x, mean_y = x.mean(axis=0), target.mean(axis=0)
             x, target = x - mean_x, target - mean_y

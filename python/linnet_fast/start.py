@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate, initialization
-from linnet_fast._validate import FloatArray, Shape, WeightArray
+from linnet_fast import initialization
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Chain, Dense
 from linnet_fast.binary_loss import Loss
 from linnet_fast.initialization import Seed
@@ -75,26 +76,26 @@ class Start:
         strengths: npt.ArrayLike | None = None,
         scale_of: str | None = None,
     ) -> None:
-        object.__setattr__(self, "kind", _validate.choice("kind", kind, KINDS))
-        object.__setattr__(self, "scale", _validate.real_array("scale", scale, at_least=0))
+        object.__setattr__(self, "kind", validate.choice("kind", kind, KINDS))
+        object.__setattr__(self, "scale", validate.real_array("scale", scale, at_least=0))
         given = {"fan": fan, "product": product, "strengths": strengths, "scale_of": scale_of}
         for name, value in given.items():
             if value is not None and _OPTIONS[name] != kind:
                 msg = f"{name} must be left out of a start that is {kind}, it is for {_OPTIONS[name]} ones"
                 raise ValueError(msg)
         if fan is not None:
-            _validate.choice("fan", fan, ("in", "none"))
+            validate.choice("fan", fan, ("in", "none"))
         if scale_of is not None:
-            _validate.choice("scale_of", scale_of, ("product", "factor"))
+            validate.choice("scale_of", scale_of, ("product", "factor"))
         object.__setattr__(self, "fan", fan)
         object.__setattr__(self, "scale_of", scale_of)
-        matrix = None if product is None else _validate.real_array("product", product)
+        matrix = None if product is None else validate.real_array("product", product)
         if matrix is not None and matrix.ndim != 2:
             msg = f"product must have shape (out, in), got {matrix.shape}"
             raise ValueError(msg)
         object.__setattr__(self, "product", matrix)
         values = (
-            None if strengths is None else _validate.real_array("strengths", strengths, at_least=0)
+            None if strengths is None else validate.real_array("strengths", strengths, at_least=0)
         )
         if values is not None and values.ndim > 1:
             msg = f"strengths must have shape (k,) or (), got {values.shape}"
@@ -133,9 +134,9 @@ class Start:
         """
         if self.kind == "gaussian":
             return
-        dense = _validate.instance("network", network, Dense)
+        dense = validate.instance("network", network, Dense)
         if self.kind == "aligned":
-            _validate.instance("loss", loss, SquaredLoss)
+            validate.instance("loss", loss, SquaredLoss)
             n_modes = 1 if self.strengths is None else self.strengths.size
             if n_modes > dense.max_rank:
                 msg = f"strengths must have at most {dense.max_rank} modes, min(widths), got {n_modes}"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.architecture import Chain
 from linnet_fast.record import MAX_STEP
 
@@ -80,30 +80,30 @@ class State:
             raise ValueError(msg)
         reached: float
         if self.time is None:
-            reached = _validate.integer("step", self.step, low=0, high=MAX_STEP)
+            reached = validate.integer("step", self.step, low=0, high=MAX_STEP)
             object.__setattr__(self, "step", reached)
         else:
-            reached = _validate.real("time", self.time, at_least=0)
+            reached = validate.real("time", self.time, at_least=0)
             object.__setattr__(self, "time", reached)
         if not self.weights:
             msg = "weights must have one array per layer, got none"
             raise ValueError(msg)
-        dtype = _validate.float_dtype("dtype of weights", self.weights[0].dtype)
+        dtype = validate.float_dtype("dtype of weights", self.weights[0].dtype)
         runs = self.status.shape
-        _validate.exact("status", self.status, runs, np.int8)
+        validate.exact("status", self.status, runs, np.int8)
         for layer, array in enumerate(self.weights):
-            _validate.exact(f"weights[{layer}]", array, (*runs, *array.shape[len(runs) :]), dtype)
+            validate.exact(f"weights[{layer}]", array, (*runs, *array.shape[len(runs) :]), dtype)
         kind = np.int64 if self.time is None else np.float64
-        _validate.exact("stopped_at", self.stopped_at, runs, kind)
+        validate.exact("stopped_at", self.stopped_at, runs, kind)
         if self.elapsed is not None:
-            _validate.exact("elapsed", self.elapsed, runs, np.float64)
+            validate.exact("elapsed", self.elapsed, runs, np.float64)
         if not np.isin(self.status, list(Status)).all():
             msg = f"status must be made of {[int(s) for s in Status]}, got {self.status.tolist()}"
             raise ValueError(msg)
         going = np.equal(self.status, Status.COMPLETED)
         for layer, array in enumerate(self.weights):
             inner = tuple(range(len(runs), array.ndim))
-            stored = _validate.unbroadcast(array, keep=len(inner))
+            stored = validate.unbroadcast(array, keep=len(inner))
             if not (np.isfinite(stored).all(axis=inner) | ~going).all():
                 msg = f"weights[{layer}] must be finite in runs that go on, got inf or NaN"
                 raise ValueError(msg)

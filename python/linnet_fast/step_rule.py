@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape
 
 KINDS = (
     "constant",
@@ -65,11 +65,11 @@ class StepRule:
     def __init__(
         self, kind: str, scale: npt.ArrayLike = 1.0, exponent: npt.ArrayLike = 0.0
     ) -> None:
-        object.__setattr__(self, "kind", _validate.choice("kind", kind, KINDS[1:]))
-        object.__setattr__(self, "scale", _validate.real_array("scale", scale, above=0))
+        object.__setattr__(self, "kind", validate.choice("kind", kind, KINDS[1:]))
+        object.__setattr__(self, "scale", validate.real_array("scale", scale, above=0))
         above = 0.0 if kind == "geometric" else None
         name = "ratio" if kind == "geometric" else "exponent"
-        object.__setattr__(self, "exponent", _validate.real_array(name, exponent, above=above))
+        object.__setattr__(self, "exponent", validate.real_array(name, exponent, above=above))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     @classmethod
@@ -179,4 +179,4 @@ class StepRule:
     @property
     def run_shape(self) -> Shape:
         """Common shape of the run axes of the parameters."""
-        return _validate.broadcast_runs(scale=self.scale.shape, exponent=self.exponent.shape)
+        return validate.broadcast_runs(scale=self.scale.shape, exponent=self.exponent.shape)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet_fast import _files, _machine, _validate
+from linnet_fast._base import files, machine, validate
+from linnet_fast._base.config import config, provenance
 from linnet_fast._sweep import store as _store
 from linnet_fast._sweep.axes import Axis
 from linnet_fast._sweep.batch import Arrays
@@ -24,7 +25,6 @@ from linnet_fast._sweep.layout import Layout, coordinates, layout_of
 from linnet_fast._sweep.meter import Meter, Progress, SweepProgress, check_progress, metered
 from linnet_fast._sweep.spec import SweepSpec
 from linnet_fast._sweep.store import Chunks, Store, chunk_shape
-from linnet_fast.config import config, provenance
 
 if TYPE_CHECKING:
     import xarray
@@ -70,14 +70,14 @@ def estimate_sweep(spec: SweepSpec, *, n_threads: int | None = None) -> SweepEst
     >>> estimate.n_runs, estimate.n_bytes, [group.n_runs for group in estimate.groups]
     (2000, 34000, [1000, 1000])
     """
-    _validate.instance("spec", spec, SweepSpec)
+    validate.instance("spec", spec, SweepSpec)
     return _estimate(spec, layout_of(spec), _threads(n_threads))
 
 
 def _threads(n_threads: int | None) -> int:
     if n_threads is None:
-        return _machine.n_threads()
-    return _validate.integer("n_threads", n_threads, low=1, high=2**15)
+        return machine.n_threads()
+    return validate.integer("n_threads", n_threads, low=1, high=2**15)
 
 
 def sweep(
@@ -168,17 +168,17 @@ def sweep(
     >>> data["learned_rank"].median("seed").values.tolist()  # -1: diverged
     [[2.0, 2.0, -1.0], [2.0, 2.0, -1.0]]
     """
-    _validate.instance("spec", spec, SweepSpec)
-    _files.optional("xarray", "sweep")
+    validate.instance("spec", spec, SweepSpec)
+    files.optional("xarray", "sweep")
     if n_threads is not None:
         _threads(n_threads)
     if chunk_runs is not None:
-        chunk_runs = _validate.integer("chunk_runs", chunk_runs, low=1, high=2**48)
+        chunk_runs = validate.integer("chunk_runs", chunk_runs, low=1, high=2**48)
     part, n_parts = _shard(shard, store)
     check_progress(progress)
     slots = None if executor is None else Slots(executor)
     if note is not None:
-        _validate.instance("note", note, str)
+        validate.instance("note", note, str)
     plan = _Plan(spec, slots, n_threads, chunk_runs, note)
     if store is None:
         if extend:
@@ -241,7 +241,7 @@ class _Plan:
         """Return the shape of chunks for a new result."""
         if self._chunk_runs is None:
             workers = 1 if self.slots is None else self.slots.total
-            threads = self.n_threads or max(1, _machine.n_threads() // workers)
+            threads = self.n_threads or max(1, machine.n_threads() // workers)
             self._chunk_runs = _estimate(self.spec, self.layout, threads, workers).chunk_runs
         return chunk_shape(self.spec.shape, self._chunk_runs)
 
@@ -282,18 +282,18 @@ def _shard(shard: object, store: object) -> tuple[int, int]:
     if not isinstance(shard, tuple) or len(shard) != 2:
         msg = f"shard must be a pair (i, n), got {shard!r}"
         raise TypeError(msg)
-    n = _validate.integer("shard[1]", shard[1], low=1, high=2**31)
+    n = validate.integer("shard[1]", shard[1], low=1, high=2**31)
     if store is None:
         msg = "shard must have a store that all shards share, got none"
         raise ValueError(msg)
-    return _validate.integer("shard[0]", shard[0], low=1, high=n), n
+    return validate.integer("shard[0]", shard[0], low=1, high=n), n
 
 
 def _in_memory(plan: _Plan, progress: Progress) -> xarray.Dataset:
-    xr = _files.optional("xarray", "sweep")
+    xr = files.optional("xarray", "sweep")
     spec, layout = plan.spec, plan.layout
     needed = spec.n_runs * layout.n_bytes
-    available = _machine.available_memory()
+    available = machine.available_memory()
     if available is not None and needed > available:
         msg = (
             f"the result needs {needed:,} bytes but {available:,} are available; give a store, or "
@@ -317,14 +317,14 @@ def _in_memory(plan: _Plan, progress: Progress) -> xarray.Dataset:
     variables = {
         v.name: ((*spec.dims, *v.dims), result[v.name], attributes_of(v)) for v in layout.variables
     }
-    attrs = _store.attributes(spec.id, spec.encode(), _files.to_json(plan.note()))
+    attrs = _store.attributes(spec.id, spec.encode(), files.to_json(plan.note()))
     data: xarray.Dataset = xr.Dataset(variables, coordinates(spec, layout), attrs)
     return data
 
 
 def _opened(path: Path, plan: _Plan, extend: bool) -> Store:
     """Return the store, made if there is none, which is then of this very sweep."""
-    _files.optional("zarr", "sweep")
+    files.optional("zarr", "sweep")
     try:
         if _store.is_free(path):
             _check_room(path, plan)

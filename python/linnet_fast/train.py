@@ -11,7 +11,10 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _core, _files, _machine, _validate
+from linnet_fast import _core
+from linnet_fast._base import files, machine, validate
+from linnet_fast._base.config import provenance
+from linnet_fast._base.validate import Shape
 from linnet_fast._compatible import check_method, check_observables
 from linnet_fast._core_arguments import (
     draws_arguments,
@@ -21,10 +24,8 @@ from linnet_fast._core_arguments import (
     over_runs,
     rule_arguments,
 )
-from linnet_fast._validate import Shape
 from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import Loss, checked_loss
-from linnet_fast.config import provenance
 from linnet_fast.method import (
     GradientDescent,
     GradientFlow,
@@ -146,14 +147,14 @@ def train(
            [1.992, 0.022],
            [2.   , 1.   ]])
     """
-    _validate.instance("network", network, Chain)
+    validate.instance("network", network, Chain)
     checked_loss(loss)
     check_length(method, n_steps, until)
     record = (
-        Record.geomspace(100) if record is None else _validate.instance("record", record, Record)
+        Record.geomspace(100) if record is None else validate.instance("record", record, Record)
     )
     if stop is not None:
-        _validate.instance("stop", stop, Stop)
+        validate.instance("stop", stop, Stop)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
         msg = f"loss must match the network's widths {network.widths}, got {got}"
@@ -164,9 +165,9 @@ def train(
     direction = check_observables(network, loss, record)
     begin, runs = _begin(network, loss, start, method, stop, dtype)
     if n_threads is None:
-        threads = _machine.n_threads()
+        threads = machine.n_threads()
     else:
-        threads = _validate.integer("n_threads", n_threads, low=1, high=2**15)
+        threads = validate.integer("n_threads", n_threads, low=1, high=2**15)
     problem: dict[str, Any] = {
         "factors": factors(network),
         "shapes": network.shapes,
@@ -186,7 +187,7 @@ def train(
     result: Any
     if isinstance(method, GradientDescent):
         first = begin.step or 0
-        n_steps = _validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
+        n_steps = validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
         last = first + n_steps
         _check_memory(network, begin, record, record.n_records(first, last))
         steps = record.steps(first, last)
@@ -219,7 +220,7 @@ def train(
         ends: tuple[int | None, float | None] = (last, None)
     else:
         first_time = begin.time or 0.0
-        end = _validate.real("until", until, at_least=first_time)
+        end = validate.real("until", until, at_least=first_time)
         time = record.times(first_time, end)
         _check_memory(network, begin, record, len(time))
         atol = method.absolute_tolerance(begin.weights, len(runs))
@@ -260,11 +261,11 @@ def _begin(
         shapes["stop"] = stop.run_shape
     is_flow = isinstance(method, GradientFlow)
     if not isinstance(start, State):
-        weights = _validate.weights("start", start, network.shapes, dtype=dtype)
+        weights = validate.weights("start", start, network.shapes, dtype=dtype)
         inner = network.shapes
         lead = (w.shape[: w.ndim - len(s)] for w, s in zip(weights, inner, strict=True))
         own = np.broadcast_shapes(*lead)
-        runs = _validate.broadcast_runs(start=own, **shapes)
+        runs = validate.broadcast_runs(start=own, **shapes)
         state = State(
             tuple(np.broadcast_to(w, (*runs, *s)) for w, s in zip(weights, inner, strict=True)),
             None if is_flow else 0,
@@ -282,22 +283,22 @@ def _begin(
             msg += "start anew from its weights: state.weights"
             raise ValueError(msg)
         kind = start.weights[0].dtype
-        if dtype is not None and _validate.float_dtype("dtype", dtype) != kind:
+        if dtype is not None and validate.float_dtype("dtype", dtype) != kind:
             msg = f"dtype must be {kind} to continue a training in {kind}, got {np.dtype(dtype)}"
             raise ValueError(msg)
         for name, shape in shapes.items():
-            _validate.fits_batch(name, shape, runs)
+            validate.fits_batch(name, shape, runs)
     if is_flow and state.weights[0].dtype != np.float64:
         msg = "start must be float64 for gradient flow, got float32; pass dtype=np.float64"
         raise ValueError(msg)
     if is_flow:
         for layer, array in enumerate(state.weights):
             axes = tuple(range(len(runs), array.ndim))
-            size = np.abs(_validate.unbroadcast(array, keep=len(axes))).max(axis=axes)
+            size = np.abs(validate.unbroadcast(array, keep=len(axes))).max(axis=axes)
             going = np.broadcast_to(state.status == Status.COMPLETED, runs)
             outside = (size > 0) & ~((size > _SMALLEST) & (size < 1 / _SMALLEST)) & going
             expected = f"0 or between {_SMALLEST:g} and {1 / _SMALLEST:g} for gradient flow"
-            _validate.refuse(
+            validate.refuse(
                 f"largest entry of start[{layer}]", expected, np.broadcast_to(size, runs), outside
             )
     return state, runs
@@ -317,7 +318,7 @@ def _check_memory(network: Chain, begin: State, record: Record, n_records: int) 
     needed += n_runs * (network.n_weights * dtype.itemsize + 9)
     if needed <= _ALWAYS_FITS:  # asking the system takes as long as a small training
         return
-    available = _machine.available_memory()
+    available = machine.available_memory()
     limit = _MOST_BYTES if available is None else min(available, _MOST_BYTES)
     if needed > limit:
         msg = (
@@ -337,7 +338,7 @@ def _reporter(progress: object, total: int) -> Iterator[Callable[[int], object] 
         yield lambda done: progress(done, total)
         progress(total, total)
     elif progress is True:
-        tqdm = _files.optional("tqdm.auto", "progress").tqdm
+        tqdm = files.optional("tqdm.auto", "progress").tqdm
         with tqdm(total=total, unit="step", unit_scale=True, smoothing=0.1) as bar:
             yield lambda done: bar.update(done - bar.n)
             bar.update(total - bar.n)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _validate
+from linnet_fast._base import validate
 from linnet_fast._compatible import check_method, check_observables
 from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import Loss, checked_loss
@@ -72,14 +72,14 @@ class Training:
 
     def __post_init__(self) -> None:
         """Check that the parts go together."""
-        _validate.instance("network", self.network, Chain)
+        validate.instance("network", self.network, Chain)
         checked_loss(self.loss)
-        _validate.instance("start", self.start, Start)
+        validate.instance("start", self.start, Start)
         check_length(self.method, self.n_steps, self.until)
         if self.record is not None:
-            _validate.instance("record", self.record, Record)
+            validate.instance("record", self.record, Record)
         if self.stop is not None:
-            _validate.instance("stop", self.stop, Stop)
+            validate.instance("stop", self.stop, Stop)
         for name in ("loss", "start", "method", "stop"):
             value = getattr(self, name)
             if value is not None and value.run_shape:
@@ -94,12 +94,12 @@ class Training:
             raise ValueError(msg)
         if isinstance(self.method, GradientDescent):
             self.method.check_layers(self.network.n_layers)
-            n_steps = _validate.integer("n_steps", self.n_steps, low=0, high=MAX_STEP)
+            n_steps = validate.integer("n_steps", self.n_steps, low=0, high=MAX_STEP)
             object.__setattr__(self, "n_steps", n_steps)
             if self.record is not None:
                 self.record.steps(0, n_steps)
         else:
-            until = _validate.real("until", self.until, at_least=0)
+            until = validate.real("until", self.until, at_least=0)
             object.__setattr__(self, "until", until)
             if self.record is not None:
                 self.record.times(0.0, until)
@@ -107,7 +107,7 @@ class Training:
         self.start.check(self.network, self.loss)
         if self.record is not None:
             check_observables(self.network, self.loss, self.record)
-        kind = _validate.float_dtype("dtype", self.dtype)
+        kind = validate.float_dtype("dtype", self.dtype)
         if self.until is not None and kind != np.float64:
             msg = "dtype must be float64 for gradient flow, got float32"
             raise ValueError(msg)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _trajectory_file, _validate
-from linnet_fast._validate import FloatArray, Shape, WeightArray
+from linnet_fast import _trajectory_file
+from linnet_fast._base import files, validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.binary_loss import Loss
 from linnet_fast.loss import SquaredLoss
@@ -99,36 +100,36 @@ class Trajectory:
         self.final.check_network(self.network)
         self.start.check_network(self.network)
         runs, records = self.run_shape, self.time.shape[-1:]
-        _validate.exact("status of start", self.start.status, runs, np.int8)
-        _validate.exact("n_steps", self.n_steps, runs, np.int64)
+        validate.exact("status of start", self.start.status, runs, np.int8)
+        validate.exact("n_steps", self.n_steps, runs, np.int64)
         if (self.steps is None) != (self.final.step is None):
             msg = "steps must be given if and only if the final state has a step"
             raise ValueError(msg)
         if self.steps is not None:
-            _validate.exact("steps", self.steps, records, np.int64)
+            validate.exact("steps", self.steps, records, np.int64)
         when = self.time if self.steps is None else self.steps
         if (np.diff(when) <= 0).any():
             name = "time" if self.steps is None else "steps"
             msg = f"{name} must be strictly increasing, got {when.tolist()}"
             raise ValueError(msg)
         lead = self.time.shape[:-1] if self.steps is not None else ()
-        _validate.exact("time", self.time, (*lead, *records), np.float64)
-        _validate.fits_batch("time", lead, runs)
+        validate.exact("time", self.time, (*lead, *records), np.float64)
+        validate.fits_batch("time", lead, runs)
         for name, array in self.observables.items():
-            _validate.choice("observables", name, OBSERVABLES)
+            validate.choice("observables", name, OBSERVABLES)
             lead, shape = (*runs, *records), OBSERVABLES[name](self.network)
             if name == "weights":
                 if len(array) != self.network.n_layers:
                     msg = f"weights must have {self.network.n_layers} arrays, got {len(array)}"
                     raise ValueError(msg)
                 for layer, (part, inner) in enumerate(zip(array, self.network.shapes, strict=True)):
-                    _validate.exact(
+                    validate.exact(
                         f"weights[{layer}]", part, (*lead, *inner), self.final.weights[0].dtype
                     )
             else:
-                _validate.exact(name, np.asarray(array), (*lead, *shape), np.float64)
+                validate.exact(name, np.asarray(array), (*lead, *shape), np.float64)
         object.__setattr__(self, "observables", MappingProxyType(dict(self.observables)))
-        provenance = _files.json_safe(self.provenance)
+        provenance = files.json_safe(self.provenance)
         object.__setattr__(self, "provenance", MappingProxyType(provenance))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -221,7 +222,7 @@ class Trajectory:
     @property
     def squared_loss(self) -> SquaredLoss:
         """The `loss_function`, where it is a `SquaredLoss`; else a TypeError."""
-        return _validate.instance("loss_function", self.loss_function, SquaredLoss)
+        return validate.instance("loss_function", self.loss_function, SquaredLoss)
 
     @property
     def record_axis(self) -> npt.NDArray[np.int64] | FloatArray:
@@ -304,7 +305,7 @@ class Trajectory:
         ValueError
             If `dims` are not one free name per run axis, or `coords` do not fit.
         """
-        xr = _files.optional("xarray", "xarray")
+        xr = files.optional("xarray", "xarray")
         run_ndim = len(self.run_shape)
         names = tuple(f"run_{i}" for i in range(run_ndim)) if dims is None else tuple(dims)
         if isinstance(dims, str) or len(names) != run_ndim or len(set(names)) != run_ndim:
@@ -325,7 +326,7 @@ class Trajectory:
             time_dims = [name for name, size in zip(names, lead, strict=True) if size > 1]
             time = self.time.reshape(*(size for size in lead if size > 1), self.steps.size)
             own_coords = {"step": ("step", self.steps), "time": ((*time_dims, "step"), time)}
-        attrs = {"network": self.network.spec, "provenance": _files.to_json(self.provenance)}
+        attrs = {"network": self.network.spec, "provenance": files.to_json(self.provenance)}
         data: xarray.Dataset = xr.Dataset(variables, dict(coords or {}) | own_coords, attrs)
         data["status"].attrs = {
             "flag_values": np.array(list(Status), dtype=np.int8),
@@ -387,7 +388,7 @@ class Trajectory:
         for kind, state in (("final", self.final), ("start", self.start)):
             for i, array in enumerate(state.weights):
                 keep = array.ndim - len(self.run_shape)
-                arrays[f"{kind}_weights_{i}"] = _validate.unbroadcast(array, keep=keep)
+                arrays[f"{kind}_weights_{i}"] = validate.unbroadcast(array, keep=keep)
         header = {
             "network": self.network.spec,
             "observables": list(self.observables),

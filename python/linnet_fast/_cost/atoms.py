@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 
 
 def sign_vectors(n: int) -> FloatArray:

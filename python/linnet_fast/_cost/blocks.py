@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from linnet_fast import layers
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import residual, structure
 from linnet_fast._cost.solution import Solution, divided, norms, svd
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain
 
 

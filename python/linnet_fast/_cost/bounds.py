@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from linnet_fast import layers
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import blocks, convolutions, structure
 from linnet_fast._cost.solution import Solution, svd
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain, Convolution
 
 AnyArray = npt.NDArray[np.inexact]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _core, layers
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import matrices, residual, structure
 from linnet_fast._cost.solution import Solution, divided, norms, power, svd
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain, Dense
 
 ComplexArray = npt.NDArray[np.complex128]

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.architecture import Chain
 
 AnyArray = npt.NDArray[np.inexact]

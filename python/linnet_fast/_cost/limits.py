@@ -7,9 +7,9 @@ import numpy.typing as npt
 from scipy.optimize import linprog
 
 from linnet_fast import layers
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import blocks, convolutions, matrices, residual, structure
 from linnet_fast._cost.solution import norms, svd
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain
 
 _GRID = 4096  # frequencies on which a polynomial is looked at for negative values

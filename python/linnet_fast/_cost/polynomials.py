@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from linnet_fast import layers
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import structure
 from linnet_fast._cost.solution import Solution, divided, norms
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import wrightomega
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 
 _LOG_2 = float(np.log(2))
 

@@ -10,10 +10,10 @@ import math
 import numpy as np
 
 from linnet_fast import initialization, layers
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import bounds
 from linnet_fast._cost.function import Function
 from linnet_fast._cost.solution import EXACT_GAP, Solution, divided
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientFlow

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 
 EXACT_GAP = 1e-8
 """Relative gap of bounds up to which a cost counts as exact."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from linnet_fast import layers
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.architecture import Chain
 from linnet_fast.layers import Layer
 

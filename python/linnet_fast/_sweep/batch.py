@@ -9,10 +9,10 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast._base.validate import Shape
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.derived import Derived
 from linnet_fast._sweep.spec import SweepSpec
-from linnet_fast._validate import Shape
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, StochasticGradientDescent
 from linnet_fast.record import OBSERVABLES, Record, Stop

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate, laws
+from linnet_fast import laws
+from linnet_fast._base import validate
 from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
 from linnet_fast.loss import SquaredLoss
@@ -139,11 +140,11 @@ def _decode_object(
     if len(kinds) == 1 and "kind" in arguments(only) and chosen != only.__name__:
         made, given = only, dict(data)
     else:
-        made = kinds[_validate.choice(f"{name}.kind", chosen, kinds)]
+        made = kinds[validate.choice(f"{name}.kind", chosen, kinds)]
         given = {key: value for key, value in data.items() if key != "kind"}
     known = arguments(made)
     for key in given:
-        _validate.choice(f"key of {name}", key, known)
+        validate.choice(f"key of {name}", key, known)
     values = {key: decode(f"{name}.{key}", value, arrays) for key, value in given.items()}
     return call(name, made, values)
 
@@ -242,7 +243,7 @@ def parts_of(name: str, value: object, wanted: Iterable[str]) -> tuple[str, ...]
     kind: Any = type(value)
     known = arguments(kind)
     for key in wanted:
-        _validate.choice(f"parameter of {name}", key, (*known, *(_DENSE if kind is Dense else ())))
+        validate.choice(f"parameter of {name}", key, (*known, *(_DENSE if kind is Dense else ())))
     return known
 
 
@@ -261,8 +262,8 @@ _DENSE = ("hidden", "n_layers")
 
 def dense_widths(n_inputs: int, n_outputs: int, hidden: object, n_layers: object) -> list[int]:
     """Return the widths of n_layers dense layers with `hidden` units between them."""
-    n = _validate.integer("network.n_layers", n_layers, low=1, high=10**6)
-    width = _validate.integer("network.hidden", hidden, low=1, high=2**31 - 1)
+    n = validate.integer("network.n_layers", n_layers, low=1, high=10**6)
+    width = validate.integer("network.hidden", hidden, low=1, high=2**31 - 1)
     return [n_inputs, *[width] * (n - 1), n_outputs]
 
 

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast._base.validate import Shape
 from linnet_fast._sweep.batch import Arrays, Progress, train_group
 from linnet_fast._sweep.layout import Layout
 from linnet_fast._sweep.spec import SweepSpec
-from linnet_fast._validate import Shape
 
 Block: TypeAlias = tuple[tuple[int, int], ...]
 """(begin, end) along each dimension of a sweep."""

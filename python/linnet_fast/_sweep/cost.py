@@ -10,11 +10,11 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast._base.config import config
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._sweep.batch import Batch, train_group
 from linnet_fast._sweep.layout import Layout
 from linnet_fast._sweep.spec import SEED, SweepSpec
-from linnet_fast._validate import FloatArray
-from linnet_fast.config import config
 from linnet_fast.record import Record
 
 _MOST_CALIBRATED = 24  # groups; the others are interpolated by their size

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
+from linnet_fast._base import validate
 from linnet_fast._sweep import canonical
 from linnet_fast.method import GradientDescent
 from linnet_fast.rank_dynamics import joint_decomposition
@@ -146,7 +146,7 @@ def _one(name: str, value: Any) -> Derived:
             raise TypeError(msg)
         value, dims = value[0], tuple(map(str, value[1]))
     if isinstance(value, str) and ":" not in value:
-        known = BUILT_IN[_validate.choice(f"derived[{name!r}]", value, BUILT_IN)]
+        known = BUILT_IN[validate.choice(f"derived[{name!r}]", value, BUILT_IN)]
         return Derived(
             name,
             known.function,

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
+from linnet_fast._base import validate
 from linnet_fast._sweep import derived as _derived
 from linnet_fast._sweep.axes import Axis
 from linnet_fast._sweep.batch import recording
@@ -85,7 +85,7 @@ def grid(
     >>> spec
     <SweepSpec of 20 runs: 2 n_layers x 2 scale x 5 seed>
     """
-    _validate.instance("training", training, Training)
+    validate.instance("training", training, Training)
     _mapping(parameters, least=0)
     short = [key.rpartition(".")[2] for key in parameters]
     axes = {}
@@ -142,7 +142,7 @@ def paired(
     >>> lf.paired(training, {"start.scale": [0.1, 0.2, 0.3], "n_steps": [30, 20, 10]})
     <SweepSpec of 3 runs: 3 run>
     """
-    _validate.instance("training", training, Training)
+    validate.instance("training", training, Training)
     _mapping(parameters, least=1)
     lists = {key: _list(key, values) for key, values in parameters.items()}
     n_runs = len(next(iter(lists.values())))
@@ -205,10 +205,10 @@ def sampled(
     ...                       "network.n_layers": [2, 3, 4]}, 100)
     <SweepSpec of 100 runs: 100 run>
     """
-    _validate.instance("training", training, Training)
-    n = _validate.integer("n", n, low=1, high=2**30)
-    _validate.choice("method", method, ("random", "sobol"))
-    seed = _validate.integer("rng", rng, low=0, high=2**63 - 1)
+    validate.instance("training", training, Training)
+    n = validate.integer("n", n, low=1, high=2**30)
+    validate.choice("method", method, ("random", "sobol"))
+    seed = validate.integer("rng", rng, low=0, high=2**63 - 1)
     _mapping(parameters, least=1)
     lists: dict[str, list[Any]] = {}
     for (key, of), points in zip(
@@ -288,14 +288,14 @@ def _spec(
     keep_records: bool | None,
 ) -> SweepSpec:
     if replicates is not None:
-        replicates = _validate.integer("replicates", replicates, low=1, high=2**48)
-    _validate.integer("rng", rng, low=0, high=2**63 - 1)
-    _validate.instance("common_seeds", common_seeds, bool)
+        replicates = validate.integer("replicates", replicates, low=1, high=2**48)
+    validate.integer("rng", rng, low=0, high=2**63 - 1)
+    validate.instance("common_seeds", common_seeds, bool)
     has_record = training.record is not None or any(
         column.path.split(".")[0] == "record" for axis in axes.values() for column in axis.columns
     )
     keep = has_record if keep_records is None else keep_records
-    _validate.instance("keep_records", keep, bool)
+    validate.instance("keep_records", keep, bool)
     if keep and not has_record:
         msg = "training must have a record for records to be kept, got none"
         raise ValueError(msg)

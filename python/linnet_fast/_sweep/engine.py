@@ -23,7 +23,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from linnet_fast import _machine
+from linnet_fast._base import machine
+from linnet_fast._base.config import config
 from linnet_fast._sweep.batch import Arrays
 from linnet_fast._sweep.chunk import Block, run_block, shape_of
 from linnet_fast._sweep.derived import Derived
@@ -31,7 +32,6 @@ from linnet_fast._sweep.form import SweepError
 from linnet_fast._sweep.layout import Layout
 from linnet_fast._sweep.spec import SweepSpec, decode
 from linnet_fast._sweep.store import Chunks, Counts, Store, counts_of
-from linnet_fast.config import config
 
 _TASK_SECONDS = 1.0  # tasks are made of chunks until they take about so long
 _AHEAD = 2  # tasks handed out per worker
@@ -94,7 +94,7 @@ class Slots:
             if not self.total:
                 value = getattr(executor, name, 0)
                 self.total = int(value) if isinstance(value, int) else 0
-        self.total = self.total or _machine.n_threads()
+        self.total = self.total or machine.n_threads()
         if not hasattr(self.executor, "submit"):
             msg = (
                 "executor must be a concurrent.futures.Executor or a dask.distributed.Client, got "
@@ -142,7 +142,7 @@ def threads_of(job: Job) -> int:
     """Return how many threads a task may use: this worker's share of what its host offers."""
     if job.n_threads is not None:
         return job.n_threads
-    available = _machine.n_threads()
+    available = machine.n_threads()
     tasks = job.total_slots
     if job.slots:
         names = {socket.gethostname(), *_addresses()}

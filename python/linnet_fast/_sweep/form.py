@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files
+from linnet_fast._base import files
+from linnet_fast._base.validate import Shape
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.layout import PENDING, Layout, Variable, coordinates
 from linnet_fast._sweep.spec import SEED, SweepSpec
-from linnet_fast._validate import Shape
 from linnet_fast.state import Status
 
 SCHEMA = 1
@@ -43,7 +43,7 @@ def is_store(path: Path) -> bool:
 def write_group(
     path: Path, spec: SweepSpec, layout: Layout, chunk: Shape, isa: str, note: object
 ) -> None:
-    zarr = _files.optional("zarr", "sweep")
+    zarr = files.optional("zarr", "sweep")
     arrays: canonical.Arrays = {}
     data = spec.encode(arrays)
     variables = [
@@ -78,7 +78,7 @@ def write_group(
     held = group.create_group(SPEC)
     for digest, array in arrays.items():
         write_plain(held, digest, array)
-    group.attrs.update({MARK: signed(path, own), "provenance": _files.to_json(note)})
+    group.attrs.update({MARK: signed(path, own), "provenance": files.to_json(note)})
 
 
 def signed(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def write_coordinate(group: Any, name: str, dims: tuple[str, ...], values: Any) 
 def write_plain(
     group: Any, name: str, array: npt.NDArray[Any], dims: tuple[str, ...] | None = None
 ) -> None:
-    zarr = _files.optional("zarr", "sweep")
+    zarr = files.optional("zarr", "sweep")
     group.create_array(
         name, data=array, chunks=array.shape, dimension_names=dims, overwrite=True, **_codecs(zarr)
     )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast._base.validate import Shape
 from linnet_fast._sweep.batch import train_group
 from linnet_fast._sweep.spec import SEED, SweepSpec
-from linnet_fast._validate import Shape
 from linnet_fast.record import DIMS, Stop
 
 PENDING = -1

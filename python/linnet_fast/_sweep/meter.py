@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from linnet_fast import _files
+from linnet_fast._base import files
 from linnet_fast._sweep.engine import Done
 from linnet_fast._sweep.store import Counts
 from linnet_fast.state import Status
@@ -103,7 +103,7 @@ def metered(progress: Progress, n_runs: int) -> Iterator[Meter]:
     if progress is False:
         yield Meter(n_runs, None)
     elif progress is True:
-        tqdm = _files.optional("tqdm.auto", "sweep").tqdm
+        tqdm = files.optional("tqdm.auto", "sweep").tqdm
         with tqdm(total=n_runs, unit="run", unit_scale=True, disable=None) as bar:
 
             def tell(state: SweepProgress) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
+from linnet_fast._base import validate
+from linnet_fast._base.validate import Shape
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.axes import Axis
 from linnet_fast._sweep.derived import Derived
-from linnet_fast._validate import Shape
 from linnet_fast.architecture import Dense
 from linnet_fast.binary_loss import checked_loss
 from linnet_fast.method import StochasticGradientDescent
@@ -179,7 +179,7 @@ class SweepSpec:
         number : int
             0 to ``n_runs - 1``; runs are numbered in C order of `shape`.
         """
-        number = _validate.integer("run", number, low=0, high=self.n_runs - 1)
+        number = validate.integer("run", number, low=0, high=self.n_runs - 1)
         return tuple(int(i) for i in np.unravel_index(number, self.shape)) if self.shape else ()
 
     def run(self, number: int, *, n_threads: int | None = None) -> Trajectory:
@@ -363,7 +363,7 @@ def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
             raise ValueError(msg)
         for column in axis.columns:
             root, *rest = column.path.split(".")
-            _validate.choice("parameter", root, _ROOTS)
+            validate.choice("parameter", root, _ROOTS)
             if column.path in seen:
                 msg = f"each parameter must be varied once, got {column.path} twice"
                 raise ValueError(msg)

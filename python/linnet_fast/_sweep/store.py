@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files
+from linnet_fast._base import files
+from linnet_fast._base.validate import Shape
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.batch import Arrays
 from linnet_fast._sweep.chunk import Block
@@ -38,7 +39,6 @@ from linnet_fast._sweep.form import (
 )
 from linnet_fast._sweep.layout import PENDING, Layout, Variable, coordinates
 from linnet_fast._sweep.spec import SweepSpec
-from linnet_fast._validate import Shape
 from linnet_fast.state import Status
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Store:
     """A sweep's store, open for reading and writing."""
 
     def __init__(self, path: Path, growing: bool) -> None:
-        zarr = _files.optional("zarr", "sweep")
+        zarr = files.optional("zarr", "sweep")
         self.path = path
         check_metadata(path, growing)
         self._group: Any = zarr.open_group(path, mode="r+")
@@ -228,22 +228,22 @@ class Store:
 
         Every file of these chunks is read and its checksum compared.
         """
-        crc = _files.optional("google_crc32c", "sweep")
+        crc = files.optional("google_crc32c", "sweep")
         there: dict[int, Counts] = {}
         damaged = []
         _remove_leftovers(self.path)
         # The status first: another process may be writing, and writes it last.
         names = {v.name: _names(self.path / v.name) for v in reversed(self.variables)}
         for number in numbers:
-            files = {v.name: list(self._files(v, number, whole=True)) for v in self.variables}
+            expected = {v.name: list(self._files(v, number, whole=True)) for v in self.variables}
             present = [
                 (file, size)
-                for name, own in files.items()
+                for name, own in expected.items()
                 for file, size in own
                 if file.name in names[name]
             ]
-            counts = all(file.name in names["status"] for file, _ in files["status"])
-            complete = len(present) == sum(map(len, files.values()))
+            counts = all(file.name in names["status"] for file, _ in expected["status"])
+            complete = len(present) == sum(map(len, expected.values()))
             if (counts and not complete) or not all(_is_whole(f, n, crc) for f, n in present):
                 damaged.append(number)
                 continue
@@ -373,8 +373,8 @@ def _is_whole(file: Path, size: int, crc: Any) -> bool:
 
 def open_dataset(path: Path) -> xarray.Dataset:
     """Return a store as a Dataset that reads when asked."""
-    xr = _files.optional("xarray", "sweep")
-    _files.optional("zarr", "sweep")
+    xr = files.optional("xarray", "sweep")
+    files.optional("zarr", "sweep")
     if not is_store(path):
         msg = f"{path} must be a sweep's store, got something else"
         raise SweepError(msg)

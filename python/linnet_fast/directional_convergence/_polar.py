@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.laws import SphericalLaw
 
 
@@ -24,34 +24,34 @@ def half_angle(
         msg = f"one of {prefix}angle and {prefix}log_tan_half_angle must be given, got {got}"
         raise TypeError(msg)
     if angle is not None:
-        theta = _validate.real_array(f"{prefix}angle", angle, at_least=0)
-        _validate.refuse(f"{prefix}angle", "<= pi", theta, theta > np.pi)
+        theta = validate.real_array(f"{prefix}angle", angle, at_least=0)
+        validate.refuse(f"{prefix}angle", "<= pi", theta, theta > np.pi)
         with np.errstate(divide="ignore"):
             return np.where(theta < np.pi, np.log(np.tan(theta / 2)), np.inf)
     s = np.asarray(log_tan_half_angle)
     infinite = np.isinf(s) if s.dtype.kind == "f" else np.zeros(s.shape, dtype=bool)
-    finite = _validate.real_array(f"{prefix}log_tan_half_angle", np.where(infinite, 0, s))
+    finite = validate.real_array(f"{prefix}log_tan_half_angle", np.where(infinite, 0, s))
     return np.where(infinite, s, finite).astype(np.float64)
 
 
 def norms(norm: npt.ArrayLike, n_layers: int) -> FloatArray:
     """Return norms, which are zero with a single layer only."""
-    r = _validate.real_array("norm", norm, at_least=0)
+    r = validate.real_array("norm", norm, at_least=0)
     if n_layers > 1:
         expected = "> 0 with two and more layers, which rest at 0"
-        _validate.refuse("norm", expected, r, r == 0)
+        validate.refuse("norm", expected, r, r == 0)
     return r
 
 
 def depth(n_layers: int) -> int:
     """Return a number of layers."""
-    return _validate.integer("n_layers", n_layers, low=1, high=1000)
+    return validate.integer("n_layers", n_layers, low=1, high=1000)
 
 
 def noise(label_noise: npt.ArrayLike) -> FloatArray:
     """Return probabilities that a label is flipped."""
-    p = _validate.real_array("label_noise", label_noise, at_least=0)
-    _validate.refuse("label_noise", "< 1/2", p, p >= 0.5)
+    p = validate.real_array("label_noise", label_noise, at_least=0)
+    validate.refuse("label_noise", "< 1/2", p, p >= 0.5)
     return p
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from linnet_fast import _text, _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate, wording
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence.bounds import (
     PhaseSwitch,
     checked_step_sizes,
@@ -98,7 +98,7 @@ class BoundTable:
             )
             for row in self.rows
         ]
-        return "\n".join(_text.columns(lines, left=2))
+        return "\n".join(wording.columns(lines, left=2))
 
 
 def check_bounds(
@@ -169,12 +169,12 @@ def check_bounds(
     depth: Any = n_layers if n_layers is not None else getattr(trajectory, "n_layers", None)
     if depth is None:
         depth = getattr(getattr(trajectory, "network", None), "n_layers", None)
-    depth = _validate.integer("n_layers", depth, low=1, high=1000)
+    depth = validate.integer("n_layers", depth, low=1, high=1000)
     if any(np.any(getattr(part, "label_noise", 0)) for part in (trajectory, loss)):
         msg = "trajectory must have no label_noise, which no bound allows for, got some"
         raise ValueError(msg)
     t, s, r = np.broadcast_arrays(trajectory.time, trajectory.log_tan_half_angle, trajectory.norm)
-    first = _validate.integer("start", start, low=0, high=t.shape[-1] - 1)
+    first = validate.integer("start", start, low=0, high=t.shape[-1] - 1)
     t, s, r = (x[..., first:] for x in (t, s, r))
     t = t - t[..., :1]
     if step_sizes is not None:
@@ -243,7 +243,7 @@ def _of_descent(
         msg = f"step_sizes must have {n_steps} steps, or 1 for all, got {eta.shape[-1]}"
         raise ValueError(msg)
     eta = np.broadcast_to(eta, (*eta.shape[:-1], n_steps))
-    _validate.broadcast_runs(step_sizes=eta.shape[:-1], trajectory=s.shape[:-1])
+    validate.broadcast_runs(step_sizes=eta.shape[:-1], trajectory=s.shape[:-1])
     start = {"norm": r[..., 0], "log_tan_half_angle": s[..., 0]}
     grown = np.cumsum(2 * law.max_rh * eta + (2 * law.kappa * eta) ** 2, axis=-1)
     grown = np.concatenate([np.zeros((*eta.shape[:-1], 1)), grown], axis=-1)[..., at]

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_expit, logit
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import _polar
 from linnet_fast.directional_convergence.dynamics import reduced_flow
 from linnet_fast.laws import SphericalLaw, checked_law
@@ -163,7 +163,7 @@ def theorem1(
     >>> bound.round(3).tolist()
     [0.78, -3.174]
     """
-    t = _validate.real_array("time", time, at_least=0)
+    t = validate.real_array("time", time, at_least=0)
     _, r, s = _start(law, 1, norm, log_tan_half_angle)
     turn = phase_switch(law, 1, norm=r, log_tan_half_angle=s) if switch is None else switch
     after = np.maximum(t - turn.time, 0)
@@ -229,7 +229,7 @@ def theorem5(
     if printed and sharp:
         msg = "printed and sharp must not both be set, got True and True"
         raise ValueError(msg)
-    t = _validate.real_array("time", time, at_least=0)
+    t = validate.real_array("time", time, at_least=0)
     turn = phase_switch(law, n, norm=r, log_tan_half_angle=s) if switch is None else switch
     kappa = law.kappa
     fall = 2 * kappa if sharp else np.pi * kappa
@@ -285,7 +285,7 @@ def theorem2(
     [1.0, 0.8099, 0.69]
     """
     _, r, s = _start(law, 1, norm, log_tan_half_angle)
-    _validate.refuse("log_tan_half_angle", "> 0", s, s <= 0)
+    validate.refuse("log_tan_half_angle", "> 0", s, s <= 0)
     eta = checked_step_sizes(step_sizes)
     paces = np.cumsum(eta**2, axis=-1)
     return _descended(law, eta, paces, r, s, 1.0)
@@ -334,7 +334,7 @@ def theorem3(
     """
     _, r, s = _start(law, 1, norm, log_tan_half_angle)
     eta = checked_step_sizes(step_sizes)
-    over = _validate.real_array("delta", delta, above=0)
+    over = validate.real_array("delta", delta, above=0)
     c0 = np.pi * law.kappa
     paces = np.cumsum(eta**2 + _PAPER / c0**2 * eta, axis=-1)
     return _descended(law, eta, paces, r, s, over / (1 + over))
@@ -384,7 +384,7 @@ def norm_bounds(
     [0.25, 8.105]
     """
     n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
-    t = _validate.real_array("time", time, at_least=0)
+    t = validate.real_array("time", time, at_least=0)
     fall = 2 * law.kappa if sharp else np.pi * law.kappa
     lower = np.zeros(np.broadcast_shapes(t.shape, r.shape, s.shape))
     if n > 2:
@@ -444,7 +444,7 @@ def global_bounds(
     [-87.3, 0.82]
     """
     n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
-    t = _validate.real_array("time", time, at_least=0)
+    t = validate.real_array("time", time, at_least=0)
     kappa, top = law.kappa, law.sup_r2h()
     least = np.exp((1 - 2 / n) * (np.log(r) + n * log_expit(-2 * s)))
     slow = s - kappa * least * t
@@ -514,7 +514,7 @@ def _descended(
 
 def checked_step_sizes(step_sizes: npt.ArrayLike) -> FloatArray:
     """Return step sizes of shape (*run, n_steps), positive."""
-    eta = _validate.real_array("step_sizes", step_sizes, above=0)
+    eta = validate.real_array("step_sizes", step_sizes, above=0)
     if not eta.ndim:
         msg = "step_sizes must have shape (*run, n_steps), got ()"
         raise ValueError(msg)
@@ -526,8 +526,8 @@ def _start(
 ) -> tuple[int, FloatArray, FloatArray]:
     """Return number of layers, norm and s of a start, which have to broadcast."""
     checked_law(law)
-    n = _validate.integer("n_layers", n_layers, low=1, high=1000)
-    r = _validate.real_array("norm", norm, above=0)
-    s = _validate.real_array("log_tan_half_angle", log_tan_half_angle)
-    _validate.broadcast_runs(norm=r.shape, log_tan_half_angle=s.shape)
+    n = validate.integer("n_layers", n_layers, low=1, high=1000)
+    r = validate.real_array("norm", norm, above=0)
+    s = validate.real_array("log_tan_half_angle", log_tan_half_angle)
+    validate.broadcast_runs(norm=r.shape, log_tan_half_angle=s.shape)
     return n, r, s

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_expit
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import _polar
 from linnet_fast.laws import SphericalLaw, checked_law
 
@@ -70,7 +70,7 @@ def two_layer_direction(
     [1.101797, -18.845317]
     """
     checked_law(law)
-    t = _validate.real_array("times", times, at_least=0)
+    t = validate.real_array("times", times, at_least=0)
     s = _polar.half_angle(angle, log_tan_half_angle)
     p = _polar.noise(label_noise)
     return np.asarray(s - (1 - 2 * p) * law.kappa * t)[()]
@@ -256,8 +256,8 @@ def opposed_norm(
     """
     checked_law(law)
     depth = _polar.depth(n_layers)
-    t = _validate.real_array("times", times, at_least=0)
-    r = _validate.real_array("norm", norm, above=0)
+    t = validate.real_array("times", times, at_least=0)
+    r = validate.real_array("norm", norm, above=0)
     if depth == 1:
         return np.asarray(np.maximum(r - law.kappa * t, 0.0))[()]
     if depth == 2:
@@ -305,11 +305,11 @@ def _orbit(
     """Return s along the orbit, s and ln r at its start, and the number of layers."""
     checked_law(law)
     depth = _polar.depth(n_layers)
-    s = _validate.real_array("at", at)
+    s = validate.real_array("at", at)
     start = _polar.half_angle(angle, log_tan_half_angle)
-    _validate.refuse("angle", "in (0, pi)", start, np.isinf(start))
-    r = _validate.real_array("norm", norm, above=0)
-    _validate.broadcast_runs(at=s.shape, angle=start.shape, norm=r.shape)
+    validate.refuse("angle", "in (0, pi)", start, np.isinf(start))
+    r = validate.real_array("norm", norm, above=0)
+    validate.broadcast_runs(at=s.shape, angle=start.shape, norm=r.shape)
     return s, start, np.log(r), depth
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate, initialization
-from linnet_fast._validate import FloatArray
+from linnet_fast import initialization
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.architecture import Dense
 from linnet_fast.binary_loss import LogisticLoss, SphericalLogisticLoss
 from linnet_fast.directional_convergence._polar import depth
@@ -144,18 +145,18 @@ def convergence_table(
     """
     checked_law(law)
     n = depth(n_layers)
-    at = _validate.real_array("times", times, at_least=0)
+    at = validate.real_array("times", times, at_least=0)
     if at.ndim != 1 or (np.diff(at) <= 0).any():
         msg = f"times must be increasing, of shape (n_rec,), got {at.tolist()}"
         raise ValueError(msg)
-    theta = _validate.real("angle", angle)
+    theta = validate.real("angle", angle)
     if not 0 < theta < np.pi:
         msg = f"angle must be between 0 and pi, got {theta:g}"
         raise ValueError(msg)
-    size = _validate.real_array("norm", norm, above=0)
-    step = float(_validate.real_array("step_size", step_size, above=0))
-    sets = _validate.integer("n_sets", n_sets, low=1, high=2**31)
-    count = _validate.integer("n_samples", n_samples, low=1, high=2**31)
+    size = validate.real_array("norm", norm, above=0)
+    step = float(validate.real_array("step_size", step_size, above=0))
+    sets = validate.integer("n_sets", n_sets, low=1, high=2**31)
+    count = validate.integer("n_samples", n_samples, low=1, high=2**31)
     generator = np.random.default_rng(rng)
 
     v = np.eye(law.dim)[0]

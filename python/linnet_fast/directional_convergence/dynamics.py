@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _core, _machine, _validate
-from linnet_fast._validate import FloatArray, Shape
+from linnet_fast import _core
+from linnet_fast._base import machine, validate
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.directional_convergence import _polar
 from linnet_fast.laws import SphericalLaw, checked_law
 from linnet_fast.step_rule import KINDS, StepRule
@@ -241,12 +242,12 @@ def reduced_flow(
     ([2.0, 17.9135, 511.9797], [1.102, -35.982, -26564.446])
     """
     runs, shape = _runs(law, n_layers, angle, log_tan_half_angle, norm, label_noise, n_threads)
-    at = _validate.real_array("times", times, at_least=0)
+    at = validate.real_array("times", times, at_least=0)
     if at.ndim > 1:
         msg = f"times must have shape (n_times,), got {at.shape}"
         raise ValueError(msg)
-    tolerance = _validate.real("rtol", rtol, at_least=1e-13)
-    _validate.refuse("rtol", "<= 0.01", np.asarray(tolerance), np.asarray(tolerance > 0.01))
+    tolerance = validate.real("rtol", rtol, at_least=1e-13)
+    validate.refuse("rtol", "<= 0.01", np.asarray(tolerance), np.asarray(tolerance > 0.01))
     unique, where = np.unique(at, return_inverse=True)
     found = _core.reduced_flow(**runs, rtol=tolerance, times=unique.tolist())
     records = (*shape, *at.shape)
@@ -329,7 +330,7 @@ def reduced_descent(
         extra = {"scale": step_size.scale, "exponent": step_size.exponent}
     else:
         kind = KINDS[0]
-        scale: FloatArray = _validate.real_array("step_size", step_size, above=0)
+        scale: FloatArray = validate.real_array("step_size", step_size, above=0)
         extra = {"scale": scale, "exponent": np.zeros(())}
     runs, shape = _runs(
         law, n_layers, angle, log_tan_half_angle, norm, label_noise, n_threads, extra
@@ -344,8 +345,8 @@ def reduced_descent(
     if at.ndim > 1:
         msg = f"steps must have shape (n_steps,), got {at.shape}"
         raise ValueError(msg)
-    _validate.refuse("steps", ">= 0", at, at < 0)
-    _validate.refuse("steps", f"<= {_MOST_STEPS}", at, at > _MOST_STEPS)
+    validate.refuse("steps", ">= 0", at, at < 0)
+    validate.refuse("steps", f"<= {_MOST_STEPS}", at, at > _MOST_STEPS)
     unique, where = np.unique(at, return_inverse=True)
     *records, step, turn_time, turn_s, turn_norm = _core.reduced_descent(
         **runs, kind=KINDS.index(kind), steps=unique.tolist()
@@ -395,12 +396,12 @@ def _runs(
         "label_noise": _polar.noise(label_noise),
         **(extra or {}),
     }
-    shape = _validate.broadcast_runs(**{name: x.shape for name, x in arrays.items()})
+    shape = validate.broadcast_runs(**{name: x.shape for name, x in arrays.items()})
     runs: dict[str, Any] = {
         name: np.ascontiguousarray(np.broadcast_to(x, shape)).ravel() for name, x in arrays.items()
     }
     if n_threads is None:
-        threads = _machine.n_threads()
+        threads = machine.n_threads()
     else:
-        threads = _validate.integer("n_threads", n_threads, low=1, high=2**15)
+        threads = validate.integer("n_threads", n_threads, low=1, high=2**15)
     return {**runs, "table": law.table, "n_layers": depth, "n_threads": threads}, shape

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_expit
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import _polar
 from linnet_fast.laws import SphericalLaw, checked_law
 
@@ -57,11 +57,11 @@ def phase_velocity(
     """
     checked_law(law)
     depth = _polar.depth(n_layers)
-    r = _validate.real_array("norm", norm, above=0)
-    theta = _validate.real_array("angle", angle)
+    r = validate.real_array("norm", norm, above=0)
+    theta = validate.real_array("angle", angle)
     s = _polar.half_angle(theta, None)
     p = _polar.noise(label_noise)
-    _validate.broadcast_runs(norm=r.shape, angle=s.shape, label_noise=p.shape)
+    validate.broadcast_runs(norm=r.shape, angle=s.shape, label_noise=p.shape)
     radial = depth * r ** (2 - 2 / depth) * _polar.radial_pull(law, s, r, p)
     sine = np.where(np.isinf(s), 0.0, np.sin(theta))
     angular = -(1 - 2 * p) * law.kappa * r ** (1 - 2 / depth) * sine
@@ -146,7 +146,7 @@ def log_lyapunov(
     """
     depth = _polar.depth(n_layers)
     s = _polar.half_angle(angle, log_tan_half_angle)
-    log_r = np.log(_validate.real_array("norm", norm, above=0))
+    log_r = np.log(validate.real_array("norm", norm, above=0))
     # cos^2(angle / 2) = 1 / (1 + e^(2 s))
     return np.asarray(log_r + depth * log_expit(-2 * s))[()]
 
@@ -182,6 +182,6 @@ def log_small_norm_invariant(
     """
     depth = _polar.depth(n_layers)
     s = _polar.half_angle(angle, log_tan_half_angle)
-    log_r = np.log(_validate.real_array("norm", norm, above=0))
+    log_r = np.log(validate.real_array("norm", norm, above=0))
     # sin(angle) = 1 / cosh(s)
     return np.asarray(log_r - depth * (np.logaddexp(s, -s) - np.log(2)))[()]

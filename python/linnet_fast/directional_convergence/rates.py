@@ -11,8 +11,8 @@ from scipy.integrate import quad_vec, solve_ivp
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence._polar import half_angle
 from linnet_fast.laws import SphericalLaw, checked_law
 
@@ -83,8 +83,8 @@ class LateTimeLaw:
     def norm(self, time: npt.ArrayLike) -> FloatArray:
         """Return the norm at times that are not before `since`; all broadcast."""
         start, r, _ = self.since
-        t = _validate.real_array("time", time, at_least=0)
-        _validate.refuse("time", "not before since", t, t < start)
+        t = validate.real_array("time", time, at_least=0)
+        validate.refuse("time", "not before since", t, t < start)
         n = self.n_layers
         grown = r ** ((n + 2) / n) + (n + 2) * self.law.a2 * (t - start)
         return np.asarray(grown**self.norm_exponent)
@@ -102,7 +102,7 @@ class LateTimeLaw:
     def time_to(self, log_tan_half_angle: npt.ArrayLike) -> FloatArray:
         """Return when ln tan(theta / 2) is reached: the inverse of `log_tan_half_angle`."""
         start, r, s = self.since
-        target = _validate.real_array("log_tan_half_angle", log_tan_half_angle)
+        target = validate.real_array("log_tan_half_angle", log_tan_half_angle)
         n = self.n_layers
         gain = np.maximum(s - target, 0.0) * 2 * n * self.law.a2 / self.law.kappa
         power = (n + 2) / n
@@ -151,11 +151,11 @@ def late_time_law(
     LateTimeLaw(norm ~ 1.253 t^0.3333, loss ~ 0.5236 t^-0.3333, ln tan(theta/2) ~ -0.4775 t^0.6667)
     """
     checked_law(law)
-    n = _validate.integer("n_layers", n_layers, low=1, high=1000)
-    start = _validate.real_array("time", time, at_least=0)
-    r = _validate.real_array("norm", norm, at_least=0)
-    s = _validate.real_array("log_tan_half_angle", log_tan_half_angle)
-    _validate.broadcast_runs(time=start.shape, norm=r.shape, log_tan_half_angle=s.shape)
+    n = validate.integer("n_layers", n_layers, low=1, high=1000)
+    start = validate.real_array("time", time, at_least=0)
+    r = validate.real_array("norm", norm, at_least=0)
+    s = validate.real_array("log_tan_half_angle", log_tan_half_angle)
+    validate.broadcast_runs(time=start.shape, norm=r.shape, log_tan_half_angle=s.shape)
     factor = float(((n + 2) * law.a2) ** (n / (n + 2)))
     power = n / (n + 2)
     slope = float(law.kappa / (2 * n * law.a2))
@@ -276,7 +276,7 @@ def classify_rate(
     RateFit(stretched exponential, exponent=-0.3333 +- 0.0000, rate=0.01547, expected=-0.3333)
     """
     time, s, depth = _records(trajectory, n_layers)
-    ratio = float(_validate.real_array("window", window, above=1))
+    ratio = float(validate.real_array("window", window, above=1))
     runs = s.shape[:-1]
     kind = np.full(runs, "undetermined", dtype="<U21")
     exponent, error, rate, end = (np.full(runs, np.nan) for _ in range(4))
@@ -370,12 +370,12 @@ def time_to_angle(
     21.814
     """
     checked_law(law)
-    depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
-    r = _validate.real_array("norm", norm, above=0)
+    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
+    r = validate.real_array("norm", norm, above=0)
     begin = half_angle(start_angle, start_log_tan_half_angle, "start_")
     target = half_angle(angle, log_tan_half_angle)
-    _validate.refuse("angle", "in (0, pi)", target, np.isinf(target))
-    runs = _validate.broadcast_runs(norm=r.shape, start=begin.shape, angle=target.shape)
+    validate.refuse("angle", "in (0, pi)", target, np.isinf(target))
+    runs = validate.broadcast_runs(norm=r.shape, start=begin.shape, angle=target.shape)
     r, begin, target = np.broadcast_arrays(r, begin, target)
     result = np.zeros(runs)
     behind = np.isposinf(begin)
@@ -444,7 +444,7 @@ def _records(
             depth = getattr(trajectory, "n_layers", None)
             depth = getattr(getattr(trajectory, "network", None), "n_layers", depth)
     if depth is not None:
-        depth = _validate.integer("n_layers", depth, low=1, high=1000)
+        depth = validate.integer("n_layers", depth, low=1, high=1000)
     for name, array in (("time", time), ("log_tan_half_angle", s)):
         if array.dtype.kind not in "fiu":
             msg = f"{name} must be an array of real numbers, got dtype {array.dtype}"
@@ -452,7 +452,7 @@ def _records(
         if not array.ndim:
             msg = f"{name} must have shape (*run, n_rec), got ()"
             raise ValueError(msg)
-    shape = _validate.broadcast_runs(time=time.shape, log_tan_half_angle=s.shape)
+    shape = validate.broadcast_runs(time=time.shape, log_tan_half_angle=s.shape)
     if (np.diff(time) <= 0).any():
         msg = "time must rise from record to record, got an equal or earlier one"
         raise ValueError(msg)

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.laws import SphericalLaw, checked_law
 
 _WORKING_SET = 400  # samples given to one NNLS; larger data are solved by adding violators
@@ -131,13 +131,13 @@ def normalized_margin(weights: npt.ArrayLike, X: npt.ArrayLike, y: npt.ArrayLike
     1.0
     """
     z = _signed(X, y)
-    w = _validate.real_array("weights", weights)
+    w = validate.real_array("weights", weights)
     if w.ndim < 1 or w.shape[-1] != z.shape[-1]:
         msg = f"weights must have shape (*run, {z.shape[-1]}), got {w.shape}"
         raise ValueError(msg)
-    _validate.broadcast_runs(weights=w.shape[:-1], X=z.shape[:-2])
+    validate.broadcast_runs(weights=w.shape[:-1], X=z.shape[:-2])
     size = np.linalg.norm(w, axis=-1, keepdims=True)
-    _validate.refuse("weights", "vectors other than 0", size, size == 0)
+    validate.refuse("weights", "vectors other than 0", size, size == 0)
     return np.asarray((z @ (w / size)[..., None])[..., 0].min(axis=-1))
 
 
@@ -174,8 +174,8 @@ def sampling_floor(law: SphericalLaw, n_samples: npt.ArrayLike, norm: npt.ArrayL
     0.01422
     """
     checked_law(law)
-    n = _validate.real_array("n_samples", n_samples, above=0)
-    r = _validate.real_array("norm", norm, above=0)
+    n = validate.real_array("n_samples", n_samples, above=0)
+    r = validate.real_array("norm", norm, above=0)
     return np.asarray(np.sqrt(law.m_perp * law.f0 * _VARIANCE / (n * r)) / law.kappa)
 
 
@@ -217,10 +217,10 @@ def sgd_floor(
     0.000439
     """
     checked_law(law)
-    depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
-    eta = _validate.real_array("step_size", step_size, above=0)
-    batch = _validate.real_array("batch_size", batch_size, above=0)
-    r = _validate.real_array("norm", norm, above=0)
+    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
+    eta = validate.real_array("step_size", step_size, above=0)
+    batch = validate.real_array("batch_size", batch_size, above=0)
+    r = validate.real_array("norm", norm, above=0)
     square = eta * law.m_perp * law.f0 * _VARIANCE / (2 * law.kappa * batch)
     return np.asarray(np.sqrt(square) * r ** (-1 / depth))
 
@@ -259,7 +259,7 @@ def expected_max_margin(law: SphericalLaw, n_samples: npt.ArrayLike) -> FloatArr
     0.031416
     """
     checked_law(law)
-    n = _validate.real_array("n_samples", n_samples, above=0)
+    n = validate.real_array("n_samples", n_samples, above=0)
     return np.asarray(law.dim / (n * law.f0))
 
 
@@ -287,7 +287,7 @@ def expected_max_margin_angle(n_samples: npt.ArrayLike) -> FloatArray:
     >>> float(expected_max_margin_angle(100).round(6))
     0.015708
     """
-    n = _validate.real_array("n_samples", n_samples, above=0)
+    n = validate.real_array("n_samples", n_samples, above=0)
     return np.asarray(np.pi / (2 * n))
 
 
@@ -357,9 +357,9 @@ def crossover(
     gamma = (
         expected_max_margin(law, n_samples)
         if n_samples is not None
-        else _validate.real_array("margin", margin, above=0)  # type: ignore[arg-type]
+        else validate.real_array("margin", margin, above=0)  # type: ignore[arg-type]
     )
-    reached = float(_validate.real_array("level", level, above=0))
+    reached = float(validate.real_array("level", level, above=0))
     norm = np.asarray(reached / gamma)
     return Crossover(norm, np.asarray(norm**3 / (3 * law.a2)))
 
@@ -399,7 +399,7 @@ class MarginLaw:
         -------
         ndarray of float64
         """
-        log_t = _validate.real_array("log_time", log_time, above=0)
+        log_t = validate.real_array("log_time", log_time, above=0)
         return np.asarray(log_t / self.margin)
 
     def log_loss(self, log_time: npt.ArrayLike) -> FloatArray:
@@ -414,7 +414,7 @@ class MarginLaw:
         -------
         ndarray of float64
         """
-        log_t = _validate.real_array("log_time", log_time, above=0)
+        log_t = validate.real_array("log_time", log_time, above=0)
         n = self.n_layers
         grown = (2 - 2 / n) * np.log(self.norm(log_t)) + np.log(n)
         return np.asarray(-log_t - 2 * np.log(self.margin) - grown)
@@ -453,22 +453,22 @@ def margin_law(margin: npt.ArrayLike, n_layers: int = 1) -> MarginLaw:
     >>> float(late.norm(100.0)), round(float(late.log_loss(100.0)), 3)
     (200.0, -98.614)
     """
-    gamma = _validate.real_array("margin", margin, above=0)
-    return MarginLaw(gamma, _validate.integer("n_layers", n_layers, low=1, high=1000))
+    gamma = validate.real_array("margin", margin, above=0)
+    return MarginLaw(gamma, validate.integer("n_layers", n_layers, low=1, high=1000))
 
 
 def _signed(X: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
     """Return the samples times their labels, with all run axes."""
-    x = _validate.real_array("X", X)
-    labels = _validate.real_array("y", y)
+    x = validate.real_array("X", X)
+    labels = validate.real_array("y", y)
     if x.ndim < 2:
         msg = f"X must have shape (*run, n, d), got {x.shape}"
         raise ValueError(msg)
     if labels.ndim < 1 or labels.shape[-1] != x.shape[-2]:
         msg = f"y must have shape (*run, {x.shape[-2]}), got {labels.shape}"
         raise ValueError(msg)
-    _validate.refuse("y", "1 or -1", labels, np.abs(labels) != 1)
-    _validate.broadcast_runs(X=x.shape[:-2], y=labels.shape[:-1])
+    validate.refuse("y", "1 or -1", labels, np.abs(labels) != 1)
+    validate.broadcast_runs(X=x.shape[:-2], y=labels.shape[:-1])
     return np.asarray(labels[..., None] * x)
 
 

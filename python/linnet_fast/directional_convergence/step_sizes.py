@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.laws import SphericalLaw, checked_law
 from linnet_fast.step_rule import StepRule
 
@@ -79,7 +79,7 @@ def step_size_advice(law: SphericalLaw, norm: npt.ArrayLike) -> StepSizeAdvice:
     (4.0, 10.027, 6.604)
     """
     checked_law(law)
-    r = _validate.real_array("norm", norm, above=0)
+    r = validate.real_array("norm", norm, above=0)
     kappa, a2 = float(law.kappa), float(law.a2)
     sqrt_best = float(np.sqrt(2 * a2) * kappa**-1.5)
     return StepSizeAdvice(
@@ -137,14 +137,14 @@ class DescentLaw:
 
     def norm(self, steps: npt.ArrayLike) -> FloatArray:
         """Return the norm after steps, which are > 1 and broadcast with the run axes."""
-        n = _validate.real_array("steps", steps, above=1)
+        n = validate.real_array("steps", steps, above=1)
         x = np.where(self.logarithmic, np.log(n), n)
         with np.errstate(over="ignore"):
             return np.asarray(self.norm_factor * x**self.norm_exponent * self.norm_ratio**n)
 
     def log_tan_half_angle(self, steps: npt.ArrayLike) -> FloatArray:
         """Return ln tan(theta / 2) after steps, which are > 1 and broadcast with the run axes."""
-        n = _validate.real_array("steps", steps, above=1)
+        n = validate.real_array("steps", steps, above=1)
         x = np.where(self.logarithmic, np.log(n), n)
         return np.asarray(self.offset - self.power * np.log(n) - self.rate * x**self.exponent)
 
@@ -193,7 +193,7 @@ def descent_law(law: SphericalLaw, rule: StepRule) -> DescentLaw:
     0.9363
     """
     checked_law(law)
-    _validate.instance("rule", rule, StepRule)
+    validate.instance("rule", rule, StepRule)
     runs = rule.run_shape
     rows = np.empty((7, *runs))
     status, logarithmic = np.empty(runs, dtype="<U21"), np.zeros(runs, dtype=bool)

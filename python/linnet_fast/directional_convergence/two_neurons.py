@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class OppositePair:
 
     def __post_init__(self) -> None:
         """Check the slope."""
-        slope = _validate.real("slope", self.slope)
+        slope = validate.real("slope", self.slope)
         if not slope > -1:
             msg = f"slope must be > -1, got {slope:g}"
             raise ValueError(msg)
@@ -85,11 +85,11 @@ class OppositePair:
         [3.0]
         """
         w = self._pair(weights)
-        x = _validate.real_array("X", X)
+        x = validate.real_array("X", X)
         if x.ndim < 2 or x.shape[-1] != w.shape[-1]:
             msg = f"X must have shape (*run, n, {w.shape[-1]}), got {x.shape}"
             raise ValueError(msg)
-        _validate.broadcast_runs(weights=w.shape[:-2], X=x.shape[:-2])
+        validate.broadcast_runs(weights=w.shape[:-2], X=x.shape[:-2])
         z = x @ w.mT
         active = np.where(z > 0, z, self.slope * z)
         return np.asarray(active[..., 0] - active[..., 1])
@@ -112,7 +112,7 @@ class OppositePair:
         TypeError, ValueError
             If the argument is not an array of finite real numbers with one axis or more.
         """
-        u = _validate.real_array("predictor", predictor)
+        u = validate.real_array("predictor", predictor)
         if not u.ndim:
             msg = "predictor must have shape (*run, d), got ()"
             raise ValueError(msg)
@@ -139,13 +139,13 @@ class OppositePair:
         ValueError
             If it has another shape, or the rows are not opposite.
         """
-        w = _validate.real_array("weights", weights)
+        w = validate.real_array("weights", weights)
         if w.ndim == 1:
             return np.asarray((1 + self.slope) * w)
         w = self._pair(w)
         left = np.abs(w.sum(axis=-2)).max(axis=-1)
         odd = left <= 1e-9 * np.abs(w).max(axis=(-2, -1))
-        _validate.refuse("weights[..., 0, :] + weights[..., 1, :]", "0", left, ~odd)
+        validate.refuse("weights[..., 0, :] + weights[..., 1, :]", "0", left, ~odd)
         return np.asarray((1 + self.slope) * (w[..., 0, :] - w[..., 1, :]) / 2)
 
     def linear_time(self, time: npt.ArrayLike) -> FloatArray:
@@ -165,7 +165,7 @@ class OppositePair:
         TypeError, ValueError
             If the argument is not made of finite real numbers.
         """
-        return np.asarray(self.time_factor * _validate.real_array("time", time))
+        return np.asarray(self.time_factor * validate.real_array("time", time))
 
     def time(self, linear_time: npt.ArrayLike) -> FloatArray:
         """Return the time of the pair: the inverse of `linear_time`.
@@ -184,11 +184,11 @@ class OppositePair:
         TypeError, ValueError
             If the argument is not made of finite real numbers.
         """
-        return np.asarray(_validate.real_array("linear_time", linear_time) / self.time_factor)
+        return np.asarray(validate.real_array("linear_time", linear_time) / self.time_factor)
 
     @staticmethod
     def _pair(weights: npt.ArrayLike) -> FloatArray:
-        w = _validate.real_array("weights", weights)
+        w = validate.real_array("weights", weights)
         if w.ndim < 2 or w.shape[-2] != 2:
             msg = f"weights must have shape (*run, 2, d), got {w.shape}"
             raise ValueError(msg)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from linnet_fast import layers
 from linnet_fast import regularizers as r
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors, panels
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain, Convolution, Diagonal, Grouped
 from linnet_fast.design import parameterize
 from linnet_fast.figures import _dai2021_formulas as formulas

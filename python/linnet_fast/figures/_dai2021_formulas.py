@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import linprog
 from scipy.special import lambertw
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 
 _GOLDEN = (np.sqrt(5) - 1) / 2
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import files
+from linnet_fast._base.validate import FloatArray
 
 Triangles = npt.NDArray[np.int64]
 
@@ -80,7 +80,7 @@ def draw_ball(
     ax: Any, points: FloatArray, triangles: Triangles, color: Any, view: tuple[float, float]
 ) -> None:
     """Draw a surface with shading, and the positive half axes outside it."""
-    art3d = _files.optional("mpl_toolkits.mplot3d.art3d", "plot")
+    art3d = files.optional("mpl_toolkits.mplot3d.art3d", "plot")
     light = _eye((view[0] + 30, view[1] - 40))
     shade = 0.45 + 0.55 * np.clip(_normals(points, triangles) @ light, 0, 1)
     # Towards white where the light falls: dark colours have no other room.

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from linnet_fast import _files, datasets, initialization
+from linnet_fast import datasets, initialization
+from linnet_fast._base import files
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors, panels
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain, Dense, Diagonal, Residual, parallel
 from linnet_fast.design import NoParameterizationError, parameterize
 from linnet_fast.figures import _dai2021_formulas as formulas
@@ -283,7 +284,7 @@ def elastic_net(settings: Settings) -> Figure:
 
 def _exact_elastic_net(settings: Settings) -> tuple[Claim, FloatArray, FloatArray, FloatArray]:
     """Return a claim, strengths, and coefficients by training and by scikit-learn."""
-    linear_model = _files.optional("sklearn.linear_model", "data")
+    linear_model = files.optional("sklearn.linear_model", "data")
     x, y, _ = datasets.load("diabetes")
     size = x.shape[1]
     y = y - y.mean()

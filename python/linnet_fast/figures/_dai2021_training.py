@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, datasets, initialization
+from linnet_fast import datasets, initialization
+from linnet_fast._base import files
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors, panels
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Chain, Convolution, Dense, Diagonal, Grouped
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most
 from linnet_fast.loss import SquaredLoss
@@ -30,7 +31,7 @@ def _squares(weights: Sequence[npt.NDArray[Any]]) -> FloatArray:
 
 def lasso_path(settings: Settings) -> Figure:
     """Train diagonal networks with weight decay, one for each point of the Lasso path."""
-    linear_model = _files.optional("sklearn.linear_model", "data")
+    linear_model = files.optional("sklearn.linear_model", "data")
     x, y, _ = datasets.load("diabetes")
     y = y[:, 0] - y.mean()
     n, size = x.shape

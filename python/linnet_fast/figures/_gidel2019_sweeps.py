@@ -6,8 +6,8 @@ import numpy as np
 
 from linnet_fast import initialization
 from linnet_fast import rank_dynamics as rd
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors, panels
-from linnet_fast._validate import FloatArray
 from linnet_fast.architecture import Dense
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
 from linnet_fast.loss import SquaredLoss

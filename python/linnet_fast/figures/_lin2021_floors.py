@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors, panels
-from linnet_fast._validate import FloatArray
 from linnet_fast.binary_loss import LogisticLoss
 from linnet_fast.directional_convergence import (
     ConvergenceTable,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from linnet_fast import plot
+from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import panels
-from linnet_fast._validate import FloatArray
 from linnet_fast.directional_convergence import (
     log_lyapunov,
     log_small_norm_invariant,

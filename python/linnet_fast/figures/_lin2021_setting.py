@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from linnet_fast import initialization
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.architecture import Dense
 from linnet_fast.binary_loss import SphericalLogisticLoss
 from linnet_fast.directional_convergence import ReducedTrajectory, reduced_flow

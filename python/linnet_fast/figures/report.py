@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _files, _validate
+from linnet_fast._base import files, validate
 from linnet_fast._plot_style import STYLE
 
 if TYPE_CHECKING:
@@ -176,14 +176,14 @@ def reproduce(
     ValueError
         If the paper or an experiment is unknown, or a data file is damaged.
     """
-    _validate.choice("paper", paper, PAPERS)
-    pyplot = _files.optional("matplotlib.pyplot", "plot")
+    validate.choice("paper", paper, PAPERS)
+    pyplot = files.optional("matplotlib.pyplot", "plot")
     experiments: Mapping[str, Experiment] = importlib.import_module(
         f"linnet_fast.figures.{paper}"
     ).EXPERIMENTS
     names = list(experiments) if only is None else list(only)
     for name in names:
-        _validate.choice("only", name, experiments)
+        validate.choice("only", name, experiments)
     out.mkdir(parents=True, exist_ok=True)
     claims: list[Claim] = []
     lines = [f"# {paper}: {PAPERS[paper]}", ""]
@@ -194,11 +194,11 @@ def reproduce(
         with pyplot.rc_context(STYLE):
             figure = experiments[name](settings)
             _quiet_axes(figure.picture)
-        with _files.replaced(out / f"{name}.png") as temporary:
+        with files.replaced(out / f"{name}.png") as temporary:
             figure.picture.savefig(temporary, format="png", dpi=150)
         pyplot.close(figure.picture)
         with (
-            _files.replaced(out / f"{name}.npz") as temporary,
+            files.replaced(out / f"{name}.npz") as temporary,
             temporary.open("xb") as file,
         ):
             np.savez_compressed(file, **dict(figure.data))  # type: ignore[arg-type]
@@ -216,6 +216,6 @@ def reproduce(
             ),
             "",
         ]
-    with _files.replaced(out / "report.md") as temporary:
+    with files.replaced(out / "report.md") as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     return claims

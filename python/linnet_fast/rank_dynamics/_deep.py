@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 
 _SERIES_BELOW = 0.75
 _POWERS = 130  # 0.75^130 is below rounding

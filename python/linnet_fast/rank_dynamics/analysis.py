@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, WeightArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.method import GradientDescent
 from linnet_fast.rank_dynamics.data import (
     JointDecomposition,
@@ -185,7 +185,7 @@ def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArr
     >>> lf.rank_dynamics.learning_time([2.0, 1.0], strength=1e-6).round(4).tolist()
     [3.6272, 6.9078]
     """
-    _validate.instance("trajectory", trajectory, Trajectory)
+    validate.instance("trajectory", trajectory, Trajectory)
     q = _fraction(fraction)
     data = joint_decomposition(trajectory.squared_loss)
     rest = data.targets
@@ -352,7 +352,7 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
     >>> bool((drift[:, 0] <= bound).all())
     True
     """
-    _validate.instance("trajectory", trajectory, Trajectory)
+    validate.instance("trajectory", trajectory, Trajectory)
     _plain_method(trajectory, "imbalance_drift")
     if "weights" not in trajectory.observables:
         msg = "trajectory must have weights recorded, got " + ", ".join(trajectory.observables)
@@ -400,7 +400,7 @@ def _spectral(matrices: FloatArray) -> FloatArray:
 
 def products(trajectory: Trajectory) -> FloatArray:
     """Return the end-to-end matrices recorded, from weights if need be."""
-    _validate.instance("trajectory", trajectory, Trajectory)
+    validate.instance("trajectory", trajectory, Trajectory)
     if "product" in trajectory.observables:
         return trajectory.product
     if "weights" not in trajectory.observables:
@@ -428,7 +428,7 @@ def quiet() -> np.errstate:
 
 
 def _fraction(fraction: float) -> float:
-    q = _validate.real("fraction", fraction)
+    q = validate.real("fraction", fraction)
     if not 0 < q < 1:
         msg = f"fraction must be in (0, 1), got {q:g}"
         raise ValueError(msg)
@@ -465,7 +465,7 @@ def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
 
 
 def _plain_method(trajectory: Trajectory, name: str) -> None:
-    _validate.instance("trajectory", trajectory, Trajectory)
+    validate.instance("trajectory", trajectory, Trajectory)
     method = trajectory.method
     multipliers = getattr(method, "layer_multipliers", None)
     if np.any(method.weight_decay) or (multipliers is not None and np.any(multipliers != 1)):

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics.data import checked_layers, joint_decomposition
 
@@ -63,9 +63,9 @@ def hessian_vector_product(
     shapes = [layer.shape[-2:] for layer in layers]
     moves = cast(
         "tuple[FloatArray, ...]",
-        _validate.weights("directions", directions, shapes, dtype=np.float64),
+        validate.weights("directions", directions, shapes, dtype=np.float64),
     )
-    runs = _validate.broadcast_runs(
+    runs = validate.broadcast_runs(
         loss=loss.run_shape,
         weights=np.broadcast_shapes(*(w.shape[:-2] for w in layers)),
         directions=np.broadcast_shapes(*(w.shape[:-2] for w in moves)),
@@ -123,7 +123,7 @@ def sharpness(
     8.0
     """
     layers = checked_layers("weights", weights, loss)
-    _validate.real_array("rtol", rtol, above=0)
+    validate.real_array("rtol", rtol, above=0)
     shapes = [layer.shape[-2:] for layer in layers]
     runs = np.broadcast_shapes(loss.run_shape, *(layer.shape[:-2] for layer in layers))
     cov, cross, *full = (
@@ -201,11 +201,11 @@ def minimum_sharpness(
     >>> float(minimum_sharpness(loss))  # 4 (0.5 + 1.5)
     8.0
     """
-    _validate.instance("loss", loss, SquaredLoss)
-    n_layers = _validate.integer("n_layers", n_layers, low=1, high=2**15)
+    validate.instance("loss", loss, SquaredLoss)
+    n_layers = validate.integer("n_layers", n_layers, low=1, high=2**15)
     cut = _EPS * loss.n_inputs if rcond is None else rcond
-    _validate.real_array("rcond", cut, at_least=0)
-    _validate.real_array("rtol", rtol, above=0)
+    validate.real_array("rcond", cut, at_least=0)
+    validate.real_array("rtol", rtol, above=0)
     modes = joint_decomposition(loss)
     k = modes.sigma.shape[-1]
     lam = modes.lam
@@ -279,10 +279,10 @@ def aligned_hessian_eigenvalues(
     [-2.0, -2.0, -1.0, -1.0, 1.0, 1.0, 2.0, 2.0]
     """
     given = {
-        "sigma": _validate.real_array("sigma", sigma, at_least=0),
-        "lam": _validate.real_array("lam", lam, at_least=0),
-        "first": _validate.real_array("first", first),
-        "second": _validate.real_array("second", second),
+        "sigma": validate.real_array("sigma", sigma, at_least=0),
+        "lam": validate.real_array("lam", lam, at_least=0),
+        "first": validate.real_array("first", first),
+        "second": validate.real_array("second", second),
     }
     for name, array in given.items():
         if array.ndim == 0:
@@ -292,8 +292,8 @@ def aligned_hessian_eigenvalues(
     n_in = size["lam"]
     n_out = size["sigma"] if n_outputs is None else n_outputs
     n_hid = max(size["first"], size["second"]) if n_hidden is None else n_hidden
-    n_out = _validate.integer("n_outputs", n_out, low=1, high=2**31)
-    n_hid = _validate.integer("n_hidden", n_hid, low=1, high=2**31)
+    n_out = validate.integer("n_outputs", n_out, low=1, high=2**31)
+    n_hid = validate.integer("n_hidden", n_hid, low=1, high=2**31)
     if size["sigma"] != min(n_in, n_out):
         msg = (
             f"sigma must have min(in, out) = {min(n_in, n_out)} entries for {n_in} inputs (the "
@@ -304,7 +304,7 @@ def aligned_hessian_eigenvalues(
         if size[name] > most:
             msg = f"{name} must have at most {most} entries, got {size[name]}"
             raise ValueError(msg)
-    batch = _validate.broadcast_runs(**{n: array.shape[:-1] for n, array in given.items()})
+    batch = validate.broadcast_runs(**{n: array.shape[:-1] for n, array in given.items()})
     n = max(n_in, n_hid, n_out)
     s, power, a, b = (_padded(array, batch, n) for array in given.values())
     values = _block_eigenvalues(power, a, b, s - power * a * b, (n_in, n_hid, n_out))

@@ -8,8 +8,8 @@ from typing import cast
 
 import numpy as np
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -140,10 +140,10 @@ def joint_decomposition(loss: SquaredLoss) -> JointDecomposition:
     >>> modes
     JointDecomposition(n_inputs=2, n_outputs=2, run_shape=(), defect_spectral<=0)
     """
-    _validate.instance("loss", loss, SquaredLoss)
-    cov = _validate.unbroadcast(loss.input_cov, keep=2)
+    validate.instance("loss", loss, SquaredLoss)
+    cov = validate.unbroadcast(loss.input_cov, keep=2)
     cov = cov / 2 + cov.mT / 2
-    cross = _validate.unbroadcast(loss.cross_cov, keep=2)
+    cross = validate.unbroadcast(loss.cross_cov, keep=2)
     lead = np.broadcast_shapes(cov.shape[:-2], cross.shape[:-2])  # of runs that may differ
     n_in = loss.n_inputs
 
@@ -265,7 +265,7 @@ def checked_layers(name: str, value: object, loss: SquaredLoss) -> tuple[FloatAr
     ValueError
         If a shape does not fit, run axes do not broadcast, or a number is not finite.
     """
-    _validate.instance("loss", loss, SquaredLoss)
+    validate.instance("loss", loss, SquaredLoss)
     if not isinstance(value, (tuple, list)):
         msg = f"{name} must be a tuple of arrays, one per layer, got {type(value).__name__}"
         raise TypeError(msg)
@@ -275,10 +275,8 @@ def checked_layers(name: str, value: object, loss: SquaredLoss) -> tuple[FloatAr
     rows = [np.shape(layer)[-2] if np.ndim(layer) >= 2 else 0 for layer in value]
     widths = [loss.n_inputs, *rows[:-1], loss.n_outputs]
     shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    layers = cast(
-        "tuple[FloatArray, ...]", _validate.weights(name, value, shapes, dtype=np.float64)
-    )
-    _validate.broadcast_runs(
+    layers = cast("tuple[FloatArray, ...]", validate.weights(name, value, shapes, dtype=np.float64))
+    validate.broadcast_runs(
         loss=loss.run_shape, **{name: np.broadcast_shapes(*(w.shape[:-2] for w in layers))}
     )
     return layers

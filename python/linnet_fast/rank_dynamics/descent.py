@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from linnet_fast import _core, _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast import _core
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.rank_dynamics.modes import ModePath, _rates, _start, learning_time
 
 _MOST_STEPS = 2**53
@@ -61,9 +62,9 @@ def mode_descent(
     >>> path.strength.round(4).tolist()
     [0.0, 0.7687, 1.0]
     """
-    depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
+    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
     at, scalar = _steps(steps)
-    eta = _validate.real_array("step_size", step_size, above=0)
+    eta = validate.real_array("step_size", step_size, above=0)
     s, lm = _rates(sigma, lam)
     log_start, gap = _start(s, lm, strength, log_strength)
     arrays = np.broadcast_arrays(eta, s, lm, log_start, gap)
@@ -135,10 +136,10 @@ def factor_descent(
     [0.2, 0.5221, 1.0]
     """
     at, scalar = _steps(steps)
-    eta = _validate.real_array("step_size", step_size, above=0)
+    eta = validate.real_array("step_size", step_size, above=0)
     s, lm = _rates(sigma, lam)
-    a = _validate.real_array("first", first)
-    b = _validate.real_array("second", second)
+    a = validate.real_array("first", first)
+    b = validate.real_array("second", second)
     arrays = np.broadcast_arrays(eta, s, lm, a, b)
     modes = arrays[0].shape
     eta, s, lm, a, b = (x.ravel() for x in arrays)
@@ -190,15 +191,15 @@ def descent_bounds(
     >>> bool(lower < mode_descent(200, 0.05, 1.0, strength=1e-8).strength < upper)
     True
     """
-    at = _validate.real_array("steps", steps, at_least=0)
-    eta = _validate.real_array("step_size", step_size, above=0)
+    at = validate.real_array("steps", steps, at_least=0)
+    eta = validate.real_array("step_size", step_size, above=0)
     s, lm = _rates(sigma, lam)
     x = np.asarray(eta * s)
     instead = "use mode_descent, which is exact for any step size"
-    _validate.refuse("step_size * sigma", f"in (0, 1/2] ({instead})", x, ~((x > 0) & (x <= 0.5)))
+    validate.refuse("step_size * sigma", f"in (0, 1/2] ({instead})", x, ~((x > 0) & (x <= 0.5)))
     log_start, gap = _start(s, lm, strength, log_strength)
     low = np.asarray(gap)
-    _validate.refuse("1 - lam strength / sigma", ">= 0 (above rest use mode_descent)", low, low < 0)
+    validate.refuse("1 - lam strength / sigma", ">= 0 (above rest use mode_descent)", low, low < 0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_r = np.log(gap) + np.log(s) - log_start
         bounds = []
@@ -253,8 +254,8 @@ def learning_steps(
     >>> float(learning_steps(0.05, 1.0, strength=1e-8).round(1))
     188.2
     """
-    depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
-    eta = _validate.real_array("step_size", step_size, above=0)
+    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
+    eta = validate.real_array("step_size", step_size, above=0)
     time = learning_time(
         sigma,
         lam,
@@ -270,9 +271,9 @@ def learning_steps(
     instead = "use mode_descent, which is exact for any step size"
     if depth == 1:
         rate = np.asarray(eta * lm)
-        _validate.refuse("step_size * lam", f"< 1 ({instead})", rate, rate >= 1)
+        validate.refuse("step_size * lam", f"< 1 ({instead})", rate, rate >= 1)
     elif depth == 2:
-        _validate.refuse("step_size * sigma", f"< 1/2 ({instead})", x, x >= 0.5)
+        validate.refuse("step_size * sigma", f"< 1/2 ({instead})", x, x >= 0.5)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_w = np.log(q) + np.log(s) - np.log(lm)
         log_left = np.log(gap) - np.log1p(-q)  # (sigma - lam w_0) / (sigma - lam w)
@@ -339,8 +340,8 @@ def step_size_regime(step_size: npt.ArrayLike, sigma: npt.ArrayLike) -> npt.NDAr
     >>> step_size_regime(0.1, [3.0, 7.0, 11.0, 15.0, 25.0]).tolist()
     [0, 1, 2, 3, 4]
     """
-    eta = _validate.real_array("step_size", step_size, above=0)
-    s = _validate.real_array("sigma", sigma, at_least=0)
+    eta = validate.real_array("step_size", step_size, above=0)
+    s = validate.real_array("sigma", sigma, at_least=0)
     x = np.asarray(eta * s)
     regime = (x > 0.5).astype(np.int8) + (x >= 1) + (x >= np.sqrt(5) - 1) + (x > 2)
     return np.asarray(regime, dtype=np.int8)
@@ -355,8 +356,8 @@ def _steps(steps: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], bool]:
     if array.ndim > 1:
         msg = f"steps must have shape (n_steps,), got {array.shape}"
         raise ValueError(msg)
-    _validate.refuse("steps", ">= 0", array, array < 0)
-    _validate.refuse("steps", f"<= {_MOST_STEPS}", array, array > _MOST_STEPS)
+    validate.refuse("steps", ">= 0", array, array < 0)
+    validate.refuse("steps", f"<= {_MOST_STEPS}", array, array > _MOST_STEPS)
     return np.atleast_1d(array).astype(np.int64), array.ndim == 0
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics.data import checked_layers, require_commuting
 from linnet_fast.rank_dynamics.modes import mode_flow
@@ -100,9 +100,9 @@ def one_layer_descent(
         msg = f"steps must be integers, got dtype {array.dtype}"
         raise TypeError(msg)
     k, scalar = _vector("steps", steps)
-    eta = _validate.real_array("step_size", step_size, above=0)
+    eta = validate.real_array("step_size", step_size, above=0)
     lam, vectors, first, cross = _in_eigenbasis(loss, start)
-    _validate.broadcast_runs(step_size=eta.shape, loss_and_start=lam.shape[:-1])
+    validate.broadcast_runs(step_size=eta.shape, loss_and_start=lam.shape[:-1])
     x = eta[..., None] * lam
     x = x[..., None, :]
     power = k[:, None]
@@ -207,14 +207,14 @@ def aligned_flow(
         "GradientFlow to integrate, greedy_path for the order of learning, or perturbation_bound",
     )
     n_modes = data.sigma.shape[-1]
-    start = _validate.real_array("strengths", strengths, at_least=0)
+    start = validate.real_array("strengths", strengths, at_least=0)
     if start.ndim == 0:
         start = np.broadcast_to(start, (n_modes,))
     k = start.shape[-1]
     if k > n_modes:
         msg = f"strengths must have at most {n_modes} modes, min(in, out), got {k}"
         raise ValueError(msg)
-    _validate.broadcast_runs(strengths=start.shape[:-1], loss=data.sigma.shape[:-1])
+    validate.broadcast_runs(strengths=start.shape[:-1], loss=data.sigma.shape[:-1])
     path = mode_flow(
         t[:, None],
         data.sigma[..., None, :k],
@@ -395,7 +395,7 @@ def _orthonormal_columns(log_rows: FloatArray, matrix: FloatArray) -> FloatArray
 
 def _vector(name: str, value: npt.ArrayLike) -> tuple[FloatArray, bool]:
     """Return times or steps as a vector, and whether a single one was given."""
-    array = _validate.real_array(name, value, at_least=0)
+    array = validate.real_array(name, value, at_least=0)
     if array.ndim > 1:
         msg = f"{name} must be one number or have one axis, got shape {array.shape}"
         raise ValueError(msg)
@@ -406,12 +406,12 @@ def _in_eigenbasis(
     loss: SquaredLoss, start: npt.ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return eigenvalues (rounding noise made 0) and -vectors of input_cov; start, cross_cov in them."""
-    _validate.instance("loss", loss, SquaredLoss)
+    validate.instance("loss", loss, SquaredLoss)
     (first,) = checked_layers("start", (start,), loss)
     lam, vectors = np.linalg.eigh(loss.input_cov)
     noise = np.finfo(np.float64).eps * loss.n_inputs * lam[..., -1:]
     lam = np.where(lam > noise, lam, 0.0)
-    _validate.broadcast_runs(start=first.shape[:-2], loss=loss.run_shape)
+    validate.broadcast_runs(start=first.shape[:-2], loss=loss.run_shape)
     runs = np.broadcast_shapes(first.shape[:-2], loss.run_shape)
     shape = (*runs, loss.n_outputs, loss.n_inputs)
     turned = np.broadcast_to(first @ vectors, shape)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.rank_dynamics import _deep
 
 
@@ -94,8 +94,8 @@ def mode_flow(
     >>> float(mode_flow(1e6, 0.5, log_strength=-1e6).log_strength.round(6))
     -1.098612
     """
-    depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
-    t = _validate.real_array("time", time, at_least=0)
+    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
+    t = validate.real_array("time", time, at_least=0)
     s, lm = _rates(sigma, lam)
     log_start, gap = _start(s, lm, strength, log_strength)
     t, s, lm, log_start, gap = np.broadcast_arrays(t, s, lm, log_start, gap)
@@ -153,9 +153,9 @@ def learning_time(
     >>> learning_time([3.0, 2.0, 1.0], strength=1e-8).round(3).tolist()
     [3.253, 4.778, 9.21]
     """
-    depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
-    q = _validate.real_array("fraction", fraction)
-    _validate.refuse("fraction", "in (0, 1)", q, ~((q > 0) & (q < 1)))
+    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
+    q = validate.real_array("fraction", fraction)
+    validate.refuse("fraction", "in (0, 1)", q, ~((q > 0) & (q < 1)))
     s, lm = _rates(sigma, lam)
     log_start, gap = _start(s, lm, strength, log_strength)
     s, lm, log_start, gap, q = np.broadcast_arrays(s, lm, log_start, gap, q)
@@ -224,12 +224,12 @@ def factor_flow(
     >>> (a * b).round(6).tolist(), (a**2 - b**2).round(6).tolist()
     ([0.2, 1.0], [3.99, 3.99])
     """
-    t = _validate.real_array("time", time, at_least=0)
+    t = validate.real_array("time", time, at_least=0)
     s, lm = _rates(sigma, lam)
-    a0 = _validate.real_array("first", first)
-    b0 = _validate.real_array("second", second)
-    scale = _validate.real_array("log_scale", log_scale)
-    _validate.refuse("log_scale", "<= 300", scale, scale > 300)
+    a0 = validate.real_array("first", first)
+    b0 = validate.real_array("second", second)
+    scale = validate.real_array("log_scale", log_scale)
+    validate.refuse("log_scale", "<= 300", scale, scale > 300)
     t, s, lm, a0, b0, scale = np.broadcast_arrays(t, s, lm, a0, b0, scale)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         total, gap = a0 + b0, a0 - b0
@@ -308,12 +308,12 @@ def factor_time(
     >>> float(factor_time(1.0, 1.0, 1e-4, 1e-4).round(6)), float(factor_time(1.0, 1.0, 2e-4, 0.0).round(6))
     (9.21034, 9.21034)
     """
-    q = _validate.real_array("fraction", fraction)
-    _validate.refuse("fraction", "in (0, 1)", q, ~((q > 0) & (q < 1)))
+    q = validate.real_array("fraction", fraction)
+    validate.refuse("fraction", "in (0, 1)", q, ~((q > 0) & (q < 1)))
     s, lm = _rates(sigma, lam)
-    a0 = _validate.real_array("first", first)
-    b0 = _validate.real_array("second", second)
-    scale = _validate.real_array("log_scale", log_scale)
+    a0 = validate.real_array("first", first)
+    b0 = validate.real_array("second", second)
+    scale = validate.real_array("log_scale", log_scale)
     s, lm, a0, b0, scale, q = np.broadcast_arrays(s, lm, a0, b0, scale, q)
     never = (s == 0) | (lm == 0) | (a0 + b0 == 0)
     target = np.where(never, np.inf, q * s / np.where(lm > 0, lm, 1.0))
@@ -370,11 +370,11 @@ def limit_time(sigma: npt.ArrayLike, *, step_size: npt.ArrayLike | None = None) 
     >>> limit_time([2.0, 1.0]).tolist(), limit_time([2.0, 1.0], step_size=0.1).round(2).tolist()
     ([0.5, 1.0], [5.48, 10.49])
     """
-    s = _validate.real_array("sigma", sigma, at_least=0)
+    s = validate.real_array("sigma", sigma, at_least=0)
     with np.errstate(divide="ignore"):
         if step_size is None:
             return np.asarray(1 / s)
-        eta = _validate.real_array("step_size", step_size, above=0)
+        eta = validate.real_array("step_size", step_size, above=0)
         return np.asarray(1 / np.log1p(eta * s))
 
 
@@ -406,20 +406,20 @@ def escape_time(sigma: npt.ArrayLike, layer_scale: npt.ArrayLike, n_layers: int)
     >>> float(escape_time(1.0, 1e-3, 3).round(6))
     1000.0
     """
-    depth = _validate.integer("n_layers", n_layers, low=1, high=1000)
+    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
     if depth < 3:
         msg = f"n_layers must be >= 3, got {depth}: fewer layers escape by learning_time"
         raise ValueError(msg)
-    s = _validate.real_array("sigma", sigma, above=0)
-    scale = _validate.real_array("layer_scale", layer_scale, above=0)
+    s = validate.real_array("sigma", sigma, above=0)
+    scale = validate.real_array("layer_scale", layer_scale, above=0)
     with np.errstate(over="ignore"):
         return np.asarray(np.exp((2 - depth) * np.log(scale)) / ((depth - 2) * s))
 
 
 def _rates(sigma: npt.ArrayLike, lam: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Return sigma and lam, checked."""
-    s = _validate.real_array("sigma", sigma, at_least=0)
-    return s, _validate.real_array("lam", lam, at_least=0)
+    s = validate.real_array("sigma", sigma, at_least=0)
+    return s, validate.real_array("lam", lam, at_least=0)
 
 
 def _start(
@@ -435,10 +435,10 @@ def _start(
         raise TypeError(msg)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if log_strength is not None:
-            log_w: Any = _validate.real_array("log_strength", log_strength)
+            log_w: Any = validate.real_array("log_strength", log_strength)
             log_x = log_w + np.log(lam) - np.log(sigma)
             return log_w, -np.expm1(log_x)
-        w = _validate.real_array("strength", strength if strength is not None else 0.0)
+        w = validate.real_array("strength", strength if strength is not None else 0.0)
         if (w < 0).any():
             msg = f"strength must be >= 0, got {w.min():g}; for factors of any sign use factor_flow"
             raise ValueError(msg)

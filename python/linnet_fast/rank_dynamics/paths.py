@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.rank_dynamics.analysis import products, quiet
 from linnet_fast.rank_dynamics.regression import reduced_rank_regression, sigma_ordered_path
 from linnet_fast.trajectory import Trajectory
@@ -129,7 +129,7 @@ def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
     >>> stages(run).tolist()
     [[0.0, 3.0], [5.0, 11.0], [14.0, 30.0]]
     """
-    limit = _validate.real("flatness", flatness, at_least=0)
+    limit = validate.real("flatness", flatness, at_least=0)
     product = products(trajectory)
     distances = path_distances(trajectory)
     rank, sigma_rank = distances.nearest, distances.nearest_sigma_ordered

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics.data import joint_decomposition
 
@@ -63,15 +63,15 @@ def perturbation_bound(
     >>> bool(bound[0] == 0), bool(1e-6 < bound[1] < bound[2] < 0.1), bool(np.isinf(bound[3]))
     (True, True, True)
     """
-    _validate.instance("loss", loss, SquaredLoss)
-    given = _validate.real_array("strengths", strengths, at_least=0)
-    times = _validate.real_array("time", time, at_least=0)
+    validate.instance("loss", loss, SquaredLoss)
+    given = validate.real_array("strengths", strengths, at_least=0)
+    times = validate.real_array("time", time, at_least=0)
     data = joint_decomposition(loss)
     k = data.sigma.shape[-1]
     if given.ndim == 0 or given.shape[-1] > k:
         msg = f"strengths must have shape (*run, at most {k}), got {given.shape}"
         raise ValueError(msg)
-    runs = _validate.broadcast_runs(loss=loss.run_shape, strengths=given.shape[:-1])
+    runs = validate.broadcast_runs(loss=loss.run_shape, strengths=given.shape[:-1])
     begin = np.zeros((*runs, k))
     begin[..., : given.shape[-1]] = given
     reached = np.maximum(begin, data.targets)  # each mode moves monotonically between these two

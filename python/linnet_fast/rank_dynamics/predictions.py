@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray, Shape
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics.data import (
     JointDecomposition,
@@ -150,12 +150,12 @@ def predicted_times(
     True
     """
     layers = checked_layers("start", start, loss)
-    _validate.real_array("fraction", fraction, above=0)
+    validate.real_array("fraction", fraction, above=0)
     if not float(fraction) < 1:
         msg = f"fraction must be < 1, got {fraction}"
         raise ValueError(msg)
-    step = None if step_size is None else _validate.real_array("step_size", step_size, above=0)
-    runs = _validate.broadcast_runs(
+    step = None if step_size is None else validate.real_array("step_size", step_size, above=0)
+    runs = validate.broadcast_runs(
         loss=loss.run_shape,
         start=np.broadcast_shapes(*(w.shape[:-2] for w in layers)),
         step_size=() if step is None else step.shape,
@@ -238,10 +238,10 @@ def sequential_limit(
     >>> [np.diag(p).round(9).tolist() for p in sequential_limit(loss, [0.3, 0.6, 1.2])]
     [[0.0, 0.0], [2.0, 0.0], [2.0, 1.0]]
     """
-    _validate.instance("loss", loss, SquaredLoss)
-    times = _validate.real_array("tau", tau, at_least=0)
-    power = float(_validate.real_array("exponent", exponent, above=0))
-    step = None if step_size is None else _validate.real_array("step_size", step_size, above=0)
+    validate.instance("loss", loss, SquaredLoss)
+    times = validate.real_array("tau", tau, at_least=0)
+    power = float(validate.real_array("exponent", exponent, above=0))
+    step = None if step_size is None else validate.real_array("step_size", step_size, above=0)
     data = require_commuting(loss, "sequential_limit", "greedy_path")
     sigma, targets = data.sigma, data.targets
     lam = data.lam[..., : sigma.shape[-1]]
@@ -249,7 +249,7 @@ def sequential_limit(
         rate = sigma
         meeting = np.where(sigma > 0, sigma / np.where(sigma > 0, sigma + lam, 1.0), 0.0)
     else:
-        _validate.broadcast_runs(loss=loss.run_shape, step_size=step.shape)
+        validate.broadcast_runs(loss=loss.run_shape, step_size=step.shape)
         product = step[..., None] * sigma
         if (product >= 1).any():
             msg = (
@@ -305,10 +305,10 @@ def stage_resolvability(loss: SquaredLoss, delta: npt.ArrayLike) -> FloatArray:
     >>> stage_resolvability(loss, 5.0).round(2).tolist()
     [2.28, 0.24]
     """
-    _validate.instance("loss", loss, SquaredLoss)
-    depth = _validate.real_array("delta", delta, above=0)
+    validate.instance("loss", loss, SquaredLoss)
+    depth = validate.real_array("delta", delta, above=0)
     sigma = joint_decomposition(loss).sigma
-    _validate.broadcast_runs(loss=sigma.shape[:-1], delta=depth.shape)
+    validate.broadcast_runs(loss=sigma.shape[:-1], delta=depth.shape)
     before, after = sigma[..., :-1], sigma[..., 1:]
     total = np.where(before > 0, before + after, 1.0)
     return np.asarray(depth[..., None] * (before - after) / (np.log(9) / 2 * total))
@@ -407,10 +407,10 @@ def greedy_path(loss: SquaredLoss, n_stages: int | None = None) -> GreedyPath:
     >>> path.times.tolist(), path.losses.tolist(), path.rates.tolist()
     ([0.5, 1.0], [2.5, 0.5, 0.0], [2.0, 1.0])
     """
-    _validate.instance("loss", loss, SquaredLoss)
+    validate.instance("loss", loss, SquaredLoss)
     most = min(loss.n_inputs, loss.n_outputs)
     if n_stages is not None:
-        n_stages = _validate.integer("n_stages", n_stages, low=1, high=most)
+        n_stages = validate.integer("n_stages", n_stages, low=1, high=most)
     path = reduced_rank_regression(loss, n_stages)
     n = path.n_ranks
     cross, cov = loss.cross_cov[..., None, :, :], loss.input_cov[..., None, :, :]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 
 
 def numerical_rank(
@@ -38,8 +38,8 @@ def numerical_rank(
     >>> numerical_rank([[2.0, 1.0, 1e-5], [0.0, 0.0, 0.0]]).tolist()
     [2.0, 0.0]
     """
-    part = _validate.real("rtol", rtol, at_least=0)
-    least = _validate.real("atol", atol, at_least=0)
+    part = validate.real("rtol", rtol, at_least=0)
+    least = validate.real("atol", atol, at_least=0)
     s = _values(singular_values)
     count = np.sum((s > part * s.max(axis=-1, keepdims=True)) & (s > least), axis=-1)
     return _with_nan(s, count.astype(np.float64))
@@ -162,7 +162,7 @@ def _values(singular_values: npt.ArrayLike) -> FloatArray:
     if s.dtype.kind not in "fiu" or s.ndim == 0:
         msg = f"singular_values must be numbers of shape (..., k), got {s.dtype} of shape {s.shape}"
         raise TypeError(msg)
-    _validate.refuse("singular_values", ">= 0", s, s < 0)
+    validate.refuse("singular_values", ">= 0", s, s < 0)
     return s.astype(np.float64, copy=False)
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.rank_dynamics.data import joint_decomposition
 
@@ -244,8 +244,8 @@ def factors_of_data(x: FloatArray, y: FloatArray, ridge: float = 0.0) -> tuple[F
 
 
 def _factors_of_moments(loss: SquaredLoss) -> Factors:
-    cov = _validate.unbroadcast(loss.input_cov, keep=2)
-    cross = _validate.unbroadcast(loss.cross_cov, keep=2)
+    cov = validate.unbroadcast(loss.input_cov, keep=2)
+    cross = validate.unbroadcast(loss.cross_cov, keep=2)
     values, vectors = np.linalg.eigh(cov / 2 + cov.mT / 2)
     keep = values > _EPS * loss.n_inputs * values[..., -1:]
     inverse = np.where(keep, 1 / np.sqrt(np.where(keep, values, 1.0)), 0.0)
@@ -281,7 +281,7 @@ def _last_rank(rank: int | None, n_out: int, n_in: int) -> int:
     most = min(n_out, n_in)
     if rank is None:
         return most
-    last = _validate.integer("rank", rank, low=0, high=2**62)
+    last = validate.integer("rank", rank, low=0, high=2**62)
     if last > most:
         msg = f"rank must be at most {most}, min(out, in) of {n_out} and {n_in}, got {last}"
         raise ValueError(msg)
@@ -292,7 +292,7 @@ def _samples(data: object) -> tuple[FloatArray, FloatArray]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(data).__name__}"
         raise TypeError(msg)
-    x, y = (_validate.real_array(name, part) for name, part in zip("XY", data, strict=True))
+    x, y = (validate.real_array(name, part) for name, part in zip("XY", data, strict=True))
     for name, array in (("X", x), ("Y", y)):
         if array.ndim < 2:
             msg = f"{name} must have shape (*run, n, features), got {array.shape}"
@@ -300,5 +300,5 @@ def _samples(data: object) -> tuple[FloatArray, FloatArray]:
     if x.shape[-2] != y.shape[-2]:
         msg = f"X and Y must have equally many rows, got {x.shape[-2]} and {y.shape[-2]}"
         raise ValueError(msg)
-    _validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
+    validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
     return x, y

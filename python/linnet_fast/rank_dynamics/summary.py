@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnet_fast import _text, _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate, wording
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent
 from linnet_fast.rank_dynamics.analysis import learning_times
@@ -81,7 +81,7 @@ class Summary:
             ]
             for i in range(len(self.sigma))
         ]
-        return "\n".join([_text.ruled([head, *rows]), "", *self.notes])
+        return "\n".join([wording.ruled([head, *rows]), "", *self.notes])
 
     def __repr__(self) -> str:
         """Return the table."""
@@ -131,7 +131,7 @@ def summary(
     The orders of sigma and of sigma^2 / lam agree: both paths are the same.
     Gap to the next stage over the width of both: 4.082.
     """
-    _validate.instance("trajectory", trajectory, Trajectory)
+    validate.instance("trajectory", trajectory, Trajectory)
     index = run if isinstance(run, tuple) else (run,)
     runs = trajectory.run_shape
     if len(index) != len(runs):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -104,9 +104,9 @@ class Regularizer(ABC):
             As in `value`; if a step is not positive, or steps do not fit the batch.
         """
         array = self._checked("x", x)
-        size = _validate.real_array("step", step, above=0)
+        size = validate.real_array("step", step, above=0)
         batch = array.shape[: array.ndim - self._n_axes]
-        _validate.fits_batch("step", size.shape, batch)
+        validate.fits_batch("step", size.shape, batch)
         flat = array.reshape(-1, *array.shape[len(batch) :])
         steps = np.broadcast_to(size, batch).reshape(-1)
         with np.errstate(over="ignore"):
@@ -140,7 +140,7 @@ class Regularizer(ABC):
         return None
 
     def _checked(self, name: str, value: npt.ArrayLike) -> FloatArray:
-        array = _validate.real_array(name, value)
+        array = validate.real_array(name, value)
         if array.ndim < self._n_axes:
             expected = "(*batch, D)" if self._n_axes == 1 else "(*batch, out, in)"
             msg = f"{name} must have shape {expected}, got {array.shape}"
@@ -167,7 +167,7 @@ def checked_groups(groups: object, *, disjoint: bool) -> Groups:
         msg = f"groups must be a sequence of sequences of integers, got {groups!r}"
         raise TypeError(msg)
     lists = tuple(
-        _validate.integers(f"groups[{i}]", group, low=0, high=2**31 - 1)
+        validate.integers(f"groups[{i}]", group, low=0, high=2**31 - 1)
         for i, group in enumerate(groups)
     )
     for i, group in enumerate(lists):
@@ -184,7 +184,7 @@ def checked_groups(groups: object, *, disjoint: bool) -> Groups:
 
 def positive(name: str, value: object) -> float:
     """Return a positive number."""
-    number = _validate.real(name, value)
+    number = validate.real(name, value)
     if number <= 0:
         msg = f"{name} must be > 0, got {number:g}"
         raise ValueError(msg)
@@ -193,7 +193,7 @@ def positive(name: str, value: object) -> float:
 
 def positive_numbers(name: str, values: npt.ArrayLike) -> tuple[float, ...]:
     """Return a vector of positive numbers as a tuple."""
-    array = _validate.real_array(name, values, above=0)
+    array = validate.real_array(name, values, above=0)
     if array.ndim != 1:
         msg = f"{name} must be a sequence of numbers, got shape {array.shape}"
         raise ValueError(msg)

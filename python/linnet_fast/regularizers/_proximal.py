@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 
 _SLACK = 1.5
 IntArray = np.ndarray[tuple[int, ...], np.dtype[np.intp]]

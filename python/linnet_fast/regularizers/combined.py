@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.regularizers._base import Regularizer
 from linnet_fast.regularizers._proximal import IntArray, accelerated
 from linnet_fast.regularizers.coordinates import SquaredL2
@@ -51,7 +51,7 @@ class InfimalConvolution(Regularizer):
     def __post_init__(self) -> None:
         """Check that both are convex regularizers of the same kind of predictor."""
         for name in ("first", "second"):
-            part = _validate.instance(name, getattr(self, name), Regularizer)  # type: ignore[type-abstract]
+            part = validate.instance(name, getattr(self, name), Regularizer)  # type: ignore[type-abstract]
             if not part.is_convex:
                 msg = f"{name} must be convex, got {part!r}"
                 raise ValueError(msg)

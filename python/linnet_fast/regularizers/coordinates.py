@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.regularizers._base import Regularizer, check_size, positive, positive_numbers
 from linnet_fast.regularizers._proximal import (
     falling_root,
@@ -283,7 +283,7 @@ class OWL(Regularizer):
 
     def __post_init__(self) -> None:
         """Check the weights."""
-        array = _validate.real_array("weights", self.weights, at_least=0)
+        array = validate.real_array("weights", self.weights, at_least=0)
         if array.ndim != 1 or array[0] <= 0 or (np.diff(array) > 0).any():
             msg = f"weights must not increase, and begin with a positive one, got {array}"
             raise ValueError(msg)
@@ -331,7 +331,7 @@ class KSupport(Regularizer):
 
     def __post_init__(self) -> None:
         """Check k."""
-        object.__setattr__(self, "k", _validate.integer("k", self.k, low=1, high=2**31 - 1))
+        object.__setattr__(self, "k", validate.integer("k", self.k, low=1, high=2**31 - 1))
 
     def _value(self, x: FloatArray) -> Any:
         # The largest j entries count by squares, the others by their sum: the least such value

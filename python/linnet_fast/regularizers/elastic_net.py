@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.regularizers._base import Regularizer, positive
 from linnet_fast.regularizers._proximal import soft
 
@@ -71,7 +71,7 @@ class ElasticNet(Regularizer):
         ndarray
             The predictor, whose value is the squared norm of the weights.
         """
-        w = _validate.real_array("weights", weights)
+        w = validate.real_array("weights", weights)
         half = self.l1 / 2
         # The difference of root and a, without cancelling.
         root = np.hypot(half, np.sqrt(self.l2) * w)
@@ -89,7 +89,7 @@ class ElasticNet(Regularizer):
         -------
         ndarray
         """
-        b = _validate.real_array("predictor", predictor)
+        b = validate.real_array("predictor", predictor)
         size = np.sqrt(np.abs(b))
         return np.asarray(np.sign(b) * size * np.hypot(np.sqrt(self.l1), np.sqrt(self.l2) * size))
 
@@ -111,7 +111,7 @@ class ElasticNet(Regularizer):
         ValueError
             If shapes do not match.
         """
-        x, target = _validate.real_array("X", X), _validate.real_array("y", y)
+        x, target = validate.real_array("X", X), validate.real_array("y", y)
         if x.ndim != 2 or target.ndim != 2 or len(x) != len(target):
             msg = f"X and y must have shapes (n, D) and (n, k), got {x.shape} and {target.shape}"
             raise ValueError(msg)

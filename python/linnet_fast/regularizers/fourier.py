@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.regularizers._base import Regularizer, positive
 from linnet_fast.regularizers._proximal import power_prox
 

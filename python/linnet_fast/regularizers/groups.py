@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast._validate import FloatArray
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.regularizers._base import (
     Groups,
     Regularizer,

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.regularizers._base import Groups, Regularizer, check_size, checked_groups
 from linnet_fast.regularizers._proximal import (
     IntArray,
@@ -59,7 +59,7 @@ class MixedGroup(Regularizer):
     def __post_init__(self) -> None:
         """Check groups and exponents."""
         object.__setattr__(self, "groups", checked_groups(self.groups, disjoint=True))
-        p, power = _validate.real("p", self.p), _validate.real("power", self.power)
+        p, power = validate.real("p", self.p), validate.real("power", self.power)
         if not 0 < power <= min(p, 1) or p > 2:
             msg = f"p and power must obey 0 < power <= 1, power <= p <= 2, got {p:g} and {power:g}"
             raise ValueError(msg)

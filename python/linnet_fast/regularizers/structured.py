@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.optimize import linprog, nnls
 
-from linnet_fast import _validate
-from linnet_fast._validate import FloatArray
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.regularizers._base import Regularizer, check_size, positive
 from linnet_fast.regularizers._proximal import power_prox
 
@@ -192,7 +192,7 @@ class Atomic(Regularizer):
 
     def __post_init__(self) -> None:
         """Check the atoms."""
-        array = _validate.real_array("atoms", self.atoms)
+        array = validate.real_array("atoms", self.atoms)
         if array.ndim != 2 or not array.any(axis=0).all():
             msg = f"atoms must have shape (D, m), every column with an entry, got {array.shape}"
             raise ValueError(msg)

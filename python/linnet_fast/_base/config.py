@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 import scipy
 
-from linnet_fast import _core, _machine
+from linnet_fast import _core
+from linnet_fast._base import machine
 
 
 def config() -> dict[str, str | int]:
@@ -29,7 +30,7 @@ def config() -> dict[str, str | int]:
         "version": info["version"],
         "instruction_set": info["isa"],
         "float64_lanes": info["float64_lanes"],
-        "threads": _machine.n_threads(),
+        "threads": machine.n_threads(),
         "thread_backend": info["threads"],
         "compiler": info["compiler"],
         "eigen": info["eigen"],
