@@ -12,8 +12,8 @@ from mpmath import mpf
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import dblquad
 
-from linnet_fast import _core, _radial
-from linnet_fast.laws import Ball, Gaussian, RadialMixture, Sphere, SphericalLaw
+from linnet_fast import _core
+from linnet_fast.laws import Ball, Gaussian, RadialMixture, Sphere, SphericalLaw, _radial
 
 FUNCTIONS = {"h": "h", "q": "q", "H": "radial_loss", "slope": "q_slope"}
 LAWS = [

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from linnet_fast import reference
-from linnet_fast.architecture import Dense
 from linnet_fast.initialization import balanced, gaussian, orthogonal
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent
+from linnet_fast.networks.chain import Dense
 from linnet_fast.record import OBSERVABLES, OF_SOME, Record, Stop
 from linnet_fast.state import State, Status
 
@@ -364,7 +364,7 @@ def test_reference_imports_neither_core_nor_front_door():
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    assert "linnet_fast.architecture" in names
+    assert "linnet_fast.networks.chain" in names
     assert not any(name.startswith(("linnet_fast._core", "linnet_fast.train")) for name in names)
 
 

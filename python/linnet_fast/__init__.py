@@ -17,7 +17,12 @@ from linnet_fast import (
     regularizers,
 )
 from linnet_fast._base.config import show_config
-from linnet_fast.architecture import (
+from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
+from linnet_fast.design import NoParameterizationError, Verification, parameterize, verify
+from linnet_fast.induced import InducedRegularizer, what_is
+from linnet_fast.loss import SquaredLoss
+from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.networks.chain import (
     Chain,
     Convolution,
     Dense,
@@ -26,11 +31,6 @@ from linnet_fast.architecture import (
     Residual,
     parallel,
 )
-from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
-from linnet_fast.design import NoParameterizationError, Verification, parameterize, verify
-from linnet_fast.induced import InducedRegularizer, what_is
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
 from linnet_fast.record import Record, Stop
 from linnet_fast.representation_cost import RepresentationCost, depth_limit, representation_cost
 from linnet_fast.start import Start

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.architecture import Chain, Dense
 from linnet_fast.binary_loss import Loss, SphericalLogisticLoss, unit_vectors
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, Method, StochasticGradientDescent
+from linnet_fast.networks.chain import Chain, Dense
 from linnet_fast.record import OF_DENSE_LAYERS, OF_DIRECTION, Record
 
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from linnet_fast import laws, layers
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import Loss, SphericalLogisticLoss
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import StochasticGradientDescent
+from linnet_fast.networks.chain import Chain
 from linnet_fast.step_rule import KINDS, StepRule
 
 

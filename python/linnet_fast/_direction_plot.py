@@ -23,7 +23,7 @@ from linnet_fast.directional_convergence import (
     one_minus_cosine,
     phase_velocity,
 )
-from linnet_fast.laws import SphericalLaw, checked_law
+from linnet_fast.laws.spherical import SphericalLaw, checked_law
 from linnet_fast.method import GradientFlow
 from linnet_fast.trajectory import Trajectory
 

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.laws import SphericalLaw
+from linnet_fast.laws.spherical import SphericalLaw
 from linnet_fast.loss import SquaredLoss
 
 _BLOCK = 16

@@ -16,8 +16,8 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import bounds
 from linnet_fast._cost.atoms import owl_atoms, sign_vectors
-from linnet_fast.architecture import Chain, Convolution, Dense, Diagonal, Grouped, parallel
 from linnet_fast.induced import what_is
+from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grouped, parallel
 from linnet_fast.regularizers import Regularizer
 from linnet_fast.representation_cost import Seed, representation_cost
 

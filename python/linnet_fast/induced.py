@@ -15,8 +15,8 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import blocks, bounds, convolutions, matrices, structure
 from linnet_fast._cost.atoms import owl_atoms, sign_vectors
-from linnet_fast.architecture import Chain
-from linnet_fast.layers import Layer
+from linnet_fast.layers.elements import Layer
+from linnet_fast.networks.chain import Chain
 from linnet_fast.regularizers import Regularizer
 
 _LONG = 300  # texts beyond this many characters are abridged by str

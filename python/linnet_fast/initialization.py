@@ -19,8 +19,8 @@ from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.architecture import Chain, Dense
 from linnet_fast.loss import SquaredLoss
+from linnet_fast.networks.chain import Chain, Dense
 
 Seed: TypeAlias = (
     int

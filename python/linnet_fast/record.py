@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 
 MAX_STEP = 2**62
 """Largest step a training may reach; far beyond any run, and safe in 64-bit arithmetic."""

@@ -29,7 +29,6 @@ from linnet_fast._reference_observables import (
     observe,
     spread,
 )
-from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import (
     Loss,
     SphericalLogisticLoss,
@@ -43,6 +42,7 @@ from linnet_fast.method import (
     StochasticGradientDescent,
     check_length,
 )
+from linnet_fast.networks.chain import Chain
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory

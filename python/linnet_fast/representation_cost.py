@@ -14,7 +14,7 @@ from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import blocks, convolutions, limits, masks, matrices, polynomials, search
 from linnet_fast._cost.solution import EXACT_GAP, Solution
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 
 Seed: TypeAlias = (
     "int | np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | None"

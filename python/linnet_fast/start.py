@@ -11,10 +11,10 @@ import numpy.typing as npt
 from linnet_fast import initialization
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.architecture import Chain, Dense
 from linnet_fast.binary_loss import Loss
 from linnet_fast.initialization import Seed
 from linnet_fast.loss import SquaredLoss
+from linnet_fast.networks.chain import Chain, Dense
 
 KINDS = ("gaussian", "orthogonal", "balanced", "aligned")
 """Functions of `linnet_fast.initialization`."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 from linnet_fast.record import MAX_STEP
 
 

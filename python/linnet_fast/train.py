@@ -24,7 +24,6 @@ from linnet_fast._core_arguments import (
     over_runs,
     rule_arguments,
 )
-from linnet_fast.architecture import Chain
 from linnet_fast.binary_loss import Loss, checked_loss
 from linnet_fast.method import (
     GradientDescent,
@@ -33,6 +32,7 @@ from linnet_fast.method import (
     StochasticGradientDescent,
     check_length,
 )
+from linnet_fast.networks.chain import Chain
 from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory

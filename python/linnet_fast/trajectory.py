@@ -14,10 +14,10 @@ import numpy.typing as npt
 from linnet_fast import _trajectory_file
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.binary_loss import Loss
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import Method
+from linnet_fast.networks.chain import Chain, Dense, parse
 from linnet_fast.record import DIMS, OBSERVABLES
 from linnet_fast.state import State, Status
 

@@ -8,7 +8,7 @@ from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import residual, structure
 from linnet_fast._cost.solution import Solution, divided, norms, svd
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 
 
 def residual_blocks(network: Chain, p: FloatArray, rtol: float) -> Solution | None:

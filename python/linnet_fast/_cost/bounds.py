@@ -14,7 +14,7 @@ from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import blocks, convolutions, structure
 from linnet_fast._cost.solution import Solution, svd
-from linnet_fast.architecture import Chain, Convolution
+from linnet_fast.networks.chain import Chain, Convolution
 
 AnyArray = npt.NDArray[np.inexact]
 

@@ -12,7 +12,7 @@ from linnet_fast import _core, layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import matrices, residual, structure
 from linnet_fast._cost.solution import Solution, divided, norms, power, svd
-from linnet_fast.architecture import Chain, Dense
+from linnet_fast.networks.chain import Chain, Dense
 
 ComplexArray = npt.NDArray[np.complex128]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 
 AnyArray = npt.NDArray[np.inexact]
 

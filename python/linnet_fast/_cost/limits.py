@@ -10,7 +10,7 @@ from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import blocks, convolutions, matrices, residual, structure
 from linnet_fast._cost.solution import norms, svd
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 
 _GRID = 4096  # frequencies on which a polynomial is looked at for negative values
 _ROUNDS = 60

@@ -7,7 +7,7 @@ import numpy as np
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import structure
 from linnet_fast._cost.solution import Solution, divided, norms, without
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 from linnet_fast.regularizers.groups import latent_groups
 
 

@@ -12,7 +12,7 @@ from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import structure
 from linnet_fast._cost.solution import Solution, divided, norms, power, svd, without
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 
 _MOST_BASES = 20_000
 

@@ -10,7 +10,7 @@ from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import structure
 from linnet_fast._cost.solution import Solution, divided, norms
-from linnet_fast.architecture import Chain
+from linnet_fast.networks.chain import Chain
 
 
 def products(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:

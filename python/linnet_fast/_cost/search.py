@@ -14,9 +14,9 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import bounds
 from linnet_fast._cost.function import Function
 from linnet_fast._cost.solution import EXACT_GAP, Solution, divided
-from linnet_fast.architecture import Chain
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientFlow
+from linnet_fast.networks.chain import Chain
 from linnet_fast.record import Record
 from linnet_fast.train import train
 

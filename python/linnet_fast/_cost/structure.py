@@ -9,8 +9,8 @@ import numpy as np
 
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.architecture import Chain
-from linnet_fast.layers import Layer
+from linnet_fast.layers.elements import Layer
+from linnet_fast.networks.chain import Chain
 
 
 @dataclass(frozen=True)

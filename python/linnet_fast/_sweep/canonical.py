@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from linnet_fast import laws
 from linnet_fast._base import validate
-from linnet_fast.architecture import Chain, Dense, parse
 from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.networks.chain import Chain, Dense, parse
 from linnet_fast.record import Record, Stop
 from linnet_fast.start import Start
 from linnet_fast.step_rule import StepRule

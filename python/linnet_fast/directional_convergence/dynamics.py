@@ -19,7 +19,7 @@ from linnet_fast import _core
 from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.directional_convergence import _polar
-from linnet_fast.laws import SphericalLaw, checked_law
+from linnet_fast.laws.spherical import SphericalLaw, checked_law
 from linnet_fast.step_rule import KINDS, StepRule
 
 _MOST_STEPS = 2**53

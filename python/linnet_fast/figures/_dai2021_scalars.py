@@ -10,12 +10,12 @@ from linnet_fast import datasets, initialization
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors, panels
-from linnet_fast.architecture import Chain, Dense, Diagonal, Residual, parallel
 from linnet_fast.design import NoParameterizationError, parameterize
 from linnet_fast.figures import _dai2021_formulas as formulas
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.loss import SquaredLoss
 from linnet_fast.method import GradientDescent
+from linnet_fast.networks.chain import Chain, Dense, Diagonal, Residual, parallel
 from linnet_fast.record import Record, Stop
 from linnet_fast.regularizers import ElasticNet, Lp, Regularizer
 from linnet_fast.representation_cost import representation_cost

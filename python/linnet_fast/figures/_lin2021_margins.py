@@ -22,7 +22,7 @@ from linnet_fast.directional_convergence import (
 )
 from linnet_fast.figures._lin2021_setting import DIRECTION, LAW, START, flow, network
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
-from linnet_fast.laws import Gaussian, SphericalLaw
+from linnet_fast.laws.spherical import Gaussian, SphericalLaw
 from linnet_fast.method import GradientFlow
 from linnet_fast.record import Record
 from linnet_fast.train import train

@@ -9,7 +9,6 @@ import numpy as np
 
 from linnet_fast import plot
 from linnet_fast._plot_style import colors, panels
-from linnet_fast.architecture import Dense
 from linnet_fast.binary_loss import SphericalLogisticLoss
 from linnet_fast.directional_convergence import (
     ReducedTrajectory,
@@ -30,8 +29,9 @@ from linnet_fast.figures.report import (
     at_most,
     near,
 )
-from linnet_fast.laws import Gaussian
+from linnet_fast.laws.spherical import Gaussian
 from linnet_fast.method import GradientDescent
+from linnet_fast.networks.chain import Dense
 from linnet_fast.record import Record
 from linnet_fast.step_rule import StepRule
 from linnet_fast.train import train

@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
-from linnet_fast import _radial
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._radial import RadialTable
+from linnet_fast.laws import _radial
+from linnet_fast.laws._radial import RadialTable
 
 Seed: TypeAlias = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
 

@@ -168,7 +168,7 @@ class Layer(ABC):
 
     @property
     def spec(self) -> str:
-        """The layer as text that `linnet_fast.architecture.parse` reads."""
+        """The layer as text that `linnet_fast.networks.chain.parse` reads."""
         own = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
         shown = ", ".join(f"{name}={_text(value)}" for name, value in own)
         return f"layers.{type(self).__name__}({shown})"

@@ -1,0 +1,1 @@
+"""Networks: chains of layers, the usual ones by name, and what they are as text."""
