@@ -7,7 +7,7 @@ from support import make_start
 
 import linnet_fast as lf
 from linnet_fast import laws
-from linnet_fast.record import OBSERVABLES, OF_DENSE_LAYERS, OF_SOME
+from linnet_fast.records.record import OBSERVABLES, OF_DENSE_LAYERS, OF_SOME
 
 SAMPLE_LOSSES = ("logistic", "exponential")
 LAWS = ("gaussian", "sphere", "ball", "mixture")

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 import linnet_fast as lf
 from linnet_fast import layers
-from linnet_fast.record import OBSERVABLES, OF_SOME
+from linnet_fast.records.record import OBSERVABLES, OF_SOME
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERYTHING = tuple(name for name in OBSERVABLES if name not in OF_SOME)

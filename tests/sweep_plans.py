@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from support import EVERYTHING, make_loss
 
 import linnet_fast as lf
-from linnet_fast.record import OBSERVABLES
+from linnet_fast.records.record import OBSERVABLES
 
 FINALS = tuple(f"final_{name}" for name in EVERYTHING if name != "weights")
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import linnet_fast as lf
 from linnet_fast import laws
-from linnet_fast.binary_loss import checked_loss
+from linnet_fast.losses.binary import checked_loss
 
 FAR = np.array([-1e8, -1e4, -800.0, -700.0, -50.0, -1.0, -1e-9, 0.0])
 MARGINS = np.concatenate([FAR, -FAR[:-1]])

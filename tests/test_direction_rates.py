@@ -18,7 +18,7 @@ from linnet_fast.directional_convergence import (
     time_to_angle,
 )
 from linnet_fast.laws import Ball, Gaussian, RadialMixture, Sphere
-from linnet_fast.step_rule import StepRule
+from linnet_fast.methods.step_rule import StepRule
 
 LAWS = [Gaussian(3), Sphere(2), Ball(3, 2.0), RadialMixture(2, [0.5, 2.0], [0.3, 0.7])]
 S0 = 1.10179710305  # ln tan of half the angle 2.5

@@ -13,7 +13,7 @@ from scipy.stats import ortho_group
 
 import linnet_fast as lf
 from linnet_fast import reference
-from linnet_fast.record import OBSERVABLES, OF_SOME
+from linnet_fast.records.record import OBSERVABLES, OF_SOME
 
 EVERYTHING = tuple(name for name in OBSERVABLES if name not in OF_SOME)
 

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from linnet_fast import initialization
 from linnet_fast.initialization import aligned, balanced, gaussian, orthogonal
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Dense
 
 networks = st.lists(st.integers(1, 7), min_size=2, max_size=6).map(Dense)

@@ -14,7 +14,7 @@ from support import EVERYTHING, ROOT, make_loss, make_start, python
 
 import linnet_fast as lf
 from linnet_fast import _core, _reference_observables, reference
-from linnet_fast.record import OBSERVABLES, OF_DIRECTION
+from linnet_fast.records.record import OBSERVABLES, OF_DIRECTION
 
 PACKAGE = ROOT / "python" / "linnet_fast"
 CPP = ROOT / "cpp"

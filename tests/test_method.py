@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from linnet_fast.method import (
+from linnet_fast.methods.descent import (
     GradientDescent,
     GradientFlow,
     StochasticGradientDescent,
     check_length,
 )
-from linnet_fast.step_rule import StepRule
+from linnet_fast.methods.step_rule import StepRule
 
 
 def test_defaults():

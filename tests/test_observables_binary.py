@@ -13,7 +13,7 @@ from support import make_loss, make_start
 
 import linnet_fast as lf
 from linnet_fast import laws, reference
-from linnet_fast.record import Record
+from linnet_fast.records.record import Record
 
 ANGLES = ("angle", "log_tan_half_angle", "norm")
 

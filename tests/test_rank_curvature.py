@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from support import make_loss, make_start
 
 import linnet_fast as lf
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.curvature import (
     aligned_hessian_eigenvalues,
     hessian_vector_product,

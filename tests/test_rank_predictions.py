@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from support import make_loss, make_start
 
 import linnet_fast as lf
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.data import NonCommutingError, joint_decomposition
 from linnet_fast.rank_dynamics.perturbation import perturbation_bound, perturbed_limit
 from linnet_fast.rank_dynamics.predictions import (

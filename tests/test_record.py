@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from linnet_fast.networks.chain import Dense
-from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
+from linnet_fast.records.record import MAX_STEP, OBSERVABLES, Record, Stop
 
 
 @st.composite

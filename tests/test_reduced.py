@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from linnet_fast import directional_convergence as dc
 from linnet_fast.laws import Ball, Gaussian, RadialMixture, Sphere
-from linnet_fast.step_rule import StepRule
+from linnet_fast.methods.step_rule import StepRule
 
 GAUSS, CIRCLE = Gaussian(3), Sphere(2)
 FIGURE = {"log_tan_half_angle": np.log(3.0), "norm": 1.0}  # of figure 1: w = (0.6, -0.8)

@@ -15,10 +15,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from linnet_fast import reference
 from linnet_fast.initialization import balanced, gaussian, orthogonal
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Dense
-from linnet_fast.record import OBSERVABLES, OF_SOME, Record, Stop
+from linnet_fast.records.record import OBSERVABLES, OF_SOME, Record, Stop
 from linnet_fast.state import State, Status
 
 WIDTHS = [(3, 2), (2, 2, 2), (4, 1, 3), (1, 5, 1), (3, 4, 2, 5), (2, 3, 1, 2, 4)]

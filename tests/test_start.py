@@ -436,7 +436,7 @@ def test_starts_that_do_not_fit_the_network_are_refused(start, message):
 
 
 def test_every_kind_is_a_function_of_initialization():
-    from linnet_fast.start import KINDS as known
+    from linnet_fast.initialization.start import KINDS as known
 
     assert known == ("gaussian", "orthogonal", "balanced", "aligned")
     assert all(callable(getattr(initialization, kind)) for kind in known)

@@ -13,7 +13,7 @@ from support import EVERYTHING, assert_same, make_loss, make_start, parts, pytho
 
 import linnet_fast as lf
 from linnet_fast import reference
-from linnet_fast.record import OBSERVABLES
+from linnet_fast.records.record import OBSERVABLES
 
 WIDTHS = (4, 3, 5)
 NETWORK = lf.Dense(WIDTHS)

@@ -13,7 +13,7 @@ from support import EVERYTHING, make_loss, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import reference
-from linnet_fast.record import OBSERVABLES, OF_SOME
+from linnet_fast.records.record import OBSERVABLES, OF_SOME
 
 ALL = lf.Record.every(1, observables=EVERYTHING)
 

@@ -17,10 +17,10 @@ from support import EVERYTHING
 
 from linnet_fast import reference
 from linnet_fast.initialization import gaussian
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent, GradientFlow
 from linnet_fast.networks.chain import Dense
-from linnet_fast.record import Record, Stop
+from linnet_fast.records.record import Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import DivergenceError, Trajectory
 

@@ -12,7 +12,7 @@ from support import assert_same, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import Trajectory, laws
-from linnet_fast.step_rule import StepRule
+from linnet_fast.methods.step_rule import StepRule
 
 NETWORK = lf.Dense((3, 2, 1))
 METHODS = {

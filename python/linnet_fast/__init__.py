@@ -17,11 +17,13 @@ from linnet_fast import (
     regularizers,
 )
 from linnet_fast._base.config import show_config
-from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
 from linnet_fast.design import NoParameterizationError, Verification, parameterize, verify
 from linnet_fast.induced import InducedRegularizer, what_is
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.initialization.start import Start
+from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import (
     Chain,
     Convolution,
@@ -31,11 +33,9 @@ from linnet_fast.networks.chain import (
     Residual,
     parallel,
 )
-from linnet_fast.record import Record, Stop
+from linnet_fast.records.record import Record, Stop
 from linnet_fast.representation_cost import RepresentationCost, depth_limit, representation_cost
-from linnet_fast.start import Start
 from linnet_fast.state import State, Status
-from linnet_fast.step_rule import StepRule
 from linnet_fast.sweep import (
     Axis,
     SweepError,

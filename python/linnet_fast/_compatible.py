@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.binary_loss import Loss, SphericalLogisticLoss, unit_vectors
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, Method, StochasticGradientDescent
+from linnet_fast.losses.binary import Loss, SphericalLogisticLoss, unit_vectors
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent, Method, StochasticGradientDescent
 from linnet_fast.networks.chain import Chain, Dense
-from linnet_fast.record import OF_DENSE_LAYERS, OF_DIRECTION, Record
+from linnet_fast.records.record import OF_DENSE_LAYERS, OF_DIRECTION, Record
 
 
 def check_method(network: Chain, loss: Loss, method: Method) -> None:

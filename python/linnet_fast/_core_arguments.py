@@ -12,11 +12,11 @@ import numpy.typing as npt
 from linnet_fast import laws, layers
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.binary_loss import Loss, SphericalLogisticLoss
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import StochasticGradientDescent
+from linnet_fast.losses.binary import Loss, SphericalLogisticLoss
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import StochasticGradientDescent
+from linnet_fast.methods.step_rule import KINDS, StepRule
 from linnet_fast.networks.chain import Chain
-from linnet_fast.step_rule import KINDS, StepRule
 
 
 def over_runs(array: npt.NDArray[Any], runs: Shape, n_inner: int) -> npt.NDArray[Any]:

@@ -24,7 +24,7 @@ from linnet_fast.directional_convergence import (
     phase_velocity,
 )
 from linnet_fast.laws.spherical import SphericalLaw, checked_law
-from linnet_fast.method import GradientFlow
+from linnet_fast.methods.descent import GradientFlow
 from linnet_fast.trajectory import Trajectory
 
 if TYPE_CHECKING:

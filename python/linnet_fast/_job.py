@@ -14,10 +14,10 @@ import numpy.typing as npt
 from linnet_fast import _modes, initialization
 from linnet_fast._base import wording
 from linnet_fast._base.validate import FloatArray, WeightArray
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Dense
-from linnet_fast.record import Record, Stop
+from linnet_fast.records.record import Record, Stop
 from linnet_fast.train import train
 from linnet_fast.trajectory import Trajectory
 

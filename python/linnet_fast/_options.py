@@ -14,7 +14,7 @@ import numpy as np
 from linnet_fast import _job, _sweep_file, _sweep_toml, datasets
 from linnet_fast.figures import PAPERS
 from linnet_fast.networks.chain import Chain, Dense, parse
-from linnet_fast.record import OBSERVABLES, Record
+from linnet_fast.records.record import OBSERVABLES, Record
 
 ALWAYS = ("loss", "singular_values")
 """What is always recorded: the table and the picture need it."""

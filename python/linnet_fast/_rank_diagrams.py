@@ -16,7 +16,7 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_parts import DARK, GREY, PALE
 from linnet_fast._plot_style import colors
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics import factor_descent, limit_time, mode_flow
 from linnet_fast.rank_dynamics.data import require_commuting
 

@@ -15,7 +15,7 @@ from linnet_fast import _plot_parts
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors
-from linnet_fast.method import GradientDescent
+from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.rank_dynamics import (
     effective_rank,
     effective_strengths,

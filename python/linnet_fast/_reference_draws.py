@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from linnet_fast import laws
 from linnet_fast._base.validate import FloatArray, WeightArray
-from linnet_fast.binary_loss import LogisticLoss, Loss, SphericalLogisticLoss
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import StochasticGradientDescent
+from linnet_fast.losses.binary import LogisticLoss, Loss, SphericalLogisticLoss
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import StochasticGradientDescent
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from linnet_fast import layers
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
-from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, Loss, SphericalLogisticLoss
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, Loss, SphericalLogisticLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, Dense
-from linnet_fast.record import OBSERVABLES, OF_DIRECTION
+from linnet_fast.records.record import OBSERVABLES, OF_DIRECTION
 
 Layers: TypeAlias = tuple[WeightArray, ...]
 

@@ -10,10 +10,10 @@ from linnet_fast import datasets
 from linnet_fast._base import validate
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep_toml import Table, as_table, as_text, listed, refuse_unknown
-from linnet_fast.binary_loss import Loss, SphericalLogisticLoss
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.binary import Loss, SphericalLogisticLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grouped, Residual
-from linnet_fast.record import Record
+from linnet_fast.records.record import Record
 from linnet_fast.training import Training
 
 OBJECTS = ("loss", "network", "start", "method", "record", "stop")

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from linnet_fast import laws
 from linnet_fast._base import files, validate
-from linnet_fast.binary_loss import LOSSES
-from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
-from linnet_fast.step_rule import StepRule
+from linnet_fast.losses.binary import LOSSES
+from linnet_fast.methods.descent import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.methods.step_rule import StepRule
 
 if TYPE_CHECKING:
     import xarray

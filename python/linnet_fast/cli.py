@@ -28,10 +28,10 @@ from linnet_fast import (
 from linnet_fast._base import files, machine
 from linnet_fast._base.config import config, show_config
 from linnet_fast.figures import Settings, reproduce
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Dense
 from linnet_fast.rank_dynamics import reduced_rank_regression
-from linnet_fast.record import Record, Stop
+from linnet_fast.records.record import Record, Stop
 from linnet_fast.representation_cost import representation_cost
 from linnet_fast.sweep import SweepError, open_sweep
 from linnet_fast.trajectory import Trajectory

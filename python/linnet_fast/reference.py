@@ -29,13 +29,13 @@ from linnet_fast._reference_observables import (
     observe,
     spread,
 )
-from linnet_fast.binary_loss import (
+from linnet_fast.losses.binary import (
     Loss,
     SphericalLogisticLoss,
     checked_loss,
 )
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import (
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import (
     GradientDescent,
     GradientFlow,
     Method,
@@ -43,7 +43,7 @@ from linnet_fast.method import (
     check_length,
 )
 from linnet_fast.networks.chain import Chain
-from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
+from linnet_fast.records.record import MAX_STEP, OBSERVABLES, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory
 

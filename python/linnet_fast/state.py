@@ -12,7 +12,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.networks.chain import Chain
-from linnet_fast.record import MAX_STEP
+from linnet_fast.records.record import MAX_STEP
 
 
 class Status(IntEnum):

@@ -24,8 +24,8 @@ from linnet_fast._core_arguments import (
     over_runs,
     rule_arguments,
 )
-from linnet_fast.binary_loss import Loss, checked_loss
-from linnet_fast.method import (
+from linnet_fast.losses.binary import Loss, checked_loss
+from linnet_fast.methods.descent import (
     GradientDescent,
     GradientFlow,
     Method,
@@ -33,7 +33,7 @@ from linnet_fast.method import (
     check_length,
 )
 from linnet_fast.networks.chain import Chain
-from linnet_fast.record import MAX_STEP, OBSERVABLES, Record, Stop
+from linnet_fast.records.record import MAX_STEP, OBSERVABLES, Record, Stop
 from linnet_fast.state import State, Status
 from linnet_fast.trajectory import Trajectory
 

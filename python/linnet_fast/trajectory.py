@@ -14,11 +14,11 @@ import numpy.typing as npt
 from linnet_fast import _trajectory_file
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.binary_loss import Loss
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import Method
+from linnet_fast.losses.binary import Loss
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import Method
 from linnet_fast.networks.chain import Chain, Dense, parse
-from linnet_fast.record import DIMS, OBSERVABLES
+from linnet_fast.records.record import DIMS, OBSERVABLES
 from linnet_fast.state import State, Status
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class Trajectory:
     --------
     >>> import numpy as np
     >>> from linnet_fast import reference
-    >>> from linnet_fast.loss import SquaredLoss
-    >>> from linnet_fast.method import GradientDescent
-    >>> from linnet_fast.record import Record
+    >>> from linnet_fast.losses.squared import SquaredLoss
+    >>> from linnet_fast.methods.descent import GradientDescent
+    >>> from linnet_fast.records.record import Record
     >>> loss = SquaredLoss([[1.0]], [[2.0]], 4.0)
     >>> run = reference.train(Dense((1, 1)), loss, (np.zeros((1, 1)),),
     ...                       method=GradientDescent(0.5), n_steps=2, record=Record.every(1))

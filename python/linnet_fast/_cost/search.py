@@ -14,10 +14,10 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast._cost import bounds
 from linnet_fast._cost.function import Function
 from linnet_fast._cost.solution import EXACT_GAP, Solution, divided
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientFlow
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientFlow
 from linnet_fast.networks.chain import Chain
-from linnet_fast.record import Record
+from linnet_fast.records.record import Record
 from linnet_fast.train import train
 
 # Decay and time of the rounds: feasible weights first, so that no small entry is lost to decay.

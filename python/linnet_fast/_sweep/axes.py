@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._sweep import canonical
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain
 
 # What a batch takes as an array with one number per run, so that such runs are trained together.

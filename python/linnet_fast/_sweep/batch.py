@@ -13,9 +13,9 @@ from linnet_fast._base.validate import Shape
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.derived import Derived
 from linnet_fast._sweep.spec import SweepSpec
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, StochasticGradientDescent
-from linnet_fast.record import OBSERVABLES, Record, Stop
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent, StochasticGradientDescent
+from linnet_fast.records.record import OBSERVABLES, Record, Stop
 from linnet_fast.state import Status
 from linnet_fast.train import train
 from linnet_fast.training import Training

@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from linnet_fast import laws
 from linnet_fast._base import validate
-from linnet_fast.binary_loss import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.initialization.start import Start
+from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import Chain, Dense, parse
-from linnet_fast.record import Record, Stop
-from linnet_fast.start import Start
-from linnet_fast.step_rule import StepRule
+from linnet_fast.records.record import Record, Stop
 
 NUMERICS = 1
 """Counts up with every change of the library that alters the bits of results."""

@@ -15,7 +15,7 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast._sweep.batch import Batch, train_group
 from linnet_fast._sweep.layout import Layout
 from linnet_fast._sweep.spec import SEED, SweepSpec
-from linnet_fast.record import Record
+from linnet_fast.records.record import Record
 
 _MOST_CALIBRATED = 24  # groups; the others are interpolated by their size
 _FULL = 0.2  # seconds up to which a sample of runs is trained in full

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._sweep import canonical
-from linnet_fast.method import GradientDescent
+from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.rank_dynamics import joint_decomposition
 from linnet_fast.rank_dynamics import learning_times as times_of
-from linnet_fast.record import OBSERVABLES
+from linnet_fast.records.record import OBSERVABLES
 from linnet_fast.trajectory import Trajectory
 
 Function: TypeAlias = Callable[[Trajectory], npt.ArrayLike]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from linnet_fast._base.validate import Shape
 from linnet_fast._sweep.batch import train_group
 from linnet_fast._sweep.spec import SEED, SweepSpec
-from linnet_fast.record import DIMS, Stop
+from linnet_fast.records.record import DIMS, Stop
 
 PENDING = -1
 """Status of a run that is not there yet."""

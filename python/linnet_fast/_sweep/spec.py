@@ -16,8 +16,8 @@ from linnet_fast._base.validate import Shape
 from linnet_fast._sweep import canonical
 from linnet_fast._sweep.axes import Axis
 from linnet_fast._sweep.derived import Derived
-from linnet_fast.binary_loss import checked_loss
-from linnet_fast.method import StochasticGradientDescent
+from linnet_fast.losses.binary import checked_loss
+from linnet_fast.methods.descent import StochasticGradientDescent
 from linnet_fast.networks.chain import Dense
 from linnet_fast.training import Training
 from linnet_fast.trajectory import Trajectory

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from linnet_fast import initialization
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.binary_loss import LogisticLoss, SphericalLogisticLoss
 from linnet_fast.directional_convergence._polar import depth
 from linnet_fast.directional_convergence.dynamics import reduced_flow
 from linnet_fast.directional_convergence.samples import max_margin, sampling_floor, sgd_floor
 from linnet_fast.laws.spherical import Seed, SphericalLaw, checked_law
-from linnet_fast.method import GradientFlow, StochasticGradientDescent
+from linnet_fast.losses.binary import LogisticLoss, SphericalLogisticLoss
+from linnet_fast.methods.descent import GradientFlow, StochasticGradientDescent
 from linnet_fast.networks.chain import Dense
-from linnet_fast.record import Record
+from linnet_fast.records.record import Record
 from linnet_fast.train import train
 
 _OBSERVABLES = ("angle", "norm", "margin")

@@ -20,7 +20,7 @@ from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.directional_convergence import _polar
 from linnet_fast.laws.spherical import SphericalLaw, checked_law
-from linnet_fast.step_rule import KINDS, StepRule
+from linnet_fast.methods.step_rule import KINDS, StepRule
 
 _MOST_STEPS = 2**53
 

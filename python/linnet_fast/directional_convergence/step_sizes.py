@@ -10,7 +10,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.laws.spherical import SphericalLaw, checked_law
-from linnet_fast.step_rule import StepRule
+from linnet_fast.methods.step_rule import StepRule
 
 
 @dataclass(frozen=True, eq=False)

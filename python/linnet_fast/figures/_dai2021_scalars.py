@@ -13,10 +13,10 @@ from linnet_fast._plot_style import colors, panels
 from linnet_fast.design import NoParameterizationError, parameterize
 from linnet_fast.figures import _dai2021_formulas as formulas
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain, Dense, Diagonal, Residual, parallel
-from linnet_fast.record import Record, Stop
+from linnet_fast.records.record import Record, Stop
 from linnet_fast.regularizers import ElasticNet, Lp, Regularizer
 from linnet_fast.representation_cost import representation_cost
 from linnet_fast.train import train

@@ -9,7 +9,6 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors, panels
-from linnet_fast.binary_loss import LogisticLoss
 from linnet_fast.directional_convergence import (
     ConvergenceTable,
     convergence_table,
@@ -29,8 +28,9 @@ from linnet_fast.figures._lin2021_setting import (
     start,
 )
 from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
-from linnet_fast.method import GradientFlow, StochasticGradientDescent
-from linnet_fast.record import Record
+from linnet_fast.losses.binary import LogisticLoss
+from linnet_fast.methods.descent import GradientFlow, StochasticGradientDescent
+from linnet_fast.records.record import Record
 from linnet_fast.train import train
 
 _STEP, _BATCH = 0.02, 20

@@ -10,7 +10,6 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._plot_style import colors, panels
-from linnet_fast.binary_loss import LogisticLoss
 from linnet_fast.directional_convergence import (
     MaxMargin,
     ReducedTrajectory,
@@ -23,8 +22,9 @@ from linnet_fast.directional_convergence import (
 from linnet_fast.figures._lin2021_setting import DIRECTION, LAW, START, flow, network
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
 from linnet_fast.laws.spherical import Gaussian, SphericalLaw
-from linnet_fast.method import GradientFlow
-from linnet_fast.record import Record
+from linnet_fast.losses.binary import LogisticLoss
+from linnet_fast.methods.descent import GradientFlow
+from linnet_fast.records.record import Record
 from linnet_fast.train import train
 
 _LOG_END = 1000.0  # ln of the last time

@@ -9,7 +9,6 @@ import numpy as np
 
 from linnet_fast import plot
 from linnet_fast._plot_style import colors, panels
-from linnet_fast.binary_loss import SphericalLogisticLoss
 from linnet_fast.directional_convergence import (
     ReducedTrajectory,
     classify_rate,
@@ -30,10 +29,11 @@ from linnet_fast.figures.report import (
     near,
 )
 from linnet_fast.laws.spherical import Gaussian
-from linnet_fast.method import GradientDescent
+from linnet_fast.losses.binary import SphericalLogisticLoss
+from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import Dense
-from linnet_fast.record import Record
-from linnet_fast.step_rule import StepRule
+from linnet_fast.records.record import Record
 from linnet_fast.train import train
 
 _DEPTHS = (1, 2, 3, 4, 5, 6)

@@ -8,12 +8,12 @@ import numpy as np
 
 from linnet_fast import initialization
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.binary_loss import SphericalLogisticLoss
 from linnet_fast.directional_convergence import ReducedTrajectory, reduced_flow
 from linnet_fast.laws.spherical import Sphere, SphericalLaw
-from linnet_fast.method import StochasticGradientDescent
+from linnet_fast.losses.binary import SphericalLogisticLoss
+from linnet_fast.methods.descent import StochasticGradientDescent
 from linnet_fast.networks.chain import Dense
-from linnet_fast.record import Record
+from linnet_fast.records.record import Record
 from linnet_fast.train import train
 from linnet_fast.trajectory import Trajectory
 

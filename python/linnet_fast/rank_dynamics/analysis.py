@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
-from linnet_fast.method import GradientDescent
+from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.rank_dynamics.data import (
     JointDecomposition,
     joint_decomposition,

@@ -10,7 +10,7 @@ import numpy as np
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 
 _EPS = float(np.finfo(np.float64).eps)
 _NO_MODE = 1e-12  # singular values of cross_cov below this times the largest are rounding

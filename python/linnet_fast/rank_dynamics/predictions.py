@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.data import (
     JointDecomposition,
     checked_layers,

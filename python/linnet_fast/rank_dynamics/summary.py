@@ -8,8 +8,8 @@ import numpy as np
 
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.loss import SquaredLoss
-from linnet_fast.method import GradientDescent
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.rank_dynamics.analysis import learning_times
 from linnet_fast.rank_dynamics.data import joint_decomposition
 from linnet_fast.rank_dynamics.paths import path_distances

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from linnet_fast import initialization
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.binary_loss import Loss
-from linnet_fast.initialization import Seed
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.initialization.draws import Seed
+from linnet_fast.losses.binary import Loss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, Dense
 
 KINDS = ("gaussian", "orthogonal", "balanced", "aligned")

@@ -14,7 +14,7 @@ from scipy.special import expit
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.laws.spherical import SphericalLaw
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 
 _BLOCK = 16
 """The core takes samples in blocks of so many; the last one is filled up with zeros."""

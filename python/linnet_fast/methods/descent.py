@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.step_rule import StepRule
+from linnet_fast.methods.step_rule import StepRule
 
 _MAX_STEPS = 100_000
 _LEAST_RTOL = 1e-13  # below this rounding, not the method, is the error of a step

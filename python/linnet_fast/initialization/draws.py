@@ -19,7 +19,7 @@ from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.loss import SquaredLoss
+from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, Dense
 
 Seed: TypeAlias = (

@@ -1,0 +1,1 @@
+"""Losses of the end-to-end matrix, a file for each family."""

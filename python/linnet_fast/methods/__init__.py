@@ -1,0 +1,1 @@
+"""Ways to go down a loss, a file for each family."""

@@ -1,0 +1,1 @@
+"""What is recorded of a training, when, and when a run stops."""
