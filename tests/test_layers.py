@@ -13,8 +13,9 @@ import pytest
 from support import EVERYTHING, ROOT, make_loss, make_start, python
 
 import linnet_fast as lf
-from linnet_fast import _core, _reference_observables, reference
+from linnet_fast import _core, reference
 from linnet_fast.records.record import OBSERVABLES, OF_DIRECTION
+from linnet_fast.reference import observables
 
 PACKAGE = ROOT / "python" / "linnet_fast"
 CPP = ROOT / "cpp"
@@ -111,7 +112,7 @@ def test_reference_shares_nothing_with_the_core():
     for file in (
         "reference.py",
         "_reference_draws.py",
-        "_reference_observables.py",
+        "observables.py",
         "_compatible.py",
     ):
         names |= imports(PACKAGE / file)
@@ -181,7 +182,7 @@ def test_the_core_prints_nothing_and_keeps_ieee_arithmetic():
 
 
 def test_registry_reference_core_and_properties_name_the_same_observables():
-    assert {*_reference_observables._OBSERVERS, *OF_DIRECTION} == set(OBSERVABLES)
+    assert {*observables._OBSERVERS, *OF_DIRECTION} == set(OBSERVABLES)
     properties = {n for n, v in vars(lf.Trajectory).items() if isinstance(v, property)}
     assert set(OBSERVABLES) <= properties
     known = re.search(

@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from support import python
 
 import linnet_fast as lf
-from linnet_fast import _modes, plot, rank_dynamics, reference
+from linnet_fast import plot, rank_dynamics, reference
+from linnet_fast.rank_dynamics import learned
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -203,14 +204,14 @@ class TestModes:
             record=lf.Record.geomspace(500),
         )
         s = np.array([3.0, 2.0, 1.0])
-        assert _modes.n_ranks(run) == 3
+        assert learned.n_ranks(run) == 3
         expected = np.log(s / w0 - 1) / (2 * s) / step_size
-        assert_allclose(_modes.learned_at(run), expected, rtol=5e-3)
+        assert_allclose(learned.learned_at(run), expected, rtol=5e-3)
 
     def test_never_learned_and_there_from_the_start(self):
         start = lf.initialization.aligned(NETWORK, LOSS, [4.0, 4.0, 0.0])
         run = lf.train(NETWORK, LOSS, start, method=lf.GradientDescent(0.01), n_steps=10)
-        assert_array_equal(_modes.learned_at(run), [0, 0, np.nan])
+        assert_array_equal(learned.learned_at(run), [0, 0, np.nan])
 
     @pytest.mark.parametrize(
         "widths", [(4, 3), (4, 5, 3), (4, 3, 6, 3), (4, 3, 3, 3, 3), (1, 1, 1)]
@@ -253,7 +254,7 @@ class TestModes:
             start = lf.initialization.gaussian(
                 network, scale=[[1e-3], [1.0], [3.0]], rng=1, batch_shape=(3, 5)
             )
-            step_size = _modes.safe_step_size(network, loss, start, 0.1)
+            step_size = learned.safe_step_size(network, loss, start, 0.1)
             run = lf.train(
                 network,
                 loss,
@@ -268,4 +269,4 @@ class TestModes:
     def test_nothing_to_learn(self):
         loss = lf.SquaredLoss(np.eye(4), np.zeros((3, 4)), 0.0)
         with pytest.raises(ValueError, match="no linear relation"):
-            _modes.safe_step_size(NETWORK, loss, lf.initialization.gaussian(NETWORK, rng=0))
+            learned.safe_step_size(NETWORK, loss, lf.initialization.gaussian(NETWORK, rng=0))

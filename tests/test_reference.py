@@ -19,7 +19,7 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import OBSERVABLES, OF_SOME, Record, Stop
-from linnet_fast.state import State, Status
+from linnet_fast.training.state import State, Status
 
 WIDTHS = [(3, 2), (2, 2, 2), (4, 1, 3), (1, 5, 1), (3, 4, 2, 5), (2, 3, 1, 2, 4)]
 EVERYTHING = tuple(name for name in OBSERVABLES if name not in OF_SOME)

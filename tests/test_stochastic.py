@@ -11,8 +11,8 @@ from support import assert_same, make_loss, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import laws, reference
-from linnet_fast._reference_draws import draw, philox
 from linnet_fast.methods.descent import StochasticGradientDescent
+from linnet_fast.reference.draws import draw, philox
 
 KNOWN = [
     # counter, key, answer: Random123's kat_vectors, philox4x32 with 10 rounds

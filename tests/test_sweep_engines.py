@@ -31,7 +31,7 @@ from sweep_problems import (
 import linnet_fast as lf
 from linnet_fast._base import machine
 from linnet_fast._sweep import engine
-from linnet_fast.state import Status
+from linnet_fast.training.state import Status
 
 POOLS = ("spawn", "thread", "loky", "dask")
 SIMILAR_POOLS = ("forkserver", "dask executor")

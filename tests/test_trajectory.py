@@ -21,8 +21,8 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, GradientFlow
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import Record, Stop
-from linnet_fast.state import State, Status
-from linnet_fast.trajectory import DivergenceError, Trajectory
+from linnet_fast.training.state import State, Status
+from linnet_fast.training.trajectory import DivergenceError, Trajectory
 
 
 def make(

@@ -35,7 +35,6 @@ from linnet_fast.networks.chain import (
 )
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.representation_cost import RepresentationCost, depth_limit, representation_cost
-from linnet_fast.state import State, Status
 from linnet_fast.sweep import (
     Axis,
     SweepError,
@@ -49,9 +48,10 @@ from linnet_fast.sweep import (
     sampled,
     sweep,
 )
-from linnet_fast.train import train
-from linnet_fast.training import Training
-from linnet_fast.trajectory import DivergenceError, Trajectory
+from linnet_fast.training.description import Training
+from linnet_fast.training.state import State, Status
+from linnet_fast.training.train import train
+from linnet_fast.training.trajectory import DivergenceError, Trajectory
 
 __version__ = version("linnet-fast")
 

@@ -25,7 +25,7 @@ from linnet_fast.directional_convergence import (
 )
 from linnet_fast.laws.spherical import SphericalLaw, checked_law
 from linnet_fast.methods.descent import GradientFlow
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,15 +11,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _modes, initialization
+from linnet_fast import initialization
 from linnet_fast._base import wording
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Dense
+from linnet_fast.rank_dynamics.learned import learned_at, safe_step_size
 from linnet_fast.records.record import Record, Stop
-from linnet_fast.train import train
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.train import train
+from linnet_fast.training.trajectory import Trajectory
 
 AXES = ("scale", "step_size", "seed")
 """Names of the run axes of a job's result."""
@@ -88,7 +89,7 @@ class Job:
         """Return the job with a safe step size where none was given."""
         if self.step_sizes is not None:
             return self
-        step = _modes.safe_step_size(self.network, self.loss, start, self.weight_decay)
+        step = safe_step_size(self.network, self.loss, start, self.weight_decay)
         return dataclasses.replace(self, step_sizes=np.array([step]))
 
     @property
@@ -190,7 +191,7 @@ def table(job: Job, trajectory: Trajectory) -> str:
     str
         A line per scale and step size; medians over the seeds that did not diverge.
     """
-    learned = _modes.learned_at(trajectory)
+    learned = learned_at(trajectory)
     n_modes = learned.shape[-1]
     n_columns = min(n_modes, _MOST_COLUMNS)
     final = _final_loss(job, trajectory)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.state import Status
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.state import Status
+from linnet_fast.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -32,7 +32,7 @@ from linnet_fast.rank_dynamics import (
     stable_rank,
 )
 from linnet_fast.rank_dynamics.predictions import aligned_log_strengths
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from linnet_fast import _plot_parts
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._sweep_data import RECORDS, ROUNDING, Runs, n_values, readable, together
-from linnet_fast.state import Status
+from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

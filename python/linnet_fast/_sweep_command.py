@@ -18,8 +18,8 @@ from linnet_fast._sweep.layout import PENDING
 from linnet_fast._sweep.spec import encode_training
 from linnet_fast._sweep_file import SweepFile
 from linnet_fast._sweep_run import n_there
-from linnet_fast.state import Status
 from linnet_fast.sweep import estimate_sweep
+from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:
     from xarray import Dataset

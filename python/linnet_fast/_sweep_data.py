@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.state import Status
+from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset

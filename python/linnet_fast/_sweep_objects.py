@@ -8,13 +8,13 @@ from typing import Any
 
 from linnet_fast import datasets
 from linnet_fast._base import validate
-from linnet_fast._sweep import canonical
 from linnet_fast._sweep_toml import Table, as_table, as_text, listed, refuse_unknown
 from linnet_fast.losses.binary import Loss, SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grouped, Residual
 from linnet_fast.records.record import Record
-from linnet_fast.training import Training
+from linnet_fast.training import plain
+from linnet_fast.training.description import Training
 
 OBJECTS = ("loss", "network", "start", "method", "record", "stop")
 SCALARS = ("n_steps", "until", "dtype")
@@ -25,7 +25,7 @@ NEEDED = ("network", "start", "method")
 _NETWORKS: Mapping[str, Any] = {
     kind.__name__: kind for kind in (Dense, Diagonal, Convolution, Residual, Grouped)
 }
-_LOSSES: Mapping[str, Any] = {kind.__name__: kind for kind in canonical.KINDS["loss"]}
+_LOSSES: Mapping[str, Any] = {kind.__name__: kind for kind in plain.KINDS["loss"]}
 _DATA = ("data", "targets_file", "targets", "standardize")
 _SCHEDULES: Mapping[str, Callable[..., Record]] = {
     "geomspace": Record.geomspace,
@@ -38,9 +38,9 @@ _READABLE = (".npz", ".npy", ".csv")
 
 def arguments(root: str) -> tuple[str, ...]:
     """Return what can be varied inside an object, of whatever kind."""
-    kinds = tuple(_NETWORKS.values()) if root == "network" else canonical.KINDS[root]
+    kinds = tuple(_NETWORKS.values()) if root == "network" else plain.KINDS[root]
     more = {"loss": (*_DATA, "center"), "network": ("hidden", "n_layers")}.get(root, ())
-    return tuple(dict.fromkeys((*(n for kind in kinds for n in canonical.arguments(kind)), *more)))
+    return tuple(dict.fromkeys((*(n for kind in kinds for n in plain.arguments(kind)), *more)))
 
 
 def is_of_data(name: str) -> bool:
@@ -107,7 +107,7 @@ class Objects:
         kind = _LOSSES[
             validate.choice("loss.kind", table.get("kind", "SquaredLoss"), list(_LOSSES))
         ]
-        own = canonical.arguments(kind)
+        own = plain.arguments(kind)
         made_of_data = kind is not SphericalLogisticLoss
         options = (*_DATA, *(("center",) if kind is SquaredLoss else ())) if made_of_data else ()
         refuse_unknown("loss", table, ("kind", *options, *own))
@@ -170,13 +170,13 @@ class Objects:
         kind = _NETWORKS[
             validate.choice("network.kind", table.get("kind", "Dense"), list(_NETWORKS))
         ]
-        known = canonical.arguments(kind)
+        known = plain.arguments(kind)
         given = {key: value for key, value in table.items() if key != "kind"}
         if kind is not Dense:
             refuse_unknown("network", given, known)
             if "width" in known:
                 given.setdefault("width", self._ends[0])
-            network: Chain = canonical.call("network", kind, given)
+            network: Chain = plain.call("network", kind, given)
             return network
         refuse_unknown("network", given, ("kind", *known, "hidden", "n_layers"))
         if "widths" in given:
@@ -190,7 +190,7 @@ class Objects:
         if missing:
             msg = f"network must have {' and '.join(missing)}, or widths; got {listed(table)}"
             raise ValueError(msg)
-        return Dense(canonical.dense_widths(*self._ends, given["hidden"], given["n_layers"]))
+        return Dense(plain.dense_widths(*self._ends, given["hidden"], given["n_layers"]))
 
     def _record(self, table: Table) -> Record:
         refuse_unknown("record", table, (*_SCHEDULES, "observables", "direction"))
@@ -208,7 +208,7 @@ def _decode(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         for key, inner in value.items():
             _refuse_digests(f"{name}.{key}", inner)
-    return canonical.decode(name, value)
+    return plain.decode(name, value)
 
 
 def _refuse_digests(name: str, value: Any) -> None:

@@ -34,7 +34,7 @@ from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.representation_cost import representation_cost
 from linnet_fast.sweep import SweepError, open_sweep
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done, failed while running, bad usage or data, Ctrl-C."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _modes
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast._direction_plot import direction, phase_portrait
@@ -32,8 +31,8 @@ from linnet_fast._rank_diagrams import one_layer_against_two, step_size_regimes
 from linnet_fast._rank_plot import modes, path_distance, rank_staircase
 from linnet_fast._sweep_curves import curves
 from linnet_fast._sweep_map import heatmap
-from linnet_fast.rank_dynamics import reduced_rank_regression
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.rank_dynamics import learned, reduced_rank_regression
+from linnet_fast.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +150,7 @@ def rank(
         If singular values were not recorded (nor products, nor weights).
     """
     ax = new_axes(ax)
-    learned = of_runs(trajectory, _modes.learned_at(trajectory), run, 1)
+    learned = of_runs(trajectory, learned_at(trajectory), run, 1)
     n_modes = learned.shape[-1]
     with np.errstate(invalid="ignore"):
         counts = (learned[..., None, :] <= trajectory.record_axis[:, None]).sum(axis=-1)
@@ -257,7 +256,7 @@ def stages(
     picked = np.unique(np.linspace(0, len(values) - 1, n_columns).round().astype(int))
     picked = picked[np.argsort(-values[picked], kind="stable")]  # large scales first
 
-    n_modes = _modes.n_ranks(trajectory)
+    n_modes = n_ranks(trajectory)
     levels = reduced_rank_regression(trajectory.squared_loss).losses[: n_modes + 1]
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
@@ -307,7 +306,7 @@ def stages(
 def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[np.int_]) -> None:
     """Begin where something happens in some column, and let a large start not squash the rest."""
     first = first_record(trajectory)
-    learned = _modes.learned_at(trajectory)[picked]
+    learned = learned_at(trajectory)[picked]
     later = learned[learned > first]
     if later.size:
         begin = max(first, 10.0 ** np.floor(np.log10(later.min() / 5)))

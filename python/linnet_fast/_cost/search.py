@@ -18,7 +18,7 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientFlow
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 # Decay and time of the rounds: feasible weights first, so that no small entry is lost to decay.
 _ROUNDS = ((1e-3, 60.0), (0.03, 40.0), (0.03, 40.0), (0.03, 40.0), (0.01, 60.0))

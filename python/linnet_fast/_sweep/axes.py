@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._sweep import canonical
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain
+from linnet_fast.training import plain
 
 # What a batch takes as an array with one number per run, so that such runs are trained together.
 _NUMBERS = (
@@ -57,7 +57,7 @@ class Column:
         """A number per value; equal values of a choice have equal ones."""
         if self.kind != "choices":
             return np.zeros(len(self.values), np.int64)
-        texts = [canonical.text(canonical.encode(value)) for value in self.values]
+        texts = [plain.text(plain.encode(value)) for value in self.values]
         first = {text: number for number, text in reversed(list(enumerate(texts)))}
         return np.array([first[text] for text in texts])
 
@@ -71,16 +71,16 @@ class Column:
             return np.array([value.spec for value in self.values])
         return None
 
-    def encoded(self, arrays: canonical.Arrays | None = None) -> Any:
+    def encoded(self, arrays: plain.Arrays | None = None) -> Any:
         """Return the values as plain data; many numbers as an array."""
         if self.numbers is not None:
-            return canonical.encode(self.numbers, arrays)
+            return plain.encode(self.numbers, arrays)
         kinds = {type(value) for value in self.values}
         if kinds in ({int}, {float}):
             array = np.asarray(self.values)
             if array.tolist() == list(self.values):  # what is beyond 64 bits is not
-                return canonical.encode(array, arrays)
-        return [canonical.encode(value, arrays) for value in self.values]
+                return plain.encode(array, arrays)
+        return [plain.encode(value, arrays) for value in self.values]
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base.validate import Shape
-from linnet_fast._sweep import canonical
 from linnet_fast._sweep.derived import Derived
 from linnet_fast._sweep.spec import SweepSpec
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, StochasticGradientDescent
 from linnet_fast.records.record import OBSERVABLES, Record, Stop
-from linnet_fast.state import Status
-from linnet_fast.train import train
-from linnet_fast.training import Training
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training import plain
+from linnet_fast.training.description import Training
+from linnet_fast.training.state import Status
+from linnet_fast.training.train import train
+from linnet_fast.training.trajectory import Trajectory
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 Progress: TypeAlias = Callable[[int, int], object]
@@ -56,11 +56,11 @@ class Batch:
                     parts["loss"] = _stacked(column.values, index)
         for path, numbers in sorted(settings.items(), key=lambda item: item[0].count(".")):
             root, *rest = path.split(".")
-            parts[root] = canonical.replaced(root, parts[root], rest, numbers)
+            parts[root] = plain.replaced(root, parts[root], rest, numbers)
         streams = spec.streams_of(indices)
         method = parts["method"]
         if isinstance(method, StochasticGradientDescent):
-            parts["method"] = canonical.replaced("method", method, ["streams"], streams)
+            parts["method"] = plain.replaced("method", method, ["streams"], streams)
         return cls(training=training, streams=streams, **parts)
 
     def train(

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._sweep import canonical
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.rank_dynamics import joint_decomposition
 from linnet_fast.rank_dynamics import learning_times as times_of
 from linnet_fast.records.record import OBSERVABLES
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training import plain
+from linnet_fast.training.trajectory import Trajectory
 
 Function: TypeAlias = Callable[[Trajectory], npt.ArrayLike]
 
@@ -222,7 +222,7 @@ def _fingerprint(name: str, value: object) -> str:
     if isinstance(value, PurePath):
         return str(value)
     try:
-        return canonical.text(canonical.encode(value))
+        return plain.text(plain.encode(value))
     except TypeError as error:
         msg = (
             f"derived[{name!r}] must hold numbers, texts, arrays and functions only, got {value!r}"

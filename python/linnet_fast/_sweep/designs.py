@@ -14,7 +14,7 @@ from linnet_fast._sweep import derived as _derived
 from linnet_fast._sweep.axes import Axis
 from linnet_fast._sweep.batch import recording
 from linnet_fast._sweep.spec import TAKEN, SweepSpec
-from linnet_fast.training import Training
+from linnet_fast.training.description import Training
 
 Values: TypeAlias = Sequence[Any] | npt.NDArray[Any] | Mapping[Any, Any] | Axis
 

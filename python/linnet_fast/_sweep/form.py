@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from linnet_fast._base import files
 from linnet_fast._base.validate import Shape
-from linnet_fast._sweep import canonical
 from linnet_fast._sweep.layout import PENDING, Layout, Variable, coordinates
 from linnet_fast._sweep.spec import SEED, SweepSpec
-from linnet_fast.state import Status
+from linnet_fast.training import plain
+from linnet_fast.training.state import Status
 
 SCHEMA = 1
 """Counts up with every change of what a store looks like."""
@@ -44,7 +44,7 @@ def write_group(
     path: Path, spec: SweepSpec, layout: Layout, chunk: Shape, isa: str, note: object
 ) -> None:
     zarr = files.optional("zarr", "sweep")
-    arrays: canonical.Arrays = {}
+    arrays: plain.Arrays = {}
     data = spec.encode(arrays)
     variables = [
         {"name": v.name, "dims": list(v.dims), "shape": list(v.shape), "dtype": v.dtype}
@@ -88,7 +88,7 @@ def signed(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
     metadata = {name: _digest_of(path / name) for name in [*names, *held]}
     own = {**note, "metadata": metadata}
     own.pop("digest", None)
-    return own | {"digest": canonical.digest(own)}
+    return own | {"digest": plain.digest(own)}
 
 
 def _digest_of(folder: Path) -> str:
@@ -140,7 +140,7 @@ def check_metadata(path: Path, growing: bool) -> None:
     if note["schema"] != SCHEMA:
         msg = f"{path} must be of schema {SCHEMA}, got {note['schema']}: another version made it"
         raise SweepError(msg)
-    if canonical.digest({k: v for k, v in note.items() if k != "digest"}) != note["digest"]:
+    if plain.digest({k: v for k, v in note.items() if k != "digest"}) != note["digest"]:
         msg = "its note on the sweep is not what was written"
         raise ValueError(msg)
     dims = _dims_of(note)

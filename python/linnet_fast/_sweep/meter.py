@@ -12,7 +12,7 @@ from typing import TypeAlias
 from linnet_fast._base import files
 from linnet_fast._sweep.engine import Done
 from linnet_fast._sweep.store import Counts
-from linnet_fast.state import Status
+from linnet_fast.training.state import Status
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape
-from linnet_fast._sweep import canonical
 from linnet_fast._sweep.axes import Axis
 from linnet_fast._sweep.derived import Derived
 from linnet_fast.losses.binary import checked_loss
 from linnet_fast.methods.descent import StochasticGradientDescent
 from linnet_fast.networks.chain import Dense
-from linnet_fast.training import Training
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training import plain
+from linnet_fast.training.description import Training
+from linnet_fast.training.trajectory import Trajectory
 
 SEED = "seed"
 """Name of the dimension of replicates."""
@@ -84,7 +84,7 @@ class SweepSpec:
             for column in axis.columns:
                 if column.numbers is not None:
                     root, *path = column.path.split(".")
-                    canonical.replaced(root, getattr(training, root), path, column.numbers)
+                    plain.replaced(root, getattr(training, root), path, column.numbers)
         return training
 
     def __repr__(self) -> str:
@@ -223,18 +223,18 @@ class SweepSpec:
         index, stream = self._at(number)
         training = self.training_at(index[: len(self.axes)])
         data = {
-            "numerics": canonical.NUMERICS,
+            "numerics": plain.NUMERICS,
             "training": encode_training(training),
             "rng": self.rng,
             "stream": stream,
             "derived": {d.name: d.identity for d in self.derived},
             "keep_records": self.keep_records,
         }
-        return canonical.digest(data)
+        return plain.digest(data)
 
     # -- identity of the whole ---------------------------------------------------------------------
 
-    def encode(self, arrays: canonical.Arrays | None = None) -> dict[str, Any]:
+    def encode(self, arrays: plain.Arrays | None = None) -> dict[str, Any]:
         """Return the spec as plain data, see `canonical`."""
         axes = [
             {
@@ -245,7 +245,7 @@ class SweepSpec:
             for name, axis in self.axes.items()
         ]
         return {
-            "numerics": canonical.NUMERICS,
+            "numerics": plain.NUMERICS,
             "training": encode_training(self.training, arrays),
             "axes": axes,
             "replicates": self.replicates,
@@ -267,7 +267,7 @@ class SweepSpec:
     @cached_property
     def id(self) -> str:
         """SHA-256 of all that the results depend on, in hexadecimal."""
-        return canonical.digest(self.encode())
+        return plain.digest(self.encode())
 
     def cut(self, shape: Shape) -> SweepSpec:
         """Return the spec of the first ``shape`` labels along each dimension."""
@@ -284,13 +284,13 @@ def decode(
     arrays: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> SweepSpec:
     """Return the spec that plain data stand for; functions are not among these."""
-    given = {key: canonical.decode(key, value, arrays) for key, value in data["training"].items()}
+    given = {key: plain.decode(key, value, arrays) for key, value in data["training"].items()}
     axes = {}
     for axis in data["axes"]:
         values = {
             path: _listed(column, arrays)
             if isinstance(column, Mapping)
-            else [canonical.decode(path, value, arrays) for value in column]
+            else [plain.decode(path, value, arrays) for value in column]
             for path, column in axis["values"].items()
         }
         labels = axis["labels"]
@@ -308,21 +308,21 @@ def decode(
     )
 
 
-def _encode_labels(axis: Axis, arrays: canonical.Arrays | None) -> Any:
+def _encode_labels(axis: Axis, arrays: plain.Arrays | None) -> Any:
     labels = np.asarray(axis.labels)
-    return labels.tolist() if labels.dtype.kind == "U" else canonical.encode(labels, arrays)
+    return labels.tolist() if labels.dtype.kind == "U" else plain.encode(labels, arrays)
 
 
 def _listed(data: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None) -> list[Any]:
     """Return the numbers of an array that is kept apart."""
-    numbers: list[Any] = canonical.decode("values", data, arrays).tolist()
+    numbers: list[Any] = plain.decode("values", data, arrays).tolist()
     return numbers
 
 
-def encode_training(training: Training, arrays: canonical.Arrays | None = None) -> dict[str, Any]:
+def encode_training(training: Training, arrays: plain.Arrays | None = None) -> dict[str, Any]:
     """Return a training as plain data."""
     return {
-        field.name: canonical.encode(getattr(training, field.name), arrays)
+        field.name: plain.encode(getattr(training, field.name), arrays)
         for field in fields(training)
     }
 
@@ -336,14 +336,14 @@ def apply(training: Training, settings: Mapping[str, Any]) -> Training:
         by_root.setdefault(root, {})[tuple(rest)] = value
     if "loss" in by_root:
         own = by_root.pop("loss")
-        parts["loss"] = loss = checked_loss(canonical.replaced_all("loss", parts["loss"], own))
+        parts["loss"] = loss = checked_loss(plain.replaced_all("loss", parts["loss"], own))
         network = parts["network"]
         if () not in by_root.get("network", {}) and isinstance(network, Dense):
             # Data of other sizes change the ends of a dense network.
             widths = (loss.n_inputs, *network.widths[1:-1], loss.n_outputs)
             parts["network"] = network if widths == network.widths else Dense(widths)
     for root, own in by_root.items():
-        parts[root] = canonical.replaced_all(root, parts[root], own)
+        parts[root] = plain.replaced_all(root, parts[root], own)
     return Training(**parts)
 
 
@@ -370,7 +370,7 @@ def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
             seen.add(column.path)
             outer = any(c.path == root for a in axes.values() for c in a.columns)
             if rest and not outer:
-                canonical.check_path(root, getattr(training, root), rest)
+                plain.check_path(root, getattr(training, root), rest)
 
 
 TAKEN = (

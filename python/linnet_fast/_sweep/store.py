@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 from linnet_fast._base import files
 from linnet_fast._base.validate import Shape
-from linnet_fast._sweep import canonical
 from linnet_fast._sweep.batch import Arrays
 from linnet_fast._sweep.chunk import Block
 from linnet_fast._sweep.form import (
@@ -39,7 +38,8 @@ from linnet_fast._sweep.form import (
 )
 from linnet_fast._sweep.layout import PENDING, Layout, Variable, coordinates
 from linnet_fast._sweep.spec import SweepSpec
-from linnet_fast.state import Status
+from linnet_fast.training import plain
+from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:
     import xarray
@@ -178,7 +178,7 @@ class Store:
     def check(self, spec: SweepSpec) -> None:
         """Refuse a store of another sweep."""
         if self.spec_id != spec.id:
-            lines = canonical.differences(self.spec_data, spec.encode())
+            lines = plain.differences(self.spec_data, spec.encode())
             shown = "; ".join(lines[:5]) + ("; ..." if len(lines) > 5 else "")
             msg = (
                 f"{self.path} holds another sweep: {shown or 'of another version of the library'}. "
@@ -297,7 +297,7 @@ class Store:
         )
         if not grown or spec.cut(old).id != self.spec_id:
             cut = spec.cut(old) if grown else spec
-            lines = canonical.differences(self.spec_data, cut.encode())
+            lines = plain.differences(self.spec_data, cut.encode())
             msg = (
                 f"{self.path} can only be extended by values at the ends of its dimensions "
                 f"{old}, got {'; '.join(lines[:5]) or f'dimensions {spec.shape}'}"
@@ -312,7 +312,7 @@ class Store:
         if layout.variables != self.variables:
             msg = f"{self.path} cannot be extended: results would have other shapes"
             raise SweepError(msg)
-        arrays: canonical.Arrays = {}
+        arrays: plain.Arrays = {}
         data = spec.encode(arrays)
         # Arrays first, the note on the spec last: cut short, the same call does it again.
         for variable in self.variables:
@@ -412,7 +412,7 @@ def attributes(spec_id: str, spec_data: object, provenance: str) -> dict[str, st
     """Return the attributes of a result: what was asked for, and by what it was made."""
     return {
         "spec_id": spec_id,
-        "spec": canonical.text(spec_data),
+        "spec": plain.text(spec_data),
         "provenance": provenance,
     }
 

@@ -18,7 +18,7 @@ from linnet_fast.losses.binary import LogisticLoss, SphericalLogisticLoss
 from linnet_fast.methods.descent import GradientFlow, StochasticGradientDescent
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 _OBSERVABLES = ("angle", "norm", "margin")
 

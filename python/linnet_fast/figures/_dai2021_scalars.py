@@ -19,7 +19,7 @@ from linnet_fast.networks.chain import Chain, Dense, Diagonal, Residual, paralle
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.regularizers import ElasticNet, Lp, Regularizer
 from linnet_fast.representation_cost import representation_cost
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 _BLOCKS = (1, 2, 4, 8)
 _DOTTED = {"color": "#808080", "linestyle": ":", "linewidth": 1}

@@ -21,7 +21,7 @@ from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grou
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.regularizers import GroupLasso, NuclearNorm
 from linnet_fast.representation_cost import representation_cost
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 
 def _squares(weights: Sequence[npt.NDArray[Any]]) -> FloatArray:

@@ -13,7 +13,7 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 
 def _losses(settings: Settings) -> dict[str, SquaredLoss]:

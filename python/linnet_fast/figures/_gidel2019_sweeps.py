@@ -13,7 +13,7 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientFlow
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 
 def _general(seed: int, n_in: int = 4, n_out: int = 3) -> SquaredLoss:

@@ -15,7 +15,7 @@ from linnet_fast.losses.binary import LogisticLoss
 from linnet_fast.methods.descent import StochasticGradientDescent
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 _DEPTH = 5
 _STEP_SIZES = np.array([0.1, 0.01, 0.005])

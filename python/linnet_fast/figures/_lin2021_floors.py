@@ -31,7 +31,7 @@ from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
 from linnet_fast.losses.binary import LogisticLoss
 from linnet_fast.methods.descent import GradientFlow, StochasticGradientDescent
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 _STEP, _BATCH = 0.02, 20
 _TIMES = (1.0, 10.0, 100.0, 1000.0)  # of the table

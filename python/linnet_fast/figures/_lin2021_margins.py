@@ -25,7 +25,7 @@ from linnet_fast.laws.spherical import Gaussian, SphericalLaw
 from linnet_fast.losses.binary import LogisticLoss
 from linnet_fast.methods.descent import GradientFlow
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 _LOG_END = 1000.0  # ln of the last time
 _LOSS_AT = 600.0  # ln of a time at which the loss is still a number

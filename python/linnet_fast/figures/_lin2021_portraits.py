@@ -27,7 +27,7 @@ from linnet_fast.figures._lin2021_setting import (
 from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
 from linnet_fast.methods.descent import GradientFlow
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 _STARTS = ((2.8, 2.9), (1.0, 2.498091544796509), (1.6, 2.0), (0.4, 1.2), (0.15, 3.0))  # norm, angle
 _SEEN = np.log(1e-6)

@@ -34,7 +34,7 @@ from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 _DEPTHS = (1, 2, 3, 4, 5, 6)
 _KINDS = {1: "stretched exponential", 2: "linear"}  # superlinear beyond

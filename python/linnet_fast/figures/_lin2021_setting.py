@@ -14,8 +14,8 @@ from linnet_fast.losses.binary import SphericalLogisticLoss
 from linnet_fast.methods.descent import StochasticGradientDescent
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.train import train
+from linnet_fast.training.trajectory import Trajectory
 
 LAW = Sphere(2)
 DIRECTION = (0.0, 1.0)

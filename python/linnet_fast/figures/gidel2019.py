@@ -17,10 +17,10 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, GradientFlow
 from linnet_fast.networks.chain import Dense
 from linnet_fast.records.record import Record
-from linnet_fast.train import train
+from linnet_fast.training.train import train
 
 if TYPE_CHECKING:
-    from linnet_fast.trajectory import Trajectory
+    from linnet_fast.training.trajectory import Trajectory
 
 
 def staircase(settings: Settings) -> Figure:

@@ -16,7 +16,7 @@ from linnet_fast.rank_dynamics.data import (
 from linnet_fast.rank_dynamics.descent import factor_descent, mode_descent
 from linnet_fast.rank_dynamics.modes import factor_flow, mode_flow
 from linnet_fast.rank_dynamics.predictions import aligned_log_strengths
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory
 
 _ALIGNED = 1e-8  # of the largest factor: how far a start may be from aligned
 _AT_REST = 1e-9  # nearer to rest than this, rounding decides how near

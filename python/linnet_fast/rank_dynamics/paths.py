@@ -11,7 +11,7 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.rank_dynamics.analysis import products, quiet
 from linnet_fast.rank_dynamics.regression import reduced_rank_regression, sigma_ordered_path
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)

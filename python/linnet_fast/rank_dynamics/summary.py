@@ -14,7 +14,7 @@ from linnet_fast.rank_dynamics.analysis import learning_times
 from linnet_fast.rank_dynamics.data import joint_decomposition
 from linnet_fast.rank_dynamics.paths import path_distances
 from linnet_fast.rank_dynamics.predictions import predicted_times
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False, repr=False)

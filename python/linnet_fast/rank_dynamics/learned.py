@@ -11,7 +11,7 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Dense
 from linnet_fast.rank_dynamics import joint_decomposition, learning_times, minimum_sharpness
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory
 
 _FLAT = 1e-6  # eigenvalues of input_cov below this times the largest are not learned in practice
 

@@ -18,17 +18,6 @@ from scipy.integrate import solve_ivp
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast._compatible import check_method, check_observables
-from linnet_fast._reference_draws import draw
-from linnet_fast._reference_observables import (
-    Layers,
-    end_to_end,
-    gradient_by_product,
-    gradients,
-    norm_of,
-    observe,
-    spread,
-)
 from linnet_fast.losses.binary import (
     Loss,
     SphericalLogisticLoss,
@@ -44,8 +33,19 @@ from linnet_fast.methods.descent import (
 )
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, OBSERVABLES, Record, Stop
-from linnet_fast.state import State, Status
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.reference.draws import draw
+from linnet_fast.reference.observables import (
+    Layers,
+    end_to_end,
+    gradient_by_product,
+    gradients,
+    norm_of,
+    observe,
+    spread,
+)
+from linnet_fast.training.compatible import check_method, check_observables
+from linnet_fast.training.state import State, Status
+from linnet_fast.training.trajectory import Trajectory
 
 __all__ = ["end_to_end", "gradients", "observe", "train"]
 

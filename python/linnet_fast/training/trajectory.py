@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _trajectory_file
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.binary import Loss
@@ -19,7 +18,8 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import Method
 from linnet_fast.networks.chain import Chain, Dense, parse
 from linnet_fast.records.record import DIMS, OBSERVABLES
-from linnet_fast.state import State, Status
+from linnet_fast.training import trajectory_file
+from linnet_fast.training.state import State, Status
 
 if TYPE_CHECKING:
     import xarray
@@ -396,8 +396,8 @@ class Trajectory:
             "final_time": self.final.time,
             "start_step": self.start.step,
             "start_time": self.start.time,
-            "loss_function": _trajectory_file.parts("loss_function", self.loss_function, arrays),
-            "method": _trajectory_file.parts("method", self.method, arrays),
+            "loss_function": trajectory_file.parts("loss_function", self.loss_function, arrays),
+            "method": trajectory_file.parts("method", self.method, arrays),
             "elapsed": [
                 name
                 for name, state in (("start", self.start), ("final", self.final))
@@ -410,7 +410,7 @@ class Trajectory:
         for name, state in (("start", self.start), ("final", self.final)):
             if state.elapsed is not None:
                 arrays[f"{name}_elapsed"] = state.elapsed
-        _trajectory_file.write(path, header, arrays, lambda: self.to_xarray(dims, coords))
+        trajectory_file.write(path, header, arrays, lambda: self.to_xarray(dims, coords))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
@@ -434,7 +434,7 @@ class Trajectory:
         OSError
             If the file cannot be opened.
         """
-        return _trajectory_file.read(path, cls._assembled)
+        return trajectory_file.read(path, cls._assembled)
 
     @classmethod
     def _assembled(
@@ -477,8 +477,8 @@ class Trajectory:
         }
         return cls(
             network,
-            _trajectory_file.whole("loss_function", header["loss_function"], array),
-            _trajectory_file.whole("method", header["method"], array),
+            trajectory_file.whole("loss_function", header["loss_function"], array),
+            trajectory_file.whole("method", header["method"], array),
             start,
             None if final.step is None else array("step"),
             array("time"),

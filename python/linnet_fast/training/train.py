@@ -15,15 +15,6 @@ from linnet_fast import _core
 from linnet_fast._base import files, machine, validate
 from linnet_fast._base.config import provenance
 from linnet_fast._base.validate import Shape
-from linnet_fast._compatible import check_method, check_observables
-from linnet_fast._core_arguments import (
-    draws_arguments,
-    factors,
-    limit,
-    loss_arguments,
-    over_runs,
-    rule_arguments,
-)
 from linnet_fast.losses.binary import Loss, checked_loss
 from linnet_fast.methods.descent import (
     GradientDescent,
@@ -34,8 +25,17 @@ from linnet_fast.methods.descent import (
 )
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, OBSERVABLES, Record, Stop
-from linnet_fast.state import State, Status
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.compatible import check_method, check_observables
+from linnet_fast.training.core_arguments import (
+    draws_arguments,
+    factors,
+    limit,
+    loss_arguments,
+    over_runs,
+    rule_arguments,
+)
+from linnet_fast.training.state import State, Status
+from linnet_fast.training.trajectory import Trajectory
 
 Progress: TypeAlias = bool | Callable[[int, int], object]
 

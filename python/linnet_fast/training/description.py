@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from linnet_fast._base import validate
-from linnet_fast._compatible import check_method, check_observables
 from linnet_fast.initialization.draws import Seed
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.binary import Loss, checked_loss
 from linnet_fast.methods.descent import GradientDescent, Method, check_length
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, Record, Stop
-from linnet_fast.train import train
-from linnet_fast.trajectory import Trajectory
+from linnet_fast.training.compatible import check_method, check_observables
+from linnet_fast.training.train import train
+from linnet_fast.training.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Trainings: the loop's front door, states, trajectories, their files."""
