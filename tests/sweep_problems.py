@@ -21,7 +21,7 @@ import xarray as xr
 import linnet_fast as lf
 from linnet_fast import _core
 from linnet_fast._base import machine
-from linnet_fast._sweep import batch
+from linnet_fast.sweeps import batch
 
 HERE = Path(__file__).parent
 LOSS = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)

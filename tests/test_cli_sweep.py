@@ -15,8 +15,9 @@ import xarray as xr
 from support import ROOT, on_terminal
 
 import linnet_fast as lf
-from linnet_fast import _sweep_file, _sweep_picture, _sweep_run, _sweep_table, cli
+from linnet_fast import _sweep_picture, _sweep_run, _sweep_table, cli
 from linnet_fast._base import wording
+from linnet_fast.sweeps.file import reader
 
 SWEEP = """
 n_steps = 400
@@ -76,7 +77,7 @@ def expected(tmp_path_factory):
     """What the sweep gives in one go."""
     path = tmp_path_factory.mktemp("expected") / "s.toml"
     path.write_text(SWEEP)
-    return lf.sweep(_sweep_file.read(path).spec, progress=False)
+    return lf.sweep(reader.read(path).spec, progress=False)
 
 
 def sweep(*arguments):
@@ -89,7 +90,7 @@ def show(*arguments):
 
 def make(path, parts=1, of=6, **options):
     """Make a store of small chunks, a part of them done."""
-    spec = _sweep_file.read(path).spec
+    spec = reader.read(path).spec
     name = f"{path.stem}.zarr"
     return lf.sweep(spec, name, progress=False, chunk_runs=5, shard=(parts, of), **options)
 
@@ -297,7 +298,7 @@ class TestFunctionsOfTheUser:
         there = kept()["status"] >= 0
         assert 5 < int(said[1]) == int(there.sum()) < 90
         assert sweep("--quiet") == 0
-        whole = lf.sweep(_sweep_file.read(folder / "s.toml").spec, progress=False)
+        whole = lf.sweep(reader.read(folder / "s.toml").spec, progress=False)
         xr.testing.assert_identical(kept().drop_attrs(), whole.drop_attrs())
 
     @pytest.mark.parametrize(("deaths", "code"), [(2, 0), (99, 1)])
@@ -632,7 +633,7 @@ def test_the_file_of_the_help_is_a_sweep(folder):
 
     text = _options._SWEEP_EPILOG.split("a file:\n")[1].split("\n\nexamples:")[0]
     (folder / "help.toml").write_text(text)
-    assert _sweep_file.read(folder / "help.toml").spec.n_runs == 13 * 2 * 8
+    assert reader.read(folder / "help.toml").spec.n_runs == 13 * 2 * 8
 
 
 @pytest.mark.parametrize("name", ["scale_step_digits", "depth_scale", "edge_of_stability"])

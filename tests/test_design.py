@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 import linnet_fast as lf
 from linnet_fast import layers
 from linnet_fast import regularizers as r
-from linnet_fast.design import _MAKERS
+from linnet_fast.costs.design import _MAKERS
 
 GROUPS = [(0, 1), (2, 3), (4,)]
 ATOMS = np.random.default_rng(0).standard_normal((4, 6))

@@ -139,7 +139,7 @@ def test_what_was_not_recorded_is_named():
 
 def test_matplotlib_is_imported_lazily():
     python(
-        "import sys, linnet_fast._rank_plot, linnet_fast._rank_diagrams\nassert 'matplotlib' not in sys.modules"
+        "import sys, linnet_fast.plot.ranks, linnet_fast.plot.rank_diagrams\nassert 'matplotlib' not in sys.modules"
     )
 
 

@@ -11,8 +11,7 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
-from linnet_fast import _sweep_axis
-from linnet_fast.plot import curves, heatmap
+from linnet_fast.plot import _sweep_axis, curves, heatmap
 
 mpl.use("agg")
 from matplotlib import pyplot as plt

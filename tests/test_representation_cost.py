@@ -30,7 +30,7 @@ from support import CHAINS
 
 import linnet_fast as lf
 from linnet_fast import layers
-from linnet_fast._cost.function import Function
+from linnet_fast.costs.solvers.function import Function
 
 BETA = np.array([1.0, 2.0, 3.0, 4.0])
 EYE = np.eye(4)

@@ -30,7 +30,7 @@ from sweep_problems import (
 
 import linnet_fast as lf
 from linnet_fast._base import machine
-from linnet_fast._sweep import engine
+from linnet_fast.sweeps import engine
 from linnet_fast.training.state import Status
 
 POOLS = ("spawn", "thread", "loky", "dask")

@@ -15,7 +15,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from support import ROOT
 
 import linnet_fast as lf
-from linnet_fast import _sweep_file, _sweep_toml, datasets, laws
+from linnet_fast import datasets, laws
+from linnet_fast.sweeps.file import reader
+from linnet_fast.sweeps.file.toml import setting
 
 MOMENTS = {
     "input_cov": [[1.0, 0.0], [0.0, 1.0]],
@@ -61,13 +63,13 @@ def make(tmp_path):
             tree = {k: v for k, v in (copy.deepcopy(BASE) | tables).items() if k not in without}
             text = "\n".join(f"{key_of(k)} = {toml(v)}" for k, v in tree.items())
         path.write_text(text, encoding="utf-8")
-        return _sweep_file.read(path, settings)
+        return reader.read(path, settings)
 
     return made
 
 
 def refused(make, message, *settings, **tables):
-    with pytest.raises(_sweep_file.SweepFileError, match=message) as caught:
+    with pytest.raises(reader.SweepFileError, match=message) as caught:
         make(*settings, **tables)
     if not settings:
         assert "sweep.toml" in str(caught.value)
@@ -583,11 +585,11 @@ class TestErrors:
     def test_the_text(self, make, tmp_path):
         refused(make, r"sweep.toml: Invalid value \(at line 2, column 5\)", text="a = 1\nb = =")
         (tmp_path / "bytes.toml").write_bytes(b"a = '\xff'")
-        with pytest.raises(_sweep_file.SweepFileError, match="UTF-8 text, got byte 0xff at 5"):
-            _sweep_file.read(tmp_path / "bytes.toml")
+        with pytest.raises(reader.SweepFileError, match="UTF-8 text, got byte 0xff at 5"):
+            reader.read(tmp_path / "bytes.toml")
         refused(make, "nested too deeply|line", text="a = " + "[" * 10_000)
         with pytest.raises(FileNotFoundError):
-            _sweep_file.read(tmp_path / "none.toml")
+            reader.read(tmp_path / "none.toml")
 
     def test_missing_data(self, make, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"none.npz"):
@@ -612,7 +614,7 @@ class TestSettings:
         ],
     )  # fmt: skip
     def test_form(self, text, names, value):
-        assert _sweep_toml.setting(text) == (names, value)
+        assert setting(text) == (names, value)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -699,8 +701,8 @@ class TestNothingBreaks:
         text = "\n".join(f"{key_of(k)} = {toml(v)}" for k, v in tree.items())
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         try:
-            file = _sweep_file.read(path)
-        except (_sweep_file.SweepFileError, OSError, MemoryError) as error:
+            file = reader.read(path)
+        except (reader.SweepFileError, OSError, MemoryError) as error:
             assert str(error)  # noqa: PT017
         else:
             assert file.spec.n_runs >= 1
@@ -725,7 +727,7 @@ class TestNothingBreaks:
     @given(text=st.text(max_size=20))
     def test_any_setting(self, text):
         try:
-            names, _ = _sweep_toml.setting(text)
+            names, _ = setting(text)
         except ValueError as error:
             assert str(error)  # noqa: PT017
         else:
@@ -734,5 +736,5 @@ class TestNothingBreaks:
 
 @pytest.mark.parametrize("name", ["scale_step_digits", "depth_scale", "edge_of_stability"])
 def test_examples(name):
-    file = _sweep_file.read(ROOT / "examples" / f"{name}.toml")
+    file = reader.read(ROOT / "examples" / f"{name}.toml")
     assert file.spec.n_runs > 400

@@ -28,7 +28,7 @@ from sweep_problems import (
 
 import linnet_fast as lf
 from linnet_fast import layers
-from linnet_fast._sweep import store as store_module
+from linnet_fast.sweeps import store as store_module
 from linnet_fast.training.state import Status
 
 # -- growing ---------------------------------------------------------------------------------------

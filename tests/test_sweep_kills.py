@@ -32,7 +32,7 @@ from sweep_problems import (
 )
 
 import linnet_fast as lf
-from linnet_fast._sweep import store as store_module
+from linnet_fast.sweeps import store as store_module
 
 HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 

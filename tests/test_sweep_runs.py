@@ -16,7 +16,7 @@ from support import assert_same, make_loss
 from sweep_specs import FLOW, LOSS, SPHERICAL, TRAINING, grid, training_at, values_of
 
 import linnet_fast as lf
-from linnet_fast._sweep import spec as specs
+from linnet_fast.sweeps import spec as specs
 
 # -- which run is which ----------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from sweep_problems import (
 
 import linnet_fast as lf
 from linnet_fast import _core
+from linnet_fast.training.plain import NUMERICS
 from linnet_fast.training.state import Status
 
 # -- disks -----------------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ def test_a_store_of_other_numerics_is_refused(monkeypatch, tmp_path):
         sweep(spec, store)
         assert_equal(sweep(spec, store), lf.open_sweep(store))
     before = snapshot(store)
-    with pytest.raises(lf.SweepError, match=f"numerics: 0, now {plain.NUMERICS}"):
+    with pytest.raises(lf.SweepError, match=f"numerics: 0, now {NUMERICS}"):
         sweep(plain(), store)
     with pytest.raises(lf.SweepError, match="numerics"):
         sweep(plain(replicates=9), store, extend=True)

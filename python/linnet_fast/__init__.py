@@ -17,8 +17,13 @@ from linnet_fast import (
     regularizers,
 )
 from linnet_fast._base.config import show_config
-from linnet_fast.design import NoParameterizationError, Verification, parameterize, verify
-from linnet_fast.induced import InducedRegularizer, what_is
+from linnet_fast.costs.design import NoParameterizationError, Verification, parameterize, verify
+from linnet_fast.costs.induced import InducedRegularizer, what_is
+from linnet_fast.costs.representation_cost import (
+    RepresentationCost,
+    depth_limit,
+    representation_cost,
+)
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
@@ -34,8 +39,7 @@ from linnet_fast.networks.chain import (
     parallel,
 )
 from linnet_fast.records.record import Record, Stop
-from linnet_fast.representation_cost import RepresentationCost, depth_limit, representation_cost
-from linnet_fast.sweep import (
+from linnet_fast.sweeps.sweep import (
     Axis,
     SweepError,
     SweepEstimate,

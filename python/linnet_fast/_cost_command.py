@@ -9,9 +9,9 @@ import numpy as np
 from linnet_fast import datasets
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.induced import what_is
+from linnet_fast.costs.induced import what_is
+from linnet_fast.costs.representation_cost import RepresentationCost
 from linnet_fast.networks.chain import Chain
-from linnet_fast.representation_cost import RepresentationCost
 
 _MOST_ROWS = 40
 

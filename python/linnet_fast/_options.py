@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _job, _sweep_file, _sweep_toml, datasets
+from linnet_fast import _job, datasets
 from linnet_fast.figures import PAPERS
 from linnet_fast.networks.chain import Chain, Dense, parse
 from linnet_fast.records.record import OBSERVABLES, Record
+from linnet_fast.sweeps.file import reader, toml
 
 ALWAYS = ("loss", "singular_values")
 """What is always recorded: the table and the picture need it."""
@@ -301,7 +302,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
         help="only the runs at this value of a parameter; as often as needed",
     )
     parser.add_argument(
-        "--kind", choices=_sweep_file.PLOTS, help="of the picture (default: both, if it can be)"
+        "--kind", choices=reader.PLOTS, help="of the picture (default: both, if it can be)"
     )
     parser.add_argument("--plot", metavar="PICTURE", help="draw it: .png, .pdf or .svg")
 
@@ -320,7 +321,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _selection(text: str) -> tuple[str, Any]:
     try:
-        names, value = _sweep_toml.setting(text)
+        names, value = toml.setting(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return ".".join(names), value

@@ -13,12 +13,12 @@ import numpy as np
 
 from linnet_fast._base import wording
 from linnet_fast._base.config import config
-from linnet_fast._sweep.form import is_store
-from linnet_fast._sweep.layout import PENDING
-from linnet_fast._sweep.spec import encode_training
-from linnet_fast._sweep_file import SweepFile
 from linnet_fast._sweep_run import n_there
-from linnet_fast.sweep import estimate_sweep
+from linnet_fast.sweeps.file.reader import SweepFile
+from linnet_fast.sweeps.form import is_store
+from linnet_fast.sweeps.layout import PENDING
+from linnet_fast.sweeps.spec import encode_training
+from linnet_fast.sweeps.sweep import estimate_sweep
 from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:

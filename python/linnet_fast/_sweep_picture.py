@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet_fast import _plot_style, plot
+from linnet_fast import plot
 from linnet_fast._base import files, validate
-from linnet_fast._sweep.layout import layout_of
-from linnet_fast._sweep_data import RECORDS
-from linnet_fast._sweep_file import SweepFile
 from linnet_fast._sweep_table import chosen, parameters_of, thinned, variable_of
+from linnet_fast.plot import _style
+from linnet_fast.sweeps.file.reader import SweepFile
+from linnet_fast.sweeps.layout import layout_of
+from linnet_fast.sweeps.results import RECORDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,9 +73,9 @@ def draw(data: Dataset, options: Mapping[str, Any], title: str | None = None) ->
         panels += [(of, kind, fixed) for kind in kinds]
     x, y, by = (options.get(key) for key in ("x", "y", "by"))
     pyplot = files.optional("matplotlib.pyplot", "plot")
-    with pyplot.rc_context(_plot_style.STYLE):
+    with pyplot.rc_context(_style.STYLE):
         figure: Figure
-        figure, axes = _plot_style.panels(len(panels))
+        figure, axes = _style.panels(len(panels))
         # Heat maps have a colour bar, curves a legend beside them.
         figure.set_size_inches(0.8 + 4.1 * len(panels), 3.5)
         for ax, (of, kind, fixed) in zip(axes, panels, strict=True):

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnet_fast._base import files, wording
-from linnet_fast._sweep.form import is_store
-from linnet_fast._sweep.layout import PENDING
-from linnet_fast._sweep_file import SweepFile
-from linnet_fast.sweep import SweepError, SweepProgress, open_sweep, sweep
+from linnet_fast.sweeps.file.reader import SweepFile
+from linnet_fast.sweeps.form import is_store
+from linnet_fast.sweeps.layout import PENDING
+from linnet_fast.sweeps.sweep import SweepError, SweepProgress, open_sweep, sweep
 
 if TYPE_CHECKING:
     from xarray import Dataset

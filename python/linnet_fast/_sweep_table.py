@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._sweep.layout import PENDING
-from linnet_fast._sweep_data import RECORDS, Runs, Sweep, are, held_on, together
+from linnet_fast.sweeps.layout import PENDING
+from linnet_fast.sweeps.results import RECORDS, Runs, Sweep, are, held_on, together
 from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from linnet_fast import (
     _job,
     _options,
     _sweep_command,
-    _sweep_file,
     _sweep_picture,
     _sweep_run,
     _sweep_table,
@@ -27,13 +26,14 @@ from linnet_fast import (
 )
 from linnet_fast._base import files, machine
 from linnet_fast._base.config import config, show_config
+from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures import Settings, reproduce
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Dense
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.records.record import Record, Stop
-from linnet_fast.representation_cost import representation_cost
-from linnet_fast.sweep import SweepError, open_sweep
+from linnet_fast.sweeps.file import reader
+from linnet_fast.sweeps.sweep import SweepError, open_sweep
 from linnet_fast.training.trajectory import Trajectory
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -164,7 +164,7 @@ def _sweep(options: argparse.Namespace) -> None:
     tell: Callable[[str], object] = _nothing if options.quiet else partial(print, flush=True)
     store, picture = _sweep_outputs(options)
     try:
-        file = _sweep_file.read(options.file, options.settings)
+        file = reader.read(options.file, options.settings)
     except OSError as error:
         msg = f"cannot read {error.filename or options.file}: {error.strerror or error}"
         raise _BadInput(msg) from error

@@ -9,16 +9,16 @@ import numpy as np
 from linnet_fast import datasets, initialization
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._plot_style import colors, panels
-from linnet_fast.design import NoParameterizationError, parameterize
+from linnet_fast.costs.design import NoParameterizationError, parameterize
+from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures import _dai2021_formulas as formulas
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain, Dense, Diagonal, Residual, parallel
+from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.regularizers import ElasticNet, Lp, Regularizer
-from linnet_fast.representation_cost import representation_cost
 from linnet_fast.training.train import train
 
 _BLOCKS = (1, 2, 4, 8)

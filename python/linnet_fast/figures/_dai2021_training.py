@@ -13,14 +13,14 @@ import numpy.typing as npt
 from linnet_fast import datasets, initialization
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._plot_style import colors, panels
+from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grouped
+from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.regularizers import GroupLasso, NuclearNorm
-from linnet_fast.representation_cost import representation_cost
 from linnet_fast.training.train import train
 
 

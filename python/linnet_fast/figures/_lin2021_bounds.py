@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._plot_style import panels
 from linnet_fast.directional_convergence import (
     PhaseSwitch,
     ReducedTrajectory,
@@ -23,6 +22,7 @@ from linnet_fast.figures._lin2021_setting import LAW, LOG_TAN, flow, layers
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.laws.spherical import Ball, Gaussian, Sphere, SphericalLaw
 from linnet_fast.methods.step_rule import StepRule
+from linnet_fast.plot._style import panels
 
 _LAWS: tuple[SphericalLaw, ...] = (Sphere(2), Gaussian(2), Sphere(3), Ball(5, 2.0))
 _DEPTHS = (1, 2, 3, 4, 6)

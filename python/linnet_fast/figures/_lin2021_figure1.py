@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._plot_style import colors, panels
 from linnet_fast.directional_convergence import (
     check_bounds,
     cosine,
@@ -37,6 +36,7 @@ from linnet_fast.figures.report import (
     at_least,
     at_most,
 )
+from linnet_fast.plot._style import colors, panels
 
 _UNTIL = 40.0
 _RED, _BLUE, _GREY = "#c05030", "#3060a0", "#a0a0a0"

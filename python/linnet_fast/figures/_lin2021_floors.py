@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._plot_style import colors, panels
 from linnet_fast.directional_convergence import (
     ConvergenceTable,
     convergence_table,
@@ -30,6 +29,7 @@ from linnet_fast.figures._lin2021_setting import (
 from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
 from linnet_fast.losses.binary import LogisticLoss
 from linnet_fast.methods.descent import GradientFlow, StochasticGradientDescent
+from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._plot_style import colors, panels
 from linnet_fast.directional_convergence import (
     MaxMargin,
     ReducedTrajectory,
@@ -24,6 +23,7 @@ from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_mos
 from linnet_fast.laws.spherical import Gaussian, SphericalLaw
 from linnet_fast.losses.binary import LogisticLoss
 from linnet_fast.methods.descent import GradientFlow
+from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from linnet_fast import plot
 from linnet_fast._base.validate import FloatArray
-from linnet_fast._plot_style import panels
 from linnet_fast.directional_convergence import (
     log_lyapunov,
     log_small_norm_invariant,
@@ -26,6 +25,7 @@ from linnet_fast.figures._lin2021_setting import (
 )
 from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
 from linnet_fast.methods.descent import GradientFlow
+from linnet_fast.plot._style import panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from linnet_fast import plot
-from linnet_fast._plot_style import colors, panels
 from linnet_fast.directional_convergence import (
     ReducedTrajectory,
     classify_rate,
@@ -33,6 +32,7 @@ from linnet_fast.losses.binary import SphericalLogisticLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import Dense
+from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from linnet_fast import initialization
 from linnet_fast import rank_dynamics as rd
-from linnet_fast._plot_style import colors, panels
 from linnet_fast.figures import _gidel2019_data, _gidel2019_sweeps
 from linnet_fast.figures.report import Experiment, Figure, Settings, at_least, at_most, near
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, GradientFlow
 from linnet_fast.networks.chain import Dense
+from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 

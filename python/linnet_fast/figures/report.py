@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import files, validate
-from linnet_fast._plot_style import STYLE
+from linnet_fast.plot._style import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture

@@ -1,0 +1,1 @@
+"""Representation costs, the regularizers that networks induce, and the way back."""

@@ -1,0 +1,298 @@
+"""Representation costs: what a predictor costs in the squared norm of a network's weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import machine, validate
+from linnet_fast._base.validate import FloatArray
+from linnet_fast.costs.solvers import (
+    blocks,
+    convolutions,
+    limits,
+    masks,
+    matrices,
+    polynomials,
+    search,
+)
+from linnet_fast.costs.solvers.solution import EXACT_GAP, Solution
+from linnet_fast.networks.chain import Chain
+
+Seed: TypeAlias = (
+    "int | np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | None"
+)
+_RTOL = 1e-12
+
+_SOLVERS: tuple[Callable[[Chain, FloatArray, float], Solution | None], ...] = (
+    matrices.dense,
+    matrices.affine,
+    matrices.grouped,
+    matrices.tied,
+    blocks.residual_blocks,
+    blocks.residual_diagonal,
+    blocks.two_layer_blocks,
+    blocks.from_fixed_vector,
+    blocks.product_of_blocks,
+    matrices.skip_beside_product,
+    convolutions.full_width,
+    convolutions.one_tap,
+    convolutions.taps_of_a_subgroup,
+    convolutions.groups,
+    convolutions.patches,
+    convolutions.residual_full_width,
+    polynomials.products,
+    matrices.dictionary,
+    masks.hidden_units,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RepresentationCost:
+    """The least squared norm of weights that give a predictor.
+
+    Parameters
+    ----------
+    value : ndarray of float64, shape (*batch)
+        The cost; where it is not exact, the upper bound. inf: no weights give the predictor.
+    lower, upper : ndarray of float64, shape (*batch)
+        Bounds. The upper one is the squared norm of `weights`.
+    weights : tuple of ndarray, shapes (*batch, *network.shapes[l])
+        Weights whose network is the predictor and whose squared norm is `upper`; NaN where there
+        are none.
+    exact : ndarray of bool, shape (*batch)
+        Whether the bounds agree to 1e-8, relatively.
+    method : str
+        How it was found.
+    network : Chain
+    predictor : ndarray, shape (*batch, in) or (*batch, out, in)
+        What was asked for.
+    """
+
+    value: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    weights: tuple[FloatArray, ...] = field(repr=False)
+    exact: npt.NDArray[np.bool_]
+    method: str
+    network: Chain = field(repr=False)
+    predictor: FloatArray = field(repr=False)
+
+    @property
+    def violation(self) -> FloatArray:
+        """How far the network of `weights` is from the predictor, by its largest entry; (*batch).
+
+        Relative to the predictor's largest entry; NaN where there are no weights.
+        """
+        n_axes = 1 if self.network.n_outputs == 1 else 2
+        axes = tuple(range(-n_axes, 0))
+        product = self.network.product(self.weights).reshape(self.predictor.shape)
+        size = np.abs(self.predictor).max(axis=axes)
+        miss = np.abs(product - self.predictor).max(axis=axes)
+        return np.asarray(miss / np.where(size > 0, size, 1.0))
+
+
+def representation_cost(
+    network: Chain,
+    predictor: npt.ArrayLike,
+    *,
+    rtol: float = _RTOL,
+    n_starts: int = 16,
+    rng: Seed = 0,
+    n_threads: int | None = None,
+) -> RepresentationCost:
+    """Return what predictors cost: ``R(P) = min ||w||^2`` over weights w with network(w) = P.
+
+    Training with weight decay c minimises, in effect, loss(P) + c/2 R(P) over predictors.
+
+    Parameters
+    ----------
+    network : Chain
+        The architecture.
+    predictor : array_like, shape (*batch, in), or (*batch, out, in)
+        Of a network with one output, vectors; else end-to-end matrices.
+    rtol : float, default 1e-12
+        Singular values, and Fourier modes, below this part of a predictor's largest count as 0.
+        Deep networks would turn their rounding errors into costs.
+    n_starts : int, default 16
+        Of the search, for networks whose cost is not known in closed form or as a convex problem.
+    rng : seed or Generator, default 0
+        Of that search.
+    n_threads : int, optional
+        As in `train`.
+
+    Returns
+    -------
+    RepresentationCost
+        Exact wherever theory gives the cost: dense, diagonal and grouped networks, shared weights,
+        one trained layer among fixed ones; circular convolutions and a dense top (full width, on
+        lines and images, with input channels, over finite groups, one tap, taps of a subgroup,
+        kernels of any width and depth with dilations); disjoint patches; convolutions without
+        padding that multiply polynomials; one hidden layer with a mask; dictionaries; residual
+        networks (dense, embedded, diagonal, full-width, two-layer blocks, moves of a fixed vector)
+        and a skip beside a product. For any other chain, certified bounds: the upper one from
+        weights whose predictor is right to 1e-13, the lower one from duality for networks of two
+        layers, where they often meet, else from norms of the layers and from wider networks.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If shapes do not match, or a number is out of range or not finite.
+
+    Notes
+    -----
+    There is no factor 1/2, and for a network of degree L in its weights
+    ``R(s P) = s**(2/L) R(P)``. inf from a search means that no start reached the predictor; costs
+    that float64 cannot hold are inf, too.
+
+    References
+    ----------
+    Z. Dai, M. Karzand, N. Srebro, "Representation Costs of Linear Neural Networks: Analysis and
+    Design", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> beta = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> round(float(lf.representation_cost(lf.Diagonal(4, n_layers=2), beta).value), 9)
+    20.0
+    >>> cost = lf.representation_cost(lf.Convolution(4, kernel_size=2, n_layers=3), beta)
+    >>> round(float(cost.value), 9), bool(cost.exact)
+    (8.019983498, True)
+    >>> network = lf.Convolution(4, kernel_size=2, n_layers=3)
+    >>> np.allclose(network.product(cost.weights), beta)
+    True
+    """
+    p, batch = _checked(network, predictor)
+    cut = _checked_rtol(rtol)
+    starts = validate.integer("n_starts", n_starts, low=1, high=10**6)
+    if n_threads is None:
+        threads = machine.n_threads()
+    else:
+        threads = validate.integer("n_threads", n_threads, low=1, high=2**15)
+    generator = np.random.default_rng(rng)
+    flat = np.array(p.reshape(math.prod(batch), network.n_outputs, network.n_inputs))
+    with np.errstate(over="ignore", under="ignore"):  # squares that overflow cost inf
+        found = _solved(network, flat, cut, starts, generator, threads)
+    upper, lower = found.upper, found.lower
+    # inf is exact if both bounds say so, and is not subtracted from itself.
+    exact = (upper == lower) | (lower >= upper * (1 - EXACT_GAP))
+    weights = tuple(
+        w.reshape(*batch, *s) for w, s in zip(found.weights, network.shapes, strict=True)
+    )
+    return RepresentationCost(
+        upper.reshape(batch),
+        lower.reshape(batch),
+        upper.reshape(batch),
+        weights,
+        exact.reshape(batch),
+        found.method,
+        network,
+        p,
+    )
+
+
+def depth_limit(network: Chain, predictor: npt.ArrayLike, *, rtol: float = _RTOL) -> FloatArray:
+    """Return what the cost of a predictor tends to as a network grows deep.
+
+    Of networks that are homogeneous in their weights, the limit of cost / layers as layers like the
+    inner ones are added; of residual ones, the limit of the cost as blocks are added while
+    ``scale * sqrt(n_blocks)`` stays.
+
+    Parameters
+    ----------
+    network : Chain
+        Of a family with a closed form: dense (the limit is the rank), diagonal and grouped (inputs
+        or groups that are used), circular convolutions (of full width, the part of the Fourier
+        modes that are used; of kernels, 1 / max_p min p over those modes), convolutions over
+        groups, patches, and residual networks.
+    predictor, rtol
+        As in `representation_cost`.
+
+    Returns
+    -------
+    ndarray of float64, shape (*batch)
+        inf where no weights give the predictor.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If shapes do not match, or no limit is known for the network.
+
+    References
+    ----------
+    After Z. Dai, M. Karzand, N. Srebro, "Representation Costs of Linear Neural Networks: Analysis
+    and Design", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import linnet_fast as lf
+    >>> float(lf.depth_limit(lf.Diagonal(4), [1.0, 0.0, 2.0, 0.0]))
+    2.0
+    >>> network = lf.Residual(width=1, n_blocks=100, scale=0.1)
+    >>> round(float(lf.depth_limit(network, [2.0])), 9)
+    1.44756404
+    """
+    p, batch = _checked(network, predictor)
+    cut = _checked_rtol(rtol)
+    flat = np.array(p.reshape(math.prod(batch), network.n_outputs, network.n_inputs))
+    found = limits.limit(network, flat, cut)
+    if found is None:
+        msg = f"network must be of a family whose limit is known, got {network!r}"
+        raise ValueError(msg)
+    return np.asarray(found).reshape(batch)
+
+
+def _checked(network: Chain, predictor: npt.ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
+    """Return the predictor as an array, and its batch."""
+    validate.instance("network", network, Chain)
+    p = validate.real_array("predictor", predictor)
+    shape = (network.n_outputs, network.n_inputs)
+    inner = shape[1:] if network.n_outputs == 1 else shape
+    if p.shape[max(p.ndim - len(inner), 0) :] != inner:
+        expected = ", ".join(map(str, inner))
+        msg = f"predictor must have shape (*batch, {expected}), got {p.shape}"
+        raise ValueError(msg)
+    return p, p.shape[: p.ndim - len(inner)]
+
+
+def _checked_rtol(rtol: float) -> float:
+    cut = validate.real("rtol", rtol, at_least=0)
+    if cut >= 1:
+        msg = f"rtol must be < 1, got {cut:g}"
+        raise ValueError(msg)
+    return cut
+
+
+def _solved(
+    network: Chain,
+    p: FloatArray,
+    rtol: float,
+    n_starts: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Solution:
+    found: Solution | None = None
+    for solver in _SOLVERS:
+        found = solver(network, p, rtol)
+        if found is not None:
+            break
+    else:
+        found = convolutions.kernels(network, p, rtol, n_threads)
+
+    def searched(part: FloatArray) -> Solution:
+        return search.search(network, part, n_starts=n_starts, rng=rng, n_threads=n_threads)
+
+    if found is None:
+        return searched(p)
+    return found.filled(searched(p[found.is_open])) if found.is_open.any() else found

@@ -1,0 +1,273 @@
+"""Costs of chains of any kind: upper bounds from weights that were found, lower bounds from duals.
+
+Weights are flat here, all arrays side by side, with any leading axes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from linnet_fast import initialization, layers
+from linnet_fast._base.validate import FloatArray
+from linnet_fast.costs.solvers import bounds
+from linnet_fast.costs.solvers.function import Function
+from linnet_fast.costs.solvers.solution import EXACT_GAP, Solution, divided
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientFlow
+from linnet_fast.networks.chain import Chain
+from linnet_fast.records.record import Record
+from linnet_fast.training.train import train
+
+# Decay and time of the rounds: feasible weights first, so that no small entry is lost to decay.
+_ROUNDS = ((1e-3, 60.0), (0.03, 40.0), (0.03, 40.0), (0.03, 40.0), (0.01, 60.0))
+_NEWTON_STEPS = 60
+_FEASIBLE = 1e-13
+_CUTS = (1e-12, 1e-5, 1e-2)
+_HUGE = 1e50  # weights beyond have diverged
+_MOST_NUMBERS = 2e7  # of an intermediate result
+
+
+def projected(
+    function: Function, flat: FloatArray, target: FloatArray, steps: int = 30
+) -> FloatArray:
+    """Return weights moved onto f(w) = target by least-norm Newton steps, where that succeeds.
+
+    Where the targets that can be reached are a surface (of matrices of low rank, say), singular
+    values of the Jacobian that belong to its normals are small and must be cut off: the best of
+    several cuts is taken.
+    """
+    best = flat
+    miss = np.linalg.norm(function.value(flat) - target, axis=-1)
+    for _ in range(steps):
+        gap = target - function.value(best)
+        u, s, vt = np.linalg.svd(function.jacobian(best), full_matrices=False)
+        parts = np.einsum("...ik,...i->...k", u, gap)
+        start, before = best, miss
+        for cut in _CUTS:
+            kept = s > cut * s[..., :1]
+            move = np.einsum("...kj,...k->...j", vt, divided(np.where(kept, parts, 0.0), s))
+            trial = start + move
+            with np.errstate(over="ignore", invalid="ignore"):
+                new = np.linalg.norm(function.value(trial) - target, axis=-1)
+            better = np.asarray(new < miss)
+            best = np.where(better[..., None], trial, best)
+            miss = np.where(better, new, miss)
+        if not np.any(miss < before):
+            break
+    return best
+
+
+def _descended(
+    function: Function, start: FloatArray, target: FloatArray, n_threads: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return weights that are nearly feasible, and weights near a minimum of ||w||^2 among those.
+
+    By augmented Lagrangians: each round is a gradient flow of the core, on the squared loss of a
+    moved target with weight decay. The multiplier of the constraint is what moves the target.
+    """
+    network = function.network
+    shape = (network.n_outputs, network.n_inputs)
+    flat, multiplier = start, np.zeros(target.shape)
+    ends: list[FloatArray] = []
+    for decay, until in _ROUNDS:
+        moved = target + decay * multiplier
+        cross = moved.reshape(*moved.shape[:-1], *shape)
+        loss = SquaredLoss(np.eye(network.n_inputs), cross, np.sum(moved**2, axis=-1))
+        run = train(
+            network,
+            loss,
+            function.arrays(flat),
+            method=GradientFlow(rtol=1e-3, atol=1e-6, weight_decay=decay, max_steps=3000),
+            until=until,
+            record=Record.at_times([until], observables=("loss",)),
+            n_threads=n_threads,
+        )
+        parts = [w.reshape(*flat.shape[:-1], -1) for w in run.final.weights]
+        reached = np.concatenate(parts, axis=-1).astype(np.float64)
+        fine = np.asarray((np.abs(reached) < _HUGE).all(axis=-1))
+        flat = np.where(fine[..., None], reached, flat)
+        flat = np.where(np.abs(flat) > 1 / _HUGE, flat, 0.0)  # flows refuse starts near underflow
+        multiplier = np.clip(multiplier + (target - function.value(flat)) / decay, -1e3, 1e3)
+        ends.append(flat)
+    return ends[0], ends[-1]
+
+
+def _polished(
+    function: Function, flat: FloatArray, target: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return stationary weights and multipliers by Newton's method on the conditions."""
+    n, m = function.n_weights, function.n_entries
+    w = projected(function, flat, target)
+    z = _multipliers(function, w)
+    best, best_z = w, z
+    residual = np.full(w.shape[:-1], np.inf)
+    for _ in range(_NEWTON_STEPS):
+        jacobian = function.jacobian(w)
+        top = 2 * w - np.einsum("...ij,...i->...j", jacobian, z)
+        gap = function.value(w) - target
+        size = np.sqrt(np.sum(top**2, axis=-1) + np.sum(gap**2, axis=-1))
+        better = size < residual
+        best = np.where(better[..., None], w, best)
+        best_z = np.where(better[..., None], z, best_z)
+        residual = np.where(better, size, residual)
+        if not np.any(better & (size > 1e-14)):
+            break
+        system = np.zeros((*w.shape[:-1], n + m, n + m))
+        system[..., :n, :n] = 2 * np.eye(n) - function.curvature(w, z)
+        system[..., :n, n:] = -np.swapaxes(jacobian, -1, -2)
+        system[..., n:, :n] = -jacobian
+        right = np.concatenate([-top, gap], axis=-1)
+        move = _least_norm(system, right)
+        length = np.linalg.norm(move[..., :n], axis=-1, keepdims=True)
+        most = 0.3 * (0.1 + np.linalg.norm(w, axis=-1, keepdims=True))
+        move = move * np.minimum(1.0, divided(most, length))
+        w, z = w + move[..., :n], z + move[..., n:]
+    return best, best_z
+
+
+def _least_norm(symmetric: FloatArray, right: FloatArray) -> FloatArray:
+    """Return the least-norm solutions: symmetries of the network make the systems singular."""
+    values, vectors = np.linalg.eigh(symmetric)
+    size = np.abs(values)
+    kept = size > 1e-11 * size.max(axis=-1, keepdims=True)
+    parts = divided(np.where(kept, (vectors.mT @ right[..., None])[..., 0], 0.0), values)
+    return np.asarray((vectors @ parts[..., None])[..., 0])
+
+
+def _multipliers(function: Function, w: FloatArray) -> FloatArray:
+    """Return the z with 2 w = J^T z, by least squares."""
+    jacobian = function.jacobian(w)
+    inverse = np.linalg.pinv(np.swapaxes(jacobian, -1, -2), rcond=1e-10)
+    result: FloatArray = np.einsum("...ij,...j->...i", inverse, 2 * w)
+    return result
+
+
+def search(
+    network: Chain,
+    p: FloatArray,
+    *,
+    n_starts: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Solution:
+    """Return certified bounds of any chain's cost: the least of many starts, and duals.
+
+    Predictors of homogeneous networks are scaled to norm 1 first.
+    """
+    function = Function(network)
+    targets = p.reshape(len(p), -1)
+    degree = bounds.homogeneous_degree(network)
+    scale = np.abs(targets).max(axis=-1)
+    if degree is not None:
+        scale = np.where(
+            scale > 0, scale * np.linalg.norm(divided(targets, scale[:, None]), axis=-1), 1.0
+        )
+    else:
+        scale = np.ones(len(p))
+    unit = targets / scale[:, None]
+    lower = bounds.lower_bound(network, unit)
+    upper = np.full(len(p), np.inf)
+    found = np.full((len(p), function.n_weights), np.nan)
+    zero = ~unit.any(axis=-1)
+    at_rest = not function.value(np.zeros(function.n_weights)).any()
+    at_once = max(1, int(_MOST_NUMBERS / function.n_numbers / n_starts))
+    for first in range(0, len(p), at_once):
+        part = slice(first, first + at_once)
+        upper[part], found[part], dual = _from_starts(
+            function, unit[part], n_starts, rng, n_threads
+        )
+        if degree == 2:
+            lower[part] = np.maximum(lower[part], dual)
+    if at_rest:
+        upper[zero], lower[zero], found[zero] = 0.0, 0.0, 0.0
+    if degree == 2:
+        open_gap = np.flatnonzero(np.isfinite(upper) & (upper - lower > EXACT_GAP * upper))
+        if len(open_gap):
+            relaxed = _relaxed(network, unit[open_gap], n_starts, rng, n_threads)
+            lower[open_gap] = np.maximum(lower[open_gap], relaxed)
+    elif degree is not None:
+        open_gap = np.flatnonzero(np.isfinite(upper) & (upper - lower > EXACT_GAP * upper))
+        unfolded = bounds.unfolding_bound(network, unit[open_gap])
+        lower[open_gap] = np.maximum(lower[open_gap], unfolded)
+    power = 2 / degree if degree else 1.0
+    grow = scale**power
+    arrays = function.arrays(found * np.sqrt(grow)[:, None])
+    lower = np.minimum(lower, upper)
+    how = "duality" if degree == 2 else "norms of layers or by wider networks"
+    return Solution(
+        lower * grow,
+        upper * grow,
+        tuple(np.asarray(a, np.float64) for a in arrays),
+        f"search from {n_starts} starts, lower bound by {how}",
+    )
+
+
+def _from_starts(
+    function: Function,
+    unit: FloatArray,
+    n_starts: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the best costs, their weights, and for networks of degree 2 dual bounds."""
+    n = len(unit)
+    network = function.network
+    batch = (n_starts, n)
+    start = initialization.gaussian(network, scale=0.7, rng=rng, batch_shape=batch)
+    flat = np.concatenate([w.reshape(*batch, -1) for w in start], axis=-1)
+    target = np.broadcast_to(unit, (n_starts, *unit.shape))
+    upper, found = np.full(n, np.inf), np.zeros((n, function.n_weights))
+    z = np.zeros(unit.shape)
+    # Small entries of sparse predictors may be lost on the way down: the first round counts, too.
+    for near in _descended(function, flat, target.copy(), n_threads):
+        feasible = projected(function, near, target)
+        w, dual_vector = _polished(function, feasible, target)
+        for candidate in (feasible, projected(function, w, target)):
+            miss = np.linalg.norm(function.value(candidate) - target, axis=-1)
+            size = np.linalg.norm(target, axis=-1)
+            cost = np.sum(candidate**2, axis=-1)
+            cost = np.where(miss <= _FEASIBLE * (1 + size), cost, np.inf)
+            pick = (np.argmin(cost, axis=0), np.arange(n))
+            better = cost[pick] <= upper
+            upper = np.where(better, cost[pick], upper)
+            found = np.where(better[:, None], candidate[pick], found)
+            z = np.where(better[:, None], dual_vector[pick], z)
+    found = np.where(np.isfinite(upper)[:, None], found, np.nan)
+    dual = np.zeros(n)
+    if bounds.homogeneous_degree(network) == 2:
+        dual = _dual_bound(function, z, unit)
+    return upper, found, dual
+
+
+def _dual_bound(function: Function, z: FloatArray, target: FloatArray) -> FloatArray:
+    """Return <z, b> / lam_max(Q(z)), a lower bound of networks of degree 2."""
+    at = np.zeros((*z.shape[:-1], function.n_weights))
+    top = np.linalg.eigvalsh(function.curvature(at, z) / 2)[..., -1]
+    value = np.sum(z * target, axis=-1)
+    return np.where((top > 0) & (value > 0), divided(value, top), 0.0)
+
+
+def _relaxed(
+    network: Chain, unit: FloatArray, n_starts: int, rng: np.random.Generator, n_threads: int
+) -> FloatArray:
+    """Return dual bounds from copies of the network side by side, as many as make it convex."""
+    n_copies = math.ceil((math.sqrt(8 * unit.shape[1] + 1) - 1) / 2) + 1
+    wide = copies(network, n_copies)
+    _, _, dual = _from_starts(Function(wide), unit, max(2, n_starts // 2), rng, n_threads)
+    # The bound of the copies is one of the network: its z is feasible for both.
+    return dual
+
+
+def copies(network: Chain, count: int) -> Chain:
+    """Return the chain that computes the sum of `count` copies with weights of their own."""
+    depth = len(network.layers)
+    identity = layers.Fixed(np.eye(network.n_inputs))
+    if depth == 1:
+        return Chain([layers.Stack([identity] * count), layers.Sum([network.layers[0]] * count)])
+    own = network.layers
+    share = network.share
+    first: layers.Layer = layers.Stack([own[0]] * count)
+    middle = [layers.BlockDiagonal([layer] * count) for layer in own[1:-1]]
+    return Chain([first, *middle, layers.Sum([own[-1]] * count)], share=share)

@@ -1,0 +1,235 @@
+"""Runs that are trained together: what shares all but numbers, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base.validate import Shape
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent, StochasticGradientDescent
+from linnet_fast.records.record import OBSERVABLES, Record, Stop
+from linnet_fast.sweeps.derived import Derived
+from linnet_fast.sweeps.spec import SweepSpec
+from linnet_fast.training import plain
+from linnet_fast.training.description import Training
+from linnet_fast.training.state import Status
+from linnet_fast.training.train import train
+from linnet_fast.training.trajectory import Trajectory
+
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+Progress: TypeAlias = Callable[[int, int], object]
+
+_CURVE = 100  # records of a trajectory that functions are derived from, where none are asked for
+_DEFAULT = ("loss", "singular_values")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Runs of one group, as `train` takes them."""
+
+    training: Training
+    loss: Any
+    method: Any
+    stop: Stop | None
+    start: Any
+    streams: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, spec: SweepSpec, indices: list[npt.NDArray[np.intp]]) -> Batch:
+        """Return the batch of runs of one group, given by their index along every dimension."""
+        n_axes = len(spec.axes)
+        training = spec.training_at([int(i[0]) for i in indices[:n_axes]])
+        parts: dict[str, Any] = {
+            name: getattr(training, name) for name in ("loss", "method", "stop", "start")
+        }
+        settings: dict[str, npt.NDArray[np.float64]] = {}
+        for axis, index in zip(spec.axes.values(), indices, strict=False):
+            for column in axis.columns:
+                if column.numbers is not None:
+                    settings[column.path] = column.numbers[index]
+                elif column.kind == "stacked" and (index != index[0]).any():
+                    parts["loss"] = _stacked(column.values, index)
+        for path, numbers in sorted(settings.items(), key=lambda item: item[0].count(".")):
+            root, *rest = path.split(".")
+            parts[root] = plain.replaced(root, parts[root], rest, numbers)
+        streams = spec.streams_of(indices)
+        method = parts["method"]
+        if isinstance(method, StochasticGradientDescent):
+            parts["method"] = plain.replaced("method", method, ["streams"], streams)
+        return cls(training=training, streams=streams, **parts)
+
+    def train(
+        self,
+        spec: SweepSpec,
+        record: Record,
+        n_threads: int | None = None,
+        progress: Progress | None = None,
+        stop: Stop | None = None,
+    ) -> Trajectory:
+        """Train the runs."""
+        network, training = self.training.network, self.training
+        weights = self.start.draw(
+            network,
+            self.loss,
+            rng=spec.rng,
+            batch_shape=len(self.streams),
+            streams=self.streams,
+            dtype=training.dtype,
+        )
+        return train(
+            network,
+            self.loss,
+            weights,
+            method=self.method,
+            n_steps=training.n_steps,
+            until=training.until,
+            record=record,
+            stop=self.stop if stop is None else stop,
+            n_threads=n_threads,
+            progress=progress or False,
+        )
+
+
+def _stacked(losses: Any, index: npt.NDArray[np.intp]) -> SquaredLoss:
+    """Return one loss with the moments of a loss per run."""
+    used, which = np.unique(index, return_inverse=True)
+    names = ("input_cov", "cross_cov", "output_power")
+    return SquaredLoss(
+        *(np.stack([getattr(losses[i], name) for i in used])[which] for name in names)
+    )
+
+
+def recording(spec: SweepSpec, training: Training) -> Record:
+    """Return what to record of a training so that all that is kept can be had."""
+    if training.record is not None:
+        return training.record
+    curves = [d for d in spec.derived if not d.of_end]
+    if curves:
+        needs = [name for d in curves for name in d.needs]
+        if any(not d.needs for d in curves):
+            needs += _DEFAULT
+        return Record.geomspace(_CURVE, tuple(dict.fromkeys(needs)))
+    names = _end_needs(spec)
+    if training.n_steps is not None:
+        return Record.at([training.n_steps], names)
+    return Record.at_times([training.until or 0.0], names)
+
+
+def _end_needs(spec: SweepSpec) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for d in spec.derived if d.of_end for name in d.needs))
+
+
+def train_group(
+    spec: SweepSpec,
+    indices: list[npt.NDArray[np.intp]],
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> tuple[Trajectory, Arrays]:
+    """Train runs of one group; return the trajectory and, by name, what is kept of it."""
+    batch = Batch.of(spec, indices)
+    trajectory = batch.train(spec, recording(spec, batch.training), n_threads, progress, stop)
+    kept: Arrays = {}
+    if spec.keep_records:
+        for name, values in trajectory.observables.items():
+            if isinstance(values, tuple):
+                kept |= {f"weights_{i}": part for i, part in enumerate(values)}
+            else:
+                kept[name] = values
+    ends = _end_needs(spec)
+    end = _end_of(spec, trajectory, indices, ends, n_threads) if ends else trajectory
+    for d in spec.derived:
+        kept[d.name] = _value(d, end if d.of_end else trajectory)
+    kept["stopped_at"] = trajectory.stopped_at
+    kept["status"] = trajectory.status
+    return trajectory, kept
+
+
+def _value(derived: Derived, trajectory: Trajectory) -> npt.NDArray[Any]:
+    """Return what a function makes of a trajectory, checked."""
+    n_runs = trajectory.run_shape[0]
+    name = f"derived[{derived.name!r}]"
+    try:
+        value = np.asarray(derived.function(trajectory))
+    except Exception as error:
+        error.add_note(f"raised by {name}, for {n_runs} runs; records of runs that ended are NaN")
+        raise
+    if value.ndim == 0 or value.shape[0] != n_runs or value.dtype.kind not in "biuf":
+        expected = f"numbers of shape (n_runs, ...), n_runs = {n_runs}"
+        msg = f"{name} must return {expected}, got {value.dtype} of shape {value.shape}"
+        raise ValueError(msg)
+    kinds = {"b": np.int8, "i": np.int64, "u": np.int64, "f": np.float64}
+    return value.astype(kinds[value.dtype.kind])
+
+
+def _end_of(
+    spec: SweepSpec,
+    trajectory: Trajectory,
+    indices: list[npt.NDArray[np.intp]],
+    names: tuple[str, ...],
+    n_threads: int | None,
+) -> Trajectory:
+    """Return a trajectory of one record: each run at its end, NaN of those that diverged."""
+    steps, final = trajectory.steps, trajectory.final
+    last = trajectory.time[-1:] if steps is None else steps[-1:]
+    recorded = (
+        len(last) > 0
+        and last[0] == (final.time if steps is None else final.step)
+        and set(names) <= set(trajectory.observables)
+    )
+    status = trajectory.status
+    values: dict[str, Any] = {}
+    early = (status == Status.CONVERGED) | (status == Status.EXHAUSTED)
+    if recorded:
+        values = {name: np.asarray(trajectory.observables[name])[:, -1:].copy() for name in names}
+        missing = early
+    else:
+        missing = status != Status.DIVERGED
+    where = np.flatnonzero(missing)
+    if len(where):
+        own = Batch.of(spec, [index[where] for index in indices])
+        direction = None if own.training.record is None else own.training.record.direction
+        seen = train(
+            trajectory.network,
+            own.loss,
+            [array[where] for array in final.weights],
+            # No step is taken; the gradient norm is that of the objective.
+            method=GradientDescent(1.0, weight_decay=own.method.weight_decay),
+            n_steps=0,
+            record=Record.at([0], names, direction=direction),
+            n_threads=n_threads,
+        )
+        for name in names:
+            array = np.asarray(seen.observables[name])
+            if name not in values:
+                values[name] = np.full((len(status), *array.shape[1:]), np.nan)
+            values[name][where] = array
+    for name in names:
+        if name not in values:  # all diverged, and nothing recorded
+            values[name] = np.full((len(status), 1, *_shape_of_one(trajectory, name)), np.nan)
+    end = final.time if steps is None else final.step
+    return replace(
+        trajectory,
+        steps=None if steps is None else np.array([end], np.int64),
+        time=np.array([end], np.float64) if steps is None else _end_time(trajectory, end),
+        observables=values,
+        provenance={},  # takes long to copy where there are many runs
+    )
+
+
+def _shape_of_one(trajectory: Trajectory, name: str) -> Shape:
+    """Return the shape of one record of an observable."""
+    return cast("Shape", OBSERVABLES[name](trajectory.network))
+
+
+def _end_time(trajectory: Trajectory, end: Any) -> npt.NDArray[np.float64]:
+    method: Any = trajectory.method
+    if method.rule is None:
+        return np.asarray(method.constant_step_size[..., None] * end)
+    elapsed = trajectory.final.elapsed
+    return np.asarray(elapsed)[..., None]

@@ -1,0 +1,220 @@
+"""The objects of a sweep's training, made of the tables of a file: loss, network, start, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from linnet_fast import datasets
+from linnet_fast._base import validate
+from linnet_fast.losses.binary import Loss, SphericalLogisticLoss
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grouped, Residual
+from linnet_fast.records.record import Record
+from linnet_fast.sweeps.file.toml import Table, as_table, as_text, listed, refuse_unknown
+from linnet_fast.training import plain
+from linnet_fast.training.description import Training
+
+OBJECTS = ("loss", "network", "start", "method", "record", "stop")
+SCALARS = ("n_steps", "until", "dtype")
+
+NEEDED = ("network", "start", "method")
+"""Tables that have to be there besides that of the loss, be they empty."""
+
+_NETWORKS: Mapping[str, Any] = {
+    kind.__name__: kind for kind in (Dense, Diagonal, Convolution, Residual, Grouped)
+}
+_LOSSES: Mapping[str, Any] = {kind.__name__: kind for kind in plain.KINDS["loss"]}
+_DATA = ("data", "targets_file", "targets", "standardize")
+_SCHEDULES: Mapping[str, Callable[..., Record]] = {
+    "geomspace": Record.geomspace,
+    "every": Record.every,
+    "at": Record.at,
+    "at_times": Record.at_times,
+}
+_READABLE = (".npz", ".npy", ".csv")
+
+
+def arguments(root: str) -> tuple[str, ...]:
+    """Return what can be varied inside an object, of whatever kind."""
+    kinds = tuple(_NETWORKS.values()) if root == "network" else plain.KINDS[root]
+    more = {"loss": (*_DATA, "center"), "network": ("hidden", "n_layers")}.get(root, ())
+    return tuple(dict.fromkeys((*(n for kind in kinds for n in plain.arguments(kind)), *more)))
+
+
+def is_of_data(name: str) -> bool:
+    """Whether a parameter is no argument of the loss, but of what makes it."""
+    return name.startswith("loss.") and name[5:] in (*_DATA, "center")
+
+
+class Objects:
+    """Makes objects of the tables of a file.
+
+    Parameters
+    ----------
+    tree : dict
+        All tables.
+    folder : Path
+        That of the file, to which files of data are relative.
+    """
+
+    def __init__(self, tree: Table, folder: Path) -> None:
+        self._tree = tree
+        self._folder = folder
+        self._loaded: dict[str, datasets.Dataset] = {}
+        self._ends = (0, 0)  # numbers of inputs and outputs, once the loss is known
+        self.data: dict[str, None] = {}
+        """Lines on the data, in order."""
+
+    def training(self) -> Training:
+        """Return what all runs have in common."""
+        tree = self._tree
+        missing = [name for name in ("loss", *NEEDED) if name not in tree]
+        if not {"n_steps", "until"} & set(tree):
+            missing.append("n_steps (or until, for a flow)")
+        if missing:
+            msg = f"it must have {', '.join(missing)}; got {', '.join(tree)}"
+            raise ValueError(msg)
+        loss = self._loss(as_table("loss", tree["loss"]))
+        self._ends = loss.n_inputs, loss.n_outputs
+        parts = {name: self.made(name, tree[name], name) for name in OBJECTS[1:] if name in tree}
+        return Training(loss=loss, **parts, **{n: tree[n] for n in SCALARS if n in tree})
+
+    def made(self, name: str, value: Any, where: str | None = None) -> Any:
+        """Return what a value of a parameter stands for."""
+        if name in OBJECTS and not (name == "network" and isinstance(value, str)):
+            as_table(where or f"values of {name}", value)
+        if isinstance(value, dict):
+            if name == "loss":
+                return self._loss(value)
+            if name == "network":
+                return self._network(value)
+            if name == "record":
+                return self._record(value)
+        return _decode(name, value)
+
+    def losses(self, varied: Mapping[str, list[Any]]) -> list[Loss]:
+        """Return a loss for each of equally many values of what makes it."""
+        table = as_table("loss", self._tree["loss"])
+        names = [name[5:] for name in varied]
+        return [
+            self._loss(table | dict(zip(names, values, strict=True)))
+            for values in zip(*varied.values(), strict=True)
+        ]
+
+    def _loss(self, table: Table) -> Loss:
+        kind = _LOSSES[
+            validate.choice("loss.kind", table.get("kind", "SquaredLoss"), list(_LOSSES))
+        ]
+        own = plain.arguments(kind)
+        made_of_data = kind is not SphericalLogisticLoss
+        options = (*_DATA, *(("center",) if kind is SquaredLoss else ())) if made_of_data else ()
+        refuse_unknown("loss", table, ("kind", *options, *own))
+        if "data" not in table:
+            extra = [key for key in table if key in options]
+            if extra:
+                msg = f"loss must have data for {', '.join(extra)}, got {', '.join(table)}"
+                raise ValueError(msg)
+            if made_of_data and not set(table) & set(own):
+                msg = f"loss must have data (or {', '.join(own)}), got {listed(table)}"
+                raise ValueError(msg)
+            loss: Loss = _decode("loss", table)
+            self.data[repr(loss)] = None
+            return loss
+        allowed = ("label_noise",) if "label_noise" in own else ()
+        extra = [key for key in table if key in own and key not in allowed]
+        if extra:
+            msg = f"loss must have either data or {', '.join(extra)}, got both"
+            raise ValueError(msg)
+        if kind is SquaredLoss:
+            return self._squared(table)
+        return self._binary(kind, table)
+
+    def _squared(self, table: Table) -> Loss:
+        center = validate.instance("loss.center", table.get("center", False), bool)
+        data = self._dataset(table)
+        self.data[f"{data.description}, {'centred' if center else 'not centred'}"] = None
+        return SquaredLoss.from_data(data.X, data.Y, center=center)
+
+    def _binary(self, kind: Any, table: Table) -> Loss:
+        data = self._dataset(table)
+        labels = data.Y
+        if labels.shape[1] == 2 and (labels.sum(axis=1) == 1).all():
+            labels = labels[:, 1:] - labels[:, :1]  # the second class is 1, the first is -1
+        if labels.shape[1] != 1:
+            expected = "two classes or labels 1 and -1"
+            msg = f"loss.data must have {expected} for {kind.__name__}, got {data.description}"
+            raise ValueError(msg)
+        self.data[f"{data.description}, labels 1 and -1"] = None
+        noise = {key: table[key] for key in ("label_noise",) if key in table}
+        loss: Loss = kind.from_data(data.X, labels[:, 0], **noise)
+        return loss
+
+    def _dataset(self, table: Table) -> datasets.Dataset:
+        for key in ("data", "targets_file", "targets"):
+            as_text(f"loss.{key}", table.get(key, ""))
+        validate.instance("loss.standardize", table.get("standardize", False), bool)
+        options = {key: table[key] for key in _DATA if key in table}
+        key = repr(options)
+        if key not in self._loaded:
+            source = options.pop("data")
+            if source not in datasets.NAMES and Path(source).suffix in _READABLE:
+                source = self._folder / source
+            if "targets_file" in options:
+                options["targets_file"] = self._folder / options["targets_file"]
+            self._loaded[key] = datasets.load(source, **options)
+        return self._loaded[key]
+
+    def _network(self, table: Table) -> Chain:
+        kind = _NETWORKS[
+            validate.choice("network.kind", table.get("kind", "Dense"), list(_NETWORKS))
+        ]
+        known = plain.arguments(kind)
+        given = {key: value for key, value in table.items() if key != "kind"}
+        if kind is not Dense:
+            refuse_unknown("network", given, known)
+            if "width" in known:
+                given.setdefault("width", self._ends[0])
+            network: Chain = plain.call("network", kind, given)
+            return network
+        refuse_unknown("network", given, ("kind", *known, "hidden", "n_layers"))
+        if "widths" in given:
+            if len(given) > 1:
+                msg = "network must have either widths or hidden and n_layers, got both"
+                raise ValueError(msg)
+            return Dense(given["widths"])
+        if given.get("n_layers") == 1:
+            given.setdefault("hidden", 1)
+        missing = [key for key in ("hidden", "n_layers") if key not in given]
+        if missing:
+            msg = f"network must have {' and '.join(missing)}, or widths; got {listed(table)}"
+            raise ValueError(msg)
+        return Dense(plain.dense_widths(*self._ends, given["hidden"], given["n_layers"]))
+
+    def _record(self, table: Table) -> Record:
+        refuse_unknown("record", table, (*_SCHEDULES, "observables", "direction"))
+        given = [key for key in _SCHEDULES if key in table]
+        if len(given) != 1:
+            got = " and ".join(given) or "none"
+            msg = f"record must have one of {', '.join(_SCHEDULES)}, got {got}"
+            raise ValueError(msg)
+        options = {key: table[key] for key in ("observables", "direction") if key in table}
+        return _SCHEDULES[given[0]](table[given[0]], **options)
+
+
+def _decode(name: str, value: Any) -> Any:
+    """Return what plain data stand for; arrays are never kept apart in a file."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_digests(f"{name}.{key}", inner)
+    return plain.decode(name, value)
+
+
+def _refuse_digests(name: str, value: Any) -> None:
+    if isinstance(value, dict):
+        if set(value) in ({"array"}, {"float"}):
+            msg = f"{name} must be a number or a list of numbers, got a table"
+            raise TypeError(msg)
+        for key, inner in value.items():
+            _refuse_digests(f"{name}.{key}", inner)

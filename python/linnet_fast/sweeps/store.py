@@ -1,0 +1,429 @@
+"""A sweep's result on disk: a Zarr group whose chunks appear whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shutil
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import files
+from linnet_fast._base.validate import Shape
+from linnet_fast.sweeps.batch import Arrays
+from linnet_fast.sweeps.chunk import Block
+from linnet_fast.sweeps.form import (
+    MARK,
+    SPEC,
+    SweepError,
+    check_metadata,
+    described,
+    is_store,
+    locked,
+    signed,
+    write_coordinate,
+    write_group,
+    write_plain,
+)
+from linnet_fast.sweeps.layout import PENDING, Layout, Variable, coordinates
+from linnet_fast.sweeps.spec import SweepSpec
+from linnet_fast.training import plain
+from linnet_fast.training.state import Status
+
+if TYPE_CHECKING:
+    import xarray
+
+_LEFTOVER_AGE = 3600.0  # seconds
+_CRC = 4  # bytes of the checksum at the end of every file of a chunk
+
+
+Counts: TypeAlias = npt.NDArray[np.int64]
+"""How many runs of a chunk ended with each status."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How the runs of a sweep are cut into chunks: a regular grid over its dimensions."""
+
+    shape: Shape
+    """Of the sweep."""
+    chunk: Shape
+    """Of a chunk; those at the end of a dimension may be smaller."""
+
+    @cached_property
+    def counts(self) -> Shape:
+        """Number of chunks along each dimension."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunk, strict=True))
+
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+        return math.prod(self.counts)
+
+    def place(self, number: int) -> Shape:
+        """Return where a chunk is in the grid of chunks."""
+        return tuple(int(i) for i in np.unravel_index(number, self.counts)) if self.counts else ()
+
+    def block(self, number: int) -> Block:
+        """Return the runs of a chunk."""
+        return tuple(
+            (i * c, min((i + 1) * c, n))
+            for i, c, n in zip(self.place(number), self.chunk, self.shape, strict=True)
+        )
+
+
+def chunk_shape(shape: Shape, n_runs: int) -> Shape:
+    """Return the shape of chunks of about `n_runs` runs: whole trailing dimensions first."""
+    chunk = [1] * len(shape)
+    left = max(1, n_runs)
+    for axis in reversed(range(len(shape))):
+        chunk[axis] = min(shape[axis], left)
+        left //= shape[axis]
+        if left == 0:
+            break
+    return tuple(chunk)
+
+
+def counts_of(status: npt.NDArray[np.int8]) -> Counts:
+    """Return how many runs ended with each status."""
+    return np.bincount(status.ravel(), minlength=len(Status))
+
+
+class Store:
+    """A sweep's store, open for reading and writing."""
+
+    def __init__(self, path: Path, growing: bool) -> None:
+        zarr = files.optional("zarr", "sweep")
+        self.path = path
+        check_metadata(path, growing)
+        self._group: Any = zarr.open_group(path, mode="r+")
+        self.attrs: Mapping[str, Any] = dict(self._group.attrs)
+        note = self.attrs[MARK]
+        self.spec_data: Mapping[str, Any] = note["spec"]
+        self.spec_id: str = note["spec_id"]
+        self.isa: str = note["isa"]
+        self.chunks = Chunks(tuple(note["shape"]), tuple(note["chunk"]))
+        self.variables = tuple(
+            Variable(v["name"], tuple(v["dims"]), tuple(v["shape"]), v["dtype"])
+            for v in note["variables"]
+        )
+        # A chunk that holds nothing but what stands for "nothing" is a result, too.
+        self._arrays: dict[str, Any] = {
+            v.name: self._group[v.name].with_config({"write_empty_chunks": True})
+            for v in self.variables
+        }
+
+    # -- making and opening ------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls, path: Path, spec: SweepSpec, layout: Layout, chunk: Shape, isa: str, note: object
+    ) -> Store:
+        """Make a store, whole or not at all; if another process was faster, open that one's."""
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_group(temporary, spec, layout, chunk, isa, note)
+            try:
+                temporary.rename(path)
+            except OSError:
+                if not is_store(path):
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls.open(path)  # of another sweep, perhaps, if another process was faster
+
+    @classmethod
+    def open(cls, path: Path, growing: bool = False) -> Store:
+        """Open a store that is there; `growing`: also one that another call began to extend.
+
+        Raises
+        ------
+        SweepError
+            If it is not a sweep's, or damaged.
+        """
+        if not is_store(path):
+            msg = f"{path} must be a sweep's store, got something else; it is left as it is"
+            raise SweepError(msg)
+        with locked(path, shared=True):
+            return cls._open(path, growing)
+
+    @classmethod
+    def _open(cls, path: Path, growing: bool) -> Store:
+        try:
+            return cls(path, growing)
+        except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+            msg = f"{path} is damaged: {error}; move it away to begin anew"
+            raise SweepError(msg) from error
+
+    def spec_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the large arrays that the spec refers to."""
+        try:
+            group = self._group[SPEC]
+            return {name: np.asarray(array[...]) for name, array in group.arrays()}
+        except (KeyError, ValueError, TypeError, OSError) as error:
+            msg = f"{self.path}/{SPEC} is damaged: {error}"
+            raise SweepError(msg) from error
+
+    def check(self, spec: SweepSpec) -> None:
+        """Refuse a store of another sweep."""
+        if self.spec_id != spec.id:
+            lines = plain.differences(self.spec_data, spec.encode())
+            shown = "; ".join(lines[:5]) + ("; ..." if len(lines) > 5 else "")
+            msg = (
+                f"{self.path} holds another sweep: {shown or 'of another version of the library'}. "
+                "Take another store; or, if dimensions have grown at their ends, extend it "
+                "(extend=True, --extend)"
+            )
+            raise SweepError(msg)
+
+    def check_isa(self, isa: str) -> None:
+        """Refuse a store of another instruction set."""
+        if self.isa != isa:
+            msg = (
+                f"{self.path} was begun with instruction set {self.isa}, and bits may differ with "
+                f"{isa}: set LINNET_FAST_ISA={self.isa} where that is possible, or begin anew"
+            )
+            raise SweepError(msg)
+
+    # -- chunks ------------------------------------------------------------------------------------
+
+    def write(self, number: int, values: Arrays) -> None:
+        """Write a chunk; the status, by which it counts, after all else is on the disk."""
+        block = self.chunks.block(number)
+        region = tuple(slice(begin, end) for begin, end in block)
+        for variable in self.variables:
+            if variable.name == "status":
+                for other in self.variables[:-1]:
+                    for file in self._files(other, number):
+                        _flush(file)
+            self._arrays[variable.name][region] = values[variable.name]
+        for file in self._files(self.variables[-1], number):
+            _flush(file)
+        _flush(self.path / "status")  # the directory: the file's name, too
+
+    def is_done(self, number: int) -> bool:
+        """Whether a chunk is there."""
+        return all(file.exists() for file in self._files(self.variables[-1], number)) and bool(
+            (self.read(number, "status") != PENDING).all()
+        )
+
+    def read(self, number: int, name: str) -> npt.NDArray[Any]:
+        """Return a variable of the runs of a chunk."""
+        region = tuple(slice(begin, end) for begin, end in self.chunks.block(number))
+        return np.asarray(self._arrays[name][region])
+
+    def done(self, numbers: Iterable[int]) -> tuple[dict[int, Counts], list[int]]:
+        """Return which chunks are there, with how their runs ended, and which are damaged.
+
+        Every file of these chunks is read and its checksum compared.
+        """
+        crc = files.optional("google_crc32c", "sweep")
+        there: dict[int, Counts] = {}
+        damaged = []
+        _remove_leftovers(self.path)
+        # The status first: another process may be writing, and writes it last.
+        names = {v.name: _names(self.path / v.name) for v in reversed(self.variables)}
+        for number in numbers:
+            expected = {v.name: list(self._files(v, number, whole=True)) for v in self.variables}
+            present = [
+                (file, size)
+                for name, own in expected.items()
+                for file, size in own
+                if file.name in names[name]
+            ]
+            counts = all(file.name in names["status"] for file, _ in expected["status"])
+            complete = len(present) == sum(map(len, expected.values()))
+            if (counts and not complete) or not all(_is_whole(f, n, crc) for f, n in present):
+                damaged.append(number)
+                continue
+            if not counts:
+                continue
+            ended = self.read(number, "status")
+            if (ended == PENDING).any():  # the store has grown since
+                continue
+            there[number] = counts_of(ended)
+        return there, damaged
+
+    def discard(self, number: int) -> None:
+        """Remove the files of a damaged chunk; the status, by which it counts, first."""
+        for variable in reversed(self.variables):
+            for file in self._files(variable, number):
+                file.unlink(missing_ok=True)
+
+    def _files(self, variable: Variable, number: int, whole: bool = False) -> Iterator[Any]:
+        """Return the files of a chunk of a variable; `whole`: with the sizes they must have."""
+        array = self._arrays[variable.name]
+        extra = [
+            range(-(-n // c))
+            for n, c in zip(variable.shape, array.chunks[len(self.chunks.shape) :], strict=True)
+        ]
+        size = math.prod(array.chunks) * np.dtype(variable.dtype).itemsize + _CRC
+        for rest in product(*extra):
+            place = (*self.chunks.place(number), *rest)
+            file = self.path / variable.name / ".".join(["c", *map(str, place)])
+            yield (file, size) if whole else file
+
+    # -- growing -----------------------------------------------------------------------------------
+
+    def extend(self, spec: SweepSpec, layout: Layout) -> Store:
+        """Make room for a spec whose dimensions have grown at their ends.
+
+        Raises
+        ------
+        SweepError
+            If the spec is not such a one.
+        """
+        with locked(self.path):
+            # Another process may have done it meanwhile, or not to the end.
+            return Store._open(self.path, growing=True)._extended(spec, layout)
+
+    def _extended(self, spec: SweepSpec, layout: Layout) -> Store:
+        if self.spec_id == spec.id:
+            return Store._open(self.path, growing=False)
+        old = self.chunks.shape
+        grown = len(spec.shape) == len(old) and all(
+            n <= m for n, m in zip(old, spec.shape, strict=True)
+        )
+        if not grown or spec.cut(old).id != self.spec_id:
+            cut = spec.cut(old) if grown else spec
+            lines = plain.differences(self.spec_data, cut.encode())
+            msg = (
+                f"{self.path} can only be extended by values at the ends of its dimensions "
+                f"{old}, got {'; '.join(lines[:5]) or f'dimensions {spec.shape}'}"
+            )
+            raise SweepError(msg)
+        if not spec.common_seeds and spec.shape[1:] != old[1:]:
+            msg = (
+                f"{self.path} can only be extended by values at the end of its first dimension, "
+                f"since runs without common_seeds are numbered by its shape {old}, got {spec.shape}"
+            )
+            raise SweepError(msg)
+        if layout.variables != self.variables:
+            msg = f"{self.path} cannot be extended: results would have other shapes"
+            raise SweepError(msg)
+        arrays: plain.Arrays = {}
+        data = spec.encode(arrays)
+        # Arrays first, the note on the spec last: cut short, the same call does it again.
+        for variable in self.variables:
+            self._arrays[variable.name].resize((*spec.shape, *variable.shape))
+        for name, (dims, values) in coordinates(spec, layout).items():
+            write_coordinate(self._group, name, dims, values)
+        for digest, array in arrays.items():
+            write_plain(self._group[SPEC], digest, array)
+        note = dict(self.attrs[MARK]) | {
+            "spec": data,
+            "spec_id": spec.id,
+            "shape": list(spec.shape),
+            "coordinates": described(coordinates(spec, layout)),
+        }
+        self._group.attrs[MARK] = signed(self.path, note)
+        return Store._open(self.path, growing=False)
+
+
+def is_free(path: Path) -> bool:
+    """Whether a store can be made there: nothing is, or an empty directory."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def _names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed were writing; what is young may be someone's still."""
+    for file in (*path.glob("*.partial"), *path.glob("*/*.partial")):
+        with suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > _LEFTOVER_AGE:
+                file.unlink()
+
+
+def _flush(file: Path) -> None:
+    """See to it that a file, or the names in a directory, are on the disk."""
+    is_file = file.is_file()
+    if os.name == "nt" and not is_file:
+        return
+    handle = os.open(file, os.O_RDWR if is_file else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_whole(file: Path, size: int, crc: Any) -> bool:
+    """Whether a file has its size, and the checksum at its end fits what is before it."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return False
+    if len(data) != size:
+        return False
+    return int(crc.value(data[:-_CRC])) == int.from_bytes(data[-_CRC:], "little")
+
+
+def open_dataset(path: Path) -> xarray.Dataset:
+    """Return a store as a Dataset that reads when asked."""
+    xr = files.optional("xarray", "sweep")
+    files.optional("zarr", "sweep")
+    if not is_store(path):
+        msg = f"{path} must be a sweep's store, got something else"
+        raise SweepError(msg)
+    try:
+        with locked(path, shared=True), warnings.catch_warnings():
+            check_metadata(path, growing=False)
+            # What a process that was killed left behind; see `_remove_leftovers`.
+            warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
+            data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
+        return _arranged(data)
+    except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+        msg = f"{path} is damaged: {error}"
+        raise SweepError(msg) from error
+
+
+def _arranged(data: xarray.Dataset) -> xarray.Dataset:
+    """Return what a store holds as the result that it is."""
+    note = data.attrs[MARK]
+    own = {variable["name"] for variable in note["variables"]}
+    data = data.set_coords([name for name in data.data_vars if name not in own])
+    # Texts as in results in memory; and everything in one order whatever the file system's.
+    texts = {
+        name: (array.dims, np.array(array.to_numpy().tolist()))
+        for name, array in data.coords.items()
+        if array.dtype.kind == "T"
+    }
+    data = data.assign_coords(texts)[[variable["name"] for variable in note["variables"]]]
+    # Read before all else: what is read later is there wherever this says so.
+    data["status"].load()
+    data.attrs = attributes(note["spec_id"], note["spec"], data.attrs["provenance"])
+    return data
+
+
+def attributes(spec_id: str, spec_data: object, provenance: str) -> dict[str, str]:
+    """Return the attributes of a result: what was asked for, and by what it was made."""
+    return {
+        "spec_id": spec_id,
+        "spec": plain.text(spec_data),
+        "provenance": provenance,
+    }
+
+
+def path_of(store: object) -> Path:
+    """Return where a store is; it must be on a file system."""
+    if not isinstance(store, str | os.PathLike) or not str(store):
+        msg = f"store must be a path such as 'runs.zarr', got {store!r}"
+        raise TypeError(msg)
+    text = os.fspath(store)
+    if "://" in str(text):
+        msg = f"store must be on a file system that all workers see, got {text!r}"
+        raise ValueError(msg)
+    return Path(str(text))
