@@ -17,7 +17,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from support import on_terminal
 
 import linnet_fast as lf
-from linnet_fast import cli, datasets
+from linnet_fast import datasets
+from linnet_fast.cli import main
 
 NO_FILES = ["--out", "none", "--plot", "none"]
 SMALL = ["--seeds", "2", "--steps", "50", "--records", "10"]
@@ -31,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def train(*arguments):
-    return cli.main(["train", *map(str, arguments)])
+    return main.main(["train", *map(str, arguments)])
 
 
 def command(*arguments, **options):
@@ -219,7 +220,7 @@ class TestFailures:
         (folder / "broken.npz").write_text("PK no")
         before = sorted(folder.iterdir())
         arguments, message = USAGE[case]
-        assert cli.main(arguments) == cli.BAD_INPUT == 2
+        assert main.main(arguments) == main.BAD_INPUT == 2
         captured = capsys.readouterr()
         assert message in captured.err
         assert captured.err.splitlines()[-1].startswith(("linnet-fast: ", "linnet-fast train: "))
@@ -227,7 +228,7 @@ class TestFailures:
         assert sorted(folder.iterdir()) == before
 
     def test_all_runs_diverge(self, capsys, folder):
-        assert train("iris", "--step-sizes", "1e6", *SMALL) == cli.FAILED == 1
+        assert train("iris", "--step-sizes", "1e6", *SMALL) == main.FAILED == 1
         error = capsys.readouterr().err.splitlines()[-1]
         assert re.fullmatch(
             r"linnet-fast: all 26 runs diverged, the first at step \d+; take smaller --step-sizes",
@@ -285,9 +286,9 @@ class TestProcess:
         assert {"instruction_set", "threads", "compiler"} <= set(shown)
 
     def test_version_and_help(self, capsys):
-        assert cli.main(["--version"]) == 0
+        assert main.main(["--version"]) == 0
         assert capsys.readouterr().out == f"linnet-fast {lf.__version__}\n"
-        assert cli.main(["train", "--help"]) == 0
+        assert main.main(["train", "--help"]) == 0
         text = capsys.readouterr().out
         assert "examples:" in text
         assert "exit codes: 0 done" in text
@@ -326,7 +327,7 @@ class TestProcess:
             _, error = running.communicate(timeout=10)
         finally:
             running.kill()
-        assert running.returncode == cli.INTERRUPTED == 130
+        assert running.returncode == main.INTERRUPTED == 130
         assert error == "linnet-fast: interrupted\n"
         assert list(folder.iterdir()) == []
 

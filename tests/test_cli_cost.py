@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import linnet_fast as lf
-from linnet_fast import cli
+from linnet_fast.cli import main
 
 PREDICTORS = np.array([[1.0, 2, 3, 4], [0, 0, 0, 0], [1, -1, 1, -1]])
 KERNEL = "Convolution(width=4, kernel_size=2, n_layers=3)"
@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def cost(*arguments):
-    return cli.main(["cost", *map(str, arguments)])
+    return main.main(["cost", *map(str, arguments)])
 
 
 def values(output):

@@ -15,8 +15,8 @@ import xarray as xr
 from support import ROOT, on_terminal
 
 import linnet_fast as lf
-from linnet_fast import _sweep_picture, _sweep_run, _sweep_table, cli
 from linnet_fast._base import wording
+from linnet_fast.cli import main, sweep_picture, sweep_table, sweep_workers
 from linnet_fast.sweeps.file import reader
 
 SWEEP = """
@@ -81,11 +81,11 @@ def expected(tmp_path_factory):
 
 
 def sweep(*arguments):
-    return cli.main(["sweep", "s.toml", "--plot", "none", *map(str, arguments)])
+    return main.main(["sweep", "s.toml", "--plot", "none", *map(str, arguments)])
 
 
 def show(*arguments):
-    return cli.main(["show", *map(str, arguments)])
+    return main.main(["show", *map(str, arguments)])
 
 
 def make(path, parts=1, of=6, **options):
@@ -116,7 +116,7 @@ def command(*arguments, **options):
 
 class TestSweep:
     def test_store_picture_and_tables(self, capsys, folder, expected):
-        assert cli.main(["sweep", "s.toml"]) == 0
+        assert main.main(["sweep", "s.toml"]) == 0
         done = capsys.readouterr()
         assert done.err == ""
         xr.testing.assert_identical(kept().drop_attrs(), expected.drop_attrs())
@@ -169,7 +169,7 @@ n = 20
 "network.n_layers" = {integers = [2, 3]}
 """
         (folder / "s.toml").write_text(text + sampled)
-        assert cli.main(["sweep", "s.toml"]) == 0
+        assert main.main(["sweep", "s.toml"]) == 0
         output = capsys.readouterr().out
         assert re.search(r"scale +[\d.e-]+ to [\d.e-]+\n", output)
         assert "the 10 least of 20 runs" in output
@@ -177,7 +177,7 @@ n = 20
         assert (folder / "s.png").stat().st_size > 10_000
 
     def test_dry_run_writes_nothing(self, capsys, folder):
-        assert cli.main(["sweep", "s.toml", "--dry-run", "--plot", "no-such-folder/a.png"]) == 0
+        assert main.main(["sweep", "s.toml", "--dry-run", "--plot", "no-such-folder/a.png"]) == 0
         output = capsys.readouterr().out
         assert re.search(r"2 -> 4 -> 2 +45  ", output)
         assert re.search(r"2 -> 4 -> 4 -> 2 +45  ", output)
@@ -216,11 +216,11 @@ n = 20
 
     def test_shards(self, capsys, folder, expected):
         make(folder / "s.toml", 1, 18)
-        assert cli.main(["sweep", "s.toml", "--shard", "1/2"]) == 0
+        assert main.main(["sweep", "s.toml", "--shard", "1/2"]) == 0
         output = capsys.readouterr().out
         assert re.search(r"90 runs: .*45 pending", output)
         assert names(folder) == {"s.toml", "s.zarr"}, "no picture of a part"
-        assert cli.main(["sweep", "s.toml", "--shard", "2/2", "--plot", "a.png"]) == 0
+        assert main.main(["sweep", "s.toml", "--shard", "2/2", "--plot", "a.png"]) == 0
         assert "a.png" in names(folder)
         xr.testing.assert_identical(kept().drop_attrs(), expected.drop_attrs())
 
@@ -232,7 +232,7 @@ n = 20
     def test_plot_table(self, capsys, folder):
         table = '[plot]\nof = ["learned_rank", "final_loss"]\nx = "scale"\nby = "n_layers"\n'
         (folder / "s.toml").write_text(SWEEP + table)
-        assert cli.main(["sweep", "s.toml", "--out", "none", "--plot", "a.pdf"]) == 0
+        assert main.main(["sweep", "s.toml", "--out", "none", "--plot", "a.pdf"]) == 0
         assert "learned_rank, median over 5 seeds" in capsys.readouterr().out
         assert (folder / "a.pdf").read_bytes()[:4] == b"%PDF"
 
@@ -266,7 +266,7 @@ class TestFunctionsOfTheUser:
         (folder / "elsewhere").mkdir()
         monkeypatch.chdir(folder / "elsewhere")
         arguments = ["sweep", "../s.toml", "--workers", "2", "--plot", "none", "--quiet"]
-        assert cli.main(arguments) == 0
+        assert main.main(arguments) == 0
         assert kept()["nap"].notnull().any()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
@@ -288,7 +288,7 @@ class TestFunctionsOfTheUser:
             _, error = running.communicate(timeout=30)
         finally:
             running.kill()
-        assert running.returncode == cli.INTERRUPTED == 130
+        assert running.returncode == main.INTERRUPTED == 130
         said = re.fullmatch(
             r"linnet-fast: interrupted; (\d+) of 90 runs are kept in s.zarr: the same command goes on "
             r"from there\n",
@@ -306,7 +306,7 @@ class TestFunctionsOfTheUser:
         make(folder / "dies.toml", 1, 18)
         (folder / "most").write_text(str(deaths))
         arguments = ["sweep", "dies.toml", "--workers", "1", "--plot", "none", "--quiet"]
-        assert cli.main(arguments) == code
+        assert main.main(arguments) == code
         error = capsys.readouterr().err
         assert (error == "") if code == 0 else ("a worker has died" in error)
         assert ("the same command goes on" in error) == (code == 1)
@@ -346,7 +346,7 @@ class TestErrors:
     )
     def test_bad_usage(self, capsys, folder, arguments, message):
         (folder / "d.toml").mkdir()
-        assert cli.main(["sweep", *arguments]) == 2
+        assert main.main(["sweep", *arguments]) == 2
         assert re.search(message, capsys.readouterr().err)
         assert names(folder) == {"s.toml", "d.toml"}
 
@@ -360,7 +360,7 @@ class TestErrors:
         ids=" ".join,
     )
     def test_failures(self, capsys, folder, arguments, message):
-        assert cli.main(["sweep", "s.toml", *arguments]) == 1
+        assert main.main(["sweep", "s.toml", *arguments]) == 1
         assert re.search(message, capsys.readouterr().err)
         assert names(folder) == {"s.toml"}
 
@@ -370,7 +370,7 @@ class TestErrors:
         assert "linnet-fast: cannot connect" in capsys.readouterr().err
 
     def test_interrupted_before_anything(self, capsys, monkeypatch):
-        monkeypatch.setattr(_sweep_run, "sweep", _interrupts)
+        monkeypatch.setattr(sweep_workers, "sweep", _interrupts)
         assert sweep("--quiet") == 130
         assert capsys.readouterr().err == "linnet-fast: interrupted before anything was kept\n"
         assert sweep("--quiet", "--out", "none") == 130
@@ -392,7 +392,7 @@ class TestLive:
     def test_lines_at_most_every_ten_seconds(self, capsys, monkeypatch):
         clock = [0.0]
         monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-        live = _sweep_run.Live(100)
+        live = sweep_workers.Live(100)
         for clock[0] in np.arange(0, 31, 1.0):
             live(self.STATE)
         live.close()
@@ -481,7 +481,7 @@ class TestTable:
         status[0, 0, 0] = status[1, 1] = 2
         status[1, 2] = -1
         data = dataset(values, status, a=[1, 2], b=[0.1, 0.2, 1e-7], seed=[0, 1])
-        assert _sweep_table.table(data).splitlines() == [
+        assert sweep_table.table(data).splitlines() == [
             "final_loss, median over 2 seeds",
             "",
             r"a \ b      0.1       0.2     1e-7",
@@ -496,13 +496,13 @@ class TestTable:
         rng = np.random.default_rng(0)
         values = rng.random((3, 4, 5))
         data = dataset(values, a=[1, 2, 3], b=list("wxyz"), seed=None)
-        rows = [line.split() for line in _sweep_table.table(data).splitlines()[4:7]]
+        rows = [line.split() for line in sweep_table.table(data).splitlines()[4:7]]
         shown = np.array([[float(x) for x in row[1:]] for row in rows])
         np.testing.assert_allclose(shown, np.median(values, axis=-1), rtol=1e-3)
 
     def test_one_parameter(self):
         data = dataset([[1, 2, 3], [4, np.nan, 6]], [[0, 0, 0], [0, 2, 0]], a=[1, 2], seed=None)
-        lines = _sweep_table.table(data).splitlines()
+        lines = sweep_table.table(data).splitlines()
         assert lines[2].split() == ["a", "median", "least", "greatest", "diverged"]
         assert [line.split() for line in lines[4:]] == [
             ["1", "2", "1", "3", "0"],
@@ -510,39 +510,39 @@ class TestTable:
         ]
 
     def test_no_parameter(self):
-        text = _sweep_table.table(dataset([1.0, 2.0, 4.0], seed=None))
+        text = sweep_table.table(dataset([1.0, 2.0, 4.0], seed=None))
         assert text == "final_loss: 2, 0 diverged"
 
     def test_long_ones_are_thinned(self):
         data = dataset(np.ones((40, 30, 1)), a=range(40), b=range(30), seed=[0])
-        text = _sweep_table.table(data)
+        text = sweep_table.table(data)
         assert "14 of 40 values of a are shown.\n10 of 30 values of b are shown." in text
         lines = text.splitlines()
         assert lines[2].split()[3:] == ["0", "3", "6", "10", "13", "16", "19", "23", "26", "29"]
         assert [line.split()[0] for line in lines[4:18]] == [str(3 * i) for i in range(14)]
         scales = np.geomspace(1e-8, 10, 37)
-        text = _sweep_table.table(dataset(np.ones((37, 1)), a=scales, seed=[0]))
+        text = sweep_table.table(dataset(np.ones((37, 1)), a=scales, seed=[0]))
         rows = [line.split()[0] for line in text.splitlines()[4:14]]
         assert rows == [f"1e-{k}" for k in range(8, 2, -1)] + ["0.01", "0.1", "1", "10"]
 
     def test_other_parameters_get_tables_of_their_own(self):
         data = dataset(np.ones((5, 4, 2, 3)), a=range(5), b=range(4), c=[7, 8], seed=None)
-        text = _sweep_table.table(data)
+        text = sweep_table.table(data)
         assert "c 7" in text
         assert "c 8" in text
         data = dataset(np.ones((7, 8, 6, 3)), a=range(7), b=range(8), c=range(6), seed=None)
-        assert "median over c and 3 seeds" in _sweep_table.table(data)
+        assert "median over c and 3 seeds" in sweep_table.table(data)
 
     def test_variables_with_axes(self):
         data = dataset(np.ones((5, 2, 3)), a=range(5), seed=None)
-        assert r"a \ inner_0" in _sweep_table.table(data)
+        assert r"a \ inner_0" in sweep_table.table(data)
         data = dataset(np.ones((5, 4, 2, 1)), a=range(5), b=range(4), seed=None)
-        assert r"a \ b" in _sweep_table.table(data)
+        assert r"a \ b" in sweep_table.table(data)
 
     def test_records_are_shown_at_their_end(self):
         values = np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
         data = dataset(values, a=[1, 2]).rename(inner_0="step")
-        lines = _sweep_table.table(data).splitlines()
+        lines = sweep_table.table(data).splitlines()
         assert lines[0] == "final_loss at the end"
         assert [line.split()[1] for line in lines[4:]] == ["2", "5"]
 
@@ -552,7 +552,7 @@ class TestTable:
         status[2] = 2
         data = dataset(values, status, run=range(4), seed=None)
         data = data.assign_coords(scale=("run", [0.1, 0.2, 0.3, 0.4]))
-        lines = _sweep_table.table(data).splitlines()
+        lines = sweep_table.table(data).splitlines()
         assert lines[0] == "final_loss, median over 2 seeds, the 4 least of 4 runs"
         assert [line.split() for line in lines[4:]] == [
             ["3", "0.4", "0.75", "0"],
@@ -560,14 +560,14 @@ class TestTable:
             ["0", "0.1", "3", "0"],
             ["2", "0.3", "-", "2"],
         ]
-        assert _sweep_table.table(data, x="scale").splitlines()[2].split()[0] == "scale"
+        assert sweep_table.table(data, x="scale").splitlines()[2].split()[0] == "scale"
 
     def test_an_axis_of_a_variable_is_drawn_once(self):
         data = dataset(np.ones((5, 2, 3)), a=range(5), seed=None)
-        assert r"inner_0 \ a" in _sweep_table.table(data, x="inner_0")
+        assert r"inner_0 \ a" in sweep_table.table(data, x="inner_0")
 
     def test_what_does_not_vary_with_seeds(self):
-        assert _sweep_table.table(dataset(1.0)) == "final_loss: 1, 0 diverged"
+        assert sweep_table.table(dataset(1.0)) == "final_loss: 1, 0 diverged"
 
     @pytest.mark.parametrize(
         ("value", "text"),
@@ -589,24 +589,24 @@ class TestTable:
 class TestDraw:
     def test_panels(self):
         data = dataset(np.ones((5, 12, 2)), a=range(5), b=range(12), seed=None)
-        figure = _sweep_picture.draw(data, {})
+        figure = sweep_picture.draw(data, {})
         titles = [(ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes[:2]]
         assert titles == [("a", "b"), ("a", "final loss")]
         assert len(figure.axes[1].lines) == 8, "of many lines some"
-        assert len(_sweep_picture.draw(data, {"kind": "curves"}).axes) == 1
+        assert len(sweep_picture.draw(data, {"kind": "curves"}).axes) == 1
         one = dataset(np.ones((5, 2)), a=range(5), seed=None)
-        assert len(_sweep_picture.draw(one, {}, "the title").axes) == 1
+        assert len(sweep_picture.draw(one, {}, "the title").axes) == 1
 
     def test_inner_axes(self):
         data = dataset(np.ones((5, 4, 2, 3)), a=range(5), b=range(4), seed=None)
-        figure = _sweep_picture.draw(data, {"select": {"inner_0": 1}})
+        figure = sweep_picture.draw(data, {"select": {"inner_0": 1}})
         assert len(figure.axes) >= 3, "heat map, colour bar, curves"
 
     def test_numbers_mean_the_labels_that_they_are_shown_as(self):
         data = dataset(np.ones((3, 4, 2)), a=[1 / 3, 2 / 3, 1.0], b=range(4), seed=None)
         select = {"a": 0.3333}
-        assert _sweep_table.table(data, select=select).splitlines()[2].split()[0] == "b"
-        assert len(_sweep_picture.draw(data, {"select": select}).axes) == 1
+        assert sweep_table.table(data, select=select).splitlines()[2].split()[0] == "b"
+        assert len(sweep_picture.draw(data, {"select": select}).axes) == 1
 
     @pytest.fixture(autouse=True)
     def close(self):
@@ -619,19 +619,19 @@ class TestDraw:
 def test_examples_of_the_help_parse():
     import shlex
 
-    from linnet_fast import _options
+    from linnet_fast.cli import arguments
 
-    text = _options._SWEEP_EPILOG + _options._SHOW_EPILOG
+    text = arguments._SWEEP_EPILOG + arguments._SHOW_EPILOG
     lines = re.findall(r"^  linnet-fast (.*)$", text, re.MULTILINE)
     assert len(lines) == 6
     for line in lines:
-        assert _options.parser().parse_args(shlex.split(line)).command in ("sweep", "show")
+        assert arguments.parser().parse_args(shlex.split(line)).command in ("sweep", "show")
 
 
 def test_the_file_of_the_help_is_a_sweep(folder):
-    from linnet_fast import _options
+    from linnet_fast.cli import arguments
 
-    text = _options._SWEEP_EPILOG.split("a file:\n")[1].split("\n\nexamples:")[0]
+    text = arguments._SWEEP_EPILOG.split("a file:\n")[1].split("\n\nexamples:")[0]
     (folder / "help.toml").write_text(text)
     assert reader.read(folder / "help.toml").spec.n_runs == 13 * 2 * 8
 
@@ -641,6 +641,6 @@ def test_examples_run(name, folder, capsys):
     arguments = ["--set", "n_steps=20", "--set", "replicates=2", "--out", "none"]
     arguments += ["--set", "grid.start.scale=[0.1, 0.2]"]
     path = ROOT / "examples" / f"{name}.toml"
-    assert cli.main(["sweep", str(path), *arguments]) == 0
+    assert main.main(["sweep", str(path), *arguments]) == 0
     assert (folder / f"{name}.png").stat().st_size > 10_000
     assert "median over 2 seeds" in capsys.readouterr().out

@@ -11,16 +11,8 @@ from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose
 
 from linnet_fast import Convolution, Diagonal, datasets
-from linnet_fast.figures import (
-    Settings,
-    _dai2021_balls,
-    _dai2021_formulas,
-    _dai2021_kernels,
-    _dai2021_mesh,
-    _dai2021_scalars,
-    _dai2021_training,
-    dai2021,
-)
+from linnet_fast.figures import Settings, dai2021
+from linnet_fast.figures.dai2021 import balls, formulas, kernels, mesh, scalars, training
 
 VECTOR = np.array([1.0, 2.0, 3.0, 4.0])
 QUICK = Settings(quick=True)
@@ -32,13 +24,13 @@ QUICK = Settings(quick=True)
 @pytest.mark.parametrize(
     ("module", "name", "n_failures"),
     [
-        (_dai2021_balls, "balls_2d", 2),
-        (_dai2021_kernels, "kernel_width", 3),
-        (_dai2021_kernels, "depth_limit", 2),
-        (_dai2021_kernels, "channels", 3),
-        (_dai2021_scalars, "residual", 3),
-        (_dai2021_training, "lasso_path", 1),
-        (_dai2021_training, "training", 3),
+        (balls, "balls_2d", 2),
+        (kernels, "kernel_width", 3),
+        (kernels, "depth_limit", 2),
+        (kernels, "channels", 3),
+        (scalars, "residual", 3),
+        (training, "lasso_path", 1),
+        (training, "training", 3),
     ],
 )
 def test_wrong_costs_fail_claims(module, name, n_failures, monkeypatch):
@@ -58,14 +50,14 @@ def test_wrong_costs_fail_claims(module, name, n_failures, monkeypatch):
 
 @pytest.mark.parametrize("name", ["lasso_path", "training", "minima"])
 def test_training_that_is_too_short_fails_claims(name, monkeypatch):
-    right = _dai2021_training.train
+    right = training.train
 
     def short(*args, record, **options):
         if record.schedule == "at":
             record = type(record).at([500], observables=record.observables)
         return right(*args, **options | {"n_steps": 500, "record": record})
 
-    monkeypatch.setattr(_dai2021_training, "train", short)
+    monkeypatch.setattr(training, "train", short)
     figure = dai2021.EXPERIMENTS[name](QUICK)
     assert sum(not claim.holds for claim in figure.claims) >= 2
     plt.close(figure.picture)
@@ -77,14 +69,14 @@ def test_training_that_is_too_short_fails_claims(name, monkeypatch):
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (_dai2021_formulas.full_width(VECTOR, 2), 8.828427125),
-        (_dai2021_formulas.full_width(VECTOR, 3), 7.671742414),
-        (_dai2021_formulas.two_taps(VECTOR, 2), 9.380831520),
-        (_dai2021_formulas.two_taps(VECTOR, 3), 8.019983498),
-        (_dai2021_formulas.rho(np.array(2.0), 1), 1.868616627),
-        (_dai2021_formulas.rho(np.array(2.0), 3), 1.010808134),
-        (_dai2021_formulas.rho(np.array(0.0), 3), 0.0),
-        (_dai2021_formulas.rho_limit(np.array(2.0)), 1.447564040),
+        (formulas.full_width(VECTOR, 2), 8.828427125),
+        (formulas.full_width(VECTOR, 3), 7.671742414),
+        (formulas.two_taps(VECTOR, 2), 9.380831520),
+        (formulas.two_taps(VECTOR, 3), 8.019983498),
+        (formulas.rho(np.array(2.0), 1), 1.868616627),
+        (formulas.rho(np.array(2.0), 3), 1.010808134),
+        (formulas.rho(np.array(0.0), 3), 0.0),
+        (formulas.rho_limit(np.array(2.0)), 1.447564040),
     ],
 )
 def test_formulas_on_numbers_worked_out_by_hand(value, expected):
@@ -94,25 +86,25 @@ def test_formulas_on_numbers_worked_out_by_hand(value, expected):
 def test_the_depth_limit_of_two_taps_is_that_of_their_frequency():
     # p = 1 + cos(w) is the best at low frequencies.
     for k in (1, 2, 3):
-        limit = _dai2021_formulas.depth_limit_of_kernels(np.array([k, 16 - k]), 16, 2)
+        limit = formulas.depth_limit_of_kernels(np.array([k, 16 - k]), 16, 2)
         assert_allclose(limit, 1 / (1 + np.cos(2 * np.pi * k / 16)), rtol=1e-9)
 
 
 def test_a_kernel_that_is_not_the_best_has_no_certificate():
     network = Convolution(4, 2, 3)
-    kernel = _dai2021_balls.representation_cost(network, VECTOR).weights[0][0, 0]
-    assert abs(_dai2021_formulas.certificate(VECTOR, kernel, 3)) < 1e-7
-    assert _dai2021_formulas.certificate(VECTOR, kernel + np.array([0.1, 0.0]), 3) > 1e-3
+    kernel = balls.representation_cost(network, VECTOR).weights[0][0, 0]
+    assert abs(formulas.certificate(VECTOR, kernel, 3)) < 1e-7
+    assert formulas.certificate(VECTOR, kernel + np.array([0.1, 0.0]), 3) > 1e-3
 
 
 def test_the_nuclear_bound_is_below_the_cost():
-    bound = _dai2021_kernels.nuclear_bound(_dai2021_kernels._EXAMPLE, (0, 1, 3))
+    bound = kernels.nuclear_bound(kernels._EXAMPLE, (0, 1, 3))
     assert 3.0135 < bound < 3.01359
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_the_mesh_is_a_closed_surface(n):
-    vertices, triangles = _dai2021_mesh.cube_mesh(n)
+    vertices, triangles = mesh.cube_mesh(n)
     assert_allclose(np.linalg.norm(vertices, axis=1), 1)
     assert triangles.shape == (48 * n**2, 3)
     edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
@@ -121,13 +113,13 @@ def test_the_mesh_is_a_closed_surface(n):
 
 
 def test_about_half_of_a_sphere_is_turned_away():
-    vertices, triangles = _dai2021_mesh.cube_mesh(6)
-    away = _dai2021_mesh.turned_away(vertices, triangles, (22.0, 30.0))
+    vertices, triangles = mesh.cube_mesh(6)
+    away = mesh.turned_away(vertices, triangles, (22.0, 30.0))
     assert 0.4 < away.mean() < 0.5
 
 
 def test_the_turn_to_the_diagonal_is_orthogonal():
-    turn = _dai2021_mesh.along_diagonal()
+    turn = mesh.along_diagonal()
     assert_allclose(turn @ turn.T, np.eye(3), atol=1e-15)
     assert_allclose(turn[2], np.ones(3) / np.sqrt(3))
 
@@ -138,14 +130,14 @@ def test_radii_of_functions_homogeneous_and_not():
     def square(x):
         return np.sum(x**2, axis=-1)
 
-    assert_allclose(_dai2021_balls.radii(square, directions), 1)
-    mixed = _dai2021_balls.radii(lambda x: square(x) + np.abs(x).sum(axis=-1), directions)
+    assert_allclose(balls.radii(square, directions), 1)
+    mixed = balls.radii(lambda x: square(x) + np.abs(x).sum(axis=-1), directions)
     assert_allclose(mixed, [1, (np.sqrt(1.4**2 + 8) - 1.4) / 2], rtol=1e-12)
 
 
 def test_random_weights_stay_within_the_ball_and_reach_its_rim():
-    ball = _dai2021_balls.Ball("", Diagonal(2, 2), lambda x: np.abs(x).sum(axis=-1))
-    found = _dai2021_balls.images(ball, 2, 3000, np.random.default_rng(0))
+    ball = balls.Ball("", Diagonal(2, 2), lambda x: np.abs(x).sum(axis=-1))
+    found = balls.images(ball, 2, 3000, np.random.default_rng(0))
     reach = np.abs(found).sum(axis=-1)
     assert reach.max() <= 1 + 1e-12
     assert reach.max() > 0.99
@@ -153,7 +145,7 @@ def test_random_weights_stay_within_the_ball_and_reach_its_rim():
 
 def test_the_convex_programs_are_solved():
     # Far along, a proximal step moves nothing: the condition of the optimum.
-    program = _dai2021_training._kernel_program(quick=True)
+    program = training._kernel_program(quick=True)
     predictor, value = program.solve(20_000)
     again, more = program.solve(40_000)
     assert_allclose(predictor, again, atol=1e-9)

@@ -10,17 +10,16 @@ import pytest
 from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose, assert_array_equal
 
-from linnet_fast.figures import (
-    Settings,
-    _lin2021_bounds,
-    _lin2021_digits,
-    _lin2021_figure1,
-    _lin2021_floors,
-    _lin2021_margins,
-    _lin2021_portraits,
-    _lin2021_rates,
-    _lin2021_setting,
-    lin2021,
+from linnet_fast.figures import Settings, lin2021
+from linnet_fast.figures.lin2021 import (
+    bounds,
+    digits,
+    figure1,
+    floors,
+    margins,
+    portraits,
+    rates,
+    setting,
 )
 from linnet_fast.laws import Gaussian, Sphere
 
@@ -54,35 +53,33 @@ def failures(name):
 @pytest.mark.parametrize(
     ("name", "module", "n_failures"),
     [
-        ("figure_1a", _lin2021_figure1, 8),
-        ("figure_1b", _lin2021_figure1, 8),
-        ("depths", _lin2021_figure1, 30),
+        ("figure_1a", figure1, 8),
+        ("figure_1b", figure1, 8),
+        ("depths", figure1, 30),
     ],
 )
 def test_another_law_fails_claims(name, module, n_failures, monkeypatch):
     # One per cent off, in the scale of the inputs.
     monkeypatch.setattr(module, "LAW", Sphere(2, 1.01))
-    right = _lin2021_setting.flow
+    right = setting.flow
     monkeypatch.setattr(module, "flow", lambda *args: right(*args, law=Sphere(2, 1.01)))
     assert failures(name) >= n_failures
 
 
 def test_wrong_depth_fails_rates(monkeypatch):
-    right = _lin2021_rates.flow
-    monkeypatch.setattr(_lin2021_rates, "flow", lambda n, times: right(n + 1, times))
+    right = rates.flow
+    monkeypatch.setattr(rates, "flow", lambda n, times: right(n + 1, times))
     assert failures("rates") >= 15
 
 
 def test_another_law_fails_step_rules(monkeypatch):
-    right = _lin2021_rates.descent_law
-    monkeypatch.setattr(
-        _lin2021_rates, "descent_law", lambda _law, rule: right(Gaussian(2, 1.1), rule)
-    )
+    right = rates.descent_law
+    monkeypatch.setattr(rates, "descent_law", lambda _law, rule: right(Gaussian(2, 1.1), rule))
     assert failures("step_rules") >= 5
 
 
 def test_a_longer_step_fails_the_core_against_the_recursion(monkeypatch):
-    right = _lin2021_rates.train
+    right = rates.train
 
     def shifted(*args, **options):
         run = right(*args, **options)
@@ -91,32 +88,32 @@ def test_a_longer_step_fails_the_core_against_the_recursion(monkeypatch):
             return run
         return replace(run, observables={**run.observables, "norm": norm * 1.001})
 
-    monkeypatch.setattr(_lin2021_rates, "train", shifted)
+    monkeypatch.setattr(rates, "train", shifted)
     assert failures("step_rules") == 1
 
 
 def test_a_wrong_nullcline_fails_portraits(monkeypatch):
-    right = _lin2021_portraits.nullcline
-    monkeypatch.setattr(_lin2021_portraits, "nullcline", lambda law, norm: 1.2 - right(law, norm))
+    right = portraits.nullcline
+    monkeypatch.setattr(portraits, "nullcline", lambda law, norm: 1.2 - right(law, norm))
     assert failures("portraits") >= 3
 
 
 def test_wrong_margins_fail_claims(monkeypatch):
-    right = _lin2021_margins.max_margin
+    right = margins.max_margin
 
     def wrong(x, y):
         best = right(x, y)
         return replace(best, margin=0.9 * best.margin)
 
-    monkeypatch.setattr(_lin2021_margins, "max_margin", wrong)
+    monkeypatch.setattr(margins, "max_margin", wrong)
     assert failures("margins") >= 3
 
 
 def test_wrong_floors_fail_claims(monkeypatch):
     for name in ("sampling_floor", "sgd_floor"):
-        right = getattr(_lin2021_floors, name)
+        right = getattr(floors, name)
         monkeypatch.setattr(
-            _lin2021_floors,
+            floors,
             name,
             lambda *args, right=right, **options: 1.3 * right(*args, **options),
         )
@@ -124,19 +121,19 @@ def test_wrong_floors_fail_claims(monkeypatch):
 
 
 def test_bounds_of_another_flow_fail(monkeypatch):
-    right = _lin2021_bounds.reduced_flow
+    right = bounds.reduced_flow
 
     def faster(law, n_layers, **options):
         options["times"] = 0.9 * options["times"]
         run = right(law, n_layers, **options)
         return replace(run, time=run.time / 0.9)
 
-    monkeypatch.setattr(_lin2021_bounds, "reduced_flow", faster)
+    monkeypatch.setattr(bounds, "reduced_flow", faster)
     assert failures("bounds") >= 4
 
 
 def test_steps_that_are_too_short_fail_on_digits(monkeypatch):
-    monkeypatch.setattr(_lin2021_digits, "_STEP_SIZES", np.array([1e-4, 1e-5, 5e-6]))
+    monkeypatch.setattr(digits, "_STEP_SIZES", np.array([1e-4, 1e-5, 5e-6]))
     assert failures("digits") >= 2
 
 
@@ -165,14 +162,14 @@ def test_names_of_experiments_are_those_of_the_figures(quick):
 
 
 def test_the_paper_s_setting():
-    assert_allclose(np.linalg.norm(_lin2021_setting.START), 1)
-    assert_allclose(_lin2021_setting.START @ np.array(_lin2021_setting.DIRECTION), [-0.8])
-    assert_allclose(-np.tanh(_lin2021_setting.LOG_TAN), -0.8)
+    assert_allclose(np.linalg.norm(setting.START), 1)
+    assert_allclose(setting.START @ np.array(setting.DIRECTION), [-0.8])
+    assert_allclose(-np.tanh(setting.LOG_TAN), -0.8)
     for n_layers in (1, 2, 4, 6):
-        weights = _lin2021_setting.start(n_layers)
-        network = _lin2021_setting.network(n_layers)
+        weights = setting.start(n_layers)
+        network = setting.network(n_layers)
         assert len(weights) == n_layers
-        assert_allclose(network.product(weights), _lin2021_setting.START, atol=1e-12)
+        assert_allclose(network.product(weights), setting.START, atol=1e-12)
         for layer in weights:
             assert_allclose(np.linalg.norm(layer), 1)  # balanced, of norm 1^(1 / N)
 
@@ -197,22 +194,22 @@ def test_the_table_of_three_is_in_the_report(quick):
 
 
 def test_samples_have_the_labels_of_the_direction():
-    x, y = _lin2021_margins.samples(3, 20, 0)
+    x, y = margins.samples(3, 20, 0)
     assert x.shape == (3, 20, 2)
     assert_allclose(np.linalg.norm(x, axis=-1), 1)
     assert_array_equal(y, np.sign(x[..., 1]))
 
 
 def test_sets_of_wide_margin():
-    x, y = _lin2021_margins._wide(2, 50, Gaussian(2))
+    x, y = margins._wide(2, 50, Gaussian(2))
     assert x.shape == (2, 50, 2)
-    assert (_lin2021_margins.max_margin(x, y).margin > 2 / 50).all()
+    assert (margins.max_margin(x, y).margin > 2 / 50).all()
 
 
 def test_angles_between_vectors():
     a = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
     b = np.array([[1.0, 1e-12], [3.0, 0.0], [-2.0, 0.0]])
-    assert_allclose(_lin2021_margins.angle_between(a, b), [1e-12, np.pi / 2, np.pi])
+    assert_allclose(margins.angle_between(a, b), [1e-12, np.pi / 2, np.pi])
 
 
 def test_starts_of_the_digits_point_the_wrong_way(quick):

@@ -185,7 +185,7 @@ def test_needs_matplotlib(run, monkeypatch):
 
 def test_matplotlib_is_imported_lazily():
     python(
-        "import sys, linnet_fast.plot, linnet_fast.datasets, linnet_fast.cli\n"
+        "import sys, linnet_fast.plot, linnet_fast.datasets, linnet_fast.cli.main\n"
         "assert not {'matplotlib', 'sklearn', 'xarray', 'tqdm', 'pandas'} & set(sys.modules)"
     )
 

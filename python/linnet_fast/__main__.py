@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from linnet_fast.cli import entry_point
+from linnet_fast.cli.main import entry_point
 
 if __name__ == "__main__":
     sys.exit(entry_point())

@@ -225,7 +225,7 @@ class _Named(Chain):
     def spec(self) -> str:
         """The network as text that `parse` reads: how files and the command line name it."""
         own = (f for f in fields(self) if f.repr)  # type: ignore[arg-type]
-        shown = ", ".join(f"{f.name}={layers._text(getattr(self, f.name))}" for f in own)
+        shown = ", ".join(f"{f.name}={layers.pattern.as_text(getattr(self, f.name))}" for f in own)
         return f"{type(self).__name__}({shown})"
 
     def __repr__(self) -> str:
@@ -410,7 +410,7 @@ class Convolution(_Named):
             value = getattr(self, field.name)
             given = field.name in ("width", "n_layers") or value != usual.get(field.name, 1)
             if given:
-                shown.append(f"{field.name}={layers._text(value)}")
+                shown.append(f"{field.name}={layers.pattern.as_text(value)}")
         return f"Convolution({', '.join(shown)})"
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from linnet_fast.figures._lin2021_bounds import bounds
-from linnet_fast.figures._lin2021_digits import digits
-from linnet_fast.figures._lin2021_figure1 import depths, figure_1a, figure_1b
-from linnet_fast.figures._lin2021_floors import floors
-from linnet_fast.figures._lin2021_margins import margins
-from linnet_fast.figures._lin2021_portraits import portraits
-from linnet_fast.figures._lin2021_rates import rates, step_rules
+from linnet_fast.figures.lin2021.bounds import bounds
+from linnet_fast.figures.lin2021.digits import digits
+from linnet_fast.figures.lin2021.figure1 import depths, figure_1a, figure_1b
+from linnet_fast.figures.lin2021.floors import floors
+from linnet_fast.figures.lin2021.margins import margins
+from linnet_fast.figures.lin2021.portraits import portraits
+from linnet_fast.figures.lin2021.rates import rates, step_rules
 from linnet_fast.figures.report import Experiment
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(

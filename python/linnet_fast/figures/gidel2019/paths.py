@@ -1,17 +1,14 @@
-"""Experiments after G. Gidel, F. Bach, S. Lacoste-Julien, NeurIPS 2019: ranks learned one by one."""
+"""Paths of training: stages of singular values, autoencoders, step sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from linnet_fast import initialization
 from linnet_fast import rank_dynamics as rd
-from linnet_fast.figures import _gidel2019_data, _gidel2019_sweeps
-from linnet_fast.figures.report import Experiment, Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, GradientFlow
 from linnet_fast.networks.chain import Dense
@@ -304,19 +301,3 @@ def step_sizes(settings: Settings) -> Figure:
         {"sigma": sigma, "rates": rates, "slopes": slopes, "limit": limit, "x": x, "late": late},
         claims,
     )
-
-
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
-    {
-        "staircase": staircase,
-        "assumption": _gidel2019_data.assumption,
-        "autoencoder": autoencoder,
-        "classification": _gidel2019_data.classification,
-        "init_scale": _gidel2019_sweeps.init_scale,
-        "step_sizes": step_sizes,
-        "depth": _gidel2019_sweeps.depth,
-        "perturbation": _gidel2019_sweeps.perturbation,
-        "order_mismatch": _gidel2019_sweeps.order_mismatch,
-    }
-)
-"""Name of each experiment -> the function that runs it."""

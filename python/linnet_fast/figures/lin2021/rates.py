@@ -17,7 +17,7 @@ from linnet_fast.directional_convergence import (
     step_size_advice,
     two_layer_direction,
 )
-from linnet_fast.figures._lin2021_setting import LAW, LOG_TAN, START, flow, layers
+from linnet_fast.figures.lin2021.setting import LAW, LOG_TAN, START, flow, layers
 from linnet_fast.figures.report import (
     Claim,
     Figure,

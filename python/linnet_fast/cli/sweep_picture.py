@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet_fast import plot
 from linnet_fast._base import files, validate
-from linnet_fast._sweep_table import chosen, parameters_of, thinned, variable_of
+from linnet_fast.cli.sweep_table import chosen, parameters_of, thinned, variable_of
 from linnet_fast.plot import _style
 from linnet_fast.sweeps.file.reader import SweepFile
 from linnet_fast.sweeps.layout import layout_of

@@ -13,19 +13,16 @@ from typing import Literal, cast
 
 import numpy as np
 
-from linnet_fast import (
-    _cost_command,
-    _job,
-    _options,
-    _sweep_command,
-    _sweep_picture,
-    _sweep_run,
-    _sweep_table,
-    datasets,
-    plot,
-)
+from linnet_fast import datasets, plot
 from linnet_fast._base import files, machine
 from linnet_fast._base.config import config, show_config
+from linnet_fast.cli import sweep_picture, sweep_summary, sweep_table, sweep_workers
+from linnet_fast.cli.arguments import ALWAYS, parser
+from linnet_fast.cli.cost import read_predictors, report
+from linnet_fast.cli.cost import save as save_cost
+from linnet_fast.cli.job import AXES, Job, default_scales
+from linnet_fast.cli.job import run as run_job
+from linnet_fast.cli.job import table as job_table
 from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures import Settings, reproduce
 from linnet_fast.losses.squared import SquaredLoss
@@ -81,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     0
     """
     try:
-        options = _options.parser().parse_args(arguments)
+        options = parser().parse_args(arguments)
     except SystemExit as end:
         return int(end.code or 0)
     try:
@@ -141,7 +138,7 @@ def _cost(options: argparse.Namespace) -> None:
         raise _BadInput(msg)
     _check_writable(file)
     try:
-        predictors = _cost_command.read_predictors(options.architecture, options.predictor)
+        predictors = read_predictors(options.architecture, options.predictor)
         cost = representation_cost(
             options.architecture,
             predictors,
@@ -155,9 +152,9 @@ def _cost(options: argparse.Namespace) -> None:
         raise _BadInput(msg) from error
     except (TypeError, ValueError) as error:
         raise _BadInput(str(error)) from error
-    print(_cost_command.report(options.architecture, cost), flush=True)
+    print(report(options.architecture, cost), flush=True)
     if file is not None:
-        _write(file, partial(_cost_command.save, cost, file), partial(print, flush=True))
+        _write(file, partial(save_cost, cost, file), partial(print, flush=True))
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -170,16 +167,16 @@ def _sweep(options: argparse.Namespace) -> None:
         raise _BadInput(msg) from error
     except ValueError as error:
         raise _BadInput(str(error)) from error
-    tell(_sweep_command.summary(file, store, options.threads or machine.n_threads()))
-    live = None if options.quiet or options.dry_run else _sweep_run.Live(file.spec.n_runs)
+    tell(sweep_summary.summary(file, store, options.threads or machine.n_threads()))
+    live = None if options.quiet or options.dry_run else sweep_workers.Live(file.spec.n_runs)
     try:
-        _sweep_picture.check_plot(file)
+        sweep_picture.check_plot(file)
         if options.dry_run:
-            tell(f"\n{_sweep_command.forecast(file, options.threads)}")
+            tell(f"\n{sweep_summary.forecast(file, options.threads)}")
             return
-        data = _sweep_run.train(file, store, options, live)
+        data = sweep_workers.train(file, store, options, live)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(_sweep_run.interrupted(store)) from error
+        raise KeyboardInterrupt(sweep_workers.interrupted(store)) from error
     except (SweepError, OSError) as error:
         raise _Failed(str(error).replace("the same call", "the same command")) from error
     except (TypeError, ValueError) as error:
@@ -190,13 +187,13 @@ def _sweep(options: argparse.Namespace) -> None:
         if live is not None:
             live.close()
     if live is not None:
-        tell(f"\n{_sweep_command.ending(data)}; {_sweep_run.throughput(live)}\n")
-        tell(f"{_sweep_table.table(data, **_sweep_picture.of_table(file.plot))}\n")
+        tell(f"\n{sweep_summary.ending(data)}; {sweep_workers.throughput(live)}\n")
+        tell(f"{sweep_table.table(data, **sweep_picture.of_table(file.plot))}\n")
         if store is not None:
-            tell(f"wrote {store} ({_sweep_command.size(data)})")
+            tell(f"wrote {store} ({sweep_summary.size(data)})")
     if picture is not None:
-        title = _sweep_command.title_of(file)
-        _write(picture, partial(_sweep_picture.save, data, file.plot, title, picture), tell)
+        title = sweep_summary.title_of(file)
+        _write(picture, partial(sweep_picture.save, data, file.plot, title, picture), tell)
 
 
 def _sweep_outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
@@ -240,11 +237,11 @@ def _show(options: argparse.Namespace) -> None:
     chosen["select"] = dict(options.select)
     try:
         data = open_sweep(options.store).load()
-        print(_sweep_command.about(data, options.store))
-        table = _sweep_table.table(data, **_sweep_picture.of_table(chosen))
+        print(sweep_summary.about(data, options.store))
+        table = sweep_table.table(data, **sweep_picture.of_table(chosen))
         print(f"\n{table}\n", flush=True)
         if picture is not None:
-            save = partial(_sweep_picture.save, data, chosen, options.store.stem, picture)
+            save = partial(sweep_picture.save, data, chosen, options.store.stem, picture)
             _write(picture, save, partial(print, flush=True))
     except SweepError as error:
         raise _Failed(str(error)) from error
@@ -260,11 +257,11 @@ def _train(options: argparse.Namespace) -> None:
         loss = SquaredLoss.from_data(data.X, data.Y, center=options.center)
         network = _network(options, loss)
         scales = options.scales
-        job = _job.Job(
+        job = Job(
             network=network,
             loss=loss,
             init=options.init,
-            scales=_job.default_scales(network) if scales is None else scales,
+            scales=default_scales(network) if scales is None else scales,
             step_sizes=options.step_sizes,
             n_seeds=options.seeds,
             rng=options.rng,
@@ -279,11 +276,11 @@ def _train(options: argparse.Namespace) -> None:
     description = f"{data.description}, {'centred' if options.center else 'not centred'}"
     tell(_summary(options, job, description, threads))
 
-    record = Record.geomspace(options.records, (*_options.ALWAYS, *options.also))
+    record = Record.geomspace(options.records, (*ALWAYS, *options.also))
     stop = None if options.stop_loss is None else Stop(loss=options.stop_loss)
     try:
         with _bar(options, job) as progress:
-            trajectory, seconds = _job.run(
+            trajectory, seconds = run_job(
                 job,
                 start,
                 n_steps=options.steps,
@@ -303,13 +300,13 @@ def _train(options: argparse.Namespace) -> None:
         raise _Failed(msg)
 
     n_steps = int(trajectory.stopped_at.sum())
-    tell(f"\n{_job.table(job, trajectory)}\n")
+    tell(f"\n{job_table(job, trajectory)}\n")
     tell(f"{trajectory.message}; {seconds:.1f} s")
     tell(
         f"{job.n_runs / seconds:,.1f} runs per second, {n_steps / seconds:,.0f} run-steps per second"
     )
     if result_file is not None:
-        save = partial(trajectory.save, result_file, dims=_job.AXES, coords=job.coords)
+        save = partial(trajectory.save, result_file, dims=AXES, coords=job.coords)
         _write(result_file, save, tell)
     if picture_file is not None:
         name = data.description.partition(":")[0]
@@ -325,9 +322,9 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     name = Path(options.data or options.x or "").stem
     result = options.out or f"linnet_fast_{name}.npz"
     picture = options.plot or f"linnet_fast_{name}.png"
-    files = [None if text == _NONE else Path(text) for text in (result, picture)]
+    paths = [None if text == _NONE else Path(text) for text in (result, picture)]
     for flag, file, suffixes in zip(
-        ("--out", "--plot"), files, ((".npz", ".nc"), _PLOT_SUFFIXES), strict=True
+        ("--out", "--plot"), paths, ((".npz", ".nc"), _PLOT_SUFFIXES), strict=True
     ):
         if file is None:
             continue
@@ -336,12 +333,12 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
             raise _BadInput(msg)
         _check_writable(file)
     # What is missing is better found now than after the training.
-    if files[0] is not None and files[0].suffix == ".nc":
+    if paths[0] is not None and paths[0].suffix == ".nc":
         files.optional("xarray", "xarray")
         files.optional("netCDF4", "xarray")
-    if files[1] is not None:
+    if paths[1] is not None:
         files.optional("matplotlib", "plot").use("agg")
-    return files[0], files[1]
+    return paths[0], paths[1]
 
 
 def _check_writable(file: Path | None) -> None:
@@ -393,7 +390,7 @@ def _network(options: argparse.Namespace, loss: SquaredLoss) -> Dense:
     return network
 
 
-def _summary(options: argparse.Namespace, job: _job.Job, description: str, n_threads: int) -> str:
+def _summary(options: argparse.Namespace, job: Job, description: str, n_threads: int) -> str:
     counts = (
         f"{n} {name}{'' if n == 1 else 's'}"
         for n, name in zip(job.run_shape, ("scale", "step size", "seed"), strict=True)
@@ -417,7 +414,7 @@ def _summary(options: argparse.Namespace, job: _job.Job, description: str, n_thr
 
 @contextmanager
 def _bar(
-    options: argparse.Namespace, job: _job.Job
+    options: argparse.Namespace, job: Job
 ) -> Iterator[Callable[[int, int], object] | Literal[False]]:
     """Give the progress function that moves a bar on a terminal."""
     if options.quiet:
@@ -438,7 +435,7 @@ def _write(file: Path, write: Callable[[], object], tell: Callable[[str], object
     tell(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
-def _draw(file: Path, job: _job.Job, trajectory: Trajectory, name: str) -> None:
+def _draw(file: Path, job: Job, trajectory: Trajectory, name: str) -> None:
     steps = np.asarray(job.step_sizes)
     # One step size, the first with the fewest diverged runs: medians over several tell nothing.
     index = int(np.argmax(np.count_nonzero(trajectory.ok, axis=(0, 2))))

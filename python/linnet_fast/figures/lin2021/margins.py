@@ -18,7 +18,7 @@ from linnet_fast.directional_convergence import (
     margin_law,
     max_margin,
 )
-from linnet_fast.figures._lin2021_setting import DIRECTION, LAW, START, flow, network
+from linnet_fast.figures.lin2021.setting import DIRECTION, LAW, START, flow, network
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
 from linnet_fast.laws.spherical import Gaussian, SphericalLaw
 from linnet_fast.losses.binary import LogisticLoss

@@ -18,7 +18,7 @@ from linnet_fast.directional_convergence import (
     theorem1,
     theorem5,
 )
-from linnet_fast.figures._lin2021_setting import LAW, LOG_TAN, flow, layers
+from linnet_fast.figures.lin2021.setting import LAW, LOG_TAN, flow, layers
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.laws.spherical import Ball, Gaussian, Sphere, SphericalLaw
 from linnet_fast.methods.step_rule import StepRule

@@ -11,7 +11,7 @@ from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.design import NoParameterizationError, parameterize
 from linnet_fast.costs.representation_cost import representation_cost
-from linnet_fast.figures import _dai2021_formulas as formulas
+from linnet_fast.figures.dai2021 import formulas
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent

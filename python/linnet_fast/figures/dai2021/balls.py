@@ -15,8 +15,8 @@ from linnet_fast import regularizers as r
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.design import parameterize
 from linnet_fast.costs.representation_cost import representation_cost
-from linnet_fast.figures import _dai2021_formulas as formulas
-from linnet_fast.figures._dai2021_mesh import along_diagonal, cube_mesh, draw_ball, turned_away
+from linnet_fast.figures.dai2021 import formulas
+from linnet_fast.figures.dai2021.mesh import along_diagonal, cube_mesh, draw_ball, turned_away
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.networks.chain import Chain, Convolution, Diagonal, Grouped
 from linnet_fast.plot._style import colors, panels

@@ -15,8 +15,8 @@ from linnet_fast.directional_convergence import (
     sampling_floor,
     sgd_floor,
 )
-from linnet_fast.figures._lin2021_margins import max_margin_directions, samples
-from linnet_fast.figures._lin2021_setting import (
+from linnet_fast.figures.lin2021.margins import max_margin_directions, samples
+from linnet_fast.figures.lin2021.setting import (
     DIRECTION,
     LAW,
     LOG_TAN,

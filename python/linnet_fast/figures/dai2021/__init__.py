@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from linnet_fast.figures._dai2021_balls import balls_2d, balls_3d
-from linnet_fast.figures._dai2021_kernels import channels, depth_limit, kernel_width, spectra
-from linnet_fast.figures._dai2021_scalars import elastic_net, residual
-from linnet_fast.figures._dai2021_training import lasso_path, minima, training
+from linnet_fast.figures.dai2021.balls import balls_2d, balls_3d
+from linnet_fast.figures.dai2021.kernels import channels, depth_limit, kernel_width, spectra
+from linnet_fast.figures.dai2021.scalars import elastic_net, residual
+from linnet_fast.figures.dai2021.training import lasso_path, minima, training
 from linnet_fast.figures.report import Experiment
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(

@@ -15,7 +15,7 @@ from linnet_fast.directional_convergence import (
     passage_time,
     reduced_flow,
 )
-from linnet_fast.figures._lin2021_setting import (
+from linnet_fast.figures.lin2021.setting import (
     LAW,
     LOSS,
     OBSERVED,

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from linnet_fast import _job, datasets
+from linnet_fast import datasets
+from linnet_fast.cli import job
 from linnet_fast.figures import PAPERS
 from linnet_fast.networks.chain import Chain, Dense, parse
 from linnet_fast.records.record import OBSERVABLES, Record
@@ -415,7 +416,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     grid = parser.add_argument_group("grid", "values are A,B,C or LOW:HIGH:N (geometric)")
     grid.add_argument(
         "--init",
-        choices=_job.INITS,
+        choices=job.INITS,
         default="orthogonal",
         help="start weights: orthogonal layers (default); gaussian, standard deviation "
         "1/sqrt(inputs of the layer); balanced, of a gaussian end-to-end matrix; aligned with the "

@@ -19,7 +19,7 @@ from linnet_fast.directional_convergence import (
     theorem5,
     time_to_angle,
 )
-from linnet_fast.figures._lin2021_setting import (
+from linnet_fast.figures.lin2021.setting import (
     BATCH_SIZE,
     LAW,
     LOG_TAN,

@@ -13,7 +13,7 @@ import numpy as np
 
 from linnet_fast._base import wording
 from linnet_fast._base.config import config
-from linnet_fast._sweep_run import n_there
+from linnet_fast.cli.sweep_workers import n_there
 from linnet_fast.sweeps.file.reader import SweepFile
 from linnet_fast.sweeps.form import is_store
 from linnet_fast.sweeps.layout import PENDING
