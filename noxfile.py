@@ -92,7 +92,7 @@ def bench(session: nox.Session) -> None:
 
 def training_tests() -> list[str]:
     """Return the test files that use the compiled core most."""
-    return sorted(str(path) for path in Path("tests").glob("test_train*.py"))
+    return sorted(str(path) for path in Path("tests/training").glob("test_train*.py"))
 
 
 def output(session: nox.Session, *command: str) -> str:

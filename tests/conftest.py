@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import signal
@@ -13,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-import linnet_fast as lf
-
-sys.path.append(str(Path(__file__).parent))  # for `support` and others
+HERE = Path(__file__).parent
+# For `support` and others that several test files share.
+sys.path += [str(HERE), str(HERE / "costs"), str(HERE / "sweeps")]
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -26,17 +25,6 @@ def pytest_configure():
     """Let Ctrl-C through: a shell starts background jobs with it ignored, and children inherit."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_collection_finish():
-    """Give names that a function shares with its module back to the function.
-
-    To find docstrings pytest imports modules and makes them attributes of their packages, which in
-    an editable installation are the packages under test.
-    """
-    for name in ("train", "representation_cost", "sweep"):
-        module = importlib.import_module(f"linnet_fast.{name}")
-        setattr(lf, name, getattr(module, name))
 
 
 def pytest_report_header():

@@ -15,7 +15,7 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import blocks, bounds, convolutions, matrices, structure
 from linnet_fast.costs.solvers.atoms import owl_atoms, sign_vectors
-from linnet_fast.layers.elements import Layer
+from linnet_fast.layers.pattern import Layer
 from linnet_fast.networks.chain import Chain
 from linnet_fast.regularizers import Regularizer
 

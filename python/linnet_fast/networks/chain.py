@@ -15,7 +15,8 @@ import numpy as np
 from linnet_fast import layers
 from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape, WeightArray
-from linnet_fast.layers.elements import Layer, Padding
+from linnet_fast.layers.convolutions import Padding
+from linnet_fast.layers.pattern import Layer
 
 _MAX_WIDTH = 2**31 - 1
 _MAX_WEIGHTS = 2**62

@@ -9,7 +9,7 @@ import numpy as np
 
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.layers.elements import Layer
+from linnet_fast.layers.pattern import Layer
 from linnet_fast.networks.chain import Chain
 
 

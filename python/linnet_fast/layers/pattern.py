@@ -1,0 +1,176 @@
+"""What a layer is: a matrix whose entries are weights, by a pattern."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+
+MOST = 2**31 - 1
+
+
+_SHORT = 160  # longer texts are abridged by repr
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pattern:
+    """The entries of a layer's matrix M: each adds to ``M[row, column]``.
+
+    Parameters
+    ----------
+    n_outputs, n_inputs : int
+        Rows and columns of M.
+    n_weights : int
+        Number of weights.
+    row, column : ndarray of int32, shape (n_entries,)
+        Where an entry stands.
+    weight : ndarray of int32, shape (n_entries,)
+        Its weight, or -1: the entry is its coefficient alone.
+    coefficient : ndarray of float64, shape (n_entries,)
+        Factor on the weight.
+    """
+
+    n_outputs: int
+    n_inputs: int
+    n_weights: int
+    row: npt.NDArray[np.int32]
+    column: npt.NDArray[np.int32]
+    weight: npt.NDArray[np.int32]
+    coefficient: FloatArray
+
+    @classmethod
+    def of(
+        cls,
+        shape: tuple[int, int],
+        n_weights: int,
+        row: npt.ArrayLike,
+        column: npt.ArrayLike,
+        weight: npt.ArrayLike,
+        coefficient: npt.ArrayLike = 1.0,
+    ) -> Pattern:
+        """Return a pattern from arrays that broadcast against each other."""
+        parts = np.broadcast_arrays(row, column, weight, coefficient)
+        kinds = (np.int32, np.int32, np.int32, np.float64)
+        flat = [np.array(p, k).ravel() for p, k in zip(parts, kinds, strict=True)]
+        for part in flat:
+            part.setflags(write=False)
+        return cls(shape[0], shape[1], n_weights, flat[0], flat[1], flat[2], flat[3])
+
+    def matrix(self, weights: WeightArray) -> WeightArray:
+        """Return M, (*batch, n_outputs, n_inputs), for weights (*batch, n_weights)."""
+        free = self.weight >= 0
+        row, column = self.row[free], self.column[free]
+        values = self.coefficient[free].astype(weights.dtype) * weights.take(
+            self.weight[free], axis=-1
+        )
+        fixed = self._offset.astype(weights.dtype)
+        result = np.broadcast_to(fixed, (*weights.shape[:-1], *fixed.shape)).copy()
+        if self._is_apart:
+            result[..., row, column] += values
+        else:  # slower by far, but it adds what falls on one place
+            np.add.at(result, (..., row, column), values)  # type: ignore[arg-type]
+        return result
+
+    @cached_property
+    def _offset(self) -> FloatArray:
+        """The fixed part of M."""
+        fixed = self.weight < 0
+        result = np.zeros((self.n_outputs, self.n_inputs))
+        np.add.at(result, (self.row[fixed], self.column[fixed]), self.coefficient[fixed])
+        return result
+
+    @cached_property
+    def _is_apart(self) -> bool:
+        """Whether no two weights add to the same entry of M."""
+        free = self.weight >= 0
+        places = self.row[free].astype(np.int64) * self.n_inputs + self.column[free]
+        return len(np.unique(places)) == len(places)
+
+    def pull_back(self, gradient: WeightArray) -> WeightArray:
+        """Return the gradient by the weights, (*batch, n_weights), from that by M."""
+        free = self.weight >= 0
+        values = (
+            self.coefficient[free].astype(gradient.dtype)
+            * (gradient[..., self.row[free], self.column[free]])
+        )
+        result = np.zeros((*gradient.shape[:-2], self.n_weights), gradient.dtype)
+        np.add.at(result, (..., self.weight[free]), values)  # type: ignore[arg-type]
+        return result
+
+
+class Layer(ABC):
+    """A layer: how many inputs and outputs, the shape of its weights, and its pattern."""
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """Number of outputs, the rows of M."""
+
+    @property
+    @abstractmethod
+    def n_inputs(self) -> int:
+        """Number of inputs, the columns of M."""
+
+    @property
+    @abstractmethod
+    def weight_shape(self) -> Shape | None:
+        """Shape of the weights; None if there are none."""
+
+    @abstractmethod
+    def _pattern(self) -> Pattern:
+        """Return the entries of M; weights are counted in C order."""
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """The entries of M, made when first asked for."""
+        return self._pattern()
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights."""
+        return 0 if self.weight_shape is None else math.prod(self.weight_shape)
+
+    @property
+    def fan_in(self) -> float:
+        """Weights that an output sees, on average: what initialisations are scaled by."""
+        if self.weight_shape is None:
+            return 1.0
+        return max(1.0, float(np.count_nonzero(self.pattern.weight >= 0)) / self.n_outputs)
+
+    @property
+    def spec(self) -> str:
+        """The layer as text that `linnet_fast.networks.chain.parse` reads."""
+        own = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        shown = ", ".join(f"{name}={as_text(value)}" for name, value in own)
+        return f"layers.{type(self).__name__}({shown})"
+
+    def __repr__(self) -> str:
+        """Show the text of the layer, abridged where it is long."""
+        text = self.spec
+        if len(text) <= _SHORT:
+            return text
+        return f"<layers.{type(self).__name__}, {self.n_inputs} -> {self.n_outputs}>"
+
+
+def as_text(value: object) -> str:
+    """Return an argument of a layer or a network as text that `parse` reads."""
+    if isinstance(value, Layer):
+        return value.spec
+    if isinstance(value, tuple):
+        inner = ", ".join(map(as_text, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return repr(value)
+
+
+def set_sizes(layer: Layer, *names: str) -> None:
+    """Check sizes of a layer that is being made, and make them plain integers."""
+    for name in names:
+        value = validate.integer(name, getattr(layer, name), low=1, high=MOST)
+        object.__setattr__(layer, name, value)
