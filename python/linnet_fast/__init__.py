@@ -29,15 +29,8 @@ from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, SphericalLo
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, GradientFlow, StochasticGradientDescent
 from linnet_fast.methods.step_rule import StepRule
-from linnet_fast.networks.chain import (
-    Chain,
-    Convolution,
-    Dense,
-    Diagonal,
-    Grouped,
-    Residual,
-    parallel,
-)
+from linnet_fast.networks.chain import Chain, parallel
+from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Residual
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.sweeps.sweep import (
     Axis,

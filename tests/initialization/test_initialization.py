@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from linnet_fast import initialization
 from linnet_fast.initialization import aligned, balanced, gaussian, orthogonal
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 
 networks = st.lists(st.integers(1, 7), min_size=2, max_size=6).map(Dense)
 seeds = st.integers(0, 2**64)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 
 
 def test_dense_derives_sizes_from_widths():

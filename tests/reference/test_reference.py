@@ -17,7 +17,7 @@ from linnet_fast import reference
 from linnet_fast.initialization import balanced, gaussian, orthogonal
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.records.record import OBSERVABLES, OF_SOME, Record, Stop
 from linnet_fast.training.state import State, Status
 

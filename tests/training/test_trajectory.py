@@ -19,7 +19,7 @@ from linnet_fast import reference
 from linnet_fast.initialization import gaussian
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, GradientFlow
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.trajectory import DivergenceError, Trajectory

@@ -14,7 +14,9 @@ import numpy as np
 from linnet_fast import datasets
 from linnet_fast.cli import job
 from linnet_fast.figures import PAPERS
-from linnet_fast.networks.chain import Chain, Dense, parse
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
+from linnet_fast.networks.text import parse
 from linnet_fast.records.record import OBSERVABLES, Record
 from linnet_fast.sweeps.file import reader, toml
 
@@ -63,7 +65,7 @@ Print the representation cost of predictors: the least squared norm of the weigh
 give the predictor. Weight decay c on the weights is, in effect, c/2 times that cost on the predictor."""
 
 _COST_EPILOG = """\
-architectures, as in Python (see linnet_fast.networks.chain.parse):
+architectures, as in Python (see linnet_fast.networks.text.parse):
   "Dense(widths=(64, 32, 10))"            "Diagonal(width=64, n_layers=3)"
   "Convolution(width=64, kernel_size=3, n_layers=2)"    "Residual(width=64, n_blocks=4)"
   "Chain([layers.Masked([[True, True, False], [False, True, True]]), layers.Dense(2, 1)])"

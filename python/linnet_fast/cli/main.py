@@ -26,7 +26,7 @@ from linnet_fast.cli.job import table as job_table
 from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures import Settings, reproduce
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.sweeps.file import reader

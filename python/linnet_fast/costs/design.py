@@ -18,7 +18,8 @@ from linnet_fast.costs.induced import what_is
 from linnet_fast.costs.representation_cost import Seed, representation_cost
 from linnet_fast.costs.solvers import bounds
 from linnet_fast.costs.solvers.atoms import owl_atoms, sign_vectors
-from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grouped, parallel
+from linnet_fast.networks.chain import Chain, parallel
+from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
 from linnet_fast.regularizers import Regularizer
 
 _MOST_UNITS = 20_000

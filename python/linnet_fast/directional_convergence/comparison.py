@@ -16,7 +16,7 @@ from linnet_fast.directional_convergence.samples import max_margin, sampling_flo
 from linnet_fast.laws.spherical import Seed, SphericalLaw, checked_law
 from linnet_fast.losses.binary import LogisticLoss, SphericalLogisticLoss
 from linnet_fast.methods.descent import GradientFlow, StochasticGradientDescent
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 

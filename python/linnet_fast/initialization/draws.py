@@ -20,7 +20,8 @@ from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Chain, Dense
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
 
 Seed: TypeAlias = (
     int

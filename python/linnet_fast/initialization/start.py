@@ -14,7 +14,8 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.initialization.draws import Seed
 from linnet_fast.losses.binary import Loss
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Chain, Dense
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
 
 KINDS = ("gaussian", "orthogonal", "balanced", "aligned")
 """Functions of `linnet_fast.initialization`."""

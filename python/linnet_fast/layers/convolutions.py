@@ -11,7 +11,7 @@ import numpy as np
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape
-from linnet_fast.layers.pattern import MOST, Layer, Pattern
+from linnet_fast.layers.pattern import MAX_SIZE, Layer, Pattern
 
 Padding = Literal["circular", "zero", "valid"]
 
@@ -80,7 +80,7 @@ class Convolution(Layer):
         put(self, "kernel_size", None)
         put(self, "taps", None)
         if taps is not None:
-            offsets = validate.integers("taps", taps, low=0, high=MOST)
+            offsets = validate.integers("taps", taps, low=0, high=MAX_SIZE)
             if len(extents) != 1:
                 msg = f"taps must be given for a line only, got width {width}; use kernel_size"
                 raise ValueError(msg)
@@ -101,13 +101,13 @@ class Convolution(Layer):
             ("stride", stride),
             ("dilation", dilation),
         ):
-            put(self, name, validate.integer(name, value, low=1, high=MOST))
+            put(self, name, validate.integer(name, value, low=1, high=MAX_SIZE))
         put(self, "padding", validate.choice("padding", padding, ("circular", "zero", "valid")))
         reach = [1 + self.dilation * max(axis) for axis in self.offsets]
         if padding == "valid" and any(r > n for r, n in zip(reach, extents, strict=True)):
             msg = f"kernel_size must fit into width {extents} if padding is valid, got {reach} taps"
             raise ValueError(msg)
-        if max(self.n_inputs, self.n_outputs, self.n_weights) > MOST:
+        if max(self.n_inputs, self.n_outputs, self.n_weights) > MAX_SIZE:
             msg = f"width, channels and kernel must be below 2**31 in all, got {self.spec}"
             raise ValueError(msg)
 
@@ -240,9 +240,9 @@ class GroupConvolution(Layer):
 def _extents(name: str, value: object) -> tuple[int, ...]:
     """Return one or two sizes from a number or a pair."""
     if isinstance(value, (tuple, list)):
-        sizes = validate.integers(name, value, low=1, high=MOST)
+        sizes = validate.integers(name, value, low=1, high=MAX_SIZE)
         if len(sizes) not in (1, 2):
             msg = f"{name} must be an integer or a pair of them, got {value}"
             raise ValueError(msg)
         return sizes
-    return (validate.integer(name, value, low=1, high=MOST),)
+    return (validate.integer(name, value, low=1, high=MAX_SIZE),)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.layers.pattern import MOST, Layer, Pattern, set_sizes
+from linnet_fast.layers.pattern import MAX_SIZE, Layer, Pattern, set_sizes
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,7 +210,7 @@ class Masked(Layer):
         >>> Masked.of_groups([(0, 1), (1, 2)], 3).mask
         ((True, True, False), (False, True, True))
         """
-        size = validate.integer("n_inputs", n_inputs, low=1, high=MOST)
+        size = validate.integer("n_inputs", n_inputs, low=1, high=MAX_SIZE)
         lists = [
             validate.integers(f"groups[{j}]", group, low=0, high=size - 1)
             for j, group in enumerate(groups)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 
-MOST = 2**31 - 1
+MAX_SIZE = 2**31 - 1
 
 
 _SHORT = 160  # longer texts are abridged by repr
@@ -146,7 +146,7 @@ class Layer(ABC):
 
     @property
     def spec(self) -> str:
-        """The layer as text that `linnet_fast.networks.chain.parse` reads."""
+        """The layer as text that `linnet_fast.networks.text.parse` reads."""
         own = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
         shown = ", ".join(f"{name}={as_text(value)}" for name, value in own)
         return f"layers.{type(self).__name__}({shown})"
@@ -172,5 +172,5 @@ def as_text(value: object) -> str:
 def set_sizes(layer: Layer, *names: str) -> None:
     """Check sizes of a layer that is being made, and make them plain integers."""
     for name in names:
-        value = validate.integer(name, getattr(layer, name), low=1, high=MOST)
+        value = validate.integer(name, getattr(layer, name), low=1, high=MAX_SIZE)
         object.__setattr__(layer, name, value)

@@ -9,7 +9,7 @@ import numpy as np
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics import joint_decomposition, learning_times, minimum_sharpness
 from linnet_fast.training.trajectory import Trajectory
 

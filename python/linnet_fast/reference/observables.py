@@ -16,7 +16,8 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, Loss, SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Chain, Dense
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
 from linnet_fast.records.record import OBSERVABLES, OF_DIRECTION
 
 Layers: TypeAlias = tuple[WeightArray, ...]

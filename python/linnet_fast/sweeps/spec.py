@@ -15,7 +15,7 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape
 from linnet_fast.losses.binary import checked_loss
 from linnet_fast.methods.descent import StochasticGradientDescent
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.derived import Derived
 from linnet_fast.training import plain

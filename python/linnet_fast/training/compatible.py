@@ -8,7 +8,8 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.binary import Loss, SphericalLogisticLoss, unit_vectors
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, Method, StochasticGradientDescent
-from linnet_fast.networks.chain import Chain, Dense
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
 from linnet_fast.records.record import OF_DENSE_LAYERS, OF_DIRECTION, Record
 
 

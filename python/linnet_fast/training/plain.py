@@ -25,7 +25,9 @@ from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, SphericalLo
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent, GradientFlow, StochasticGradientDescent
 from linnet_fast.methods.step_rule import StepRule
-from linnet_fast.networks.chain import Chain, Dense, parse
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
+from linnet_fast.networks.text import parse
 from linnet_fast.records.record import Record, Stop
 
 NUMERICS = 1

@@ -16,7 +16,9 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.binary import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import Method
-from linnet_fast.networks.chain import Chain, Dense, parse
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
+from linnet_fast.networks.text import parse
 from linnet_fast.records.record import DIMS, OBSERVABLES
 from linnet_fast.training import trajectory_file
 from linnet_fast.training.state import State, Status

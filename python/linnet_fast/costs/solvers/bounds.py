@@ -14,7 +14,8 @@ from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import blocks, convolutions, structure
 from linnet_fast.costs.solvers.solution import Solution, svd
-from linnet_fast.networks.chain import Chain, Convolution
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Convolution
 
 AnyArray = npt.NDArray[np.inexact]
 

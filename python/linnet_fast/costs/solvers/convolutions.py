@@ -12,7 +12,8 @@ from linnet_fast import _core, layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import matrices, residual, structure
 from linnet_fast.costs.solvers.solution import Solution, divided, norms, power, svd
-from linnet_fast.networks.chain import Chain, Dense
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
 
 ComplexArray = npt.NDArray[np.complex128]
 

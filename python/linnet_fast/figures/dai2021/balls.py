@@ -18,7 +18,8 @@ from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures.dai2021 import formulas
 from linnet_fast.figures.dai2021.mesh import along_diagonal, cube_mesh, draw_ball, turned_away
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
-from linnet_fast.networks.chain import Chain, Convolution, Diagonal, Grouped
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Convolution, Diagonal, Grouped
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.regularizers import ElasticNet, Regularizer
 

@@ -12,7 +12,7 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures.dai2021 import formulas
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
-from linnet_fast.networks.chain import Convolution, Dense, Diagonal
+from linnet_fast.networks.named import Convolution, Dense, Diagonal
 from linnet_fast.plot._style import colors, panels
 
 _GREY = "#808080"

@@ -15,7 +15,8 @@ from linnet_fast.figures.dai2021 import formulas
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
-from linnet_fast.networks.chain import Chain, Dense, Diagonal, Residual, parallel
+from linnet_fast.networks.chain import Chain, parallel
+from linnet_fast.networks.named import Dense, Diagonal, Residual
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.regularizers import ElasticNet, Lp, Regularizer

@@ -17,7 +17,8 @@ from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
-from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grouped
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record, Stop
 from linnet_fast.regularizers import GroupLasso, NuclearNorm

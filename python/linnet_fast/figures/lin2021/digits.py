@@ -12,7 +12,7 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.binary import LogisticLoss
 from linnet_fast.methods.descent import StochasticGradientDescent
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train

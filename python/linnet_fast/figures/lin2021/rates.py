@@ -31,7 +31,7 @@ from linnet_fast.laws.spherical import Gaussian
 from linnet_fast.losses.binary import SphericalLogisticLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.step_rule import StepRule
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train

@@ -12,7 +12,7 @@ from linnet_fast.directional_convergence import ReducedTrajectory, reduced_flow
 from linnet_fast.laws.spherical import Sphere, SphericalLaw
 from linnet_fast.losses.binary import SphericalLogisticLoss
 from linnet_fast.methods.descent import StochasticGradientDescent
-from linnet_fast.networks.chain import Dense
+from linnet_fast.networks.named import Dense
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory

@@ -10,7 +10,8 @@ from linnet_fast import datasets
 from linnet_fast._base import validate
 from linnet_fast.losses.binary import Loss, SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Chain, Convolution, Dense, Diagonal, Grouped, Residual
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Residual
 from linnet_fast.records.record import Record
 from linnet_fast.sweeps.file.toml import Table, as_table, as_text, listed, refuse_unknown
 from linnet_fast.training import plain
