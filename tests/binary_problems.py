@@ -7,7 +7,7 @@ from support import make_start
 
 import linnet_fast as lf
 from linnet_fast import laws
-from linnet_fast.records.record import OBSERVABLES, OF_DENSE_LAYERS, OF_SOME
+from linnet_fast.records.observables import OBSERVABLES
 
 SAMPLE_LOSSES = ("logistic", "exponential")
 LAWS = ("gaussian", "sphere", "ball", "mixture")
@@ -53,11 +53,11 @@ def make_binary(kind, dim, runs=(), *, n=20, seed=0, label_noise=0.0, separable=
 
 def observed(network, loss):
     """Return the names of all observables that a training has."""
-    names = [name for name in OBSERVABLES if name not in OF_SOME]
+    names = [name for name, row in OBSERVABLES.items() if not row.needs]
     names += ["angle", "log_tan_half_angle"]
     if not isinstance(loss, lf.SquaredLoss | lf.SphericalLogisticLoss):
         names.append("margin")
-    return (*names, *(OF_DENSE_LAYERS if isinstance(network, lf.Dense) else ()))
+    return (*names, *(("layer_singular_ratio", "layer_alignment") if network.is_dense else ()))
 
 
 def direction(dim):

@@ -12,10 +12,10 @@ from numpy.testing import assert_array_equal
 
 import linnet_fast as lf
 from linnet_fast import layers
-from linnet_fast.records.record import OBSERVABLES, OF_SOME
+from linnet_fast.records.observables import OBSERVABLES
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERYTHING = tuple(name for name in OBSERVABLES if name not in OF_SOME)
+EVERYTHING = tuple(name for name, row in OBSERVABLES.items() if not row.needs)
 _CYCLE = [[(i + j) % 5 for j in range(5)] for i in range(5)]
 CHAINS = (
     lf.Diagonal(5, 1),

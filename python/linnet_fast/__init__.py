@@ -25,13 +25,18 @@ from linnet_fast.costs.representation_cost import (
     representation_cost,
 )
 from linnet_fast.initialization.start import Start
-from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
+from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
+from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.step_rule import StepRule
+from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.chain import Chain, parallel
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Residual
-from linnet_fast.records.record import Record, Stop
+from linnet_fast.records.observables import OBSERVABLES, Observable
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 from linnet_fast.sweeps.sweep import (
     Axis,
     SweepError,
@@ -46,6 +51,7 @@ from linnet_fast.sweeps.sweep import (
     sweep,
 )
 from linnet_fast.training.description import Training
+from linnet_fast.training.observe import observe
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import DivergenceError, Trajectory
@@ -53,6 +59,7 @@ from linnet_fast.training.trajectory import DivergenceError, Trajectory
 __version__ = version("linnet-fast")
 
 __all__ = [
+    "OBSERVABLES",
     "Axis",
     "Chain",
     "Convolution",
@@ -66,6 +73,7 @@ __all__ = [
     "InducedRegularizer",
     "LogisticLoss",
     "NoParameterizationError",
+    "Observable",
     "Record",
     "RepresentationCost",
     "Residual",
@@ -92,6 +100,7 @@ __all__ = [
     "initialization",
     "laws",
     "layers",
+    "observe",
     "open_sweep",
     "paired",
     "parallel",
@@ -108,3 +117,8 @@ __all__ = [
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __dir__() -> list[str]:
+    """List what is public."""
+    return __all__

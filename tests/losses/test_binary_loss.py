@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import linnet_fast as lf
 from linnet_fast import laws
-from linnet_fast.losses.binary import checked_loss
+from linnet_fast.losses.registry import checked_loss
 
 FAR = np.array([-1e8, -1e4, -800.0, -700.0, -50.0, -1.0, -1e-9, 0.0])
 MARGINS = np.concatenate([FAR, -FAR[:-1]])
@@ -262,7 +262,7 @@ def test_samples_are_not_copied_per_run():
     x = np.ones((4, 3))
     loss = lf.LogisticLoss(np.broadcast_to(x, (10**6, 4, 3)), np.broadcast_to(1.0, (10**6, 4)))
     assert loss.run_shape == (10**6,)
-    assert loss.columns.strides[0] == 0
+    assert loss._columns.strides[0] == 0
     assert loss.inputs.strides[0] == 0
 
 
@@ -404,8 +404,8 @@ def test_padding_is_seen_by_nothing(kind):
     w = np.array([[0.5, -1.0, 0.25]])
     for n in (1, 15, 16, 17, 31, 32, 33, 255, 256, 257):
         loss = make_binary(kind, 3, n=n)
-        assert loss.columns.shape == (3, -(-n // 16) * 16)
-        assert_array_equal(loss.columns[:, n:], 0.0)
+        assert loss._columns.shape == (3, -(-n // 16) * 16)
+        assert_array_equal(loss._columns[:, n:], 0.0)
         value, gradient = by_core(loss, w)
         assert_allclose(value, loss.value(w[:, None]), rtol=1e-14)
         assert_allclose(gradient, loss.gradient(w[:, None])[:, 0], atol=1e-15)

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from linnet_fast.methods.descent import (
-    GradientDescent,
-    GradientFlow,
-    StochasticGradientDescent,
-    check_length,
-)
+from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.methods.flow import GradientFlow
+from linnet_fast.methods.registry import checked_method
 from linnet_fast.methods.step_rule import StepRule
+from linnet_fast.methods.stochastic import StochasticGradientDescent
 
 
 def test_defaults():
@@ -100,7 +98,7 @@ def test_gradient_descent_refuses(argument, value, exception, message):
 
 def test_layer_multipliers_must_be_one_per_layer():
     method = GradientDescent(0.1, layer_multipliers=[1.0, 2.0])
-    for check in (method.check_layers, method.layer_step_sizes):
+    for check in (method.check_arrays, method.layer_step_sizes):
         with pytest.raises(ValueError, match=r"shape \(\*run, 3\), one per layer, got \(2,\)"):
             check(3)
 
@@ -124,10 +122,10 @@ def test_a_rule_has_its_own_run_axes_and_only_multipliers_besides():
 
 def test_stochastic_descent_is_measured_in_steps():
     method = StochasticGradientDescent(0.1, 5)
-    check_length(method, 3, None)
+    checked_method(method, 3, None)
     with pytest.raises(TypeError, match="n_steps must be given with StochasticGradientDescent"):
-        check_length(method, None, None)
+        checked_method(method, None, None)
     with pytest.raises(
         TypeError, match=r"StochasticGradientDescent must be given n_steps.*not until"
     ):
-        check_length(method, 3, 1.0)
+        checked_method(method, 3, 1.0)

@@ -12,8 +12,9 @@ from support import EVERYTHING, ROOT, make_loss, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import laws, reference
-from linnet_fast.methods.descent import GradientDescent, StochasticGradientDescent
+from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.step_rule import KINDS, StepRule
+from linnet_fast.methods.stochastic import StochasticGradientDescent
 
 RECORDED = ("loss", "norm", "product")
 

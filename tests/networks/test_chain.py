@@ -19,7 +19,7 @@ def problem(network, n_runs, *, dtype=np.float64, runs=(), diagonal=False):
         network, scale=0.6, rng=1, batch_shape=(n_runs,), dtype=dtype
     )
     decay = np.where(np.arange(n_runs) % 2 == 0, 0.03, 0.0)
-    multipliers = 1.0 + np.arange(network.n_layers) % 2
+    multipliers = 1.0 + np.arange(network.n_arrays) % 2
     return loss, start, lf.GradientDescent(np.linspace(0.005, 0.02, n_runs), decay, multipliers)
 
 

@@ -10,7 +10,7 @@ from support import CHAINS
 
 import linnet_fast as lf
 from linnet_fast import layers
-from linnet_fast.networks import chain
+from linnet_fast.networks import text
 
 RNG = np.random.default_rng(0)
 CYCLIC = [[(i + j) % 4 for j in range(4)] for i in range(4)]
@@ -98,7 +98,7 @@ def test_masked_of_groups_with_overlap():
 @pytest.mark.parametrize("network", CHAINS, ids=repr)
 class TestEveryChain:
     def test_its_text_describes_it(self, network):
-        again = chain.parse(network.spec)
+        again = text.parse(network.spec)
         assert again == network
         assert hash(again) == hash(network)
         assert again.spec == network.spec
@@ -203,23 +203,23 @@ def test_parallel_adds_networks():
         (lambda: lf.Grouped([(0, 1), (1,)]), ValueError, "must be disjoint"),
         (lambda: lf.parallel([]), TypeError, "at least one network"),
         (lambda: lf.parallel([lf.Diagonal(2), lf.Diagonal(3)]), ValueError, "inputs"),
-        (lambda: chain.parse("Diagonal(3"), ValueError, "must be a text such as"),
-        (lambda: chain.parse("Diagnal(3, 2)"), ValueError, "did you mean 'Diagonal'"),
-        (lambda: chain.parse("Chain([layers.Dens(3, 2)])"), ValueError, "did you mean"),
-        (lambda: chain.parse("print(3)"), ValueError, "must be one of"),
+        (lambda: text.parse("Diagonal(3"), ValueError, "must be a text such as"),
+        (lambda: text.parse("Diagnal(3, 2)"), ValueError, "did you mean 'Diagonal'"),
+        (lambda: text.parse("Chain([layers.Dens(3, 2)])"), ValueError, "did you mean"),
+        (lambda: text.parse("print(3)"), ValueError, "must be one of"),
         (
-            lambda: chain.parse("__import__('os').system('ls')"),
+            lambda: text.parse("__import__('os').system('ls')"),
             ValueError,
             "must consist of",
         ),
-        (lambda: chain.parse("Diagonal(x, 2)"), ValueError, "calls and numbers, got x"),
+        (lambda: text.parse("Diagonal(x, 2)"), ValueError, "calls and numbers, got x"),
         (
-            lambda: chain.parse("Diagonal(**{'width': 2})"),
+            lambda: text.parse("Diagonal(**{'width': 2})"),
             ValueError,
             r"must not contain \*\*",
         ),
-        (lambda: chain.parse("Diagonal(2, depth=2)"), ValueError, "depth"),
-        (lambda: chain.parse("3"), ValueError, "must be a network"),
+        (lambda: text.parse("Diagonal(2, depth=2)"), ValueError, "depth"),
+        (lambda: text.parse("3"), ValueError, "must be a network"),
     ],
 )
 def test_refused(make, error, message):

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from linnet_fast.networks.named import Dense
-from linnet_fast.records.record import MAX_STEP, OBSERVABLES, Record, Stop
+from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.record import MAX_STEP, Record
+from linnet_fast.records.stop import Stop
 
 
 @st.composite
@@ -98,7 +100,7 @@ def test_record_is_a_value_that_prints_as_its_call():
 @pytest.mark.parametrize("widths", [(5, 3), (4, 1, 6), (2, 3, 3, 7)])
 def test_observables_have_their_shapes(widths):
     network = Dense(widths)
-    shapes = {name: shape(network) for name, shape in OBSERVABLES.items()}
+    shapes = {name: row.record_shape(network) for name, row in OBSERVABLES.items()}
     assert shapes == {
         "loss": (),
         "singular_values": (min(widths[0], widths[-1]),),

@@ -18,11 +18,13 @@ from linnet_fast.initialization import balanced, gaussian, orthogonal
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
-from linnet_fast.records.record import OBSERVABLES, OF_SOME, Record, Stop
+from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 from linnet_fast.training.state import State, Status
 
 WIDTHS = [(3, 2), (2, 2, 2), (4, 1, 3), (1, 5, 1), (3, 4, 2, 5), (2, 3, 1, 2, 4)]
-EVERYTHING = tuple(name for name in OBSERVABLES if name not in OF_SOME)
+EVERYTHING = tuple(name for name, row in OBSERVABLES.items() if not row.needs)
 
 
 def random_loss(network, seed=0):
@@ -85,7 +87,7 @@ def test_observables_equal_their_definitions(widths):
     expected["singular_values"] = expected["singular_values"][: min(product.shape)]
     for name, value in expected.items():
         got = reference.observe(name, weights, loss, 0.3)
-        assert got.shape == OBSERVABLES[name](network)
+        assert got.shape == OBSERVABLES[name].record_shape(network)
         assert_allclose(got, value, rtol=1e-6, atol=1e-7)
     for got, value in zip(reference.observe("weights", weights, loss), weights, strict=True):
         assert_array_equal(got, value)
@@ -95,7 +97,7 @@ def test_every_observable_can_be_observed():
     weights = gaussian(Dense((3, 2, 4)), rng=0, batch_shape=(2, 5))
     for name in EVERYTHING:
         value = reference.observe(name, weights, random_loss(Dense((3, 2, 4))))
-        parts, shapes = (value, OBSERVABLES[name](Dense((3, 2, 4))))
+        parts, shapes = (value, OBSERVABLES[name].record_shape(Dense((3, 2, 4))))
         if name != "weights":
             parts, shapes = (parts,), (shapes,)
         assert [part.shape for part in parts] == [(2, 5, *inner) for inner in shapes]
@@ -380,7 +382,7 @@ BAD = [
         ValueError,
         r"loss must match .* \(3, 2, 4\), got 3 inputs and 5",
     ),
-    ("method", 0.1, TypeError, "method must be a GradientDescent or a GradientFlow, got float"),
+    ("method", 0.1, TypeError, "method must be one of GradientDescent, StochasticGradientDescent, GradientFlow, got float"),
     (
         "method",
         GradientDescent(0.1, layer_multipliers=[1, 1, 1]),

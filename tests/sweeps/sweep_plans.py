@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from support import EVERYTHING, make_loss
 
 import linnet_fast as lf
-from linnet_fast.records.record import OBSERVABLES
+from linnet_fast.records.observables import OBSERVABLES
 
 FINALS = tuple(f"final_{name}" for name in EVERYTHING if name != "weights")
 
@@ -167,7 +167,7 @@ def at_end(plan, names, rng=0, stream=0, direction=None):
     """Return observables at the end of a run of gradient descent: of one of exactly that length."""
     run = alone(plan, rng, stream)
     if run.status == lf.Status.DIVERGED:
-        shapes = {name: OBSERVABLES[name](run.network) for name in names}
+        shapes = {name: OBSERVABLES[name].record_shape(run.network) for name in names}
         return run, {name: np.full(shape, np.nan) for name, shape in shapes.items()}
     step = int(run.stopped_at)
     record = lf.Record.at([step], names, direction=direction)

@@ -30,7 +30,7 @@ from sweep_problems import (
 
 import linnet_fast as lf
 from linnet_fast import _core
-from linnet_fast.training.plain import NUMERICS
+from linnet_fast.sweeps.spec import NUMERICS
 from linnet_fast.training.state import Status
 
 # -- disks -----------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_a_store_of_another_instruction_set_is_refused(extend, replicates, other
 def test_a_store_of_other_numerics_is_refused(monkeypatch, tmp_path):
     store = tmp_path / "s.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr("linnet_fast.training.plain.NUMERICS", 0)
+        patch.setattr("linnet_fast.sweeps.spec.NUMERICS", 0)
         spec = plain()
         sweep(spec, store)
         assert_equal(sweep(spec, store), lf.open_sweep(store))

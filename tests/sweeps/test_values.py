@@ -35,7 +35,7 @@ from sweep_problems import sweep
 
 import linnet_fast as lf
 from linnet_fast import reference
-from linnet_fast.records.record import OBSERVABLES
+from linnet_fast.records.observables import OBSERVABLES
 
 # -- designs of all sorts --------------------------------------------------------------------------
 

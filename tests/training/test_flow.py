@@ -13,9 +13,9 @@ from scipy.stats import ortho_group
 
 import linnet_fast as lf
 from linnet_fast import reference
-from linnet_fast.records.record import OBSERVABLES, OF_SOME
+from linnet_fast.records.observables import OBSERVABLES
 
-EVERYTHING = tuple(name for name in OBSERVABLES if name not in OF_SOME)
+EVERYTHING = tuple(name for name, row in OBSERVABLES.items() if not row.needs)
 
 
 def problem(widths, runs=(), seed=0, scale=0.4):

@@ -11,7 +11,7 @@ from support import assert_same, make_loss, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import laws, reference
-from linnet_fast.methods.descent import StochasticGradientDescent
+from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.reference.draws import draw, philox
 
 KNOWN = [

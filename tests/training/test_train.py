@@ -13,7 +13,7 @@ from support import EVERYTHING, assert_same, make_loss, make_start, parts, pytho
 
 import linnet_fast as lf
 from linnet_fast import reference
-from linnet_fast.records.record import OBSERVABLES
+from linnet_fast.records.observables import OBSERVABLES
 
 WIDTHS = (4, 3, 5)
 NETWORK = lf.Dense(WIDTHS)
@@ -34,7 +34,7 @@ def test_results_have_run_axes_then_records(runs, dtype):
     assert run.run_shape == runs
     assert_array_equal(run.steps, [0, 5, 10, 15, 20])
     for name in EVERYTHING:
-        shape = OBSERVABLES[name]
+        shape = OBSERVABLES[name].record_shape
         if name == "weights":
             assert [w.shape for w in run.weights] == [(*runs, 5, *s) for s in NETWORK.shapes]
             assert {w.dtype for w in run.weights} == {np.dtype(dtype)}

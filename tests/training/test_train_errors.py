@@ -137,7 +137,7 @@ TABLE = [
     ("layer_multipliers", 1.0, ValueError, r"layer_multipliers must have shape \(\*run, n_layers\), got \(\)"),
     ("layer_multipliers", [-1.0], ValueError, "layer_multipliers must be >= 0"),
     ("layer_multipliers", [INF], ValueError, "layer_multipliers must be finite"),
-    ("method", 0.1, TypeError, "method must be a GradientDescent or a GradientFlow, got float"),
+    ("method", 0.1, TypeError, "method must be one of GradientDescent, StochasticGradientDescent, GradientFlow, got float"),
     ("n_steps", -1, ValueError, "n_steps must be >= 0, got -1"),
     ("n_steps", 2**63, ValueError, "n_steps must be <= 4611686018427387904, got 9223372036854775808"),
     ("n_steps", 10**30, ValueError, "n_steps must be <= 4611686018427387904"),

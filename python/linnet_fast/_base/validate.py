@@ -8,6 +8,7 @@ range. Messages read "argument, expected, got".
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
@@ -222,3 +223,31 @@ def exact(name: str, array: npt.NDArray[Any], shape: Shape, dtype: npt.DTypeLike
         expected = f"{np.dtype(dtype)} of shape {shape}"
         msg = f"{name} must be {expected}, got {array.dtype} of shape {array.shape}"
         raise ValueError(msg)
+
+
+def unit_vectors(name: str, vectors: FloatArray) -> FloatArray:
+    """Return vectors divided by their norms, which must not be 0."""
+    size = np.abs(vectors).max(axis=-1, keepdims=True)
+    refuse(f"largest entry of {name}", "> 0", size[..., 0], size[..., 0] == 0)
+    scaled = vectors / size
+    scale = np.linalg.norm(scaled, axis=-1, keepdims=True)
+    # Once of norm 1 to rounding they stay as they are, also when a file is read.
+    is_unit = np.abs(size * scale - 1) <= 4 * np.finfo(np.float64).eps
+    unit: FloatArray = np.where(is_unit, vectors, scaled / scale)
+    unit.flags.writeable = False
+    return unit
+
+
+def over_runs(array: npt.NDArray[Any], runs: Shape, n_inner: int) -> npt.NDArray[Any]:
+    """Return a view with all run axes and, at most copied, inner axes that lie side by side."""
+    inner = array.shape[array.ndim - n_inner :]
+    side_by_side = [array.itemsize * math.prod(inner[axis + 1 :]) for axis in range(n_inner)]
+    fits = all(stride % array.itemsize == 0 for stride in array.strides) and all(
+        extent == 1 or stride == wanted
+        for extent, stride, wanted in zip(
+            inner, array.strides[array.ndim - n_inner :], side_by_side, strict=True
+        )
+    )
+    if not (fits and array.flags.aligned):
+        array = unbroadcast(array, keep=n_inner).copy(order="C")
+    return np.broadcast_to(array, (*runs, *inner))

@@ -17,7 +17,8 @@ from linnet_fast.figures import PAPERS
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
 from linnet_fast.networks.text import parse
-from linnet_fast.records.record import OBSERVABLES, Record
+from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.record import Record
 from linnet_fast.sweeps.file import reader, toml
 
 ALWAYS = ("loss", "singular_values")

@@ -18,7 +18,8 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics.learned import learned_at, safe_step_size
-from linnet_fast.records.record import Record, Stop
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
 

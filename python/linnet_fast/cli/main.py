@@ -28,7 +28,8 @@ from linnet_fast.figures import Settings, reproduce
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics import reduced_rank_regression
-from linnet_fast.records.record import Record, Stop
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 from linnet_fast.sweeps.file import reader
 from linnet_fast.sweeps.sweep import SweepError, open_sweep
 from linnet_fast.training.trajectory import Trajectory

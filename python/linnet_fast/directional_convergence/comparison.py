@@ -14,8 +14,10 @@ from linnet_fast.directional_convergence._polar import depth
 from linnet_fast.directional_convergence.dynamics import reduced_flow
 from linnet_fast.directional_convergence.samples import max_margin, sampling_floor, sgd_floor
 from linnet_fast.laws.spherical import Seed, SphericalLaw, checked_law
-from linnet_fast.losses.binary import LogisticLoss, SphericalLogisticLoss
-from linnet_fast.methods.descent import GradientFlow, StochasticGradientDescent
+from linnet_fast.losses.samples import LogisticLoss
+from linnet_fast.losses.spherical import SphericalLogisticLoss
+from linnet_fast.methods.flow import GradientFlow
+from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train

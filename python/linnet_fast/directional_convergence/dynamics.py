@@ -20,7 +20,7 @@ from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.directional_convergence import _polar
 from linnet_fast.laws.spherical import SphericalLaw, checked_law
-from linnet_fast.methods.step_rule import KINDS, StepRule
+from linnet_fast.methods.step_rule import KINDS, StepRule, rule_parts
 
 _MOST_STEPS = 2**53
 
@@ -325,13 +325,8 @@ def reduced_descent(
     >>> run.norm.round(4).tolist(), run.log_tan_half_angle.round(3).tolist()
     ([2.0, 1.6499, 125.3042], [1.102, -3.211, -4798.748])
     """
-    if isinstance(step_size, StepRule):
-        kind = step_size.kind
-        extra = {"scale": step_size.scale, "exponent": step_size.exponent}
-    else:
-        kind = KINDS[0]
-        scale: FloatArray = validate.real_array("step_size", step_size, above=0)
-        extra = {"scale": scale, "exponent": np.zeros(())}
+    kind, scale, exponent = rule_parts(step_size)
+    extra = {"scale": scale, "exponent": exponent}
     runs, shape = _runs(
         law, n_layers, angle, log_tan_half_angle, norm, label_noise, n_threads, extra
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ from linnet_fast import initialization
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.initialization.draws import Seed
-from linnet_fast.losses.binary import Loss
+from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
@@ -59,6 +61,8 @@ class Start:
     >>> [w.shape for w in start.draw(lf.Dense((3, 5, 2)), rng=0, batch_shape=4)]
     [(4, 5, 3), (4, 2, 5)]
     """
+
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"scale": 0})
 
     kind: str
     scale: FloatArray

@@ -10,12 +10,13 @@ kappa = E u / 2, h(r) = E u / (1 + e^(r u)), q = kappa - h, and H(r) = E ln(1 + 
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.laws import _radial
 from linnet_fast.laws._radial import RadialTable
+from linnet_fast.laws.draws import normal, uniform
 
 Seed: TypeAlias = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
 
@@ -110,6 +112,38 @@ class SphericalLaw(ABC):
         """
         size = validate.integer("n", n, low=0, high=2**62)
         return self._sample(size, np.random.default_rng(rng))
+
+    def drawn(
+        self, n: int, words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
+    ) -> FloatArray:
+        """Draw from the law as the compiled core does, by random words.
+
+        Parameters
+        ----------
+        n : int
+            Number of vectors.
+        words : callable
+            Numbers of blocks, (m,) -> four random words of 32 bits for each, (4, m).
+
+        Returns
+        -------
+        ndarray of float64, shape (n, dim)
+        """
+        n_pairs = (self.dim + 1) // 2
+        first = np.arange(n) * (n_pairs + self._has_length)
+        x = normal(words, first, self.dim)
+        return self._of_normal(x, uniform(words(first + n_pairs), 0) if self._has_length else None)
+
+    @abstractmethod
+    def core_draws(self) -> tuple[int, list[float], list[float]]:
+        """Return the law as the core draws from it: its number, radii, cumulative probabilities."""
+
+    _has_length: ClassVar[bool] = False
+    """Whether a sample takes a uniform number besides its normal ones."""
+
+    @abstractmethod
+    def _of_normal(self, x: FloatArray, u: FloatArray | None) -> FloatArray:
+        """Return samples made of standard normal vectors (n, dim) and uniform numbers (n,)."""
 
     @property
     @abstractmethod
@@ -288,6 +322,13 @@ class Gaussian(SphericalLaw):
     def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
         return self.scale * generator.standard_normal((n, self.dim))
 
+    def core_draws(self) -> tuple[int, list[float], list[float]]:
+        """Return the law as the core draws from it."""
+        return 0, [self.scale], [1.0]
+
+    def _of_normal(self, x: FloatArray, u: FloatArray | None) -> FloatArray:  # noqa: ARG002
+        return self.scale * x
+
     @cached_property
     def _radial(self) -> _radial.Radial:
         return _radial.gaussian().scaled(self.scale, self.kappa, self.m2)
@@ -335,6 +376,13 @@ class Sphere(SphericalLaw):
 
     def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
         return self.radius * _directions(generator, n, self.dim)
+
+    def core_draws(self) -> tuple[int, list[float], list[float]]:
+        """Return the law as the core draws from it."""
+        return 1, [self.radius], [1.0]
+
+    def _of_normal(self, x: FloatArray, u: FloatArray | None) -> FloatArray:  # noqa: ARG002
+        return self.radius * _units(x)
 
     @cached_property
     def _radial(self) -> _radial.Radial:
@@ -389,6 +437,15 @@ class Ball(SphericalLaw):
     @property
     def _outer(self) -> Sphere:
         return Sphere(self.dim + 2, self.radius)
+
+    _has_length: ClassVar[bool] = True
+
+    def core_draws(self) -> tuple[int, list[float], list[float]]:
+        """Return the law as the core draws from it."""
+        return 2, [self.radius], [1.0]
+
+    def _of_normal(self, x: FloatArray, u: FloatArray | None) -> FloatArray:
+        return self.radius * np.asarray(u)[:, None] ** (1 / self.dim) * _units(x)
 
     @cached_property
     def _radial(self) -> _radial.Radial:
@@ -475,9 +532,23 @@ class RadialMixture(SphericalLaw):
         pairs = zip(self.probabilities, self.radii, strict=True)
         return math.fsum(p * rho**power for p, rho in pairs)
 
+    _has_length: ClassVar[bool] = True
+
+    def core_draws(self) -> tuple[int, list[float], list[float]]:
+        """Return the law as the core draws from it."""
+        return 3, list(self.radii), list(itertools.accumulate(self.probabilities))
+
+    def _of_normal(self, x: FloatArray, u: FloatArray | None) -> FloatArray:
+        which = np.searchsorted(np.cumsum(self.probabilities)[:-1], np.asarray(u))
+        return np.asarray(self.radii)[which, None] * _units(x)
+
     @cached_property
     def _radial(self) -> _radial.Radial:
         return _radial.mixture(self.dim, np.array(self.radii), np.array(self.probabilities))
+
+
+LAWS: tuple[type[SphericalLaw], ...] = (Gaussian, Sphere, Ball, RadialMixture)
+"""Every law there is."""
 
 
 def checked_law(law: object) -> SphericalLaw:
@@ -506,6 +577,11 @@ def _vector(name: str, values: npt.ArrayLike) -> FloatArray:
         msg = f"{name} must have shape (n,), got {array.shape}"
         raise ValueError(msg)
     return array
+
+
+def _units(x: FloatArray) -> FloatArray:
+    unit: FloatArray = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    return unit
 
 
 def _directions(generator: np.random.Generator, n: int, dim: int) -> FloatArray:

@@ -1,20 +1,27 @@
-"""Losses of the end-to-end matrix of a linear network."""
+"""The squared loss, from the second moments of the data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.losses.base import Loss
+
+if TYPE_CHECKING:
+    from linnet_fast.datasets import Dataset
 
 _SYMMETRY_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class SquaredLoss:
+class SquaredLoss(Loss):
     """Squared loss of a linear map, from the second moments of the data.
 
     For n pairs of rows (x, y) the loss of the end-to-end matrix P is ::
@@ -60,6 +67,13 @@ class SquaredLoss:
     >>> float(loss.value(np.zeros((2, 2)))), float(loss.value([[3.0, 0.0], [0.0, 1.0]]))
     (5.0, 0.0)
     """
+
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
+        {"input_cov": 2, "cross_cov": 2, "output_power": 0}
+    )
+    core: ClassVar[str] = "squared"
+    supports: ClassVar[frozenset[str]] = frozenset({"stacking"})
+    dataset_options: ClassVar[tuple[str, ...]] = ("center",)
 
     input_cov: FloatArray
     cross_cov: FloatArray
@@ -140,6 +154,32 @@ class SquaredLoss:
             raise ValueError(msg)
         return cls(input_cov, cross_cov, output_power)
 
+    @classmethod
+    def from_dataset(cls, data: Dataset, **options: Any) -> tuple[SquaredLoss, str]:
+        """Return the loss of a data set.
+
+        Parameters
+        ----------
+        data : Dataset
+            Its targets are the outputs; classes are one-hot.
+        **options
+            ``center``, as of `from_data`.
+
+        Returns
+        -------
+        loss, str
+        """
+        center = validate.instance("loss.center", options.get("center", False), bool)
+        made = cls.from_data(data.X, data.Y, center=center)
+        return made, f"{data.description}, {'centred' if center else 'not centred'}"
+
+    def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Return the moments as the core takes them."""
+        return {
+            name: validate.over_runs(getattr(self, name), runs, n_inner)
+            for name, n_inner in self.inner_axes.items()
+        }
+
     def __repr__(self) -> str:
         """Show sizes; the moments themselves are too long to show."""
         return (
@@ -156,15 +196,6 @@ class SquaredLoss:
     def n_outputs(self) -> int:
         """Number of outputs."""
         return int(self.cross_cov.shape[-2])
-
-    @property
-    def run_shape(self) -> Shape:
-        """Common shape of the run axes of the three moments."""
-        return validate.broadcast_runs(
-            input_cov=self.input_cov.shape[:-2],
-            cross_cov=self.cross_cov.shape[:-2],
-            output_power=self.output_power.shape,
-        )
 
     def value(self, product: npt.ArrayLike) -> FloatArray:
         """Return the loss of end-to-end matrices.
@@ -197,6 +228,29 @@ class SquaredLoss:
         quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
         linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
         return np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, dtype=np.float64)
+
+    def gradient(self, product: npt.ArrayLike) -> WeightArray:
+        """Return the gradient by the end-to-end matrix, P input_cov - cross_cov.
+
+        Parameters
+        ----------
+        product : array_like, shape (*batch, out, in)
+            End-to-end matrices; ``batch`` broadcasts with the run axes.
+
+        Returns
+        -------
+        ndarray, shape (*batch, out, in)
+            In the precision of `product`, if that is a floating-point one.
+
+        Examples
+        --------
+        >>> SquaredLoss([[2.0]], [[3.0]], 5.0).gradient([[1.0]]).tolist()
+        [[-1.0]]
+        """
+        matrix = validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
+        dtype = np.result_type(matrix, np.float32)
+        gradient: WeightArray = matrix @ self.input_cov.astype(dtype) - self.cross_cov.astype(dtype)
+        return gradient
 
     def minimum(self) -> FloatArray:
         """Return the least loss of any matrix, whatever its rank.

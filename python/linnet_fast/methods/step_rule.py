@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
@@ -57,6 +61,8 @@ class StepRule:
     >>> StepRule.geometric([0.1, 0.2], 1.01).run_shape
     (2,)
     """
+
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"scale": 0, "exponent": 0})
 
     kind: str
     scale: FloatArray
@@ -180,3 +186,20 @@ class StepRule:
     def run_shape(self) -> Shape:
         """Common shape of the run axes of the parameters."""
         return validate.broadcast_runs(scale=self.scale.shape, exponent=self.exponent.shape)
+
+
+def rule_parts(step_size: npt.ArrayLike | StepRule) -> tuple[str, FloatArray, FloatArray]:
+    """Return kind, scale and exponent of a rule, or of a constant step size.
+
+    Parameters
+    ----------
+    step_size : array_like or StepRule
+        Numbers must be positive.
+
+    Returns
+    -------
+    str, ndarray, ndarray
+    """
+    if isinstance(step_size, StepRule):
+        return step_size.kind, step_size.scale, step_size.exponent
+    return KINDS[0], validate.real_array("step_size", step_size, above=0), np.zeros(())

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property, reduce
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -58,8 +59,8 @@ class Chain:
     A predictor whose entries are cubes of the weights:
 
     >>> cubes = Chain([layers.Diagonal(4)] * 3 + [layers.Fixed([[1.0] * 4])], share=[0, 0, 0, None])
-    >>> cubes.n_layers, cubes.n_weights
-    (1, 4)
+    >>> cubes.n_layers, cubes.n_arrays, cubes.n_weights
+    (4, 1, 4)
     """
 
     def __init__(
@@ -106,8 +107,19 @@ class Chain:
 
     @property
     def n_layers(self) -> int:
-        """Number of arrays of weights: layers that are neither fixed nor share another's."""
+        """Number of `layers`, fixed ones and those that share weights included."""
+        return len(self.layers)
+
+    @property
+    def n_arrays(self) -> int:
+        """Number of arrays of weights: of layers that are neither fixed nor share another's."""
         return len(self.shapes)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether all layers are dense, with weights of their own."""
+        own = all(isinstance(layer, layers.Dense) for layer in self.layers)
+        return own and self.share == tuple(range(self.n_layers))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -189,6 +201,48 @@ class Chain:
             return reduce(lambda done, m: done @ m, matrices[::-1])
         return reduce(lambda done, m: m @ done, matrices)
 
+    def gradients(
+        self, weights: Sequence[WeightArray], by_product: WeightArray
+    ) -> tuple[WeightArray, ...]:
+        """Return the gradient of a function of the end-to-end matrix by each array of weights.
+
+        Parameters
+        ----------
+        weights : sequence of ndarray, shapes (*batch, *shapes[l])
+            As `shapes` says.
+        by_product : ndarray, shape (*batch, n_outputs, n_inputs)
+            Its gradient by the end-to-end matrix.
+
+        Returns
+        -------
+        tuple of ndarray, shapes (*batch, *shapes[l])
+            By the matrix of a layer, (M_L ... M_{l+1})^T by_product (M_{l-1} ... M_1)^T; gathered by
+            weight.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> network = Chain([layers.Dense(1, 1), layers.Dense(1, 1)])
+        >>> weights = [np.array([[2.0]]), np.array([[3.0]])]
+        >>> [g.tolist() for g in network.gradients(weights, np.array([[1.0]]))]
+        [[[3.0]], [[2.0]]]
+        """
+        matrices = self.matrices(weights)
+        result: list[Any] = [0.0] * self.n_arrays
+        for place, (layer, number) in enumerate(zip(self.layers, self.share, strict=True)):
+            if number is None:
+                continue
+            gradient = by_product
+            if place < len(matrices) - 1:
+                gradient = _multiplied(matrices[place + 1 :]).mT @ gradient
+            if place > 0:
+                gradient = gradient @ _multiplied(matrices[:place]).mT
+            if not isinstance(layer, layers.Dense):
+                flat = layer.pattern.pull_back(gradient)
+                gradient = flat.reshape(*flat.shape[:-1], *self.shapes[number])
+            result[number] = result[number] + gradient
+        return tuple(result)
+
     @property
     def spec(self) -> str:
         """The network as text that `parse` reads: how files and the command line name it."""
@@ -269,6 +323,26 @@ def parallel(networks: Sequence[Chain]) -> Chain:
             layers.Sum([path[-1] for path in paths]),
         ]
     )
+
+
+def core_factors(network: Chain) -> list[tuple[Any, ...]]:
+    """Return the layers as the core takes them: dense ones as such, others by their entries."""
+    result: list[tuple[Any, ...]] = []
+    for layer, number in zip(network.layers, network.share, strict=True):
+        array = -1 if number is None else number
+        inner = layer.layer if isinstance(layer, layers.Residual) else layer
+        if isinstance(inner, layers.Dense):
+            scale = layer.scale if isinstance(layer, layers.Residual) else 1.0
+            result.append((layer.n_outputs, layer.n_inputs, array, inner is not layer, scale))
+        else:
+            p = layer.pattern
+            entries = (p.row, p.column, p.weight, p.coefficient)
+            result.append((layer.n_outputs, layer.n_inputs, array, entries))
+    return result
+
+
+def _multiplied(matrices: Sequence[WeightArray]) -> WeightArray:
+    return reduce(lambda product, matrix: matrix @ product, matrices)
 
 
 def _flat(parts: object) -> tuple[Layer, ...]:

@@ -22,7 +22,6 @@ from linnet_fast.directional_convergence import (
     phase_velocity,
 )
 from linnet_fast.laws.spherical import SphericalLaw, checked_law
-from linnet_fast.methods.descent import GradientFlow
 from linnet_fast.plot import _parts
 from linnet_fast.plot._style import colors
 from linnet_fast.training.trajectory import Trajectory
@@ -292,7 +291,7 @@ def _axis(
 
 
 def _is_log_time(trajectory: Trajectory) -> bool:
-    return isinstance(trajectory.method, GradientFlow) and trajectory.method.log_time
+    return trajectory.method.log_time
 
 
 def _expected(

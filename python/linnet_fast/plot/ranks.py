@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.plot import _parts
 from linnet_fast.plot._style import colors
 from linnet_fast.rank_dynamics import (
@@ -366,8 +365,8 @@ class _Axis:
         self.rescaled = rescaled
         if rescaled:
             self.unit = _delta(trajectory, run)
-            if isinstance(trajectory.method, GradientDescent):
-                sizes = np.broadcast_to(trajectory.method.constant_step_size, trajectory.run_shape)
+            if (step := trajectory.method.constant_step_size) is not None:
+                sizes = np.broadcast_to(step, trajectory.run_shape)
                 sizes = np.unique(sizes[_parts.chosen(trajectory, run)])
                 if len(sizes) > 1:
                     msg = f"run must pick runs of one step size to rescale time, got {sizes}"
@@ -432,7 +431,8 @@ def _theory(
     """Return the closed form of each mode, (chosen runs that did not diverge, n, K), or None."""
     method, n_layers = trajectory.method, trajectory.network.n_layers
     multipliers = getattr(method, "layer_multipliers", None)
-    if np.any(method.weight_decay) or (multipliers is not None and np.any(multipliers != 1)):
+    scaled = multipliers is not None and np.any(multipliers != 1)
+    if not method.is_plain or np.any(method.weight_decay) or scaled:
         return None
     data = joint_decomposition(trajectory.squared_loss)
     n_modes = data.sigma.shape[-1]
@@ -461,8 +461,8 @@ def _theory(
     )
     if not len(sigma):
         return None
-    if isinstance(method, GradientDescent):
-        sizes = np.broadcast_to(method.constant_step_size, trajectory.run_shape)
+    if (size := method.constant_step_size) is not None:
+        sizes = np.broadcast_to(size, trajectory.run_shape)
         step = _parts.of_runs(trajectory, sizes, run, 0)[:, None]
         steps = grid - (trajectory.start.step or 0)
         if n_layers == 1:

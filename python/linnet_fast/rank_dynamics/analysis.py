@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
-from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.rank_dynamics.data import (
     JointDecomposition,
     joint_decomposition,
@@ -246,15 +245,13 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
     )
     k = data.sigma.shape[-1]
     sigma, lam = data.sigma, data.lam[..., :k]
-    method = trajectory.method
+    eta = trajectory.method.constant_step_size
     begin = trajectory.start
     if trajectory.network.n_layers == 2:
         first, second = _factors(begin.weights, data)
-        if isinstance(method, GradientDescent) and trajectory.steps is not None:
+        if eta is not None and trajectory.steps is not None:
             steps = trajectory.steps - (begin.step or 0)
-            a, b = factor_descent(
-                steps, method.constant_step_size[..., None], sigma, lam, first, second
-            )
+            a, b = factor_descent(steps, eta[..., None], sigma, lam, first, second)
             exact = np.moveaxis(a * b, -1, -2)
         else:
             t = (trajectory.time - (begin.time or 0.0))[:, None]
@@ -267,11 +264,11 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         n_layers = trajectory.network.n_layers
         layers = [np.asarray(w, np.float64) for w in begin.weights]
         strength = np.exp(aligned_log_strengths(data, layers))
-        if isinstance(method, GradientDescent) and trajectory.steps is not None:
+        if eta is not None and trajectory.steps is not None:
             steps = trajectory.steps - (begin.step or 0)
             path = mode_descent(
                 steps,
-                method.constant_step_size[..., None],
+                eta[..., None],
                 sigma,
                 lam,
                 strength=strength,
@@ -300,12 +297,13 @@ def _one_layer(
     first = _strengths(start[..., None, :, :], data)
     sigma, lam = sigma[..., None, :], lam[..., None, :]
     time: FloatArray
-    if isinstance(trajectory.method, GradientDescent) and trajectory.steps is not None:
+    size = trajectory.method.constant_step_size
+    if size is not None and trajectory.steps is not None:
         steps = (trajectory.steps - (trajectory.start.step or 0))[:, None]
-        eta = trajectory.method.constant_step_size[..., None, None]
-        time = eta * steps
+        rate = size[..., None, None]
+        time = rate * steps
         with quiet():
-            left = np.power(1 - eta * lam, steps)
+            left = np.power(1 - rate * lam, steps)
             done = 1 - left
     else:
         time = (trajectory.time - (trajectory.start.time or 0.0))[:, None]
@@ -368,7 +366,8 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
         finite = np.asarray(np.isfinite(moved).all(axis=(-2, -1)))
         values = np.linalg.eigvalsh(np.where(finite[..., None, None], moved, 0.0))
         drift[..., i] = np.where(finite, np.abs(values).sum(axis=-1), np.nan)
-    if not isinstance(trajectory.method, GradientDescent):
+    eta = trajectory.method.constant_step_size
+    if eta is None:
         return drift, np.zeros((*runs, n_records))
     loss = trajectory.squared_loss
     product = products(trajectory)
@@ -386,9 +385,9 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
             pairs = [np.prod(np.delete(others, j, axis=-1), axis=-1) for j in range(n_layers - 1)]
             coupling = np.maximum(coupling, np.sum(pairs, axis=0) if pairs else 0.0)
         sharp = np.maximum.accumulate(curvature + _spectral(residual) * coupling, axis=-1)
-        eta = trajectory.method.constant_step_size[..., None]
-        room = 1 - eta * sharp / 2
-        bound = eta * (value[..., :1] - value) / np.where(room > 0, room, 1.0)
+        rate = eta[..., None]
+        room = 1 - rate * sharp / 2
+        bound = rate * (value[..., :1] - value) / np.where(room > 0, room, 1.0)
         return drift, np.where(room <= 0, np.inf, np.maximum(bound, 0.0))
 
 
@@ -402,7 +401,8 @@ def products(trajectory: Trajectory) -> FloatArray:
     """Return the end-to-end matrices recorded, from weights if need be."""
     validate.instance("trajectory", trajectory, Trajectory)
     if "product" in trajectory.observables:
-        return trajectory.product
+        found: FloatArray = trajectory.product
+        return found
     if "weights" not in trajectory.observables:
         listed = ", ".join(trajectory.observables) or "nothing"
         msg = f"trajectory must have product or weights recorded, got {listed}"
@@ -468,7 +468,8 @@ def _plain_method(trajectory: Trajectory, name: str) -> None:
     validate.instance("trajectory", trajectory, Trajectory)
     method = trajectory.method
     multipliers = getattr(method, "layer_multipliers", None)
-    if np.any(method.weight_decay) or (multipliers is not None and np.any(multipliers != 1)):
+    scaled = multipliers is not None and np.any(multipliers != 1)
+    if not method.is_plain or np.any(method.weight_decay) or scaled:
         msg = f"{name} needs a method without weight decay and layer multipliers, got {method!r}"
         raise ValueError(msg)
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics import joint_decomposition, learning_times, minimum_sharpness
 from linnet_fast.training.trajectory import Trajectory
@@ -64,9 +63,8 @@ def learned_at(trajectory: Trajectory) -> FloatArray:
     [366.0, 694.0]
     """
     times = learning_times(trajectory)[..., : n_ranks(trajectory)]
-    if isinstance(trajectory.method, GradientDescent):
-        times = times / trajectory.method.constant_step_size[..., None]
-    return times
+    step = trajectory.method.constant_step_size
+    return times if step is None else times / step[..., None]
 
 
 def safe_step_size(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -130,17 +131,18 @@ def reduced_rank_regression(
     >>> np.abs(path.products[1]).tolist()  # the second mode: less correlated, but it explains more
     [[0.0, 0.0], [0.0, 1.5]]
     """
-    if isinstance(data, SquaredLoss):
-        last = _last_rank(rank, data.n_outputs, data.n_inputs)
-        factors = _factors_of_moments(data)
-        with np.errstate(over="ignore"):
-            rest = (data.output_power - np.sum(factors.strengths**2, axis=-1)) / 2
-        runs = data.run_shape
-    else:
+    if isinstance(data, tuple | list):
         x, y = _samples(data)
         last = _last_rank(rank, y.shape[-1], x.shape[-1])
         factors, rest = factors_of_data(x, y)
         runs = rest.shape
+    else:
+        loss = validate.instance("data", data, SquaredLoss)
+        last = _last_rank(rank, loss.n_outputs, loss.n_inputs)
+        factors = _factors_of_moments(loss)
+        with np.errstate(over="ignore"):
+            rest = (loss.output_power - np.sum(factors.strengths**2, axis=-1)) / 2
+        runs = loss.run_shape
     with np.errstate(over="ignore", invalid="ignore"):
         unexplained = np.cumsum(factors.strengths[..., ::-1] ** 2, axis=-1)[..., ::-1] / 2
         end = np.zeros((*unexplained.shape[:-1], 1))
@@ -288,9 +290,9 @@ def _last_rank(rank: int | None, n_out: int, n_in: int) -> int:
     return last
 
 
-def _samples(data: object) -> tuple[FloatArray, FloatArray]:
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(data).__name__}"
+def _samples(data: Sequence[npt.ArrayLike]) -> tuple[FloatArray, FloatArray]:
+    if len(data) != 2:
+        msg = f"data must be a SquaredLoss or a tuple (X, Y), got {len(data)} parts"
         raise TypeError(msg)
     x, y = (validate.real_array(name, part) for name, part in zip("XY", data, strict=True))
     for name, array in (("X", x), ("Y", y)):

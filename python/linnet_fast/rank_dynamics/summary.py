@@ -9,7 +9,6 @@ import numpy as np
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.rank_dynamics.analysis import learning_times
 from linnet_fast.rank_dynamics.data import joint_decomposition
 from linnet_fast.rank_dynamics.paths import path_distances
@@ -152,8 +151,8 @@ def summary(
     weights = [w[index] for w in trajectory.start.weights]
     step_size = None
     begin = trajectory.start.time or 0.0
-    if isinstance(method, GradientDescent):
-        step_size = float(np.broadcast_to(method.constant_step_size, runs)[index])
+    if (size := method.constant_step_size) is not None:
+        step_size = float(np.broadcast_to(size, runs)[index])
         begin = step_size * (trajectory.start.step or 0)
     predicted = np.full(n_stages, np.nan)
     try:

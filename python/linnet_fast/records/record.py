@@ -1,78 +1,22 @@
-"""What to record of a training, when, and when to stop."""
+"""What to record of a training, and when."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from types import MappingProxyType
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.networks.chain import Chain
+from linnet_fast._base.validate import FloatArray
+from linnet_fast.records.observables import AnyObservable, Observable, checked, rows
 
 MAX_STEP = 2**62
 """Largest step a training may reach; far beyond any run, and safe in 64-bit arithmetic."""
 
-ShapeFunction: TypeAlias = Callable[[Chain], Shape | tuple[Shape, ...]]
-
-OBSERVABLES: Mapping[str, ShapeFunction] = MappingProxyType(
-    {
-        "loss": lambda _network: (),
-        "singular_values": lambda network: (min(network.n_inputs, network.n_outputs),),
-        "product": lambda network: (network.n_outputs, network.n_inputs),
-        "weights": lambda network: network.shapes,
-        "layer_norms": lambda network: (network.n_layers,),
-        "imbalance": lambda network: (network.n_layers - 1,),
-        "gradient_norm": lambda _network: (),
-        "norm": lambda _network: (),
-        "angle": lambda _network: (),
-        "log_tan_half_angle": lambda _network: (),
-        "margin": lambda _network: (),
-        "layer_singular_ratio": lambda network: (network.n_layers,),
-        "layer_alignment": lambda network: (network.n_layers - 1,),
-    }
-)
-"""Name of each observable -> function from the network to the shape of one record.
-
-``loss`` (weight decay not included), ``singular_values`` of the end-to-end matrix, descending,
-``product`` (the end-to-end matrix itself), ``weights`` (a tuple, one array per layer),
-``layer_norms`` (Frobenius), ``imbalance`` (Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T) and
-``gradient_norm`` (Frobenius norm over all layers of the gradient of the objective, weight decay
-included), ``norm`` (Frobenius, of the end-to-end matrix). Of one output: ``angle`` of the end-to-end
-vector to the direction of the record or of the loss, ``log_tan_half_angle`` (ln tan(angle / 2), which
-tells apart angles near 0 and near pi), ``margin`` (least y x . w / |w| of the samples). Of dense
-layers: ``layer_singular_ratio`` (second over first singular value of each layer) and
-``layer_alignment`` (of neighbours: absolute cosine between the first left singular vector of the lower
-one and the first right one of the upper one). All are float64 but ``weights``, which have the dtype
-of the run.
-"""
-
-DIMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "singular_values": ("mode",),
-        "product": ("out", "in"),
-        "layer_norms": ("layer",),
-        "imbalance": ("layer_pair",),
-        "layer_singular_ratio": ("layer",),
-        "layer_alignment": ("layer_pair",),
-    }
-)
-"""Name of each observable of several numbers, but ``weights`` -> names of the axes of one record."""
-
-OF_DIRECTION = ("angle", "log_tan_half_angle")
-"""Observables of one output that need a direction."""
-
-OF_DENSE_LAYERS = ("layer_singular_ratio", "layer_alignment")
-"""Observables of dense layers only."""
-
-OF_SOME = (*OF_DIRECTION, "margin", *OF_DENSE_LAYERS)
-"""Observables that not every training has."""
 
 _DEFAULT = ("loss", "singular_values")
 
@@ -90,8 +34,8 @@ class Record:
         Name of the rule.
     numbers : tuple of int, or of float
         The argument of the rule: ``(n,)``, ``(k,)``, the steps or the times.
-    observables : tuple of str
-        Names out of `OBSERVABLES`, each once.
+    observables : tuple of str or Observable
+        Names out of `OBSERVABLES`, or observables of your own; each once.
     direction : tuple of float, optional
         What ``angle`` and ``log_tan_half_angle`` are measured to, of any length but 0; by default the
         direction of a `SphericalLogisticLoss`.
@@ -118,7 +62,7 @@ class Record:
 
     schedule: str
     numbers: tuple[int, ...] | tuple[float, ...]
-    observables: tuple[str, ...] = _DEFAULT
+    observables: tuple[str | Observable, ...] = _DEFAULT
     direction: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -149,13 +93,13 @@ class Record:
                 raise ValueError(msg)
             numbers = (validate.integer(name, self.numbers[0], low=low, high=MAX_STEP),)
         object.__setattr__(self, "numbers", numbers)
-        object.__setattr__(self, "observables", _names(self.observables))
+        object.__setattr__(self, "observables", checked(self.observables))
 
     @classmethod
     def geomspace(
         cls,
         n: int,
-        observables: Iterable[str] = _DEFAULT,
+        observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
     ) -> Record:
         """Record at `n` steps in geometric progression, the first and the last step among them.
@@ -170,8 +114,8 @@ class Record:
         n : int
             Number of records, at least 2. From step 0 the first record is 0 and the progression
             begins at 1.
-        observables : iterable of str
-            Names out of `OBSERVABLES`.
+        observables : iterable of str or Observable
+            Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
 
@@ -179,13 +123,13 @@ class Record:
         -------
         Record
         """
-        return cls("geomspace", (n,), _names(observables), _vector(direction))
+        return cls("geomspace", (n,), checked(observables), _vector(direction))
 
     @classmethod
     def every(
         cls,
         k: int,
-        observables: Iterable[str] = _DEFAULT,
+        observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
     ) -> Record:
         """Record at all multiples of `k`, step 0 among them.
@@ -194,8 +138,8 @@ class Record:
         ----------
         k : int
             At least 1. The last step is recorded only if it is a multiple.
-        observables : iterable of str
-            Names out of `OBSERVABLES`.
+        observables : iterable of str or Observable
+            Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
 
@@ -203,13 +147,13 @@ class Record:
         -------
         Record
         """
-        return cls("every", (k,), _names(observables), _vector(direction))
+        return cls("every", (k,), checked(observables), _vector(direction))
 
     @classmethod
     def at(
         cls,
         steps: Iterable[int],
-        observables: Iterable[str] = _DEFAULT,
+        observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
     ) -> Record:
         """Record at the given steps.
@@ -219,8 +163,8 @@ class Record:
         steps : iterable of int
             Absolute steps, strictly increasing, from 0. Steps a training does not reach are an
             error there.
-        observables : iterable of str
-            Names out of `OBSERVABLES`.
+        observables : iterable of str or Observable
+            Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
 
@@ -229,13 +173,13 @@ class Record:
         Record
         """
         numbers = validate.integers("steps", steps, low=0, high=MAX_STEP)
-        return cls("at", numbers, _names(observables), _vector(direction))
+        return cls("at", numbers, checked(observables), _vector(direction))
 
     @classmethod
     def at_times(
         cls,
         times: npt.ArrayLike,
-        observables: Iterable[str] = _DEFAULT,
+        observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
     ) -> Record:
         """Record a flow at the given times.
@@ -245,8 +189,8 @@ class Record:
         times : array_like, shape (n_rec,)
             Absolute times, strictly increasing, from 0. Times a training does not reach are an
             error there.
-        observables : iterable of str
-            Names out of `OBSERVABLES`.
+        observables : iterable of str or Observable
+            Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
 
@@ -259,7 +203,7 @@ class Record:
         >>> Record.at_times([0.0, 0.5, 2.0]).times(0.0, 10.0).tolist()
         [0.0, 0.5, 2.0]
         """
-        return cls("at_times", _times(times), _names(observables), _vector(direction))
+        return cls("at_times", _times(times), checked(observables), _vector(direction))
 
     def __repr__(self) -> str:
         """Show the call that makes this record."""
@@ -267,6 +211,11 @@ class Record:
         argument = list(self.numbers) if listed else self.numbers[0]
         direction = "" if self.direction is None else f", direction={list(self.direction)}"
         return f"Record.{self.schedule}({argument}, observables={self.observables}{direction})"
+
+    @property
+    def rows(self) -> dict[str, AnyObservable]:
+        """The observables that are meant, by name."""
+        return rows(self.observables)
 
     def n_records(self, first: int, last: int) -> int:
         """Return how many records a training from step `first` to step `last` makes.
@@ -379,100 +328,10 @@ class Record:
         return np.unique(times)
 
 
-@dataclass(frozen=True, eq=False, init=False, repr=False)
-class Stop:
-    """When a run stops before its last step, as converged.
-
-    A run stops at the first absolute step, a multiple of `check_every`, at which its loss or its
-    gradient norm is at or below the threshold; either suffices. A flow is checked after every step
-    of its integrator.
-
-    Parameters
-    ----------
-    loss : array_like, shape (*run), optional
-        Threshold >= 0 on the loss, weight decay not included.
-    gradient_norm : array_like, shape (*run), optional
-        Threshold >= 0 on the norm of the gradient of the objective, weight decay included.
-    check_every : int, default 100
-        Steps between checks, at least 1; of no effect on a flow.
-
-    Raises
-    ------
-    TypeError
-        If a threshold is not made of real numbers or `check_every` is not an integer.
-    ValueError
-        If no threshold is given, a number is out of range, or run axes do not broadcast.
-
-    Examples
-    --------
-    >>> Stop(loss=1e-3)
-    Stop(loss=0.001, check_every=100)
-    >>> Stop(loss=[1e-3, 1e-4], gradient_norm=1e-6).run_shape
-    (2,)
-    """
-
-    loss: FloatArray | None
-    gradient_norm: FloatArray | None
-    check_every: int
-
-    def __init__(
-        self,
-        loss: npt.ArrayLike | None = None,
-        gradient_norm: npt.ArrayLike | None = None,
-        check_every: int = 100,
-    ) -> None:
-        if loss is None and gradient_norm is None:
-            msg = "Stop must have a threshold for loss, for gradient_norm or for both, got none"
-            raise ValueError(msg)
-        for name, threshold in (("loss", loss), ("gradient_norm", gradient_norm)):
-            array = None
-            if threshold is not None:
-                array = validate.real_array(name, threshold, at_least=0)
-            object.__setattr__(self, name, array)
-        every = validate.integer("check_every", check_every, low=1, high=MAX_STEP)
-        object.__setattr__(self, "check_every", every)
-        _ = self.run_shape  # refuses run axes that do not broadcast
-
-    def __repr__(self) -> str:
-        """Show numbers, and only the shapes of arrays."""
-        parts = [
-            f"{name}=<array {array.shape}>" if array.ndim else f"{name}={array:g}"
-            for name, array in (("loss", self.loss), ("gradient_norm", self.gradient_norm))
-            if array is not None
-        ]
-        return f"Stop({', '.join(parts)}, check_every={self.check_every})"
-
-    @property
-    def run_shape(self) -> Shape:
-        """Common shape of the run axes of the thresholds."""
-        shapes: dict[str, Any] = {}
-        if self.loss is not None:
-            shapes["loss"] = self.loss.shape
-        if self.gradient_norm is not None:
-            shapes["gradient_norm"] = self.gradient_norm.shape
-        return validate.broadcast_runs(**shapes)
-
-
 def _vector(direction: npt.ArrayLike | None) -> tuple[float, ...] | None:
     if direction is None:
         return None
     return tuple(np.atleast_1d(validate.real_array("direction", direction)).tolist())
-
-
-def _names(observables: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(observables, str) or not isinstance(observables, Iterable):
-        msg = f"observables must be a tuple of names such as ('loss',), got {observables!r}"
-        raise TypeError(msg)
-    names = tuple(observables)
-    for i, name in enumerate(names):
-        validate.choice(f"observables[{i}]", name, OBSERVABLES)
-        if name in names[:i]:
-            msg = f"observables must name each observable once, got {name!r} twice"
-            raise ValueError(msg)
-    if not names:
-        msg = f"observables must name at least one of {', '.join(OBSERVABLES)}; got none"
-        raise ValueError(msg)
-    return names
 
 
 def _times(times: npt.ArrayLike) -> tuple[float, ...]:

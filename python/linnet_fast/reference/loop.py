@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,34 +18,22 @@ from scipy.integrate import solve_ivp
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.losses.binary import (
-    Loss,
-    SphericalLogisticLoss,
-    checked_loss,
-)
-from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import (
-    GradientDescent,
-    GradientFlow,
-    Method,
-    StochasticGradientDescent,
-    check_length,
-)
+from linnet_fast.losses.base import Loss
+from linnet_fast.methods.base import Batches, Method, SteppingMethod
 from linnet_fast.networks.chain import Chain
-from linnet_fast.records.record import MAX_STEP, OBSERVABLES, Record, Stop
+from linnet_fast.records.observables import Point, norm_of
+from linnet_fast.records.record import MAX_STEP, Record
+from linnet_fast.records.stop import Stop
 from linnet_fast.reference.draws import draw
-from linnet_fast.reference.observables import (
-    Layers,
-    end_to_end,
-    gradient_by_product,
-    gradients,
-    norm_of,
-    observe,
-    spread,
-)
-from linnet_fast.training.compatible import check_method, check_observables
+from linnet_fast.reference.observables import end_to_end, gradients, observe
+from linnet_fast.training import plain
+from linnet_fast.training.begin import begin_state
+from linnet_fast.training.compatible import check_training
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from linnet_fast.methods.flow import GradientFlow
 
 __all__ = ["end_to_end", "gradients", "observe", "train"]
 
@@ -67,11 +55,11 @@ def train(
     ----------
     network : Chain
         What to train.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+    loss : Loss
         On what.
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, or the final state of a training to continue. float32 if all arrays are.
-    method : GradientDescent or GradientFlow
+    method : Method
         How. A flow is integrated by SciPy's DOP853, one run after the other, in as many steps as it
         takes.
     n_steps : int
@@ -102,7 +90,7 @@ def train(
     Examples
     --------
     >>> import numpy as np
-    >>> from linnet_fast import Dense
+    >>> from linnet_fast import Dense, GradientDescent, SquaredLoss
     >>> loss = SquaredLoss([[1.0]], [[1.0]], 1.0)
     >>> run = train(Dense((1, 1)), loss, (np.zeros((1, 1)),), method=GradientDescent([0.5, 4.0]),
     ...             n_steps=3, record=Record.every(1), stop=Stop(loss=0.1, check_every=1))
@@ -111,14 +99,14 @@ def train(
     >>> run.status.tolist(), run.stopped_at.tolist()
     ([1, 0], [2, 3])
     """
-    check_length(method, n_steps, until)
-    state = _initial_state(network, loss, start, method, stop)
-    validate.instance("record", record, Record)
-    if isinstance(method, GradientFlow):
+    direction = check_training(network, loss, method, n_steps, until, record, stop)
+    state = begin_state(network, loss, start, method, stop)
+    if not method.counts_steps:
         if stop is not None:
             msg = "stop must be None: the reference of gradient flow knows no stop rules"
             raise ValueError(msg)
-        return _flow(network, loss, state, method, until, record)
+        return _flow(network, loss, state, cast("GradientFlow", method), until, record, direction)
+    stepping = cast("SteppingMethod", method)
     runs, dtype = state.status.shape, state.weights[0].dtype
     first = state.step or 0
     n_steps = validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
@@ -127,12 +115,12 @@ def train(
     at = {int(step): index for index, step in enumerate(steps)}
     kept = _empty_records(network, record, runs, len(steps), dtype)
     decay = np.broadcast_to(method.weight_decay, runs)
-    layer_steps = method.layer_step_sizes(network.n_layers).astype(dtype)
-    direction = check_observables(network, loss, record)
+    layer_steps = stepping.layer_step_sizes(network.n_arrays).astype(dtype)
     elapsed = np.zeros(runs) if state.elapsed is None else state.elapsed.copy()
     times = np.full((*runs, len(steps)), np.nan)
     inner = [len(shape) for shape in network.shapes]
     weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
+    memory = state.memory or ((),) * network.n_arrays
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for step in range(first, last + 1):
             active = status == Status.COMPLETED
@@ -144,11 +132,11 @@ def train(
             active &= finite
             if step in at:
                 times[active, at[step]] = elapsed[active]
-                for name, array in kept.items():
-                    value = observe(name, weights, loss, decay, network, direction)
-                    parts = (
-                        zip(array, value, strict=True) if name == "weights" else [(array, value)]
-                    )
+                seen = Point(network, _doubles(weights), loss, decay, direction)
+                for name, row in record.rows.items():
+                    value, array = row.value(seen), kept[name]
+                    tuples = isinstance(array, tuple)
+                    parts = zip(array, value, strict=True) if tuples else [(array, value)]
                     for target, part in parts:
                         target[active, at[step]] = part[active]
             if stop is not None and step % stop.check_every == 0:
@@ -156,21 +144,40 @@ def train(
                 active &= status == Status.COMPLETED
             if step == last or not active.any():
                 continue
-            own: Loss = loss
-            if isinstance(method, StochasticGradientDescent):
-                own = _drawn(loss, method, step, runs)
-            moves = gradients(weights, own, decay, network)
-            size = _step_sizes(method, loss, own, network.product(weights), step)
+            own = loss if method.batches is None else _drawn(loss, method, step, runs)
+            here = Point(network, weights, own, decay)
+            size = _step_sizes(stepping, loss, here, step)
             if method.rule is not None:
                 elapsed = np.where(active, elapsed + size, elapsed)
             rates = np.asarray(size)[..., None].astype(dtype) * layer_steps
+            moved = [
+                stepping.update(w, move, known, _spread(rates[..., i], n), n)
+                for i, (w, move, known, n) in enumerate(
+                    zip(weights, here.gradients, memory, inner, strict=True)
+                )
+            ]
+            memory = tuple(
+                tuple(
+                    np.where(_spread(active, n), new, old)
+                    for new, old in zip(m, known, strict=True)
+                )
+                for (_, m), known, n in zip(moved, memory, inner, strict=True)
+            )
             weights = tuple(
-                np.where(spread(active, n), w - spread(rates[..., i], n) * move, w)
-                for i, (w, move, n) in enumerate(zip(weights, moves, inner, strict=True))
+                np.where(_spread(active, n), new, w)
+                for (new, _), w, n in zip(moved, weights, inner, strict=True)
             )
 
     has_rule = method.rule is not None
-    final = State(weights, last, status, stopped_at, None, elapsed if has_rule else None)
+    final = State(
+        weights,
+        last,
+        status,
+        stopped_at,
+        None,
+        elapsed if has_rule else None,
+        memory if state.memory else (),
+    )
     going = state.status == Status.COMPLETED
     return Trajectory(
         network,
@@ -178,7 +185,7 @@ def train(
         method,
         state,
         steps,
-        times if has_rule else method.constant_step_size[..., None] * steps,
+        times if has_rule else stepping.constant_step_size[..., None] * steps,
         kept,
         final,
         _provenance(method, n_steps=n_steps),
@@ -186,53 +193,54 @@ def train(
     )
 
 
-def _drawn(loss: Loss, method: StochasticGradientDescent, step: int, runs: Shape) -> Loss:
+def _doubles(weights: Sequence[WeightArray]) -> tuple[WeightArray, ...]:
+    return tuple(np.asarray(w, np.float64) for w in weights)
+
+
+def _spread(array: npt.NDArray[Any], n_inner: int) -> npt.NDArray[Any]:
+    """Return an array of runs that broadcasts against weights."""
+    return array.reshape(*array.shape, *(1,) * n_inner)
+
+
+def _drawn(loss: Loss, method: Method, step: int, runs: Shape) -> Loss:
     """Return the loss of every run on its samples of a step."""
-    streams = method.streams_of(runs)
-    batches: Any = [
-        draw(_of_run(loss, run, runs), method, step, int(streams[run])) for run in np.ndindex(runs)
+    streams = cast("Batches", method.batches).streams_of(runs)
+    drawn = [
+        draw(loss.of_run(run, runs), method, step, int(streams[run])) for run in np.ndindex(runs)
     ]
-    inputs = np.stack([batch.inputs for batch in batches])
-    labels = np.stack([batch.labels for batch in batches])
-    drawn: Loss = type(batches[0])(
-        inputs.reshape(*runs, *inputs.shape[1:]),
-        labels.reshape(*runs, labels.shape[-1]),
-        np.stack([batch.label_noise for batch in batches]).reshape(runs),
-    )
-    return drawn
+    together = type(drawn[0]).stacked(drawn, np.arange(len(drawn)))
+    values = {field.name: getattr(together, field.name) for field in fields(together)}  # type: ignore[arg-type]
+    for name in together.inner_axes:
+        values[name] = values[name].reshape(*runs, *values[name].shape[1:])
+    return type(together)(**values)
 
 
-def _step_sizes(
-    method: GradientDescent, whole: Loss, loss: Loss, product: WeightArray, step: int
-) -> FloatArray | float:
-    """Return the step sizes of a rule; 1 where there is none. `loss` is that of the step's samples."""
+def _step_sizes(method: SteppingMethod, whole: Loss, here: Point, step: int) -> FloatArray | float:
+    """Return the step sizes of a rule, 1 without; the loss at `here` is that of the step's samples."""
     rule = method.rule
     if rule is None:
         return 1.0
-    factor: Any = 1.0
-    if rule.kind == "power":
-        factor = (step + 1.0) ** rule.exponent
-    elif rule.kind == "geometric":
-        factor = rule.exponent**step
-    elif rule.kind == "loss_normalized":
-        factor = 1 / loss.value(product)
-    elif rule.kind == "norm_proportional":
-        factor = norm_of(product)
-    elif rule.kind == "gradient_normalized":
-        factor = 1 / norm_of(gradient_by_product(loss, product))
-    elif rule.kind == "alignment" and isinstance(whole, SphericalLogisticLoss):
-        norm = norm_of(product)
-        factor = np.where(norm > 0, norm / np.where(norm > 0, whole.law.q(norm), 1.0), 1.0)
-    sizes: FloatArray = rule.scale * factor
+    factors: dict[str, Callable[[], Any]] = {
+        "constant": lambda: 1.0,
+        "power": lambda: (step + 1.0) ** rule.exponent,
+        "geometric": lambda: rule.exponent**step,
+        "loss_normalized": lambda: 1 / here.loss.value(here.product),
+        "norm_proportional": lambda: norm_of(here.product),
+        "gradient_normalized": lambda: (
+            1 / norm_of(here.loss.gradient(here.product).astype(here.product.dtype))
+        ),
+        "alignment": lambda: whole.alignment_step(norm_of(here.product)),
+    }
+    sizes: FloatArray = rule.scale * factors[rule.kind]()
     return sizes
 
 
 def _empty_records(
     network: Chain, record: Record, runs: Shape, n_records: int, dtype: np.dtype[Any]
 ) -> dict[str, Any]:
-    kept: dict[str, Any] = dict.fromkeys(record.observables)
-    for name in record.observables:
-        shape = OBSERVABLES[name](network)
+    kept: dict[str, Any] = {}
+    for name, row in record.rows.items():
+        shape = row.record_shape(network)
         if name == "weights":
             layers = network.shapes
             kept[name] = tuple(np.full((*runs, n_records, *s), np.nan, dtype) for s in layers)
@@ -242,7 +250,7 @@ def _empty_records(
 
 
 def _provenance(method: Method, **length: float) -> dict[str, Any]:
-    parameters = {field.name: getattr(method, field.name) for field in fields(method)}
+    parameters = {name: getattr(method, name) for name in plain.arguments(type(method))}
     return {
         "engine": "linnet_fast.reference",
         "python": platform.python_version(),
@@ -259,6 +267,7 @@ def _flow(
     method: GradientFlow,
     until: float | None,
     record: Record,
+    direction: FloatArray | None,
 ) -> Trajectory:
     """Integrate the gradient flow of one run after the other."""
     runs, begin = state.status.shape, state.time or 0.0
@@ -268,13 +277,12 @@ def _flow(
     rtol = np.broadcast_to(method.rtol, runs)
     atol = np.broadcast_to(method.absolute_tolerance(state.weights, len(runs)), runs)
     decay = np.broadcast_to(method.weight_decay, runs)
-    direction = check_observables(network, loss, record)
     weights = tuple(np.array(w) for w in state.weights)
     status, stopped_at = state.status.copy(), np.array(state.stopped_at)
     n_steps = np.zeros(runs, np.int64)
     ends = np.cumsum([math.prod(shape) for shape in network.shapes])[:-1]
 
-    def layers_of(flat: FloatArray) -> Layers:
+    def layers_of(flat: FloatArray) -> tuple[WeightArray, ...]:
         return tuple(
             part.reshape(shape)
             for part, shape in zip(np.split(flat, ends), network.shapes, strict=True)
@@ -283,7 +291,7 @@ def _flow(
     for run in np.ndindex(runs):
         if status[run] != Status.COMPLETED:
             continue
-        own = _of_run(loss, run, runs)
+        own = loss.of_run(run, runs)
 
         def slope(time: float, flat: FloatArray, own: Loss = own, run: Any = run) -> Any:
             moves = gradients(layers_of(flat), own, decay[run], network)
@@ -309,18 +317,15 @@ def _flow(
             if len(where) == 0:
                 continue
             at = layers_of(solution.y[:, where[0]])
-            for name, array in kept.items():
-                there = (
-                    None
-                    if direction is None
-                    else np.broadcast_to(direction, (*runs, direction.shape[-1]))[run]
-                )
-                value = observe(name, at, own, decay[run], network, there)
-                if name == "weights":
-                    for target, part in zip(array, value, strict=True):
-                        target[(*run, index)] = part
-                else:
-                    array[(*run, index)] = value
+            there = None
+            if direction is not None:
+                there = np.broadcast_to(direction, (*runs, direction.shape[-1]))[run]
+            seen = Point(network, at, own, decay[run], there)
+            for name, row in record.rows.items():
+                value, array = row.value(seen), kept[name]
+                tuples = isinstance(array, tuple)
+                for target, part in zip(array, value, strict=True) if tuples else [(array, value)]:
+                    target[(*run, index)] = part
         if len(solution.t):
             for target, part in zip(weights, layers_of(solution.y[:, -1]), strict=True):
                 target[run] = part
@@ -329,23 +334,9 @@ def _flow(
     return Trajectory(network, loss, method, state, None, times, kept, final, provenance, n_steps)
 
 
-def _of_run(loss: Loss, run: tuple[int, ...], runs: Shape) -> Loss:
-    """Return the loss that a single run sees."""
-
-    def own(array: FloatArray, n_inner: int = 0) -> FloatArray:
-        inner = array.shape[array.ndim - n_inner :]
-        part: FloatArray = np.broadcast_to(array, (*runs, *inner))[run]
-        return part
-
-    if isinstance(loss, SquaredLoss):
-        return SquaredLoss(own(loss.input_cov, 2), own(loss.cross_cov, 2), own(loss.output_power))
-    noise = own(loss.label_noise)
-    if isinstance(loss, SphericalLogisticLoss):
-        return SphericalLogisticLoss(own(loss.direction, 1), loss.law, noise)
-    return type(loss)(own(loss.inputs, 2), own(loss.labels, 1), noise)
-
-
-def _meets(stop: Stop, weights: Layers, loss: Loss, decay: FloatArray, network: Chain) -> Any:
+def _meets(
+    stop: Stop, weights: tuple[WeightArray, ...], loss: Loss, decay: FloatArray, network: Chain
+) -> Any:
     """Return which runs are at or below a threshold."""
     met: Any = False
     if stop.loss is not None:
@@ -353,50 +344,3 @@ def _meets(stop: Stop, weights: Layers, loss: Loss, decay: FloatArray, network: 
     if stop.gradient_norm is not None:
         met = met | (observe("gradient_norm", weights, loss, decay, network) <= stop.gradient_norm)
     return met
-
-
-def _initial_state(
-    network: Chain,
-    loss: Loss,
-    start: Sequence[npt.ArrayLike] | State,
-    method: Method,
-    stop: Stop | None,
-) -> State:
-    """Check the arguments together and return the state to begin from, with all run axes."""
-    validate.instance("network", network, Chain)
-    checked_loss(loss)
-    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
-        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
-        msg = f"loss must match the network's widths {network.widths}, got {got}"
-        raise ValueError(msg)
-    is_flow = isinstance(method, GradientFlow)
-    if isinstance(method, GradientDescent):
-        method.check_layers(network.n_layers)
-    check_method(network, loss, method)
-    shapes = {"loss": loss.run_shape, "method": method.run_shape}
-    if stop is not None:
-        shapes["stop"] = validate.instance("stop", stop, Stop).run_shape
-    if isinstance(start, State):
-        start.check_network(network)
-        if (start.time is None) == is_flow:
-            msg = "start must be weights, or a state of the same method"
-            raise ValueError(msg)
-        runs = start.status.shape
-        for name, shape in shapes.items():
-            validate.fits_batch(name, shape, runs)
-        return start
-    weights = validate.weights("start", start, network.shapes)
-    runs = validate.broadcast_runs(
-        start=np.broadcast_shapes(
-            *(w.shape[: w.ndim - len(s)] for w, s in zip(weights, network.shapes, strict=True))
-        ),
-        **shapes,
-    )
-    full = tuple(
-        np.broadcast_to(array, (*runs, *shape))
-        for array, shape in zip(weights, network.shapes, strict=True)
-    )
-    status = np.zeros(runs, np.int8)
-    if is_flow:
-        return State(full, None, status, np.zeros(runs), 0.0)
-    return State(full, 0, status, np.zeros(runs, np.int64))

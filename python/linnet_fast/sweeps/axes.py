@@ -10,23 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.training import plain
 
-# What a batch takes as an array with one number per run, so that such runs are trained together.
-_NUMBERS = (
-    "start.scale",
-    "method.step_size",
-    "method.step_size.scale",
-    "method.step_size.exponent",
-    "method.weight_decay",
-    "method.rtol",
-    "method.atol",
-    "stop.loss",
-    "stop.gradient_norm",
-    "loss.label_noise",
-)
 _MOST_STACKED = 2**17  # bytes of the moments of one run that are worth a copy for each run
 
 
@@ -43,11 +30,11 @@ class Column:
         self.path = path
         values = [value.item() if isinstance(value, np.generic) else value for value in values]
         self.values: Sequence[Any] = values
-        array = np.asarray(values) if path in _NUMBERS and _are_numbers(values) else None
+        array = np.asarray(values) if _is_per_run(path) and _are_numbers(values) else None
         self.numbers = None if array is None else array.astype(np.float64)
         if self.numbers is not None:
             self.kind = "numbers"
-        elif path == "loss" and _stack(values):
+        elif path == "loss" and _stack(self.values):
             self.kind = "stacked"
         else:
             self.kind = "choices"
@@ -87,13 +74,24 @@ def _are_numbers(values: Sequence[Any]) -> bool:
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
-def _stack(values: Sequence[Any]) -> bool:
+def _is_per_run(path: str) -> bool:
+    """Whether a batch takes this as an array of one number per run, so that such runs go together."""
+    *owners, name = path.split(".")
+    kinds = plain.kinds(owners[-1]) if owners else ()
+    return any(getattr(kind, "inner_axes", {}).get(name) == 0 for kind in kinds)
+
+
+def _stack(losses: Sequence[Loss]) -> bool:
     """Whether losses can be trained in one batch, each run with its own."""
-    if not all(isinstance(value, SquaredLoss) and value.run_shape == () for value in values):
+    first = losses[0]
+    if not all(
+        type(loss) is type(first) and "stacking" in loss.supports and loss.run_shape == ()
+        for loss in losses
+    ):
         return False
-    sizes = {(value.n_outputs, value.n_inputs) for value in values}
-    n_outputs, n_inputs = next(iter(sizes))
-    return len(sizes) == 1 and 8 * n_inputs * (n_inputs + n_outputs) <= _MOST_STACKED
+    arrays = [[getattr(loss, name) for name in first.inner_axes] for loss in losses]
+    shapes = {tuple(array.shape for array in own) for own in arrays}
+    return len(shapes) == 1 and sum(array.nbytes for array in arrays[0]) <= _MOST_STACKED
 
 
 @dataclass(frozen=True, eq=False)

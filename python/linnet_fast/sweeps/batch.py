@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base.validate import Shape
-from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientDescent, StochasticGradientDescent
-from linnet_fast.records.record import OBSERVABLES, Record, Stop
+from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 from linnet_fast.sweeps.derived import Derived
 from linnet_fast.sweeps.spec import SweepSpec
 from linnet_fast.training import plain
 from linnet_fast.training.description import Training
+from linnet_fast.training.observe import observe
 from linnet_fast.training.state import Status
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
@@ -53,14 +53,12 @@ class Batch:
                 if column.numbers is not None:
                     settings[column.path] = column.numbers[index]
                 elif column.kind == "stacked" and (index != index[0]).any():
-                    parts["loss"] = _stacked(column.values, index)
+                    parts["loss"] = type(column.values[0]).stacked(column.values, index)
         for path, numbers in sorted(settings.items(), key=lambda item: item[0].count(".")):
             root, *rest = path.split(".")
             parts[root] = plain.replaced(root, parts[root], rest, numbers)
         streams = spec.streams_of(indices)
-        method = parts["method"]
-        if isinstance(method, StochasticGradientDescent):
-            parts["method"] = plain.replaced("method", method, ["streams"], streams)
+        parts["method"] = parts["method"].with_streams(streams)
         return cls(training=training, streams=streams, **parts)
 
     def train(
@@ -93,15 +91,6 @@ class Batch:
             n_threads=n_threads,
             progress=progress or False,
         )
-
-
-def _stacked(losses: Any, index: npt.NDArray[np.intp]) -> SquaredLoss:
-    """Return one loss with the moments of a loss per run."""
-    used, which = np.unique(index, return_inverse=True)
-    names = ("input_cov", "cross_cov", "output_power")
-    return SquaredLoss(
-        *(np.stack([getattr(losses[i], name) for i in used])[which] for name in names)
-    )
 
 
 def recording(spec: SweepSpec, training: Training) -> Record:
@@ -194,24 +183,25 @@ def _end_of(
     if len(where):
         own = Batch.of(spec, [index[where] for index in indices])
         direction = None if own.training.record is None else own.training.record.direction
-        seen = train(
+        seen = observe(
             trajectory.network,
             own.loss,
             [array[where] for array in final.weights],
-            # No step is taken; the gradient norm is that of the objective.
-            method=GradientDescent(1.0, weight_decay=own.method.weight_decay),
-            n_steps=0,
-            record=Record.at([0], names, direction=direction),
+            names,
+            weight_decay=own.method.weight_decay,
+            direction=direction,
             n_threads=n_threads,
         )
         for name in names:
-            array = np.asarray(seen.observables[name])
+            array = np.asarray(seen[name])[:, None]
             if name not in values:
                 values[name] = np.full((len(status), *array.shape[1:]), np.nan)
             values[name][where] = array
     for name in names:
         if name not in values:  # all diverged, and nothing recorded
-            values[name] = np.full((len(status), 1, *_shape_of_one(trajectory, name)), np.nan)
+            values[name] = np.full(
+                (len(status), 1, *OBSERVABLES[name].record_shape(trajectory.network)), np.nan
+            )
     end = final.time if steps is None else final.step
     return replace(
         trajectory,
@@ -220,11 +210,6 @@ def _end_of(
         observables=values,
         provenance={},  # takes long to copy where there are many runs
     )
-
-
-def _shape_of_one(trajectory: Trajectory, name: str) -> Shape:
-    """Return the shape of one record of an observable."""
-    return cast("Shape", OBSERVABLES[name](trajectory.network))
 
 
 def _end_time(trajectory: Trajectory, end: Any) -> npt.NDArray[np.float64]:

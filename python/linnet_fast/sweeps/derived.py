@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.rank_dynamics import joint_decomposition
 from linnet_fast.rank_dynamics import learning_times as times_of
-from linnet_fast.records.record import OBSERVABLES
+from linnet_fast.records.observables import OBSERVABLES
 from linnet_fast.training import plain
 from linnet_fast.training.trajectory import Trajectory
 
@@ -85,10 +84,11 @@ def learning_times(trajectory: Trajectory) -> npt.NDArray[np.float64]:
 
 def learning_steps(trajectory: Trajectory) -> npt.NDArray[np.float64]:
     """Return the step at which each mode is learned: `learning_times` over the step size."""
-    if not isinstance(trajectory.method, GradientDescent):
+    step_size = trajectory.method.constant_step_size
+    if step_size is None:
         msg = "learning_steps is for gradient descent, got a flow; take learning_times"
         raise TypeError(msg)
-    return times_of(trajectory) / trajectory.method.constant_step_size[..., None]
+    return times_of(trajectory) / step_size[..., None]
 
 
 BUILT_IN: Mapping[str, Derived] = MappingProxyType(

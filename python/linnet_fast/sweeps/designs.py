@@ -305,7 +305,7 @@ def _spec(
     spec = SweepSpec(training, axes, replicates, functions, int(rng), common_seeds, keep)
     for group in spec.groups:
         own = spec.training_at(spec.first_of(group))
-        names = recording(spec, own).observables
+        names = tuple(recording(spec, own).rows)
         for d in functions:
             if not d.of_end and not set(d.needs) <= set(names):
                 msg = f"record must have {', '.join(d.needs)} for {d.name}, got {', '.join(names)}"

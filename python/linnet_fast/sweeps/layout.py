@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base.validate import Shape
-from linnet_fast.records.record import DIMS, Stop
+from linnet_fast.records.observables import dims_of
+from linnet_fast.records.stop import Stop
 from linnet_fast.sweeps.batch import train_group
 from linnet_fast.sweeps.spec import SEED, SweepSpec
 
@@ -104,14 +105,14 @@ def _dims(spec: SweepSpec, name: str, n: int, record_dim: str) -> tuple[str, ...
     if name in named:
         own = named[name].dims
         if own is None and named[name].of_end:  # the last record of an observable
-            own = DIMS.get(named[name].needs[0])
+            own = dims_of(named[name].needs[0])
         if own is None:
             own = tuple(f"{name}_{i}" for i in range(n))
         if len(own) != n:
             msg = f"derived[{name!r}] must have {n} names of axes, got {own}"
             raise ValueError(msg)
         return own
-    inner = DIMS.get(name, tuple(f"{name}_{i}" for i in range(n - 1)))
+    inner = dims_of(name) or tuple(f"{name}_{i}" for i in range(n - 1))
     return (record_dim, *inner)
 
 

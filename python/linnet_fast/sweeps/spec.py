@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape
-from linnet_fast.losses.binary import checked_loss
-from linnet_fast.methods.descent import StochasticGradientDescent
+from linnet_fast.losses.registry import checked_loss
+from linnet_fast.methods.base import MOST_STREAMS
 from linnet_fast.networks.named import Dense
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.derived import Derived
@@ -26,6 +26,9 @@ SEED = "seed"
 """Name of the dimension of replicates."""
 
 _ROOTS = ("loss", "network", "start", "method", "n_steps", "until", "record", "stop", "dtype")
+NUMERICS = 1
+"""Counts up with every change of the library that alters the bits of results."""
+
 _MOST_RUNS = 2**48
 
 
@@ -71,7 +74,7 @@ class SweepSpec:
         n_streams = (self.replicates or 1) if self.common_seeds else self.n_runs
         for group in self.groups:
             method = self.training_of(group).method
-            if isinstance(method, StochasticGradientDescent) and n_streams > 2**32:
+            if method.batches is not None and n_streams > MOST_STREAMS:
                 msg = (
                     f"stochastic gradient descent has 2**32 random streams, got {n_streams:,} runs"
                 )
@@ -223,7 +226,7 @@ class SweepSpec:
         index, stream = self._at(number)
         training = self.training_at(index[: len(self.axes)])
         data = {
-            "numerics": plain.NUMERICS,
+            "numerics": NUMERICS,
             "training": encode_training(training),
             "rng": self.rng,
             "stream": stream,
@@ -245,7 +248,7 @@ class SweepSpec:
             for name, axis in self.axes.items()
         ]
         return {
-            "numerics": plain.NUMERICS,
+            "numerics": NUMERICS,
             "training": encode_training(self.training, arrays),
             "axes": axes,
             "replicates": self.replicates,

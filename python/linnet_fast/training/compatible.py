@@ -1,58 +1,46 @@
-"""Which losses, methods, observables and networks go together."""
+"""Which networks, losses, methods and records go together: the checks of every kind of training."""
 
 from __future__ import annotations
 
-import numpy as np
-
+from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.losses.binary import Loss, SphericalLogisticLoss, unit_vectors
-from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientDescent, Method, StochasticGradientDescent
+from linnet_fast.losses.base import Loss
+from linnet_fast.losses.registry import checked_loss
+from linnet_fast.methods.base import Method
+from linnet_fast.methods.registry import checked_method
 from linnet_fast.networks.chain import Chain
-from linnet_fast.networks.named import Dense
-from linnet_fast.records.record import OF_DENSE_LAYERS, OF_DIRECTION, Record
+from linnet_fast.records.observables import direction_of
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 
 
-def check_method(network: Chain, loss: Loss, method: Method) -> None:
-    """Raise ValueError unless a method can go down a loss of a network.
+def check_training(
+    network: Chain,
+    loss: Loss,
+    method: Method,
+    n_steps: int | None,
+    until: float | None,
+    record: Record | None,
+    stop: Stop | None,
+) -> FloatArray | None:
+    """Return what angles are measured to, or None; raise unless the parts go together.
 
     Parameters
     ----------
     network : Chain
         What to train.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+    loss : Loss
         On what.
-    method : GradientDescent or GradientFlow
+    method : Method
         How.
-
-    Raises
-    ------
-    ValueError
-        If samples cannot be drawn of the loss, or a step rule does not apply.
-    """
-    if isinstance(method, StochasticGradientDescent) and isinstance(loss, SquaredLoss):
-        msg = "loss must have samples or a law to draw from for StochasticGradientDescent, "
-        msg += "got a SquaredLoss, which knows moments only"
-        raise ValueError(msg)  # noqa: TRY004  (the two do not go together; either is a valid type)
-    rule = method.rule if isinstance(method, GradientDescent) else None
-    one_layer = network.n_layers == 1 and isinstance(loss, SphericalLogisticLoss)
-    if rule is not None and rule.kind == "alignment" and not one_layer:
-        got = f"{network.n_layers} layers and a {type(loss).__name__}"
-        msg = f"StepRule.alignment() needs one layer and a SphericalLogisticLoss, got {got}"
-        raise ValueError(msg)
-
-
-def check_observables(network: Chain, loss: Loss, record: Record) -> FloatArray | None:
-    """Return what angles are measured to, or None; refuse observables that do not exist here.
-
-    Parameters
-    ----------
-    network : Chain
-        What is trained.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
-        On what.
-    record : Record
-        What is wanted.
+    n_steps : int, optional
+        Length of a method that takes steps.
+    until : float, optional
+        Length of one that is measured in time.
+    record : Record, optional
+        What is recorded.
+    stop : Stop, optional
+        When to end before.
 
     Returns
     -------
@@ -61,28 +49,33 @@ def check_observables(network: Chain, loss: Loss, record: Record) -> FloatArray 
 
     Raises
     ------
+    TypeError
+        If a part has the wrong type, or the length is not that of the method.
     ValueError
-        If an observable needs one output, samples, a direction or dense layers.
+        If parts do not fit together.
     """
-    for name in record.observables:
-        if name in OF_DENSE_LAYERS and not isinstance(network, Dense):
-            msg = f"{name} is of networks of dense layers, got {network!r}"
-            raise ValueError(msg)
-        if name == "margin" and isinstance(loss, SquaredLoss | SphericalLogisticLoss):
-            msg = f"margin is of samples with labels, and a {type(loss).__name__} has none"
-            raise ValueError(msg)
-        if name in OF_DIRECTION and network.n_outputs != 1:
-            msg = f"{name} is of networks with one output, got {network.n_outputs}"
-            raise ValueError(msg)
-    if not set(OF_DIRECTION) & set(record.observables):
+    checked_method(method, n_steps, until)
+    validate.instance("network", network, Chain)
+    checked_loss(loss)
+    if record is not None:
+        validate.instance("record", record, Record)
+    if stop is not None:
+        validate.instance("stop", stop, Stop)
+    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
+        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
+        msg = f"loss must match the network's widths {network.widths}, got {got}"
+        raise ValueError(msg)
+    method.check_arrays(network.n_arrays)
+    if method.batches is not None and "draws" not in loss.supports:
+        msg = f"loss must have samples or a law to draw from for {type(method).__name__}, "
+        msg += f"got a {type(loss).__name__}"
+        raise ValueError(msg)
+    rule = method.rule
+    needs_alignment = rule is not None and rule.kind == "alignment"
+    if needs_alignment and not (network.n_layers == 1 and "alignment" in loss.supports):
+        got = f"{network.n_layers} layers and a {type(loss).__name__}"
+        msg = f"StepRule.alignment() needs one layer and a SphericalLogisticLoss, got {got}"
+        raise ValueError(msg)
+    if record is None:
         return None
-    if record.direction is not None:
-        vector = np.asarray(record.direction)
-        if len(vector) != network.n_inputs:
-            msg = f"direction must have {network.n_inputs} entries, got {len(vector)}"
-            raise ValueError(msg)
-        return unit_vectors("direction", vector)
-    if isinstance(loss, SphericalLogisticLoss):
-        return loss.direction
-    msg = f"angles need a direction, and a {type(loss).__name__} has none: pass Record a direction"
-    raise ValueError(msg)
+    return direction_of(network, loss, record.observables, record.direction)

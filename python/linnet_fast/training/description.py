@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from linnet_fast._base import validate
 from linnet_fast.initialization.draws import Seed
 from linnet_fast.initialization.start import Start
-from linnet_fast.losses.binary import Loss, checked_loss
-from linnet_fast.methods.descent import GradientDescent, Method, check_length
+from linnet_fast.losses.base import Loss
+from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
-from linnet_fast.records.record import MAX_STEP, Record, Stop
-from linnet_fast.training.compatible import check_method, check_observables
+from linnet_fast.records.record import MAX_STEP, Record
+from linnet_fast.records.stop import Stop
+from linnet_fast.training.compatible import check_training
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
 
@@ -72,28 +72,22 @@ class Training:
 
     def __post_init__(self) -> None:
         """Check that the parts go together."""
-        validate.instance("network", self.network, Chain)
-        checked_loss(self.loss)
         validate.instance("start", self.start, Start)
-        check_length(self.method, self.n_steps, self.until)
-        if self.record is not None:
-            validate.instance("record", self.record, Record)
-        if self.stop is not None:
-            validate.instance("stop", self.stop, Stop)
+        check_training(
+            self.network,
+            self.loss,
+            self.method,
+            self.n_steps,
+            self.until,
+            self.record,
+            self.stop,
+        )
         for name in ("loss", "start", "method", "stop"):
             value = getattr(self, name)
             if value is not None and value.run_shape:
                 msg = f"{name} must have no run axes, got {value.run_shape}; give what varies to the sweep"
                 raise ValueError(msg)
-        if (self.loss.n_outputs, self.loss.n_inputs) != (
-            self.network.n_outputs,
-            self.network.n_inputs,
-        ):
-            got = f"{self.loss.n_inputs} inputs and {self.loss.n_outputs} outputs"
-            msg = f"loss must match the network's widths {self.network.widths}, got {got}"
-            raise ValueError(msg)
-        if isinstance(self.method, GradientDescent):
-            self.method.check_layers(self.network.n_layers)
+        if self.method.counts_steps:
             n_steps = validate.integer("n_steps", self.n_steps, low=0, high=MAX_STEP)
             object.__setattr__(self, "n_steps", n_steps)
             if self.record is not None:
@@ -103,10 +97,7 @@ class Training:
             object.__setattr__(self, "until", until)
             if self.record is not None:
                 self.record.times(0.0, until)
-        check_method(self.network, self.loss, self.method)
         self.start.check(self.network, self.loss)
-        if self.record is not None:
-            check_observables(self.network, self.loss, self.record)
         kind = validate.float_dtype("dtype", self.dtype)
         if self.until is not None and kind != np.float64:
             msg = "dtype must be float64 for gradient flow, got float32"
@@ -135,15 +126,11 @@ class Training:
         weights = self.start.draw(
             self.network, self.loss, rng=rng, streams=stream, dtype=self.dtype
         )
-        method: Any = self.method
-        if hasattr(method, "streams"):
-            values = {field.name: getattr(method, field.name) for field in fields(method)}
-            method = type(method)(**values | {"streams": stream})
         return train(
             self.network,
             self.loss,
             weights,
-            method=method,
+            method=self.method.with_streams(stream),
             n_steps=self.n_steps,
             until=self.until,
             record=self.record,

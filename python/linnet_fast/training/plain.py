@@ -18,38 +18,41 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import laws
 from linnet_fast._base import validate
 from linnet_fast.initialization.start import Start
-from linnet_fast.losses.binary import ExponentialLoss, LogisticLoss, SphericalLogisticLoss
-from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientDescent, GradientFlow, StochasticGradientDescent
+from linnet_fast.laws.spherical import LAWS
+from linnet_fast.losses.registry import LOSSES
+from linnet_fast.methods.registry import METHODS
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
 from linnet_fast.networks.text import parse
-from linnet_fast.records.record import Record, Stop
-
-NUMERICS = 1
-"""Counts up with every change of the library that alters the bits of results."""
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 
 _MOST_INLINE = 64
 
 Arrays = dict[str, npt.NDArray[Any]]
 """Digest -> array."""
 
-KINDS: Mapping[str, tuple[type, ...]] = {
-    "loss": (SquaredLoss, LogisticLoss, ExponentialLoss, SphericalLogisticLoss),
+_OTHERS: Mapping[str, tuple[type, ...]] = {
     "start": (Start,),
-    "method": (GradientDescent, StochasticGradientDescent, GradientFlow),
     "record": (Record,),
     "stop": (Stop,),
-    "law": (laws.Gaussian, laws.Sphere, laws.Ball, laws.RadialMixture),
+    "law": LAWS,
     "step_size": (StepRule,),
 }
-"""Name of a parameter -> what objects it may hold; the first is meant where no kind is given."""
 
-_KNOWN = {kind.__name__: kind for kinds in KINDS.values() for kind in kinds}
+
+def kinds(name: str) -> tuple[type, ...]:
+    """Return what objects a parameter of this name may hold; the first is meant where no kind is given."""
+    return {"loss": tuple(LOSSES.values()), "method": tuple(METHODS.values())}.get(
+        name, _OTHERS.get(name, ())
+    )
+
+
+def _known() -> set[type]:
+    return {kind for name in ("loss", "method", *_OTHERS) for kind in kinds(name)}
 
 
 @cache
@@ -76,17 +79,35 @@ def encode(value: object, arrays: Arrays | None = None) -> Any:
     if isinstance(value, Mapping):
         return {str(key): encode(item, arrays) for key, item in value.items()}
     kind: Any = type(value)
-    if kind in _KNOWN.values():
-        parts = {name: encode(getattr(value, name), arrays) for name in arguments(kind)}
-        return {"kind": kind.__name__, **parts}
+    if kind in _known():
+        parts = {name: _stored(value, name) for name in arguments(kind)}
+        unsaid = getattr(kind, "unsaid", {})
+        said = {name: part for name, part in parts.items() if not _is(part, unsaid.get(name))}
+        return {
+            "kind": kind.__name__,
+            **{name: encode(part, arrays) for name, part in said.items()},
+        }
     msg = f"a parameter must be a number, a text or an object of linnet_fast, got {value!r}"
     raise TypeError(msg)
+
+
+def _stored(value: Any, name: str) -> Any:
+    """Return an argument of an object; of an array, run axes along which it repeats are cut."""
+    part = getattr(value, name)
+    inner = getattr(value, "inner_axes", {})
+    if name in inner and isinstance(part, np.ndarray):
+        return validate.unbroadcast(part, keep=inner[name])
+    return part
+
+
+def _is(part: object, value: object) -> bool:
+    return value is not None and np.ndim(part) == 0 and bool(part == value)  # type: ignore[arg-type]
 
 
 def _encode_array(array: npt.NDArray[Any], arrays: Arrays | None) -> Any:
     if array.ndim == 0:
         return encode(array.item())
-    if array.size <= _MOST_INLINE:
+    if array.size <= _MOST_INLINE and (array.ndim == 1 or array.size):  # else the shape is lost
         return encode(array.tolist())
     stored = np.ascontiguousarray(array)
     little = stored.astype(stored.dtype.newbyteorder("<"), copy=False)
@@ -132,17 +153,17 @@ def decode(name: str, data: object, arrays: Mapping[str, npt.NDArray[Any]] | Non
 def _decode_object(
     name: str, own: str, data: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None
 ) -> Any:
-    kinds = {kind.__name__: kind for kind in KINDS.get(own, ())}
-    if not kinds:
+    known_kinds = {kind.__name__: kind for kind in kinds(own)}
+    if not known_kinds:
         msg = f"{name} must be a number, a text or a list, got a table"
         raise ValueError(msg)
     # A start's own kind is an argument of it, as is the rule of a record or of a step size.
-    chosen = data.get("kind", next(iter(kinds)))
-    only = next(iter(kinds.values()))
-    if len(kinds) == 1 and "kind" in arguments(only) and chosen != only.__name__:
+    chosen = data.get("kind", next(iter(known_kinds)))
+    only = next(iter(known_kinds.values()))
+    if len(known_kinds) == 1 and "kind" in arguments(only) and chosen != only.__name__:
         made, given = only, dict(data)
     else:
-        made = kinds[validate.choice(f"{name}.kind", chosen, kinds)]
+        made = known_kinds[validate.choice(f"{name}.kind", chosen, known_kinds)]
         given = {key: value for key, value in data.items() if key != "kind"}
     known = arguments(made)
     for key in given:

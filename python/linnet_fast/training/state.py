@@ -56,6 +56,9 @@ class State:
         Of gradient flow: time since the very start; `step` is None then.
     elapsed : ndarray of float64, shape (*run), optional
         Of gradient descent with a `StepRule`: the sum of the steps of each run since the very start.
+    memory : tuple of tuple of ndarray
+        What the method remembers, such as velocities: for each array of weights a tuple of arrays of
+        its shape and dtype; empty if it remembers nothing.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class State:
     stopped_at: npt.NDArray[Any]
     time: float | None = None
     elapsed: FloatArray | None = None
+    memory: tuple[tuple[WeightArray, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -97,6 +101,13 @@ class State:
         validate.exact("stopped_at", self.stopped_at, runs, kind)
         if self.elapsed is not None:
             validate.exact("elapsed", self.elapsed, runs, np.float64)
+        object.__setattr__(self, "memory", tuple(map(tuple, self.memory)))
+        if self.memory and len(self.memory) != len(self.weights):
+            msg = f"memory must be of {len(self.weights)} arrays of weights, got {len(self.memory)}"
+            raise ValueError(msg)
+        for layer, (kept, array) in enumerate(zip(self.memory, self.weights, strict=False)):
+            for k, part in enumerate(kept):
+                validate.exact(f"memory[{layer}][{k}]", part, array.shape, dtype)
         if not np.isin(self.status, list(Status)).all():
             msg = f"status must be made of {[int(s) for s in Status]}, got {self.status.tolist()}"
             raise ValueError(msg)
@@ -122,7 +133,7 @@ class State:
         Raises
         ------
         ValueError
-            If the number of layers or the shape of one differs.
+            If the number of arrays of weights or the shape of one differs.
         """
         got = tuple(array.shape[self.status.ndim :] for array in self.weights)
         if got != network.shapes:

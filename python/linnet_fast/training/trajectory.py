@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.losses.binary import Loss
+from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import Method
+from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
-from linnet_fast.networks.named import Dense
 from linnet_fast.networks.text import parse
-from linnet_fast.records.record import DIMS, OBSERVABLES
-from linnet_fast.training import trajectory_file
+from linnet_fast.records.observables import OBSERVABLES, dims_of
+from linnet_fast.training import plain, trajectory_file
 from linnet_fast.training.state import State, Status
 
 if TYPE_CHECKING:
@@ -43,9 +42,9 @@ class Trajectory:
     ----------
     network : Chain
         What was trained.
-    loss_function : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+    loss_function : Loss
         On what; `loss` is what was recorded of it.
-    method : GradientDescent or GradientFlow
+    method : Method
         How.
     start : State
         From where; weights and status are views with all run axes.
@@ -73,10 +72,7 @@ class Trajectory:
     Examples
     --------
     >>> import numpy as np
-    >>> from linnet_fast import reference
-    >>> from linnet_fast.losses.squared import SquaredLoss
-    >>> from linnet_fast.methods.descent import GradientDescent
-    >>> from linnet_fast.records.record import Record
+    >>> from linnet_fast import Dense, GradientDescent, Record, SquaredLoss, reference
     >>> loss = SquaredLoss([[1.0]], [[2.0]], 4.0)
     >>> run = reference.train(Dense((1, 1)), loss, (np.zeros((1, 1)),),
     ...                       method=GradientDescent(0.5), n_steps=2, record=Record.every(1))
@@ -118,18 +114,7 @@ class Trajectory:
         validate.exact("time", self.time, (*lead, *records), np.float64)
         validate.fits_batch("time", lead, runs)
         for name, array in self.observables.items():
-            validate.choice("observables", name, OBSERVABLES)
-            lead, shape = (*runs, *records), OBSERVABLES[name](self.network)
-            if name == "weights":
-                if len(array) != self.network.n_layers:
-                    msg = f"weights must have {self.network.n_layers} arrays, got {len(array)}"
-                    raise ValueError(msg)
-                for layer, (part, inner) in enumerate(zip(array, self.network.shapes, strict=True)):
-                    validate.exact(
-                        f"weights[{layer}]", part, (*lead, *inner), self.final.weights[0].dtype
-                    )
-            else:
-                validate.exact(name, np.asarray(array), (*lead, *shape), np.float64)
+            self._check_observable(name, array)
         object.__setattr__(self, "observables", MappingProxyType(dict(self.observables)))
         provenance = files.json_safe(self.provenance)
         object.__setattr__(self, "provenance", MappingProxyType(provenance))
@@ -145,81 +130,45 @@ class Trajectory:
         names = ", ".join(self.observables)
         return f"<Trajectory of {self.message}; {self.time.shape[-1]} records of {names}>"
 
-    def _observable(self, name: str) -> Any:
+    def _check_observable(self, name: str, array: Observable) -> None:
+        """Refuse an observable of another shape or dtype; of functions only the axes are known."""
+        lead = (*self.run_shape, *self.time.shape[-1:])
+        if name == "weights":
+            if len(array) != self.network.n_arrays:
+                msg = f"weights must have {self.network.n_arrays} arrays, got {len(array)}"
+                raise ValueError(msg)
+            dtype = self.final.weights[0].dtype
+            for i, (part, inner) in enumerate(zip(array, self.network.shapes, strict=True)):
+                validate.exact(f"weights[{i}]", part, (*lead, *inner), dtype)
+            return
+        values = np.asarray(array)
+        row = OBSERVABLES.get(name)
+        if row is None:
+            if name.startswith("_") or not name.isidentifier() or name in _names_of_its_own():
+                validate.choice("observables", name, OBSERVABLES)
+            inner = values.shape[len(lead) :]
+        else:
+            inner = row.record_shape(self.network)
+        validate.exact(name, values, (*lead, *inner), np.float64)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what was recorded under a name."""
+        # Not before the fields are there, as when a copy is made.
+        if name.startswith("_") or name not in {
+            *OBSERVABLES,
+            *self.__dict__.get("observables", ()),
+        }:
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
         if name not in self.observables:
             listed = ", ".join(self.observables) or "nothing"
             msg = f"{name} was not recorded, only {listed}; name it in Record's observables"
             raise AttributeError(msg)
         return self.observables[name]
 
-    @property
-    def loss(self) -> FloatArray:
-        """Loss without weight decay, shape (*run, n_rec)."""
-        return self._observable("loss")  # type: ignore[no-any-return]
-
-    @property
-    def singular_values(self) -> FloatArray:
-        """Singular values of the product, descending, shape (*run, n_rec, min(in, out))."""
-        return self._observable("singular_values")  # type: ignore[no-any-return]
-
-    @property
-    def product(self) -> FloatArray:
-        """End-to-end matrix, shape (*run, n_rec, out, in)."""
-        return self._observable("product")  # type: ignore[no-any-return]
-
-    @property
-    def weights(self) -> tuple[WeightArray, ...]:
-        """Weights of each layer, shapes (*run, n_rec, *network.shapes[l])."""
-        return self._observable("weights")  # type: ignore[no-any-return]
-
-    @property
-    def layer_norms(self) -> FloatArray:
-        """Frobenius norm of each layer, shape (*run, n_rec, n_layers)."""
-        return self._observable("layer_norms")  # type: ignore[no-any-return]
-
-    @property
-    def imbalance(self) -> FloatArray:
-        """Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T, shape (*run, n_rec, n_layers - 1).
-
-        Of networks that are not chains of dense layers, the absolute differences of
-        ``|w_{l+1}|^2`` and ``|w_l|^2``, which gradient flow conserves between layers without fixed parts.
-        """
-        return self._observable("imbalance")  # type: ignore[no-any-return]
-
-    @property
-    def gradient_norm(self) -> FloatArray:
-        """Norm of the gradient of the objective, weight decay included, shape (*run, n_rec)."""
-        return self._observable("gradient_norm")  # type: ignore[no-any-return]
-
-    @property
-    def norm(self) -> FloatArray:
-        """Frobenius norm of the end-to-end matrix, shape (*run, n_rec)."""
-        return self._observable("norm")  # type: ignore[no-any-return]
-
-    @property
-    def angle(self) -> FloatArray:
-        """Angle of the end-to-end vector to the direction, in radians, shape (*run, n_rec)."""
-        return self._observable("angle")  # type: ignore[no-any-return]
-
-    @property
-    def log_tan_half_angle(self) -> FloatArray:
-        """Natural logarithm of tan(angle / 2), shape (*run, n_rec)."""
-        return self._observable("log_tan_half_angle")  # type: ignore[no-any-return]
-
-    @property
-    def margin(self) -> FloatArray:
-        """Least ``y x . w / |w|`` of the samples, shape (*run, n_rec)."""
-        return self._observable("margin")  # type: ignore[no-any-return]
-
-    @property
-    def layer_singular_ratio(self) -> FloatArray:
-        """Second over first singular value of each layer, shape (*run, n_rec, n_layers)."""
-        return self._observable("layer_singular_ratio")  # type: ignore[no-any-return]
-
-    @property
-    def layer_alignment(self) -> FloatArray:
-        """Cosines between first singular vectors of neighbours, shape (*run, n_rec, n_layers - 1)."""
-        return self._observable("layer_alignment")  # type: ignore[no-any-return]
+    def __dir__(self) -> list[str]:
+        """List what was recorded, too."""
+        return [*super().__dir__(), *self.observables]
 
     @property
     def squared_loss(self) -> SquaredLoss:
@@ -338,7 +287,7 @@ class Trajectory:
 
     def _labelled(self, names: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
         """Return dims and array of each variable, by name."""
-        hidden = (f"hidden_{i}" for i in range(1, self.network.n_layers))
+        hidden = (f"hidden_{i}" for i in range(1, self.network.n_arrays))
         units = ("in", *hidden, "out")
         lead = (*names, "time" if self.steps is None else "step")
         variables: dict[str, tuple[tuple[str, ...], Any]] = {}
@@ -346,11 +295,13 @@ class Trajectory:
             if name == "weights":
                 for i, part in enumerate(array):
                     own: tuple[str, ...] = (units[i + 1], units[i])
-                    if not isinstance(self.network, Dense):
+                    if not self.network.is_dense:
                         own = tuple(f"weights_{i}_{k}" for k in range(len(self.network.shapes[i])))
                     variables[f"weights_{i}"] = ((*lead, *own), part)
             else:
-                variables[name] = ((*lead, *DIMS.get(name, ())), array)
+                inner = np.ndim(array) - len(lead)
+                dims = dims_of(name) or tuple(f"{name}_{i}" for i in range(inner))
+                variables[name] = ((*lead, *dims), array)
         variables["status"] = (names, self.status)
         variables["stopped_at"] = (names, self.stopped_at)
         return variables
@@ -387,31 +338,18 @@ class Trajectory:
         if self.steps is not None:
             arrays["step"] = self.steps
         arrays["n_steps"] = self.n_steps
-        for kind, state in (("final", self.final), ("start", self.start)):
-            for i, array in enumerate(state.weights):
-                keep = array.ndim - len(self.run_shape)
-                arrays[f"{kind}_weights_{i}"] = validate.unbroadcast(array, keep=keep)
+        nouns: plain.Arrays = {}
         header = {
             "network": self.network.spec,
+            "loss_function": plain.encode(self.loss_function, nouns),
+            "method": plain.encode(self.method, nouns),
+            "arrays": list(nouns),
             "observables": list(self.observables),
-            "step": self.final.step,
-            "final_time": self.final.time,
-            "start_step": self.start.step,
-            "start_time": self.start.time,
-            "loss_function": trajectory_file.parts("loss_function", self.loss_function, arrays),
-            "method": trajectory_file.parts("method", self.method, arrays),
-            "elapsed": [
-                name
-                for name, state in (("start", self.start), ("final", self.final))
-                if state.elapsed is not None
-            ],
+            "start": trajectory_file.state_parts("start", self.start, arrays),
+            "final": trajectory_file.state_parts("final", self.final, arrays),
             "provenance": dict(self.provenance),
         }
-        for name in ("status", "stopped_at"):
-            arrays[f"start_{name}"] = getattr(self.start, name)
-        for name, state in (("start", self.start), ("final", self.final)):
-            if state.elapsed is not None:
-                arrays[f"{name}_elapsed"] = state.elapsed
+        arrays |= {f"array_{digest}": array for digest, array in nouns.items()}
         trajectory_file.write(path, header, arrays, lambda: self.to_xarray(dims, coords))
 
     @classmethod
@@ -444,43 +382,19 @@ class Trajectory:
     ) -> Trajectory:
         """Build a trajectory from the header of a file and its arrays; constructors check them."""
         network = parse(header["network"])
-        layers = range(network.n_layers)
-        runs = array("status").shape
-
-        def weights(kind: str) -> tuple[WeightArray, ...]:
-            stored = [array(f"{kind}_weights_{i}") for i in layers]
-            inner = network.shapes
-            return tuple(
-                np.broadcast_to(w, (*runs, *s)) for w, s in zip(stored, inner, strict=True)
-            )
-
-        def elapsed(kind: str) -> FloatArray | None:
-            return array(f"{kind}_elapsed") if kind in header["elapsed"] else None
-
-        final = State(
-            tuple(array(f"final_weights_{i}") for i in layers),
-            header["step"],
-            array("status"),
-            array("stopped_at"),
-            header["final_time"],
-            elapsed("final"),
-        )
-        start = State(
-            weights("start"),
-            header["start_step"],
-            array("start_status"),
-            array("start_stopped_at"),
-            header["start_time"],
-            elapsed("start"),
-        )
-        observables: dict[str, Observable] = {
-            name: tuple(array(f"weights_{i}") for i in layers) if name == "weights" else array(name)
-            for name in header["observables"]
-        }
+        start = trajectory_file.state_whole("start", header["start"], array, network)
+        final = trajectory_file.state_whole("final", header["final"], array, network)
+        nouns = {digest: array(f"array_{digest}") for digest in header["arrays"]}
+        observables: dict[str, Observable] = {}
+        for name in header["observables"]:
+            if name == "weights":
+                observables[name] = tuple(array(f"weights_{i}") for i in range(network.n_arrays))
+            else:
+                observables[name] = array(name)
         return cls(
             network,
-            trajectory_file.whole("loss_function", header["loss_function"], array),
-            trajectory_file.whole("method", header["method"], array),
+            plain.decode("loss", header["loss_function"], nouns),
+            plain.decode("method", header["method"], nouns),
             start,
             None if final.step is None else array("step"),
             array("time"),
@@ -489,3 +403,8 @@ class Trajectory:
             header["provenance"],
             array("n_steps"),
         )
+
+
+def _names_of_its_own() -> set[str]:
+    """Return the names that a trajectory has whatever was recorded."""
+    return {*vars(Trajectory), *(field.name for field in fields(Trajectory))}

@@ -15,7 +15,7 @@ from linnet_fast.costs.solvers import bounds
 from linnet_fast.costs.solvers.function import Function
 from linnet_fast.costs.solvers.solution import EXACT_GAP, Solution, divided
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientFlow
+from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train

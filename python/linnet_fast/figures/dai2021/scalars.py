@@ -18,7 +18,8 @@ from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain, parallel
 from linnet_fast.networks.named import Dense, Diagonal, Residual
 from linnet_fast.plot._style import colors, panels
-from linnet_fast.records.record import Record, Stop
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 from linnet_fast.regularizers import ElasticNet, Lp, Regularizer
 from linnet_fast.training.train import train
 

@@ -20,7 +20,8 @@ from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
 from linnet_fast.plot._style import colors, panels
-from linnet_fast.records.record import Record, Stop
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
 from linnet_fast.regularizers import GroupLasso, NuclearNorm
 from linnet_fast.training.train import train
 

@@ -10,7 +10,8 @@ from linnet_fast import initialization
 from linnet_fast import rank_dynamics as rd
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientDescent, GradientFlow
+from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record

@@ -9,7 +9,7 @@ from linnet_fast import rank_dynamics as rd
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientFlow
+from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record

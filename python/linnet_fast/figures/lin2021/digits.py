@@ -10,8 +10,8 @@ import numpy as np
 from linnet_fast import datasets
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
-from linnet_fast.losses.binary import LogisticLoss
-from linnet_fast.methods.descent import StochasticGradientDescent
+from linnet_fast.losses.samples import LogisticLoss
+from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record

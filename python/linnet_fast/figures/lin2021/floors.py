@@ -27,8 +27,9 @@ from linnet_fast.figures.lin2021.setting import (
     start,
 )
 from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
-from linnet_fast.losses.binary import LogisticLoss
-from linnet_fast.methods.descent import GradientFlow, StochasticGradientDescent
+from linnet_fast.losses.samples import LogisticLoss
+from linnet_fast.methods.flow import GradientFlow
+from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train

@@ -21,8 +21,8 @@ from linnet_fast.directional_convergence import (
 from linnet_fast.figures.lin2021.setting import DIRECTION, LAW, START, flow, network
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
 from linnet_fast.laws.spherical import Gaussian, SphericalLaw
-from linnet_fast.losses.binary import LogisticLoss
-from linnet_fast.methods.descent import GradientFlow
+from linnet_fast.losses.samples import LogisticLoss
+from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.plot._style import colors, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train

@@ -28,7 +28,7 @@ from linnet_fast.figures.report import (
     near,
 )
 from linnet_fast.laws.spherical import Gaussian
-from linnet_fast.losses.binary import SphericalLogisticLoss
+from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.named import Dense

@@ -10,8 +10,8 @@ from linnet_fast import initialization
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import ReducedTrajectory, reduced_flow
 from linnet_fast.laws.spherical import Sphere, SphericalLaw
-from linnet_fast.losses.binary import SphericalLogisticLoss
-from linnet_fast.methods.descent import StochasticGradientDescent
+from linnet_fast.losses.spherical import SphericalLogisticLoss
+from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train

@@ -8,8 +8,8 @@ from typing import Any
 
 from linnet_fast import datasets
 from linnet_fast._base import validate
-from linnet_fast.losses.binary import Loss, SphericalLogisticLoss
-from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.losses.base import Loss
+from linnet_fast.losses.registry import LOSSES
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Residual
 from linnet_fast.records.record import Record
@@ -26,7 +26,6 @@ NEEDED = ("network", "start", "method")
 _NETWORKS: Mapping[str, Any] = {
     kind.__name__: kind for kind in (Dense, Diagonal, Convolution, Residual, Grouped)
 }
-_LOSSES: Mapping[str, Any] = {kind.__name__: kind for kind in plain.KINDS["loss"]}
 _DATA = ("data", "targets_file", "targets", "standardize")
 _SCHEDULES: Mapping[str, Callable[..., Record]] = {
     "geomspace": Record.geomspace,
@@ -39,14 +38,25 @@ _READABLE = (".npz", ".npy", ".csv")
 
 def arguments(root: str) -> tuple[str, ...]:
     """Return what can be varied inside an object, of whatever kind."""
-    kinds = tuple(_NETWORKS.values()) if root == "network" else plain.KINDS[root]
-    more = {"loss": (*_DATA, "center"), "network": ("hidden", "n_layers")}.get(root, ())
+    kinds = tuple(_NETWORKS.values()) if root == "network" else plain.kinds(root)
+    more = {"loss": (*_DATA, *_options()), "network": ("hidden", "n_layers")}.get(root, ())
     return tuple(dict.fromkeys((*(n for kind in kinds for n in plain.arguments(kind)), *more)))
 
 
 def is_of_data(name: str) -> bool:
     """Whether a parameter is no argument of the loss, but of what makes it."""
-    return name.startswith("loss.") and name[5:] in (*_DATA, "center")
+    return name.startswith("loss.") and name[5:] in (*_DATA, *_options())
+
+
+def _options() -> tuple[str, ...]:
+    """Return what else losses are made with from data, and are not told directly."""
+    names = {
+        name
+        for kind in LOSSES.values()
+        for name in kind.dataset_options
+        if name not in plain.arguments(kind)
+    }
+    return tuple(sorted(names))
 
 
 class Objects:
@@ -105,52 +115,30 @@ class Objects:
         ]
 
     def _loss(self, table: Table) -> Loss:
-        kind = _LOSSES[
-            validate.choice("loss.kind", table.get("kind", "SquaredLoss"), list(_LOSSES))
-        ]
+        kind = LOSSES[validate.choice("loss.kind", table.get("kind", "SquaredLoss"), list(LOSSES))]
         own = plain.arguments(kind)
-        made_of_data = kind is not SphericalLogisticLoss
-        options = (*_DATA, *(("center",) if kind is SquaredLoss else ())) if made_of_data else ()
+        more = tuple(name for name in kind.dataset_options if name not in own)
+        options = (*_DATA, *more) if kind.of_data else ()
         refuse_unknown("loss", table, ("kind", *options, *own))
         if "data" not in table:
             extra = [key for key in table if key in options]
             if extra:
                 msg = f"loss must have data for {', '.join(extra)}, got {', '.join(table)}"
                 raise ValueError(msg)
-            if made_of_data and not set(table) & set(own):
+            if kind.of_data and not set(table) & set(own):
                 msg = f"loss must have data (or {', '.join(own)}), got {listed(table)}"
                 raise ValueError(msg)
             loss: Loss = _decode("loss", table)
             self.data[repr(loss)] = None
             return loss
-        allowed = ("label_noise",) if "label_noise" in own else ()
-        extra = [key for key in table if key in own and key not in allowed]
+        extra = [key for key in table if key in own and key not in kind.dataset_options]
         if extra:
             msg = f"loss must have either data or {', '.join(extra)}, got both"
             raise ValueError(msg)
-        if kind is SquaredLoss:
-            return self._squared(table)
-        return self._binary(kind, table)
-
-    def _squared(self, table: Table) -> Loss:
-        center = validate.instance("loss.center", table.get("center", False), bool)
-        data = self._dataset(table)
-        self.data[f"{data.description}, {'centred' if center else 'not centred'}"] = None
-        return SquaredLoss.from_data(data.X, data.Y, center=center)
-
-    def _binary(self, kind: Any, table: Table) -> Loss:
-        data = self._dataset(table)
-        labels = data.Y
-        if labels.shape[1] == 2 and (labels.sum(axis=1) == 1).all():
-            labels = labels[:, 1:] - labels[:, :1]  # the second class is 1, the first is -1
-        if labels.shape[1] != 1:
-            expected = "two classes or labels 1 and -1"
-            msg = f"loss.data must have {expected} for {kind.__name__}, got {data.description}"
-            raise ValueError(msg)
-        self.data[f"{data.description}, labels 1 and -1"] = None
-        noise = {key: table[key] for key in ("label_noise",) if key in table}
-        loss: Loss = kind.from_data(data.X, labels[:, 0], **noise)
-        return loss
+        given = {key: table[key] for key in kind.dataset_options if key in table}
+        made, line = kind.from_dataset(self._dataset(table), **given)
+        self.data[line] = None
+        return made
 
     def _dataset(self, table: Table) -> datasets.Dataset:
         for key in ("data", "targets_file", "targets"):

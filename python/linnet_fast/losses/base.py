@@ -1,0 +1,188 @@
+"""What a loss of the end-to-end matrix says of itself: everything else asks it, and no class by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+
+if TYPE_CHECKING:
+    from linnet_fast.datasets import Dataset
+
+Words: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
+"""Numbers of blocks (n,) -> random words of 32 bits (4, n): those of one step of one run."""
+
+
+class Loss(ABC):
+    """A loss of the end-to-end matrix of a network.
+
+    A loss is a frozen dataclass whose fields are the arguments it is made with. Arrays among them have
+    leading run axes, which broadcast. Give it to `linnet_fast.losses.registry.register`, so that
+    files and tests know it.
+    """
+
+    inner_axes: ClassVar[Mapping[str, int]]
+    """Name of each field that is an array -> how many axes it has besides run axes."""
+    core: ClassVar[str | None] = None
+    """Name by which the compiled core knows the loss; None: only the reference trains on it."""
+    supports: ClassVar[frozenset[str]] = frozenset()
+    """What some losses can do: ``"margin"`` (it has `margins`), ``"draws"`` (`drawn`: samples for a
+    step), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"stacking"`` (runs with
+    data of their own are trained in one batch, at a copy of the data per run)."""
+    of_data: ClassVar[bool] = True
+    """Whether a data set makes one, by `from_dataset`."""
+    dataset_options: ClassVar[tuple[str, ...]] = ()
+    """Names of what `from_dataset` takes besides."""
+
+    @property
+    @abstractmethod
+    def n_inputs(self) -> int:
+        """Number of inputs."""
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+
+    @abstractmethod
+    def value(self, product: npt.ArrayLike) -> FloatArray:
+        """Return the loss of end-to-end matrices.
+
+        Parameters
+        ----------
+        product : array_like, shape (*batch, out, in)
+            End-to-end matrices; ``batch`` broadcasts with the run axes.
+
+        Returns
+        -------
+        ndarray of float64, shape broadcast of (*batch) and (*run)
+        """
+
+    @abstractmethod
+    def gradient(self, product: npt.ArrayLike) -> WeightArray:
+        """Return the gradient of the loss by the end-to-end matrix.
+
+        Parameters
+        ----------
+        product : array_like, shape (*batch, out, in)
+            End-to-end matrices; ``batch`` broadcasts with the run axes.
+
+        Returns
+        -------
+        ndarray, shape (*batch, out, in)
+        """
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the arguments."""
+        arrays = {name: getattr(self, name) for name in self.inner_axes}
+        return validate.broadcast_runs(
+            **{
+                name: array.shape[: array.ndim - self.inner_axes[name]]
+                for name, array in arrays.items()
+            }
+        )
+
+    def of_run(self, run: tuple[int, ...], runs: Shape) -> Self:
+        """Return the loss that a single run sees.
+
+        Parameters
+        ----------
+        run : tuple of int
+            Which one.
+        runs : tuple of int
+            Shape of all run axes.
+
+        Returns
+        -------
+        Loss
+            Without run axes.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        for name, n_inner in self.inner_axes.items():
+            array = values[name]
+            values[name] = np.broadcast_to(array, (*runs, *array.shape[array.ndim - n_inner :]))[
+                run
+            ]
+        return type(self)(**values)
+
+    @classmethod
+    def stacked(cls, losses: Sequence[Loss], index: npt.NDArray[np.intp]) -> Self:
+        """Return one loss whose runs have the data of ``losses[index]``.
+
+        Parameters
+        ----------
+        losses : sequence of Loss
+            Of this class, without run axes, of one shape, and equal in all that is no array.
+        index : ndarray of int, shape (n_runs,)
+            Which loss each run sees.
+
+        Returns
+        -------
+        Loss
+            With run axes ``(n_runs,)``.
+        """
+        used, which = np.unique(index, return_inverse=True)
+        first: Any = losses[0]
+        values = {field.name: getattr(first, field.name) for field in fields(first)}
+        for name in cls.inner_axes:
+            values[name] = np.stack([getattr(losses[i], name) for i in used])[which]
+        return cls(**values)
+
+    def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:
+        """Return what the compiled core takes of the loss, by name.
+
+        Parameters
+        ----------
+        runs : tuple of int
+            Shape of the run axes; arrays are views that have all of them.
+        dtype : dtype
+            Of the weights.
+        """
+        msg = f"{type(self).__name__} is not known to the core for {runs} runs in {dtype}"
+        raise TypeError(msg)
+
+    @property
+    def target_direction(self) -> FloatArray | None:
+        """What angles are measured to where nothing else is said, (*run, in), of norm 1; or None."""
+        return None
+
+    def margins(self, product: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
+        """Return the margins of all samples, shape (*batch, n); see `supports`."""
+        raise self._lacks("margins")  # noqa: EM101
+
+    def alignment_step(self, norm: FloatArray) -> FloatArray:  # noqa: ARG002
+        """Return the step size that aligns one layer of this norm at once; see `supports`."""
+        raise self._lacks("step sizes of StepRule.alignment()")  # noqa: EM101
+
+    def drawn(self, n: int, words: Words) -> Loss:  # noqa: ARG002
+        """Return the loss on `n` samples drawn by random words; see `supports`."""
+        raise self._lacks("samples to draw")  # noqa: EM101
+
+    def core_draws(self) -> tuple[int, list[float], list[float]]:
+        """Return from what the core draws: a number of a law, radii, cumulative probabilities."""
+        raise self._lacks("samples to draw")  # noqa: EM101
+
+    @classmethod
+    def from_dataset(cls, data: Dataset, **options: Any) -> tuple[Self, str]:
+        """Return the loss of a data set, and a line on what was made of it.
+
+        Parameters
+        ----------
+        data : Dataset
+            As `linnet_fast.datasets.load` gives it.
+        **options
+            By the names of `dataset_options`.
+        """
+        msg = f"{cls.__name__} is not made of data, got {data.description} and {options}"
+        raise ValueError(msg)
+
+    def _lacks(self, what: str) -> TypeError:
+        return TypeError(f"loss must have {what}, and a {type(self).__name__} has none")

@@ -1,0 +1,310 @@
+"""What a method says of itself: everything else asks it, and no class by name."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.methods.step_rule import StepRule
+
+MOST_STREAMS = 2**32
+"""Runs that can have random numbers of their own."""
+
+Memory: TypeAlias = tuple[WeightArray, ...]
+"""What a method remembers of one array of weights: arrays of its shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Samples that are drawn anew for every step: how many, and by which random numbers.
+
+    Parameters
+    ----------
+    size : int
+        Samples per step.
+    seed : int
+        With the stream of a run and the number of a step it decides the samples.
+    streams : ndarray of int64, shape (*run), or None
+        Number of the stream of each run; None: runs are numbered in C order.
+    """
+
+    size: int
+    seed: int
+    streams: npt.NDArray[np.int64] | None
+
+    def streams_of(self, runs: Shape) -> npt.NDArray[np.int64]:
+        """Return the stream of each run.
+
+        Parameters
+        ----------
+        runs : tuple of int
+            Shape of the run axes.
+
+        Returns
+        -------
+        ndarray of int64, shape (*runs)
+
+        Raises
+        ------
+        ValueError
+            If there are more than 2**32 runs.
+
+        Examples
+        --------
+        >>> Batches(10, 0, None).streams_of((2, 2)).tolist()
+        [[0, 1], [2, 3]]
+        """
+        if self.streams is not None:
+            return np.broadcast_to(self.streams, runs)
+        validate.integer("number of runs", math.prod(runs), low=0, high=MOST_STREAMS)
+        return np.arange(math.prod(runs), dtype=np.int64).reshape(runs)
+
+
+class Method(ABC):
+    """A way to go down a loss.
+
+    A method is a frozen dataclass whose fields are the arguments it is made with. Arrays among them
+    have leading run axes, which broadcast. Give it to `linnet_fast.methods.registry.register`, so that
+    files and tests know it.
+    """
+
+    inner_axes: ClassVar[Mapping[str, int]]
+    """Name of each field that is an array -> how many axes it has besides run axes."""
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({})
+    """Fields that came later -> the value that is not written down: identities of sweeps stay."""
+    counts_steps: ClassVar[bool]
+    """Whether a training is measured in steps; else in time."""
+    of_core: ClassVar[bool] = False
+    """Whether the compiled core knows the method; else only the reference trains by it."""
+    log_time: bool = False
+    """Whether times are log(1 + t)."""
+    weight_decay: FloatArray
+    """Coefficient of the weight decay, shape (*run)."""
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the parameters."""
+        shapes = {}
+        for name, n_inner in self.inner_axes.items():
+            value = getattr(self, name)
+            if value is not None:
+                own = getattr(value, "run_shape", None)  # of a rule
+                shapes[name] = value.shape[: value.ndim - n_inner] if own is None else own
+        return validate.broadcast_runs(**shapes)
+
+    @property
+    def rule(self) -> StepRule | None:
+        """The rule for the step size; None where it is constant, or there is none."""
+        return None
+
+    @property
+    def constant_step_size(self) -> FloatArray | None:
+        """The step size, shape (*run); None of a method that is measured in time."""
+        return None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether weights go along the gradient of the whole loss and nothing else."""
+        return False
+
+    @property
+    def batches(self) -> Batches | None:
+        """What is drawn for every step; None: each sees all of the loss."""
+        return None
+
+    @property
+    def n_memories(self) -> int:
+        """How many arrays are kept for each array of weights."""
+        return 0
+
+    def check_arrays(self, n_arrays: int) -> None:  # noqa: B027  (most have nothing to check)
+        """Raise ValueError unless what is given per array of weights fits a network.
+
+        Parameters
+        ----------
+        n_arrays : int
+            Number of arrays of weights.
+        """
+
+    def with_streams(self, streams: npt.ArrayLike) -> Self:  # noqa: ARG002
+        """Return the method with random streams of these numbers, where it has any."""
+        return self
+
+    def core_fields(self, runs: Shape) -> dict[str, Any]:
+        """Return what the compiled core takes of the method, by name.
+
+        Parameters
+        ----------
+        runs : tuple of int
+            Shape of the run axes; arrays are views that have all of them.
+        """
+        msg = f"{type(self).__name__} is not known to the core for {runs} runs"
+        raise TypeError(msg)
+
+    def __repr__(self) -> str:
+        """Show numbers, and only the shapes of arrays."""
+        texts = []
+        for name, part in self._shown().items():
+            if isinstance(part, np.ndarray):
+                texts.append(f"{name}=<array {part.shape}>" if part.ndim else f"{name}={part:g}")
+            else:
+                texts.append(f"{name}={part}")
+        return f"{type(self).__name__}({', '.join(texts)})"
+
+    @abstractmethod
+    def _shown(self) -> dict[str, object]:
+        """Return the arguments that are worth showing."""
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class SteppingMethod(Method):
+    """A method that takes steps: step sizes, one per run, or by a rule; weight decay.
+
+    Parameters
+    ----------
+    step_size : array_like, shape (*run), or StepRule
+        Positive, finite.
+    weight_decay : array_like, shape (*run), default 0
+        Coefficient >= 0.
+    layer_multipliers : array_like, shape (*run, n_arrays), optional
+        Factors >= 0 on the step size of each array of weights.
+    """
+
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
+        {"step_size": 0, "weight_decay": 0, "layer_multipliers": 1}
+    )
+    counts_steps: ClassVar[bool] = True
+
+    step_size: FloatArray | StepRule
+    weight_decay: FloatArray
+    layer_multipliers: FloatArray | None
+
+    def __init__(
+        self,
+        step_size: npt.ArrayLike | StepRule,
+        weight_decay: npt.ArrayLike = 0.0,
+        layer_multipliers: npt.ArrayLike | None = None,
+    ) -> None:
+        step = step_size
+        if not isinstance(step, StepRule):
+            step = validate.real_array("step_size", step, above=0)
+        decay = validate.real_array("weight_decay", weight_decay, at_least=0)
+        multipliers = None
+        if layer_multipliers is not None:
+            multipliers = validate.real_array("layer_multipliers", layer_multipliers, at_least=0)
+            if multipliers.ndim == 0:
+                msg = "layer_multipliers must have shape (*run, n_layers), got ()"
+                raise ValueError(msg)
+        object.__setattr__(self, "step_size", step)
+        object.__setattr__(self, "weight_decay", decay)
+        object.__setattr__(self, "layer_multipliers", multipliers)
+
+    @abstractmethod
+    def update(
+        self,
+        weights: WeightArray,
+        gradient: WeightArray,
+        memory: Memory,
+        rate: WeightArray,
+        n_inner: int,
+    ) -> tuple[WeightArray, Memory]:
+        """Return an array of weights after a step, and what is remembered: the method, in NumPy.
+
+        Parameters
+        ----------
+        weights, gradient : ndarray, shape (*run, ...)
+            The gradient is that of the objective, weight decay included.
+        memory : tuple of ndarray, shape (*run, ...)
+            Of `n_memories` arrays, zero at the start.
+        rate : ndarray
+            The step size, multipliers included; it broadcasts.
+        n_inner : int
+            How many of the axes are no run axes.
+        """
+
+    def _shown(self) -> dict[str, object]:
+        parts: dict[str, object] = {
+            "step_size": self.step_size,
+            "weight_decay": self.weight_decay,
+        }
+        if self.layer_multipliers is not None:
+            parts["layer_multipliers"] = self.layer_multipliers
+        return parts
+
+    @property
+    def rule(self) -> StepRule | None:
+        """The rule for the step size; None where it is constant."""
+        return self.step_size if isinstance(self.step_size, StepRule) else None
+
+    @property
+    def constant_step_size(self) -> FloatArray:
+        """The step size, where it is constant, shape (*run); else a ValueError."""
+        if isinstance(self.step_size, StepRule):
+            msg = f"step_size must be constant for this, got {self.step_size}"
+            raise ValueError(msg)  # noqa: TRY004  (a rule is a valid type, not a valid choice here)
+        return self.step_size
+
+    def check_arrays(self, n_arrays: int) -> None:
+        """Raise ValueError unless `layer_multipliers` are absent or one per array of weights.
+
+        Parameters
+        ----------
+        n_arrays : int
+            Number of arrays of weights of the network to train.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer multipliers.
+
+        Examples
+        --------
+        >>> from linnet_fast import GradientDescent
+        >>> GradientDescent(0.1, layer_multipliers=[1.0, 2.0]).check_arrays(3)
+        Traceback (most recent call last):
+            ...
+        ValueError: layer_multipliers must have shape (*run, 3), one per layer, got (2,)
+        """
+        if self.layer_multipliers is not None and self.layer_multipliers.shape[-1] != n_arrays:
+            got = self.layer_multipliers.shape
+            msg = f"layer_multipliers must have shape (*run, {n_arrays}), one per layer, got {got}"
+            raise ValueError(msg)
+
+    def layer_step_sizes(self, n_arrays: int) -> FloatArray:
+        """Return ``step_size * layer_multipliers``, the step size of each array of weights.
+
+        Parameters
+        ----------
+        n_arrays : int
+            Number of arrays of weights of the network.
+
+        Returns
+        -------
+        ndarray of float64, shape (*run, n_arrays)
+            With a rule, what its step sizes are multiplied by.
+
+        Raises
+        ------
+        ValueError
+            If `layer_multipliers` are not one per array.
+
+        Examples
+        --------
+        >>> from linnet_fast import GradientDescent
+        >>> GradientDescent([0.5, 0.25], layer_multipliers=[1.0, 2.0]).layer_step_sizes(2).tolist()
+        [[0.5, 1.0], [0.25, 0.5]]
+        """
+        self.check_arrays(n_arrays)
+        step = np.ones(()) if isinstance(self.step_size, StepRule) else self.step_size
+        if self.layer_multipliers is None:
+            return step[..., None].repeat(n_arrays, axis=-1)
+        return step[..., None] * self.layer_multipliers

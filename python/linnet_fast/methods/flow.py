@@ -1,0 +1,164 @@
+"""Gradient flow: where gradient descent goes as its steps go to 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.methods.base import Method
+
+_MAX_STEPS = 100_000
+
+
+_LEAST_RTOL = 1e-13  # below this rounding, not the method, is the error of a step
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class GradientFlow(Method):
+    """Gradient flow, dW_l/dt = -(dloss/dW_l + weight_decay * W_l), integrated to a tolerance.
+
+    It is where gradient descent goes as its step size goes to 0. The integrator is the explicit
+    Runge-Kutta method of order 8 by Dormand and Prince, with dense output of order 7 for the
+    records. Every run has a step size of its own, so that a slow run holds no other back.
+
+    Parameters
+    ----------
+    rtol : array_like, shape (*run), default 1e-8
+        Error allowed in a step, relative to the norm of each layer; 1e-13 to 0.1. Steps are also so
+        short that components far smaller than their layer grow with this relative accuracy, which
+        is what decides when a mode escapes from a small start.
+    atol : array_like, shape (*run), optional
+        Positive: error allowed in a step in the root mean square entry of a layer, added to that of
+        `rtol`. By default `rtol` times the least such entry of the layers at the start that are not
+        zero: set by hand, it should be far below the scale of the start.
+    max_steps : int, default 100000
+        Steps a run may take, refused ones included; a run that needs more ends as `EXHAUSTED`.
+    weight_decay : array_like, shape (*run), default 0
+        Coefficient c >= 0: the objective is loss + c/2 times the sum of squares of all weights.
+    log_time : bool, default False
+        If True, every time of the training, of its records and of its end, is u = log(1 + t) in
+        place of t, and steps are taken in u: for flows that slow down for ever, such as to the
+        maximum margin, which can go to u = 1000. There they take steps in proportion to u times the
+        square of the largest norm of a sample over the margin: mind `max_steps`.
+
+    Attributes
+    ----------
+    rtol, weight_decay : ndarray of float64, shape (*run)
+    atol : ndarray of float64, shape (*run), or None
+
+    Raises
+    ------
+    TypeError
+        If an argument is not made of real numbers, or `max_steps` is not an integer.
+    ValueError
+        If a number is out of range or not finite, or run axes do not broadcast.
+
+    References
+    ----------
+    E. Hairer, S. P. Norsett, G. Wanner, "Solving Ordinary Differential Equations I", 2nd edition,
+    Springer 1993, sections II.5 and II.6 (DOP853).
+
+    Examples
+    --------
+    >>> GradientFlow(rtol=1e-10)
+    GradientFlow(rtol=1e-10, weight_decay=0)
+    """
+
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
+        {"rtol": 0, "atol": 0, "weight_decay": 0}
+    )
+    counts_steps: ClassVar[bool] = False
+    of_core: ClassVar[bool] = True
+
+    rtol: FloatArray
+    atol: FloatArray | None
+    max_steps: int
+    weight_decay: FloatArray
+    log_time: bool
+
+    def __init__(
+        self,
+        rtol: npt.ArrayLike = 1e-8,
+        atol: npt.ArrayLike | None = None,
+        max_steps: int = _MAX_STEPS,
+        weight_decay: npt.ArrayLike = 0.0,
+        log_time: bool = False,
+    ) -> None:
+        relative = validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
+        if (relative > 0.1).any():
+            msg = f"rtol must be <= 0.1, got {relative.max():g}"
+            raise ValueError(msg)
+        absolute = None if atol is None else validate.real_array("atol", atol, above=0)
+        steps = validate.integer("max_steps", max_steps, low=1, high=2**62)
+        decay = validate.real_array("weight_decay", weight_decay, at_least=0)
+        object.__setattr__(self, "rtol", relative)
+        object.__setattr__(self, "atol", absolute)
+        object.__setattr__(self, "max_steps", steps)
+        object.__setattr__(self, "log_time", validate.instance("log_time", log_time, bool))
+        object.__setattr__(self, "weight_decay", decay)
+        _ = self.run_shape  # refuses run axes that do not broadcast
+
+    def _shown(self) -> dict[str, object]:
+        parts: dict[str, object] = {"rtol": self.rtol}
+        if self.atol is not None:
+            parts["atol"] = self.atol
+        if self.max_steps != _MAX_STEPS:
+            parts["max_steps"] = self.max_steps
+        parts["weight_decay"] = self.weight_decay
+        if self.log_time:
+            parts["log_time"] = True
+        return parts
+
+    @property
+    def is_plain(self) -> bool:
+        """True."""
+        return True
+
+    def core_fields(self, runs: Shape) -> dict[str, Any]:
+        """Return what the core takes, but for the absolute tolerance: it depends on the start."""
+        return {
+            "rtol": validate.over_runs(self.rtol, runs, 0),
+            "log_time": self.log_time,
+            "max_steps": self.max_steps,
+        }
+
+    def absolute_tolerance(self, weights: tuple[WeightArray, ...], n_run_axes: int) -> FloatArray:
+        """Return `atol`, or what it is by default for these start weights.
+
+        Parameters
+        ----------
+        weights : tuple of ndarray, shapes (*run, ...)
+            Start weights.
+        n_run_axes : int
+            Number of their run axes.
+
+        Returns
+        -------
+        ndarray of float64, shape (*run) or one that broadcasts to it
+            Positive.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> start = (np.full((3, 2), 1e-6), np.full((2, 3), 1e-4))
+        >>> float(GradientFlow(rtol=1e-8).absolute_tolerance(start, 0))
+        1e-14
+        """
+        if self.atol is not None:
+            return self.atol
+        least = np.asarray(np.inf)
+        for array in weights:
+            inner = tuple(range(n_run_axes, array.ndim))
+            stored = validate.unbroadcast(array, keep=len(inner))
+            size = np.sqrt(np.mean(np.square(stored), axis=inner))
+            least = np.minimum(least, np.where(size > 0, size, np.inf))
+        # Nothing to be relative to: a start at zero has no scale.
+        scale = np.where(np.isfinite(least), least, 1.0)
+        return np.maximum(self.rtol * scale, np.finfo(np.float64).tiny)

@@ -1,0 +1,118 @@
+"""Gradient descent on samples that are drawn anew for every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import validate
+from linnet_fast._base.validate import Shape
+from linnet_fast.methods.base import Batches
+from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.methods.step_rule import StepRule
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class StochasticGradientDescent(GradientDescent):
+    """Gradient descent on samples that are drawn anew for every step.
+
+    With `SphericalLogisticLoss` they are fresh samples of its law, with a `LogisticLoss` or
+    `ExponentialLoss` samples of the data, drawn with replacement. What is recorded is the loss
+    itself, not that of a batch.
+
+    Parameters
+    ----------
+    step_size : array_like, shape (*run), or StepRule
+        As of `GradientDescent`; a rule that looks at the loss or its gradient sees those of the
+        batch.
+    batch_size : int
+        Samples per step, at least 1.
+    seed : int, default 0
+        0 to 2**64 - 1. With the stream of a run and the number of a step it decides the samples:
+        they depend on nothing else, and a continued training goes on with those it would have had.
+    streams : array_like of int, shape (*run), optional
+        A number from 0 to 2**32 - 1 for each run; runs with the same one see the same samples. By
+        default runs are numbered in C order.
+    weight_decay, layer_multipliers, momentum, nesterov
+        As of `GradientDescent`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If a number is out of range or not finite, or run axes do not broadcast.
+
+    References
+    ----------
+    J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011
+    (Philox4x32-10, the generator).
+
+    Examples
+    --------
+    >>> StochasticGradientDescent(1e-3, batch_size=1000, seed=7)
+    StochasticGradientDescent(step_size=0.001, weight_decay=0, batch_size=1000, seed=7)
+    """
+
+    batch_size: int
+    seed: int
+    streams: npt.NDArray[np.int64] | None
+
+    def __init__(
+        self,
+        step_size: npt.ArrayLike | StepRule,
+        batch_size: int,
+        seed: int = 0,
+        streams: npt.ArrayLike | None = None,
+        weight_decay: npt.ArrayLike = 0.0,
+        layer_multipliers: npt.ArrayLike | None = None,
+        *,
+        momentum: npt.ArrayLike = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        size = validate.integer("batch_size", batch_size, low=1, high=2**31)
+        object.__setattr__(self, "batch_size", size)
+        object.__setattr__(self, "seed", validate.integer("seed", seed, low=0, high=2**64 - 1))
+        numbers = None
+        if streams is not None:
+            if np.asarray(streams).dtype.kind not in "iu":
+                msg = f"streams must be integers, got dtype {np.asarray(streams).dtype}"
+                raise TypeError(msg)
+            numbers = validate.real_array("streams", streams, at_least=0, dtype=np.int64)
+            validate.refuse("streams", "< 2**32", numbers, numbers >= 2**32)
+        object.__setattr__(self, "streams", numbers)
+        super().__init__(
+            step_size, weight_decay, layer_multipliers, momentum=momentum, nesterov=nesterov
+        )
+
+    def _shown(self) -> dict[str, object]:
+        return {**super()._shown(), "batch_size": self.batch_size, "seed": self.seed}
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the parameters."""
+        streams = () if self.streams is None else self.streams.shape
+        return validate.broadcast_runs(parameters=super().run_shape, streams=streams)
+
+    @property
+    def is_plain(self) -> bool:
+        """False: each step sees a part of the loss."""
+        return False
+
+    @property
+    def batches(self) -> Batches:
+        """What is drawn for every step."""
+        return Batches(self.batch_size, self.seed, self.streams)
+
+    def with_streams(self, streams: npt.ArrayLike) -> StochasticGradientDescent:
+        """Return the same with other streams.
+
+        Parameters
+        ----------
+        streams : array_like of int, shape (*run)
+            Number of the stream of each run.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return StochasticGradientDescent(**values | {"streams": streams})

@@ -1,0 +1,521 @@
+"""What can be recorded of a training: numbers made of the weights, each with its form in NumPy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.losses.base import Loss
+from linnet_fast.networks.chain import Chain
+
+Function: TypeAlias = Callable[[tuple[WeightArray, ...], FloatArray], npt.ArrayLike]
+ShapeOf: TypeAlias = Callable[[Chain], Any]
+
+_TAKEN = ("status", "stopped_at", "step", "time", "weights")
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Where a training stands, as observables see it: arrays have run axes in front.
+
+    All is computed in the precision of the weights.
+
+    Parameters
+    ----------
+    network : Chain
+        What is trained.
+    weights : tuple of ndarray, shapes (*run, *network.shapes[l])
+        Its weights.
+    loss : Loss
+        On what.
+    weight_decay : array_like, shape (*run)
+        Coefficient of the method.
+    direction : ndarray, shape (*run, in), or None
+        What angles are measured to, of norm 1.
+    """
+
+    network: Chain
+    weights: tuple[WeightArray, ...]
+    loss: Loss
+    weight_decay: npt.ArrayLike = 0.0
+    direction: FloatArray | None = None
+
+    @cached_property
+    def product(self) -> WeightArray:
+        """The end-to-end matrix, shape (*run, out, in)."""
+        return np.asarray(self.network.product(self.weights))
+
+    @cached_property
+    def gradients(self) -> tuple[WeightArray, ...]:
+        """Gradients of the objective by each array of weights."""
+        dtype = self.weights[0].dtype
+        by_product = self.loss.gradient(self.product).astype(dtype)
+        own = self.network.gradients(self.weights, by_product)
+        decay = np.asarray(self.weight_decay, dtype)
+        return tuple(
+            decay.reshape(*decay.shape, *(1,) * len(shape)) * w + g
+            for w, g, shape in zip(self.weights, own, self.network.shapes, strict=True)
+        )
+
+    @cached_property
+    def parts(self) -> tuple[FloatArray, FloatArray]:
+        """Parts of the end-to-end vector along and across the direction, the latter >= 0."""
+        direction = self.loss.target_direction if self.direction is None else self.direction
+        if direction is None:
+            msg = "angles need a direction, got none"
+            raise TypeError(msg)
+        w = self.product[..., 0, :]
+        along = np.sum(w * direction, axis=-1)
+        return along, np.linalg.norm(w - along[..., None] * direction, axis=-1)
+
+
+class AnyObservable(ABC):
+    """What an observable says of itself."""
+
+    name: str
+    dims: tuple[str, ...] | None
+    """Names of the axes of one record; None: they have none of their own."""
+    of_core: bool
+    """Whether the compiled core computes it; else it is a function of what the core records."""
+    needs: tuple[str, ...] = ()
+    """What not every training has: ``"one_output"``, ``"direction"``, ``"margin"``, ``"dense_layers"``."""
+
+    @abstractmethod
+    def record_shape(self, network: Chain) -> Any:
+        """Return the shape of one record; of ``weights`` a tuple of them."""
+
+    @abstractmethod
+    def value(self, point: Point) -> Any:
+        """Return the observable, in NumPy, shape (*run, *record_shape)."""
+
+    def check(self, network: Chain, loss: Loss) -> None:  # noqa: B027  (most need nothing)
+        """Raise ValueError unless a network and a loss have what it needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observable(AnyObservable):
+    """An observable of your own: a function of the weights, or of the end-to-end matrix.
+
+    Give it to `Record` among the names. It is called after the training, with all records of all runs
+    at once, so that it should work on whole arrays; what it needs is recorded for it.
+
+    Parameters
+    ----------
+    name : str
+        By which the trajectory has it: an identifier, and none of the names in `OBSERVABLES`.
+    function : callable
+        ``function(weights, product)``: a tuple of arrays (n, *network.shapes[l]) and an array (n, out,
+        in) -> numbers (n, *shape).
+    shape : tuple of int, default ()
+        Shape of one record.
+    dims : tuple of str, optional
+        Names of its axes, in labelled results.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If the name is taken or no identifier, or a size is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> trace = lf.Observable("trace", lambda weights, product: np.trace(product, axis1=-2, axis2=-1))
+    >>> network, loss = lf.Dense((2, 2)), lf.SquaredLoss(np.eye(2), np.eye(2), 2.0)
+    >>> run = lf.train(network, loss, [np.zeros((2, 2))], method=lf.GradientDescent(0.5), n_steps=2,
+    ...                record=lf.Record.every(1, ("loss", trace)))
+    >>> run.trace.tolist()
+    [0.0, 1.0, 1.5]
+    """
+
+    name: str
+    function: Function
+    shape: Shape = ()
+    dims: tuple[str, ...] | None = None
+    of_core = False
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        validate.instance("name", self.name, str)
+        if not self.name.isidentifier() or self.name.startswith("_"):
+            msg = f"name must be an identifier such as 'trace', got {self.name!r}"
+            raise ValueError(msg)
+        if self.name in (*OBSERVABLES, *_TAKEN):
+            msg = f"name must not be that of another result, got {self.name!r}"
+            raise ValueError(msg)
+        function: object = self.function
+        if not callable(function):
+            msg = f"function must be callable, got {type(function).__name__}"
+            raise TypeError(msg)
+        shape = validate.integers("shape", self.shape, low=1, high=2**31 - 1)
+        object.__setattr__(self, "shape", shape)
+        if self.dims is not None and len(self.dims) != len(shape):
+            msg = f"dims must be {len(shape)} names, one per axis of shape, got {self.dims}"
+            raise ValueError(msg)
+
+    def record_shape(self, network: Chain) -> Shape:  # noqa: ARG002
+        """Return the shape of one record."""
+        return self.shape
+
+    def value(self, point: Point) -> FloatArray:
+        """Return what the function makes of the weights, shape (*run, *shape)."""
+        runs = point.product.shape[:-2]
+        n_runs = int(np.prod(runs, dtype=np.int64))
+        weights = tuple(
+            w.reshape(n_runs, *shape)
+            for w, shape in zip(point.weights, point.network.shapes, strict=True)
+        )
+        product = np.asarray(point.product, np.float64).reshape(n_runs, *point.product.shape[-2:])
+        try:
+            found = np.asarray(self.function(weights, product))
+        except Exception as error:
+            error.add_note(f"raised by the observable {self.name!r}, for {n_runs} records")
+            raise
+        if found.shape != (n_runs, *self.shape) or found.dtype.kind not in "biuf":
+            expected = f"numbers of shape {(n_runs, *self.shape)}"
+            got = f"{found.dtype} of shape {found.shape}"
+            msg = f"observable {self.name!r} must return {expected}, got {got}"
+            raise ValueError(msg)
+        return found.astype(np.float64).reshape(*runs, *self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class CoreObservable(AnyObservable):
+    """A row of the registry: the compiled core computes it, by its name.
+
+    Parameters
+    ----------
+    name : str
+        Of the row, of the attribute of a trajectory, and in the core.
+    doc : str
+        What it is, for users.
+    function : callable
+        Its form in NumPy, of a `Point`.
+    shape : callable
+        Function from the network to the shape of one record.
+    dims : tuple of str, optional
+        Names of its axes.
+    needs : tuple of str
+        As of `AnyObservable`.
+    """
+
+    name: str
+    doc: str
+    function: Callable[[Point], Any]
+    shape: ShapeOf = lambda _network: ()
+    dims: tuple[str, ...] | None = ()
+    needs: tuple[str, ...] = ()
+    of_core = True
+
+    def record_shape(self, network: Chain) -> Any:
+        """Return the shape of one record."""
+        return self.shape(network)
+
+    def value(self, point: Point) -> Any:
+        """Return the observable in NumPy."""
+        return self.function(point)
+
+    def check(self, network: Chain, loss: Loss) -> None:
+        """Raise ValueError unless a network and a loss have what it needs."""
+        if "dense_layers" in self.needs and not network.is_dense:
+            msg = f"{self.name} is of networks of dense layers, got {network!r}"
+            raise ValueError(msg)
+        if "margin" in self.needs and "margin" not in loss.supports:
+            msg = f"{self.name} is of samples with labels, and a {type(loss).__name__} has none"
+            raise ValueError(msg)
+        if "one_output" in self.needs and network.n_outputs != 1:
+            msg = f"{self.name} is of networks with one output, got {network.n_outputs}"
+            raise ValueError(msg)
+
+
+def norm_of(array: WeightArray, n_inner: int = 2) -> FloatArray:
+    """Return the root of the sum of squares over the last axes.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of floating-point numbers.
+    n_inner : int
+        How many axes.
+    """
+    norm: FloatArray = np.sqrt(np.sum(np.square(array), axis=tuple(range(-n_inner, 0))))
+    return norm
+
+
+def _singular_values(at: Point) -> FloatArray:
+    finite = np.asarray(np.isfinite(at.product).all(axis=(-2, -1), keepdims=True))
+    values = np.linalg.svd(np.where(finite, at.product, 0.0), compute_uv=False)
+    return np.where(finite[..., 0], values, np.nan)
+
+
+def _layer_norms(at: Point) -> FloatArray:
+    inner = map(len, at.network.shapes)
+    return np.stack([norm_of(w, n) for w, n in zip(at.weights, inner, strict=True)], axis=-1)
+
+
+def _imbalance(at: Point) -> FloatArray:
+    if not at.network.is_dense:
+        return np.abs(np.diff(np.square(_layer_norms(at))))
+    norms = np.empty((*at.weights[0].shape[:-2], len(at.weights) - 1))
+    for i, (before, after) in enumerate(pairwise(at.weights)):
+        norms[..., i] = norm_of(after.mT @ after - before @ before.mT)
+    return norms
+
+
+def _gradient_norm(at: Point) -> FloatArray:
+    squares = [
+        np.square(norm_of(g, len(shape)))
+        for g, shape in zip(at.gradients, at.network.shapes, strict=True)
+    ]
+    norm: FloatArray = np.sqrt(np.sum(squares, axis=0))
+    return norm
+
+
+def _angle(at: Point) -> FloatArray:
+    along, across = at.parts
+    angle: FloatArray = np.arctan2(across, along)
+    return np.where((along == 0) & (across == 0), np.nan, angle)
+
+
+def _log_tan_half_angle(at: Point) -> FloatArray:
+    along, across = at.parts
+    length = np.hypot(along, across)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ahead = np.log(across) - np.log(length + along)
+        behind = np.log(length - along) - np.log(across)
+    return np.where(along >= 0, ahead, behind)
+
+
+def _margin(at: Point) -> FloatArray:
+    with np.errstate(invalid="ignore"):
+        margin: FloatArray = at.loss.margins(at.product).min(axis=-1) / norm_of(at.product)
+    return margin
+
+
+def _singular_vectors(at: Point) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
+    """Return the first left singular vector, the singular values and the first right one, by layer."""
+    triples = []
+    for layer in at.weights:
+        finite = np.asarray(np.isfinite(layer).all(axis=(-2, -1), keepdims=True))
+        u, s, vt = np.linalg.svd(np.where(finite, layer, np.nan_to_num(layer)), full_matrices=False)
+        s = np.where(finite[..., 0] & (s[..., :1] > 0), s, np.nan)
+        triples.append((u[..., 0], s, vt[..., 0, :]))
+    return triples
+
+
+def _layer_singular_ratio(at: Point) -> FloatArray:
+    ratios = [
+        s[..., 1] / s[..., 0] if s.shape[-1] > 1 else 0 * s[..., 0]
+        for _, s, _ in _singular_vectors(at)
+    ]
+    return np.stack(ratios, axis=-1)
+
+
+def _layer_alignment(at: Point) -> FloatArray:
+    cosines = np.empty((*at.weights[0].shape[:-2], len(at.weights) - 1))
+    for i, (below, above) in enumerate(pairwise(_singular_vectors(at))):
+        known = 0 * (below[1][..., 0] + above[1][..., 0])  # NaN where there is no first vector
+        cosines[..., i] = np.abs(np.sum(below[0] * above[2], axis=-1)) + known
+    return cosines
+
+
+_ROWS = (
+    CoreObservable(
+        "loss", "Loss, weight decay not included.", lambda at: at.loss.value(at.product)
+    ),
+    CoreObservable(
+        "singular_values",
+        "Singular values of the end-to-end matrix, descending.",
+        _singular_values,
+        lambda network: (min(network.n_inputs, network.n_outputs),),
+        ("mode",),
+    ),
+    CoreObservable(
+        "product",
+        "The end-to-end matrix itself.",
+        lambda at: at.product,
+        lambda network: (network.n_outputs, network.n_inputs),
+        ("out", "in"),
+    ),
+    CoreObservable(
+        "weights",
+        "The weights, a tuple of one array per array of weights, in the dtype of the run.",
+        lambda at: at.weights,
+        lambda network: network.shapes,
+        None,
+    ),
+    CoreObservable(
+        "layer_norms",
+        "Frobenius norm of each array of weights.",
+        _layer_norms,
+        lambda network: (network.n_arrays,),
+        ("layer",),
+    ),
+    CoreObservable(
+        "imbalance",
+        "Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T; of networks that are not chains of dense "
+        "layers the absolute differences of |w_{l+1}|^2 and |w_l|^2, which gradient flow conserves "
+        "between layers without fixed parts.",
+        _imbalance,
+        lambda network: (network.n_arrays - 1,),
+        ("layer_pair",),
+    ),
+    CoreObservable(
+        "gradient_norm",
+        "Frobenius norm, over all layers, of the gradient of the objective, weight decay included.",
+        _gradient_norm,
+    ),
+    CoreObservable(
+        "norm", "Frobenius norm of the end-to-end matrix.", lambda at: norm_of(at.product)
+    ),
+    CoreObservable(
+        "angle",
+        "Angle of the end-to-end vector to the direction of the record or of the loss, in radians.",
+        _angle,
+        needs=("one_output", "direction"),
+    ),
+    CoreObservable(
+        "log_tan_half_angle",
+        "Natural logarithm of tan(angle / 2), which tells apart angles near 0 and near pi.",
+        _log_tan_half_angle,
+        needs=("one_output", "direction"),
+    ),
+    CoreObservable(
+        "margin", "Least y x . w / |w| of the samples.", _margin, needs=("margin", "one_output")
+    ),
+    CoreObservable(
+        "layer_singular_ratio",
+        "Second over first singular value of each layer.",
+        _layer_singular_ratio,
+        lambda network: (network.n_arrays,),
+        ("layer",),
+        ("dense_layers",),
+    ),
+    CoreObservable(
+        "layer_alignment",
+        "Of neighbouring layers: absolute cosine between the first left singular vector of the lower "
+        "one and the first right one of the upper one.",
+        _layer_alignment,
+        lambda network: (network.n_arrays - 1,),
+        ("layer_pair",),
+        ("dense_layers",),
+    ),
+)
+
+OBSERVABLES: Mapping[str, CoreObservable] = MappingProxyType({row.name: row for row in _ROWS})
+"""Name of each observable that comes with the library -> its row."""
+
+
+def dims_of(name: str) -> tuple[str, ...] | None:
+    """Return names of the axes of one record of an observable; None where it has none of its own.
+
+    Parameters
+    ----------
+    name : str
+        Of any observable.
+    """
+    return OBSERVABLES[name].dims if name in OBSERVABLES else None
+
+
+def checked(observables: object) -> tuple[str | Observable, ...]:
+    """Return observables, each of which must be a name or an `Observable`, and be there once.
+
+    Parameters
+    ----------
+    observables : iterable of str or Observable
+        At least one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else, with near matches.
+    """
+    if isinstance(observables, str | AnyObservable) or not isinstance(observables, Iterable):
+        msg = f"observables must be a tuple of names such as ('loss',), got {observables!r}"
+        raise TypeError(msg)
+    given: tuple[Any, ...] = tuple(observables)
+    names: list[str] = []
+    for i, one in enumerate(given):
+        name = one.name if isinstance(one, Observable) else one
+        if name is one:
+            validate.choice(f"observables[{i}]", one, OBSERVABLES)
+        if name in names:
+            msg = f"observables must name each observable once, got {name!r} twice"
+            raise ValueError(msg)
+        names.append(name)
+    if not names:
+        msg = f"observables must name at least one of {', '.join(OBSERVABLES)}; got none"
+        raise ValueError(msg)
+    return given
+
+
+def rows(observables: Sequence[str | Observable]) -> dict[str, AnyObservable]:
+    """Return the observables that are meant, by name.
+
+    Parameters
+    ----------
+    observables : sequence of str or Observable
+        Checked ones.
+    """
+    found: Iterable[AnyObservable] = (
+        one if isinstance(one, Observable) else OBSERVABLES[one] for one in observables
+    )
+    return {row.name: row for row in found}
+
+
+def direction_of(
+    network: Chain,
+    loss: Loss,
+    observables: Sequence[str | Observable],
+    direction: npt.ArrayLike | None,
+) -> FloatArray | None:
+    """Return what angles are measured to, or None; refuse observables that do not exist here.
+
+    Parameters
+    ----------
+    network : Chain
+        What is trained.
+    loss : Loss
+        On what.
+    observables : sequence of str or Observable
+        What is wanted.
+    direction : array_like, shape (in,), optional
+        What angles are measured to, if not to that of the loss.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run, in), or None
+        Vectors of norm 1.
+
+    Raises
+    ------
+    ValueError
+        If an observable needs one output, samples, a direction or dense layers.
+    """
+    wanted = rows(observables)
+    for row in wanted.values():
+        row.check(network, loss)
+    if not any("direction" in row.needs for row in wanted.values()):
+        return None
+    if direction is not None:
+        vector = np.asarray(direction)
+        if len(vector) != network.n_inputs:
+            msg = f"direction must have {network.n_inputs} entries, got {len(vector)}"
+            raise ValueError(msg)
+        return validate.unit_vectors("direction", vector)
+    if loss.target_direction is None:
+        msg = f"angles need a direction, and a {type(loss).__name__} has none: pass Record a direction"
+        raise ValueError(msg)
+    return loss.target_direction

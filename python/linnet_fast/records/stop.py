@@ -1,0 +1,90 @@
+"""When a run stops before its last step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast.records.record import MAX_STEP
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Stop:
+    """When a run stops before its last step, as converged.
+
+    A run stops at the first absolute step, a multiple of `check_every`, at which its loss or its
+    gradient norm is at or below the threshold; either suffices. A flow is checked after every step
+    of its integrator.
+
+    Parameters
+    ----------
+    loss : array_like, shape (*run), optional
+        Threshold >= 0 on the loss, weight decay not included.
+    gradient_norm : array_like, shape (*run), optional
+        Threshold >= 0 on the norm of the gradient of the objective, weight decay included.
+    check_every : int, default 100
+        Steps between checks, at least 1; of no effect on a flow.
+
+    Raises
+    ------
+    TypeError
+        If a threshold is not made of real numbers or `check_every` is not an integer.
+    ValueError
+        If no threshold is given, a number is out of range, or run axes do not broadcast.
+
+    Examples
+    --------
+    >>> Stop(loss=1e-3)
+    Stop(loss=0.001, check_every=100)
+    >>> Stop(loss=[1e-3, 1e-4], gradient_norm=1e-6).run_shape
+    (2,)
+    """
+
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"loss": 0, "gradient_norm": 0})
+
+    loss: FloatArray | None
+    gradient_norm: FloatArray | None
+    check_every: int
+
+    def __init__(
+        self,
+        loss: npt.ArrayLike | None = None,
+        gradient_norm: npt.ArrayLike | None = None,
+        check_every: int = 100,
+    ) -> None:
+        if loss is None and gradient_norm is None:
+            msg = "Stop must have a threshold for loss, for gradient_norm or for both, got none"
+            raise ValueError(msg)
+        for name, threshold in (("loss", loss), ("gradient_norm", gradient_norm)):
+            array = None
+            if threshold is not None:
+                array = validate.real_array(name, threshold, at_least=0)
+            object.__setattr__(self, name, array)
+        every = validate.integer("check_every", check_every, low=1, high=MAX_STEP)
+        object.__setattr__(self, "check_every", every)
+        _ = self.run_shape  # refuses run axes that do not broadcast
+
+    def __repr__(self) -> str:
+        """Show numbers, and only the shapes of arrays."""
+        parts = [
+            f"{name}=<array {array.shape}>" if array.ndim else f"{name}={array:g}"
+            for name, array in (("loss", self.loss), ("gradient_norm", self.gradient_norm))
+            if array is not None
+        ]
+        return f"Stop({', '.join(parts)}, check_every={self.check_every})"
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the thresholds."""
+        shapes: dict[str, Any] = {}
+        if self.loss is not None:
+            shapes["loss"] = self.loss.shape
+        if self.gradient_norm is not None:
+            shapes["gradient_norm"] = self.gradient_norm.shape
+        return validate.broadcast_runs(**shapes)

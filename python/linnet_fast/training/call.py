@@ -1,0 +1,186 @@
+"""What every call of the training core takes, and what it gives back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import files, machine, validate
+from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast.losses.base import Loss
+from linnet_fast.methods.base import Method
+from linnet_fast.networks.chain import Chain, core_factors
+from linnet_fast.records.observables import OBSERVABLES, AnyObservable, Point
+from linnet_fast.records.record import Record
+from linnet_fast.records.stop import Stop
+from linnet_fast.training.state import State, Status
+
+Progress: TypeAlias = bool | Callable[[int, int], object]
+
+_MOST_BYTES = 2**62
+_ALWAYS_FITS = 2**26
+
+
+class Outcome(NamedTuple):
+    """What came of a training."""
+
+    result: Any
+    """As the core gives it."""
+    steps: npt.NDArray[np.int64] | None
+    time: FloatArray
+    final: State
+    n_steps: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class CoreCall:
+    """A training as the core takes it, but for what methods have of their own.
+
+    Parameters
+    ----------
+    network, loss, begin, method, record, stop, direction, n_threads
+        Checked already, but for the last.
+    """
+
+    network: Chain
+    loss: Loss
+    begin: State
+    method: Method
+    record: Record
+    stop: Stop | None
+    direction: FloatArray | None
+    n_threads: int | None
+
+    @property
+    def runs(self) -> Shape:
+        """Shape of the run axes."""
+        return self.begin.status.shape
+
+    @property
+    def going(self) -> npt.NDArray[np.bool_]:
+        """Which runs have not ended before."""
+        return np.asarray(self.begin.status == Status.COMPLETED)
+
+    def arguments(self, n_records: int) -> dict[str, Any]:
+        """Return the arguments of the core; MemoryError, naming the bytes, if the result would not fit."""
+        if self.n_threads is None:
+            threads = machine.n_threads()
+        else:
+            threads = validate.integer("n_threads", self.n_threads, low=1, high=2**15)
+        _check_memory(self.network, self.begin, self.record, n_records)
+        runs, stop = self.runs, self.stop
+        has_ended = not self.going.all()
+        return {
+            **core_problem(self.network, self.loss, self.begin.weights, runs),
+            "direction": _over(self.direction, runs, 1),
+            "weight_decay": validate.over_runs(self.method.weight_decay, runs, 0),
+            "stop_loss": None if stop is None else _over(stop.loss, runs, 0),
+            "stop_gradient_norm": None if stop is None else _over(stop.gradient_norm, runs, 0),
+            "ended": np.require(self.begin.status, requirements="C") if has_ended else None,
+            "observables": self._of_core(),
+            "n_threads": threads,
+        }
+
+    def _of_core(self) -> set[str]:
+        own = {name for name, row in self.record.rows.items() if row.of_core}
+        return own | set(_needed(self.record))
+
+    def observed(self, result: Any, final: State) -> dict[str, Any]:
+        """Return what was recorded, by name, functions of it included."""
+        known = result["observables"]
+        found: dict[str, Any] = {}
+        for name, row in self.record.rows.items():
+            found[name] = known[name] if row.of_core else self._computed(row, known, final)
+        return found
+
+    def _computed(self, row: AnyObservable, known: dict[str, Any], final: State) -> FloatArray:
+        """Return an observable that is a function, NaN where a run had ended."""
+        runs = self.runs
+        first = known["weights"][0]
+        n_records = first.shape[len(runs)]
+        lead = (*runs, n_records)
+        is_there = ~np.isnan(first.reshape(*lead, -1)[..., 0])
+        shape = row.record_shape(self.network)
+        values = np.full((*lead, *shape), np.nan)
+        if is_there.any():
+            weights = tuple(np.asarray(w[is_there]) for w in known["weights"])
+            values[is_there] = row.value(Point(self.network, weights, self.loss))
+        assert final.status.shape == runs
+        return values
+
+
+def _needed(record: Record) -> tuple[str, ...]:
+    """Return what has to be recorded for functions besides what is asked for."""
+    of_core = all(row.of_core for row in record.rows.values())
+    return () if of_core or "weights" in record.rows else ("weights",)
+
+
+def core_problem(
+    network: Chain, loss: Loss, weights: tuple[npt.NDArray[Any], ...], runs: Shape
+) -> dict[str, Any]:
+    """Return network, weights and loss as the core takes them."""
+    fields = loss.core_fields(runs, weights[0].dtype)
+    moments = dict.fromkeys(("input_cov", "cross_cov", "output_power"))
+    return {
+        "factors": core_factors(network),
+        "shapes": network.shapes,
+        "run_shape": runs,
+        "weights": [validate.over_runs(w, runs, w.ndim - len(runs)) for w in weights],
+        **(
+            moments | ({"loss": {"kind": loss.core} | fields} if loss.core != "squared" else fields)
+        ),
+    }
+
+
+def _over(array: FloatArray | None, runs: Shape, n_inner: int) -> FloatArray | None:
+    return None if array is None else validate.over_runs(array, runs, n_inner)
+
+
+def _check_memory(network: Chain, begin: State, record: Record, n_records: int) -> None:
+    """Raise MemoryError, naming the bytes, if the result would not fit."""
+    n_runs, dtype = begin.status.size, begin.weights[0].dtype
+    per_record = 0
+    for name in (*record.rows, *_needed(record)):
+        if name == "weights":
+            per_record += network.n_weights * dtype.itemsize
+        else:
+            row = record.rows.get(name, OBSERVABLES.get(name))
+            per_record += math.prod(cast("AnyObservable", row).record_shape(network)) * 8
+    per_step = 64  # the step itself, on its way to the core and in the result
+    needed = n_records * (n_runs * per_record + per_step)
+    needed += n_runs * (network.n_weights * dtype.itemsize + 9)
+    if needed <= _ALWAYS_FITS:  # asking the system takes as long as a small training
+        return
+    available = machine.available_memory()
+    limit = _MOST_BYTES if available is None else min(available, _MOST_BYTES)
+    if needed > limit:
+        msg = (
+            f"the result needs {needed:,} bytes ({n_runs:,} runs, {n_records:,} records of "
+            f"{', '.join(record.rows)}) but {limit:,} are available; record less, or train "
+            "fewer runs at a time"
+        )
+        raise MemoryError(msg)
+
+
+@contextmanager
+def reporter(progress: object, total: int) -> Iterator[Callable[[int], object] | None]:
+    """Give the function to call with the steps done so far, or None."""
+    if progress is False:
+        yield None
+    elif callable(progress):
+        yield lambda done: progress(done, total)
+        progress(total, total)
+    elif progress is True:
+        tqdm = files.optional("tqdm.auto", "progress").tqdm
+        with tqdm(total=total, unit="step", unit_scale=True, smoothing=0.1) as bar:
+            yield lambda done: bar.update(done - bar.n)
+            bar.update(total - bar.n)
+    else:
+        msg = f"progress must be a bool or a callable, got {type(progress).__name__}"
+        raise TypeError(msg)

@@ -1,0 +1,71 @@
+"""Trainings that take steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from linnet_fast import _core
+from linnet_fast._base import validate
+from linnet_fast.methods.base import SteppingMethod
+from linnet_fast.methods.step_rule import KINDS
+from linnet_fast.records.record import MAX_STEP
+from linnet_fast.training.call import CoreCall, Outcome, Progress, reporter
+from linnet_fast.training.state import State
+
+
+def descend(
+    call: CoreCall, method: SteppingMethod, n_steps: int | None, progress: Progress
+) -> Outcome:
+    """Take steps.
+
+    Parameters
+    ----------
+    call : CoreCall
+        What to train.
+    method : SteppingMethod
+        How.
+    n_steps : int
+        How many steps.
+    progress : bool or callable
+        As of `train`.
+
+    Returns
+    -------
+    Outcome
+    """
+    begin, runs, going = call.begin, call.runs, call.going
+    first = begin.step or 0
+    n_steps = validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
+    last = first + n_steps
+    arguments = call.arguments(call.record.n_records(first, last))
+    steps = call.record.steps(first, last)
+    rule, draws, before = method.rule, method.batches, np.zeros(runs)
+    if rule is not None:
+        before = before if begin.elapsed is None else begin.elapsed
+        parameters = (rule.scale, rule.exponent, before)
+        own = (validate.over_runs(array, runs, 0) for array in parameters)
+        arguments["rule"] = (KINDS.index(rule.kind), *own)
+    if draws is not None:
+        streams = validate.over_runs(draws.streams_of(runs), runs, 0)
+        arguments["draws"] = (draws.size, draws.seed, streams, *call.loss.core_draws())
+    step_sizes = method.layer_step_sizes(call.network.n_arrays)
+    with reporter(progress, int(np.count_nonzero(going)) * n_steps) as report:
+        result = _core.train(
+            **arguments,
+            step_size=validate.over_runs(step_sizes, runs, 1),
+            check_every=1 if call.stop is None else call.stop.check_every,
+            first_step=first,
+            n_steps=n_steps,
+            record_steps=steps.tolist(),
+            progress=report,
+        )
+    elapsed = None
+    if rule is None:
+        time = method.constant_step_size[..., None] * steps
+    else:
+        time = result["time"]
+        elapsed = np.where(going, result["elapsed"], before)
+    stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
+    status = np.where(going, result["status"], begin.status)
+    final = State(result["weights"], last, status, stopped_at, None, elapsed)
+    return Outcome(result, steps, time, final, np.where(going, stopped_at - first, 0))

@@ -1,0 +1,108 @@
+"""What a training would record at given weights, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _core
+from linnet_fast._base import machine, validate
+from linnet_fast.losses.base import Loss
+from linnet_fast.losses.registry import checked_loss
+from linnet_fast.networks.chain import Chain
+from linnet_fast.records.observables import Observable, Point, checked, direction_of, rows
+from linnet_fast.training.call import core_problem
+
+
+def observe(
+    network: Chain,
+    loss: Loss,
+    weights: Sequence[npt.ArrayLike],
+    observables: Iterable[str | Observable],
+    *,
+    weight_decay: npt.ArrayLike = 0.0,
+    direction: npt.ArrayLike | None = None,
+    n_threads: int | None = None,
+) -> dict[str, Any]:
+    """Return what a training would record at these weights, of as many runs as there are.
+
+    Parameters
+    ----------
+    network : Chain
+        The architecture.
+    loss : Loss
+        The loss; its run axes broadcast against those of the weights.
+    weights : sequence of array_like, shapes (*run, *network.shapes[l])
+        Finite, float64 or float32.
+    observables : iterable of str or Observable
+        Names out of `linnet_fast.OBSERVABLES`, or observables of your own.
+    weight_decay : array_like, shape (*run), default 0
+        Coefficient, for ``gradient_norm``.
+    direction : array_like, shape (in,), optional
+        What angles are measured to, if not to the direction of the loss.
+    n_threads : int, optional
+        As of `train`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (*run, ...)
+        By name; ``weights`` are a tuple.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type, shape or value, or an observable does not exist here.
+
+    Examples
+    --------
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+    >>> seen = lf.observe(lf.Dense((1, 1)), loss, [[[[0.0]], [[3.0]]]], ("loss", "norm"))
+    >>> seen["loss"].tolist(), seen["norm"].tolist()
+    ([2.0, 0.5], [0.0, 3.0])
+    """
+    validate.instance("network", network, Chain)
+    checked_loss(loss)
+    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
+        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
+        msg = f"loss must match the network's widths {network.widths}, got {got}"
+        raise ValueError(msg)
+    wanted = checked(observables)
+    to = direction_of(network, loss, wanted, direction)
+    decay = validate.real_array("weight_decay", weight_decay, at_least=0)
+    arrays = validate.weights("weights", weights, network.shapes)
+    lead = (w.shape[: w.ndim - len(s)] for w, s in zip(arrays, network.shapes, strict=True))
+    runs = validate.broadcast_runs(
+        weights=np.broadcast_shapes(*lead), loss=loss.run_shape, weight_decay=decay.shape
+    )
+    full = tuple(
+        np.broadcast_to(w, (*runs, *s)) for w, s in zip(arrays, network.shapes, strict=True)
+    )
+    if n_threads is None:
+        threads = machine.n_threads()
+    else:
+        threads = validate.integer("n_threads", n_threads, low=1, high=2**15)
+    found = rows(wanted)
+    own = {name for name, row in found.items() if row.of_core and name != "weights"}
+    known: Any = {}
+    if own:
+        known = _core.observe(
+            **core_problem(network, loss, full, runs),
+            direction=None if to is None else validate.over_runs(to, runs, 1),
+            weight_decay=validate.over_runs(decay, runs, 0),
+            observables=own,
+            n_threads=threads,
+        )
+    result: dict[str, Any] = {}
+    for name, row in found.items():
+        if name == "weights":
+            result[name] = full
+        elif row.of_core:
+            result[name] = known[name]
+        else:
+            doubles = tuple(np.asarray(w, np.float64) for w in full)
+            result[name] = row.value(Point(network, doubles, loss))
+    return result
