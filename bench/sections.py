@@ -28,10 +28,10 @@ from bench.flows import ours as ours_flow
 from bench.ours import Ours, training
 from bench.problem import make_problem
 from bench.rivals import RIVALS
+from bench.rivals.sweeps import SWEEP_RIVALS
+from bench.rivals.sweeps import available as sweep_available
 from bench.sweep_engines import by_hand, by_workers, in_memory, peak_gib, to_store
 from bench.sweep_problem import make_sweep_problem
-from bench.sweep_rivals import SWEEP_RIVALS
-from bench.sweep_rivals import available as sweep_available
 from bench.sweeps import enter as enter_sweep
 from bench.sweeps import ours as ours_sweep
 from bench.timing import (

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import linnet_fast as lf
+from bench.rivals.sweeps import SWEEP_RIVALS
 from bench.sweep_problem import spec_of
-from bench.sweep_rivals import SWEEP_RIVALS
 from bench.timing import race
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.problem import Array, Weights
+    from bench.rivals.sweeps.base import Way
     from bench.sweep_problem import SweepProblem
-    from bench.sweep_rivals.base import Way
 
 _CHECKED_RUNS = 24
 _TRIALS = 2

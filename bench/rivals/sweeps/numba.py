@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.rivals.numba import by_row, define
 from bench.rivals.numpy import blas
-from bench.sweep_rivals.base import Way
+from bench.rivals.sweeps.base import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,15 +8,15 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from bench.sweep_rivals.jax import jax_ways
-from bench.sweep_rivals.numba import numba_ways
-from bench.sweep_rivals.numpy import joblib_ways, numpy_ways
+from bench.rivals.sweeps.jax import jax_ways
+from bench.rivals.sweeps.numba import numba_ways
+from bench.rivals.sweeps.numpy import joblib_ways, numpy_ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bench.rivals.sweeps.base import Way
     from bench.sweep_problem import SweepProblem
-    from bench.sweep_rivals.base import Way
 
 SWEEP_RIVALS: dict[str, Callable[[SweepProblem], dict[str, Way]]] = {
     "numpy": numpy_ways,

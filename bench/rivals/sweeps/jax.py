@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.rivals.jax import outer_products
-from bench.sweep_rivals.base import Way
+from bench.rivals.sweeps.base import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
