@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.rivals import RIVALS
-from bench.sections import MEASURES, Row, Settings
+from bench.sections.base import MEASURES, Row, Settings
 from linnet_fast.config import config
 
 

@@ -70,7 +70,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
 
 
 def test_bench_rivals_that_are_not_installed_are_listed_as_missing(bench, monkeypatch):
-    sections, report = bench("sections"), bench("report")
+    sections, report = bench("sections.base"), bench("report")
     monkeypatch.setattr(bench("rivals.base").Competitor, "available", classmethod(lambda _: False))
     settings = sections.Settings(n_threads=1, rounds=1, seconds=0.001, rivals=["jax", "numba"])
     (row,) = sections.MEASURES["single"]({"m": 2, "goal": 2}, settings)
@@ -103,7 +103,7 @@ def test_bench_disturbed_rounds_are_repeated(bench, monkeypatch):
 def test_bench_goals_are_those_of_known_sections(bench):
     goals = tomllib.loads((ROOT / "bench" / "goals.toml").read_text(encoding="utf-8"))
     assert set(goals) == {"timing", "quick", *SECTIONS}
-    assert set(bench("sections").MEASURES) == set(bench("report").HEADINGS) == set(SECTIONS)
+    assert set(bench("sections.base").MEASURES) == set(bench("report").HEADINGS) == set(SECTIONS)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.rivals.sweeps.base import Way
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
 
 SWEEP_RIVALS: dict[str, Callable[[SweepProblem], dict[str, Way]]] = {
     "numpy": numpy_ways,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.problem import Array, Weights
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
 
 
 def jax_ways(problem: SweepProblem) -> dict[str, Way]:

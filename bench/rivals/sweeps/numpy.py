@@ -13,7 +13,7 @@ from bench.rivals.sweeps.base import Way
 
 if TYPE_CHECKING:
     from bench.problem import Array, Weights
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
 
 
 def _drawn(problem: SweepProblem, seed: int) -> Weights:

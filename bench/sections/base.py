@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from bench.binary import BINARY_RIVALS, make_binary_problem
-from bench.binary import available as binary_available
-from bench.binary import ours as ours_binary
-from bench.chains import CHAIN_RIVALS, fastest, make_chain_problem, steps_per_second
-from bench.chains import CHECKED_STEPS as CHECKED_CHAIN_STEPS
-from bench.chains import available as chain_available
-from bench.chains import ours as ours_chain
-from bench.costs import available as cost_available
-from bench.costs import costs_per_second, make_cost_problem
-from bench.costs import fastest as fastest_cost
-from bench.costs import ours as ours_cost
-from bench.flows import FLOW_RIVALS, make_flow_problem, runs_per_second
-from bench.flows import available as flow_available
-from bench.flows import ours as ours_flow
 from bench.ours import Ours, training
 from bench.problem import make_problem
 from bench.rivals import RIVALS
 from bench.rivals.sweeps import SWEEP_RIVALS
 from bench.rivals.sweeps import available as sweep_available
-from bench.sweep_engines import by_hand, by_workers, in_memory, peak_gib, to_store
-from bench.sweep_problem import make_sweep_problem
-from bench.sweeps import enter as enter_sweep
-from bench.sweeps import ours as ours_sweep
+from bench.sections.binary import BINARY_RIVALS, make_binary_problem
+from bench.sections.binary import available as binary_available
+from bench.sections.binary import ours as ours_binary
+from bench.sections.chain import CHAIN_RIVALS, fastest, make_chain_problem, steps_per_second
+from bench.sections.chain import CHECKED_STEPS as CHECKED_CHAIN_STEPS
+from bench.sections.chain import available as chain_available
+from bench.sections.chain import ours as ours_chain
+from bench.sections.cost import available as cost_available
+from bench.sections.cost import costs_per_second, make_cost_problem
+from bench.sections.cost import fastest as fastest_cost
+from bench.sections.cost import ours as ours_cost
+from bench.sections.flow import FLOW_RIVALS, make_flow_problem, runs_per_second
+from bench.sections.flow import available as flow_available
+from bench.sections.flow import ours as ours_flow
+from bench.sections.sweep import enter as enter_sweep
+from bench.sections.sweep import ours as ours_sweep
+from bench.sections.sweep_engines import by_hand, by_workers, in_memory, peak_gib, to_store
+from bench.sections.sweep_problem import make_sweep_problem
 from bench.timing import (
     CHECKED_STEPS,
     best_ratio,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench.problem import Problem
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
     from bench.timing import Entry, Race
 
 Goal: TypeAlias = "Mapping[str, Any]"

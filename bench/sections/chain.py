@@ -17,8 +17,8 @@ from linnet_fast import reference
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.binary import BinaryProblem
     from bench.problem import Array
+    from bench.sections.binary import BinaryProblem
 
 _STEP_SIZE, _DECAY = 1e-3, 1e-3
 CHECKED_STEPS = 22

@@ -10,7 +10,7 @@ import numpy as np
 
 import linnet_fast as lf
 from bench.rivals.sweeps import SWEEP_RIVALS
-from bench.sweep_problem import spec_of
+from bench.sections.sweep_problem import spec_of
 from bench.timing import race
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bench.problem import Array, Weights
     from bench.rivals.sweeps.base import Way
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
 
 _CHECKED_RUNS = 24
 _TRIALS = 2
