@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.rivals import RIVALS
-from bench.sections.base import MEASURES, Row, Settings
+from bench.sections.base import Row, Settings
+from bench.sections.registry import MEASURES
 from linnet_fast.config import config
 
 

@@ -1,65 +1,33 @@
-"""Sweeps that keep the last loss of many small runs: us, and the fastest way of each rival."""
+"""Sweeps that keep the last loss of many small runs: beside the rivals, and beside ourselves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-import linnet_fast as lf
+from bench.ours import OURS
+from bench.rivals import RIVALS
 from bench.rivals.sweeps import SWEEP_RIVALS
-from bench.sections.sweep_problem import spec_of
-from bench.timing import race
+from bench.sections.base import Row, installed, over_best, own_ratio
+from bench.sections.sweep_engines import by_hand, by_workers, in_memory, peak_gib, to_store
+from bench.sections.sweep_problem import make_sweep_problem, train_ours
+from bench.timing import fastest, race
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from bench.problem import Array, Weights
     from bench.rivals.sweeps.base import Way
+    from bench.sections.base import Goal, Settings
     from bench.sections.sweep_problem import SweepProblem
+    from bench.timing import Entry
 
 _CHECKED_RUNS = 24
-_TRIALS = 2
-
-
-def ours(problem: SweepProblem) -> Callable[[], Array]:
-    """Return the sweep by linnet_fast; it gives the last losses of all runs."""
-    spec = spec_of(problem)
-
-    def run() -> Array:
-        data = lf.sweep(spec, progress=False, n_threads=problem.n_threads)
-        return data["final_loss"].to_numpy().ravel()
-
-    return run
-
-
-def train_ours(problem: SweepProblem, starts: Weights) -> Array:
-    """Return the last losses of the runs from given starts, by ``linnet_fast.train``."""
-    trajectory = lf.train(
-        lf.Dense((problem.width,) * 3),
-        problem.loss,
-        starts,
-        method=lf.GradientDescent(problem.step_sizes),
-        n_steps=problem.n_steps,
-        record=lf.Record.at([problem.n_steps], observables=("loss",)),
-        n_threads=problem.n_threads,
-    )
-    return np.asarray(trajectory.loss[:, 0])
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A rival made ready for a sweep."""
-
-    measure: Callable[[], float]
-    """Trains for a while, and returns runs per second."""
-    way: str
-    first_call: float
-    """Seconds of the first call of the way, which may compile."""
-    tried: dict[str, float]
-    """Runs per second of every way, in short trials."""
 
 
 def enter(rival: str, problem: SweepProblem, seconds: float) -> Entry:
@@ -74,19 +42,14 @@ def enter(rival: str, problem: SweepProblem, seconds: float) -> Entry:
     """
     few = problem.first(min(_CHECKED_RUNS, problem.n_runs))
     starts = few.starts()
-    expected = train_ours(few, starts)
-    ways, first_calls = SWEEP_RIVALS[rival](problem), {}
-    for name, way in ways.items():
-        begin = perf_counter()
-        losses = way.sweep(few.n_runs, starts)
-        first_calls[name] = perf_counter() - begin
-        np.testing.assert_allclose(losses, expected, rtol=1e-8, err_msg=f"{rival}, {name}")
-    trials = race(
-        {name: runs_per_second(way, problem, seconds / 5) for name, way in ways.items()}, _TRIALS
+    return fastest(
+        rival,
+        SWEEP_RIVALS[rival](problem),
+        lambda way: (way.sweep(few.n_runs, starts),),
+        (train_ours(few, starts),),
+        lambda way, length: runs_per_second(way, problem, length),
+        seconds,
     )
-    tried = {name: max(rates) for name, rates in trials.rates.items()}
-    best = max(tried, key=lambda name: tried[name])
-    return Entry(runs_per_second(ways[best], problem, seconds), best, first_calls[best], tried)
 
 
 def runs_per_second(way: Way, problem: SweepProblem, seconds: float) -> Callable[[], float]:
@@ -118,3 +81,66 @@ def runs_per_second(way: Way, problem: SweepProblem, seconds: float) -> Callable
         return n_runs / elapsed
 
     return measure
+
+
+def sweep(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Sweep in memory, beside the rivals."""
+    problem = _problem_of(goal, settings)
+    ours = in_memory(problem)  # all of it: only rivals, which are slower, may do a part
+    ours()
+    entries, missing = {}, []
+    for name in SWEEP_RIVALS:
+        if (name if name in RIVALS else "numpy") not in settings.rivals:  # joblib runs NumPy
+            continue
+        if installed(name):
+            entries[name] = enter(name, problem, settings.seconds)
+        else:
+            missing.append(name)
+    measures = {OURS: ours} | {name: entry.measure for name, entry in entries.items()}
+    result = race(measures, settings.rounds)
+    case = {key: goal[key] for key in ("m", "n_runs", "n_steps")}
+    yield over_best(case, goal, result, entries, missing, beside=tuple(entries))
+
+
+def _problem_of(goal: Goal, settings: Settings) -> SweepProblem:
+    return make_sweep_problem(goal["m"], goal["n_runs"], goal["n_steps"], settings.n_threads)
+
+
+def sweep_layer(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Sweep, beside drawing the starts and training by hand."""
+    problem = _problem_of(goal, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = to_store(problem, Path(folder)) if goal["store"] == "zarr" else in_memory(problem)
+        sweep()
+        result = race({"train": by_hand(problem), "sweep": sweep}, settings.rounds)
+    row = own_ratio(goal, result, "train", "sweep")
+    yield replace(row, value=(row.value or 1) - 1, median=(row.median or 1) - 1)
+
+
+def sweep_million(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Sweep in memory; how long it takes, and how much memory."""
+    problem = _problem_of(goal, settings)
+    result = race({"sweep": in_memory(problem)}, min(settings.rounds, 3))
+    rates = result.rates["sweep"]
+    yield Row(
+        case={key: goal[key] for key in ("m", "n_runs", "n_steps")},
+        goal=goal["goal"],
+        rates=result.rates,
+        value=problem.n_runs / max(rates),
+        median=problem.n_runs / median(rates),
+        others=result.others,
+        beside={"GiB": peak_gib()},
+    )
+
+
+def sweep_workers(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Sweep into a store by worker processes, beside the threads of one process."""
+    problem = _problem_of(goal, settings)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        by_workers(goal["engine"], problem, Path(folder)) as workers,
+    ):
+        workers()
+        measures = {"threads": to_store(problem, Path(folder)), "workers": workers}
+        result = race(measures, settings.rounds, alone=False)
+    yield own_ratio(goal, result, "workers", "threads")

@@ -18,8 +18,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import linnet_fast as lf
-from bench.sections.sweep import train_ours
-from bench.sections.sweep_problem import make_sweep_problem, spec_of
+from bench.sections.sweep_problem import make_sweep_problem, spec_of, train_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

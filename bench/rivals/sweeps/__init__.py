@@ -5,7 +5,6 @@ All draw starts of their own, with their fastest generator, unless they are give
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bench.rivals.sweeps.jax import jax_ways
@@ -24,8 +23,3 @@ SWEEP_RIVALS: dict[str, Callable[[SweepProblem], dict[str, Way]]] = {
     "jax": jax_ways,
     "numba": numba_ways,
 }
-
-
-def available(rival: str) -> bool:
-    """Whether a rival is installed."""
-    return find_spec(rival) is not None
