@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -24,6 +24,19 @@ _QUIET = 0.1
 
 
 _Way = TypeVar("_Way")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and against whom."""
+
+    n_threads: int
+    rounds: int
+    seconds: float
+    """Length of one competitor's turn in a round."""
+    rivals: Sequence[str]
+    repeat_disturbed: bool = True
+    """Whether rounds in which other processes were busy are followed by more."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ def fastest(
     call: Callable[[_Way], Sequence[Array]],
     expected: Sequence[Array] | None,
     rate_for: Callable[[_Way, float], Callable[[], float]],
-    seconds: float,
+    settings: Settings,
     rtol: float = 1e-8,
 ) -> Entry:
     """Compile and check a competitor's ways, and take the one that is fastest in short trials.
@@ -70,15 +83,16 @@ def fastest(
         first_calls[way] = perf_counter() - begin
         for own, theirs in zip(expected or found, found, strict=True):
             np.testing.assert_allclose(theirs, own, rtol=rtol, atol=1e-12, err_msg=f"{name}, {way}")
-    measures = {way: rate_for(run, seconds / 5) for way, run in ways.items() if len(ways) > 1}
-    trials = race(measures, _TRIALS)
+    several = ways if len(ways) > 1 else {}
+    measures = {way: rate_for(run, settings.seconds / 5) for way, run in several.items()}
+    trials = race(measures, replace(settings, rounds=min(settings.rounds, _TRIALS)))
     tried = {way: max(rates) for way, rates in trials.rates.items()}
     best = max(ways, key=lambda way: tried.get(way, 0.0))
-    return Entry(rate_for(ways[best], seconds), best, first_calls[best], tried)
+    return Entry(rate_for(ways[best], settings.seconds), best, first_calls[best], tried)
 
 
 def enter(
-    name: str, ways: Mapping[str, Run], expected: Weights | None, batch: int, seconds: float
+    name: str, ways: Mapping[str, Run], expected: Weights | None, batch: int, settings: Settings
 ) -> Entry:
     """Return the fastest way to train, all being checked by the weights after `CHECKED_STEPS` steps.
 
@@ -92,8 +106,8 @@ def enter(
         ways,
         lambda run: run(CHECKED_STEPS),
         expected,
-        lambda run, length: rate_of(run, batch, length),
-        seconds,
+        lambda run, seconds: rate_of(run, batch, seconds),
+        settings,
     )
 
 
@@ -144,17 +158,22 @@ class Race:
     """Processors kept busy by other processes, the median over rounds; None where unknown."""
 
 
-def race(measures: Mapping[str, Callable[[], float]], rounds: int, *, alone: bool = True) -> Race:
+def race(
+    measures: Mapping[str, Callable[[], float]], settings: Settings, *, alone: bool = True
+) -> Race:
     """Measure each rate once a round, so that a slow spell of the machine meets all alike.
 
     A round in which other processes kept more than a tenth of a processor busy is kept but followed
-    by one more round, up to three times as many rounds as asked for. Not alone: other processes
+    by one more round where the settings say so, up to three times as many rounds as asked for. Not
+    alone: other processes
     belong to what is measured, and are not looked at.
     """
     rates: dict[str, list[float]] = {name: [] for name in measures}
     others: list[float] = []
     n_disturbed = 0
-    while len(others) < min(rounds + (n_disturbed if alone else 0), 3 * rounds):
+    rounds = settings.rounds
+    repeated = 2 * rounds if alone and settings.repeat_disturbed else 0
+    while len(others) < rounds + min(n_disturbed, repeated):
         begin, busy = perf_counter(), _busy_elsewhere()
         for name, measure in measures.items():
             rates[name].append(measure())

@@ -13,20 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bench.problem import Run
-    from bench.timing import Entry, Race
+    from bench.timing import Entry, Race, Settings
 
 Goal: TypeAlias = "Mapping[str, Any]"
 """A row of goals.toml."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and against whom."""
-
-    n_threads: int
-    rounds: int
-    seconds: float
-    rivals: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -95,6 +85,7 @@ def over_rival(
     case: dict[str, int | str],
     goal: Goal,
     result: Race,
+    settings: Settings,
     entries: Mapping[str, Entry] | None = None,
 ) -> Row:
     """Return a row about us over the one rival that the goal names."""
@@ -107,7 +98,7 @@ def over_rival(
         value=best_ratio(rates[OURS], against) if against else None,
         median=median_ratio(rates[OURS], against) if against else None,
         others=result.others,
-        missing=[] if against else [rival],
+        missing=[] if against or rival not in settings.rivals else [rival],
         best_rival=rival if against else None,
         entries={name: entry.told for name, entry in (entries or {}).items()},
     )
@@ -116,6 +107,11 @@ def over_rival(
 def installed(rival: str) -> bool:
     """Whether a rival can run; the library's own reference always can."""
     return rival == "reference" or find_spec(rival) is not None
+
+
+def competes(rival: str, settings: Settings) -> bool:
+    """Whether a rival is asked for and installed."""
+    return rival in settings.rivals and installed(rival)
 
 
 def race_of_trainings(
@@ -129,8 +125,8 @@ def race_of_trainings(
     """Return the row of our training beside the one rival that the goal names, in its best way."""
     rival = goal["rival"]
     measures, entries = {OURS: rate_of(run, batch, settings.seconds)}, {}
-    if installed(rival):
-        entry = enter(rival, ways(rival), run(CHECKED_STEPS), batch, settings.seconds)
+    if competes(rival, settings):
+        entry = enter(rival, ways(rival), run(CHECKED_STEPS), batch, settings)
         measures[rival] = entry.measure
         entries[rival] = entry
-    return over_rival(case, goal, race(measures, settings.rounds), entries)
+    return over_rival(case, goal, race(measures, settings), settings, entries)

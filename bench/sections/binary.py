@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.problem import Array, Run, Weights
-    from bench.sections.base import Goal, Row, Settings
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 _STEP_SIZE = 1e-2
 _NODES = 64

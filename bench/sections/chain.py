@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.problem import Run, Weights
-    from bench.sections.base import Goal, Row, Settings
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 _STEP_SIZE, _DECAY = 1e-3, 1e-3
 

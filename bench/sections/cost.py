@@ -10,14 +10,15 @@ import numpy as np
 
 import linnet_fast as lf
 from bench.ours import OURS
-from bench.sections.base import installed, over_rival, own_ratio
+from bench.sections.base import competes, over_rival, own_ratio
 from bench.timing import fastest, race, results_per_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.problem import Array
-    from bench.sections.base import Goal, Row, Settings
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 _GAP = 1e-8
 _RIVAL_ERROR = 1e-4
@@ -160,19 +161,21 @@ def cost(goal: Goal, settings: Settings) -> Iterator[Row]:
     problem = make_cost_problem(goal["d"], goal["k"], 2, goal["batch"], settings.n_threads)
     rival, run = goal["rival"], ours(problem)
     measures, entries = {OURS: results_per_second(run, settings.seconds)}, {}
-    if installed(rival):
+    if competes(rival, settings):
         entries[rival] = fastest(
             rival,
             COST_RIVALS[rival](problem),
             lambda way: (way(),),
             (run()[:_RIVAL_PREDICTORS],),
             results_per_second,
-            settings.seconds,
+            settings,
             rtol=_RIVAL_ERROR,
         )
         measures[rival] = entries[rival].measure
-    result = race(measures, settings.rounds)
-    yield over_rival({key: goal[key] for key in ("d", "k", "batch")}, goal, result, entries)
+    result = race(measures, settings)
+    yield over_rival(
+        {key: goal[key] for key in ("d", "k", "batch")}, goal, result, settings, entries
+    )
 
 
 def cost_depth(goal: Goal, settings: Settings) -> Iterator[Row]:
@@ -183,4 +186,4 @@ def cost_depth(goal: Goal, settings: Settings) -> Iterator[Row]:
             goal["d"], goal["k"], n_layers, goal["batch"], settings.n_threads
         )
         measures[f"L = {n_layers}"] = results_per_second(ours(problem), settings.seconds)
-    yield own_ratio(goal, race(measures, settings.rounds), "L = 2", f"L = {goal['L']}")
+    yield own_ratio(goal, race(measures, settings), "L = 2", f"L = {goal['L']}")

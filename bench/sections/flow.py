@@ -9,14 +9,15 @@ import numpy as np
 
 import linnet_fast as lf
 from bench.ours import OURS
-from bench.sections.base import installed, over_rival
+from bench.sections.base import competes, over_rival
 from bench.timing import race, results_per_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.problem import Array
-    from bench.sections.base import Goal, Row, Settings
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 _SCALE, _HORIZON, _RTOL = 1e-6, 200.0, 1e-8
 _ATOL = _RTOL * _SCALE
@@ -149,7 +150,7 @@ def flow(goal: Goal, settings: Settings) -> Iterator[Row]:
     rival = goal["rival"]
     problem = make_flow_problem(goal["m"], goal["batch"], settings.n_threads)
     runs = {OURS: ours(problem)}
-    if installed(rival):
+    if competes(rival, settings):
         runs[rival] = FLOW_RIVALS[rival](problem)
     expected = runs[OURS]()
     for name, run in runs.items():
@@ -157,6 +158,6 @@ def flow(goal: Goal, settings: Settings) -> Iterator[Row]:
         np.testing.assert_allclose(product, expected[: len(product)], atol=1e-5, err_msg=name)
     result = race(
         {name: results_per_second(run, settings.seconds) for name, run in runs.items()},
-        settings.rounds,
+        settings,
     )
-    yield over_rival({"m": goal["m"], "batch": problem.batch}, goal, result)
+    yield over_rival({"m": goal["m"], "batch": problem.batch}, goal, result, settings)

@@ -14,7 +14,8 @@ from bench.sections.training import batched, depth, float32, peak, records, sing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.sections.base import Goal, Row, Settings
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "batched": batched,

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.ours import OURS
-from bench.rivals import RIVALS
 from bench.rivals.sweeps import SWEEP_RIVALS
-from bench.sections.base import Row, installed, over_best, own_ratio
+from bench.sections.base import Row, competes, over_best, own_ratio
 from bench.sections.sweep_engines import by_hand, by_workers, in_memory, peak_gib, to_store
 from bench.sections.sweep_problem import make_sweep_problem, train_ours
 from bench.timing import fastest, race
@@ -23,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.rivals.sweeps.base import Way
-    from bench.sections.base import Goal, Settings
+    from bench.sections.base import Goal
     from bench.sections.sweep_problem import SweepProblem
-    from bench.timing import Entry
+    from bench.timing import Entry, Settings
 
 _CHECKED_RUNS = 24
 
 
-def enter(rival: str, problem: SweepProblem, seconds: float) -> Entry:
+def enter(rival: str, problem: SweepProblem, settings: Settings) -> Entry:
     """Compile and check a rival's ways, and take the one that is fastest in short trials.
 
     Raises
@@ -47,8 +46,8 @@ def enter(rival: str, problem: SweepProblem, seconds: float) -> Entry:
         SWEEP_RIVALS[rival](problem),
         lambda way: (way.sweep(few.n_runs, starts),),
         (train_ours(few, starts),),
-        lambda way, length: runs_per_second(way, problem, length),
-        seconds,
+        lambda way, seconds: runs_per_second(way, problem, seconds),
+        settings,
     )
 
 
@@ -90,14 +89,12 @@ def sweep(goal: Goal, settings: Settings) -> Iterator[Row]:
     ours()
     entries, missing = {}, []
     for name in SWEEP_RIVALS:
-        if (name if name in RIVALS else "numpy") not in settings.rivals:  # joblib runs NumPy
-            continue
-        if installed(name):
-            entries[name] = enter(name, problem, settings.seconds)
-        else:
+        if competes(name, settings):
+            entries[name] = enter(name, problem, settings)
+        elif name in settings.rivals:
             missing.append(name)
     measures = {OURS: ours} | {name: entry.measure for name, entry in entries.items()}
-    result = race(measures, settings.rounds)
+    result = race(measures, settings)
     case = {key: goal[key] for key in ("m", "n_runs", "n_steps")}
     yield over_best(case, goal, result, entries, missing, beside=tuple(entries))
 
@@ -112,7 +109,7 @@ def sweep_layer(goal: Goal, settings: Settings) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         sweep = to_store(problem, Path(folder)) if goal["store"] == "zarr" else in_memory(problem)
         sweep()
-        result = race({"train": by_hand(problem), "sweep": sweep}, settings.rounds)
+        result = race({"train": by_hand(problem), "sweep": sweep}, settings)
     row = own_ratio(goal, result, "train", "sweep")
     yield replace(row, value=(row.value or 1) - 1, median=(row.median or 1) - 1)
 
@@ -120,7 +117,7 @@ def sweep_layer(goal: Goal, settings: Settings) -> Iterator[Row]:
 def sweep_million(goal: Goal, settings: Settings) -> Iterator[Row]:
     """Sweep in memory; how long it takes, and how much memory."""
     problem = _problem_of(goal, settings)
-    result = race({"sweep": in_memory(problem)}, min(settings.rounds, 3))
+    result = race({"sweep": in_memory(problem)}, replace(settings, rounds=min(settings.rounds, 3)))
     rates = result.rates["sweep"]
     yield Row(
         case={key: goal[key] for key in ("m", "n_runs", "n_steps")},
@@ -142,5 +139,5 @@ def sweep_workers(goal: Goal, settings: Settings) -> Iterator[Row]:
     ):
         workers()
         measures = {"threads": to_store(problem, Path(folder)), "workers": workers}
-        result = race(measures, settings.rounds, alone=False)
+        result = race(measures, settings, alone=False)
     yield own_ratio(goal, result, "workers", "threads")

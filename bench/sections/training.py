@@ -22,21 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.problem import Problem
-    from bench.sections.base import Goal, Row, Settings
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 
 def _against_rivals(problem: Problem, goal: Goal, settings: Settings) -> Row:
     """Return the row of us beside the installed rivals, each checked against us."""
-    run, batch, seconds = training(problem), problem.batch, settings.seconds
-    entries, missing = {OURS: enter(OURS, {"train": run}, None, batch, seconds)}, []
+    run, batch = training(problem), problem.batch
+    entries, missing = {OURS: enter(OURS, {"train": run}, None, batch, settings)}, []
     expected = run(CHECKED_STEPS)
-    for name in settings.rivals:
-        rival = RIVALS[name]()
+    for name, rival_of in RIVALS.items():
+        if name not in settings.rivals:
+            continue
+        rival = rival_of()
         if rival.available():
-            entries[name] = enter(name, rival.prepare(problem), expected, batch, seconds)
+            entries[name] = enter(name, rival.prepare(problem), expected, batch, settings)
         else:
             missing.append(name)
-    result = race({name: entry.measure for name, entry in entries.items()}, settings.rounds)
+    result = race({name: entry.measure for name, entry in entries.items()}, settings)
     case: dict[str, int | str] = {"m": problem.width, "batch": batch}
     jax = [name for name in entries if name == "jax"]
     return over_best(case, goal, result, entries, missing, beside=jax)
@@ -84,7 +87,7 @@ def float32(goal: Goal, settings: Settings) -> Iterator[Row]:
     for dtype in ("float64", "float32"):
         problem = make_problem(goal["m"], goal["batch"], dtype=dtype, n_threads=settings.n_threads)
         measures[dtype] = rate_of(training(problem), problem.batch, settings.seconds)
-    yield own_ratio(goal, race(measures, settings.rounds), "float32", "float64")
+    yield own_ratio(goal, race(measures, settings), "float32", "float64")
 
 
 def peak(goal: Goal, settings: Settings) -> Iterator[Row]:
@@ -96,7 +99,7 @@ def peak(goal: Goal, settings: Settings) -> Iterator[Row]:
             "our flop/s": lambda: problem.flops * rate(),
             "peak flop/s": lambda: _core.fma_peak(settings.n_threads, settings.seconds, "float64"),
         },
-        settings.rounds,
+        settings,
     )
     yield own_ratio(goal, result, "our flop/s", "peak flop/s")
 
@@ -107,7 +110,7 @@ def records(goal: Goal, settings: Settings) -> Iterator[Row]:
     runs = {"none": training(problem), "records": training(problem, goal["n_records"])}
     result = race(
         {name: rate_of_steps(run, problem.batch, goal["n_steps"]) for name, run in runs.items()},
-        settings.rounds,
+        settings,
     )
     row = own_ratio(goal, result, "none", "records")
     # From a ratio of rates to the share of time that is added.
@@ -120,4 +123,4 @@ def threads(goal: Goal, settings: Settings) -> Iterator[Row]:
     for name, n_threads in (("1 thread", 1), ("all threads", settings.n_threads)):
         problem = make_problem(goal["m"], goal["batch"], n_threads=n_threads)
         measures[name] = rate_of(training(problem), problem.batch, settings.seconds)
-    yield own_ratio(goal, race(measures, settings.rounds), "all threads", "1 thread")
+    yield own_ratio(goal, race(measures, settings), "all threads", "1 thread")
