@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import report
+from bench import against, report
 from bench.process import MeasuringError, measured
 from bench.rivals import NAMES
 from bench.timing import Settings
@@ -21,10 +21,13 @@ _HERE = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the tables and write them."""
-    options = _parser().parse_args(arguments)
+    """Measure beside the rivals or against another build; print what came of it."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
     goals = tomllib.loads((_HERE / "goals.toml").read_text(encoding="utf-8"))
     timing = goals["timing"]
+    if options.against:
+        timing |= goals["against"]["timing"]
     if options.quick:
         timing |= goals["quick"]["timing"]
     settings = Settings(
@@ -34,12 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.rivals,
         repeat_disturbed=not options.quick,
     )
-    sections = options.only or tuple(report.HEADINGS)
+    sections = options.only or (against.SECTIONS if options.against else tuple(report.HEADINGS))
     rows = {section: goals[section] for section in sections}
     if options.quick:
         rows = {section: _quick(rows[section], goals["quick"]["sizes"]) for section in sections}
     try:
+        if options.against:
+            text, worst = against.compare(options.against, rows, settings, quick=options.quick)
+            sys.stdout.write(text)
+            return int(worst > 1 + options.tolerance / 100)
         _measure(rows, settings, options)
+    except against.SameLibraryError as error:
+        parser.error(f"argument --against: expected another linnet_fast, but {error}")
     except MeasuringError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -84,7 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=report.HEADINGS,
         metavar="SECTION",
-        help=f"sections to measure, of {', '.join(report.HEADINGS)}; default: all",
+        help=f"sections to measure, of {', '.join(report.HEADINGS)}; default: all, or with "
+        f"--against {', '.join(against.SECTIONS)}",
     )
     parser.add_argument(
         "--rivals",
@@ -102,6 +112,22 @@ def _parser() -> argparse.ArgumentParser:
         "--quick",
         action="store_true",
         help="a smoke run: one tiny row of each section and rival, all in one process",
+    )
+    parser.add_argument(
+        "--against",
+        type=_library,
+        metavar="PATH",
+        help="compare this build of linnet_fast with another, in processes of each in turn, without "
+        "rivals: the folder that holds the other package (say ../other/python), or a Python that "
+        "imports it; prints the ratio of least times for each row",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=_positive_float,
+        default=3.0,
+        metavar="PERCENT",
+        help="with --against: exit status 1 if a row takes longer than the other's by more than "
+        "this (default: %(default)s)",
     )
     parser.add_argument(
         "--output",
@@ -127,6 +153,14 @@ def _positive_float(text: str) -> float:
         msg = f"expected a positive number, got {text}"
         raise argparse.ArgumentTypeError(msg)
     return number
+
+
+def _library(text: str) -> Path:
+    path = Path(text)
+    if not (path / "linnet_fast").is_dir() and not path.is_file():
+        msg = f"expected a folder that holds linnet_fast, or a Python, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return path
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def measured(
     settings: Settings,
     *,
     quick: bool = False,
+    library: Path | None = None,
 ) -> dict[str, Any]:
     """Return the results of some sections, in a process of their own.
 
@@ -37,6 +38,8 @@ def measured(
         How long and against whom; the section `single` by itself gets one thread.
     quick
         Whether compilers of rivals should hurry, as nobody looks at the numbers.
+    library
+        A folder that holds another `linnet_fast`, or a Python that imports another.
 
     Raises
     ------
@@ -54,12 +57,19 @@ def measured(
         environment["NUMBA_OPT"] = "0"
         flags.append("--xla_backend_optimization_level=0")
     environment["XLA_FLAGS"] = " ".join(flags)
+    python = sys.executable
+    if library is not None and library.is_dir():
+        paths = [str(library.absolute()), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    elif library is not None:
+        python = str(library.absolute())
+        environment.pop("PYTHONPATH", None)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "results.json"
         job = {"goals": goals, "settings": asdict(settings), "output": str(output)}
         try:
             subprocess.run(
-                [sys.executable, "-X", "faulthandler", "-m", "bench.worker"],
+                [python, "-X", "faulthandler", "-m", "bench.worker"],
                 input=json.dumps(job),
                 text=True,
                 check=True,

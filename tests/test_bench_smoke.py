@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import linnet_fast as lf
+
 ROOT = Path(__file__).parents[1]
 RACED = {
     "batched": {"linnet_fast", "numpy"},
@@ -138,7 +140,7 @@ def test_bench_disturbed_rounds_are_repeated(bench, monkeypatch):
 
 def test_bench_goals_are_those_of_known_sections(bench):
     goals = tomllib.loads((ROOT / "bench" / "goals.toml").read_text(encoding="utf-8"))
-    assert set(goals) == {"timing", "quick", *SECTIONS}
+    assert set(goals) == {"timing", "against", "quick", *SECTIONS}
     assert (
         set(bench("sections.registry").MEASURES) == set(bench("report").HEADINGS) == set(SECTIONS)
     )
@@ -152,6 +154,37 @@ def test_bench_rivals_of_all_sections_have_a_name(bench):
     assert set(bench("rivals").NAMES) == named
 
 
+def test_bench_two_builds_are_compared_by_their_best_rates_in_turn(bench, monkeypatch, capsys):
+    speeds = {"this": iter([1.0, 3.0]), "other": iter([3.15, 2.0])}
+    order = []
+
+    def measured(goals, settings, *, library, **_):
+        assert settings.rivals == ()
+        build = "this" if library is None else "other"
+        order.append(build)
+        machine = {"linnet_fast": {"path": build, "isa": "v3", "compiler": "gcc"}}
+        rate = next(speeds[build])
+        row = {"case": {"m": 4, "batch": 8}, "rates": {"linnet_fast": [0.5, rate]}, "others": 0.25}
+        return {section: {"machine": machine, "rows": [row]} for section in goals}
+
+    monkeypatch.setattr(bench("against"), "measured", measured)
+    options = ["--against", sys.executable, "--only", "batched", "--rounds", "2"]
+    assert bench("__main__").main(options) == 1
+    assert order == ["other", "this", "this", "other"]
+    out = capsys.readouterr().out
+    assert "| batched | m 4, batch 8 | linnet_fast | 3 | 3.15 | 1.050 |" in out
+    assert "busy: 0.25" in out
+    speeds.update(this=iter([1.0, 3.0]), other=iter([3.15, 2.0]))
+    assert bench("__main__").main([*options, "--tolerance", "6"]) == 0
+
+
+def test_bench_a_build_is_not_compared_with_itself(tmp_path):
+    done = run_bench(tmp_path, "--against", str(Path(lf.__file__).parents[1]), "--only", "flow")
+    assert done.returncode == 2, done.stderr
+    assert "flow: m 4, batch 8: linnet_fast" in done.stderr
+    assert "expected another linnet_fast, but both are" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -159,6 +192,8 @@ def test_bench_rivals_of_all_sections_have_a_name(bench):
         (["--seconds", "nan"], "positive number, got nan"),
         (["--only", "nonesuch"], "invalid choice: 'nonesuch'"),
         (["--rivals", "nonesuch"], "invalid choice: 'nonesuch'"),
+        (["--against", "nonesuch"], "a folder that holds linnet_fast, or a Python, got nonesuch"),
+        (["--tolerance", "-1"], "positive number, got -1"),
     ],
 )
 def test_bench_bad_option_is_refused(options, message, bench, capsys):
