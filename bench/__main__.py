@@ -3,78 +3,87 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-import tempfile
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench import report
-from bench.rivals import RIVALS
+from bench import against, report
+from bench.process import MeasuringError, measured
+from bench.rivals import NAMES
+from bench.timing import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _HERE = Path(__file__).parent
 
 
-def main() -> int:
-    """Measure, print the tables and write them; each section in a process of its own."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure beside the rivals or against another build; print what came of it."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
     goals = tomllib.loads((_HERE / "goals.toml").read_text(encoding="utf-8"))
-    options = _options()
-    timing = goals["timing"] | (goals["quick"]["timing"] if options.quick else {})
-    settings = {
-        "n_threads": timing["n_threads"],
-        "rounds": options.rounds or timing["rounds"],
-        "seconds": options.seconds or timing["seconds"],
-        "rivals": options.rivals,
-    }
-    results: dict[str, Any] = {"quick": options.quick, "settings": settings, "sections": {}}
-    for section in options.only:
-        rows = goals[section]
-        if options.quick:
-            sizes = goals["quick"]["sizes"]
-            rows = [{key: sizes.get(key, value) for key, value in rows[0].items()}]
-        n_threads = 1 if section == "single" else timing["n_threads"]
-        try:
-            result = _measure(section, rows, settings | {"n_threads": n_threads})
-        except subprocess.CalledProcessError as error:
-            sys.stderr.write(f"section {section} failed with exit status {error.returncode}\n")
-            return 1
-        results["sections"][section] = result
-        # After each section, so that a long run that is cut short leaves what it measured.
-        report.write(results, options.output)
-    sys.stdout.write(report.markdown(results))
+    timing = goals["timing"]
+    if options.against:
+        timing |= goals["against"]["timing"]
+    if options.quick:
+        timing |= goals["quick"]["timing"]
+    settings = Settings(
+        timing["n_threads"],
+        options.rounds or timing["rounds"],
+        options.seconds or timing["seconds"],
+        options.rivals,
+        repeat_disturbed=not options.quick,
+    )
+    sections = options.only or (against.SECTIONS if options.against else tuple(report.HEADINGS))
+    rows = {section: goals[section] for section in sections}
+    if options.quick:
+        rows = {section: _quick(rows[section], goals["quick"]["sizes"]) for section in sections}
+    try:
+        if options.against:
+            text, worst = against.compare(options.against, rows, settings, quick=options.quick)
+            sys.stdout.write(text)
+            return int(worst > 1 + options.tolerance / 100)
+        _measure(rows, settings, options)
+    except against.SameLibraryError as error:
+        parser.error(f"argument --against: expected another linnet_fast, but {error}")
+    except MeasuringError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 
-def _measure(section: str, goals: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the rows of a section from a process whose libraries all get the same threads."""
-    n_threads = settings["n_threads"]
-    names = ("OMP", "MKL", "OPENBLAS", "NUMBA", "VECLIB_MAXIMUM")
-    environment = os.environ | {f"{name}_NUM_THREADS": str(n_threads) for name in names}
-    environment |= {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "1",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_threads}",
+def _measure(
+    rows: Mapping[str, list[dict[str, Any]]], settings: Settings, options: argparse.Namespace
+) -> None:
+    """Measure sections one by one, or at once in a smoke run; print the tables and write them."""
+    results: dict[str, Any] = {
+        "quick": options.quick,
+        "settings": asdict(settings),
+        "sections": {},
     }
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "rows.json"
-        job = {"section": section, "goals": goals, "settings": settings, "output": str(output)}
-        subprocess.run(
-            [sys.executable, "-X", "faulthandler", "-m", "bench.worker"],
-            input=json.dumps(job),
-            text=True,
-            check=True,
-            cwd=_HERE.parent,
-            env=environment,
-            stdout=sys.stderr,
+    for sections in [list(rows)] if options.quick else [[section] for section in rows]:
+        results["sections"] |= measured(
+            {section: rows[section] for section in sections},
+            settings,
+            quick=options.quick,
         )
-        result: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-        return result
+        # After each section, so that a long run that is cut short leaves what it measured.
+        report.write(results, options.output)
+    sys.stdout.write(report.markdown(results))
 
 
-def _options() -> argparse.Namespace:
+def _quick(rows: Sequence[dict[str, Any]], sizes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the first row for each rival that rows name, in tiny sizes."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row.get("rival", ""), row)
+    return [{key: sizes.get(key, value) for key, value in row.items()} for row in first.values()]
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure linnet_fast beside its rivals; print and write tables with goals.",
@@ -83,24 +92,42 @@ def _options() -> argparse.Namespace:
         "--only",
         nargs="+",
         choices=report.HEADINGS,
-        default=list(report.HEADINGS),
         metavar="SECTION",
-        help=f"sections to measure, of {', '.join(report.HEADINGS)}",
+        help=f"sections to measure, of {', '.join(report.HEADINGS)}; default: all, or with "
+        f"--against {', '.join(against.SECTIONS)}",
     )
     parser.add_argument(
         "--rivals",
         nargs="*",
-        choices=RIVALS,
-        default=list(RIVALS),
+        choices=NAMES,
+        default=list(NAMES),
         metavar="RIVAL",
-        help=f"rivals to run, of {', '.join(RIVALS)}; none named means none run",
+        help=f"rivals to run, of {', '.join(NAMES)}; none named means none run",
     )
     parser.add_argument("--rounds", type=_positive_int, help="interleaved rounds")
     parser.add_argument(
         "--seconds", type=_positive_float, help="length of one competitor's turn in a round"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a smoke run: one tiny row of each section"
+        "--quick",
+        action="store_true",
+        help="a smoke run: one tiny row of each section and rival, all in one process",
+    )
+    parser.add_argument(
+        "--against",
+        type=_library,
+        metavar="PATH",
+        help="compare this build of linnet_fast with another, in processes of each in turn, without "
+        "rivals: the folder that holds the other package (say ../other/python), or a Python that "
+        "imports it; prints the ratio of least times for each row",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=_positive_float,
+        default=3.0,
+        metavar="PERCENT",
+        help="with --against: exit status 1 if a row takes longer than the other's by more than "
+        "this (default: %(default)s)",
     )
     parser.add_argument(
         "--output",
@@ -109,7 +136,7 @@ def _options() -> argparse.Namespace:
         metavar="FOLDER",
         help="where bench.json and bench.md go (default: %(default)s)",
     )
-    return parser.parse_args()
+    return parser
 
 
 def _positive_int(text: str) -> int:
@@ -126,6 +153,14 @@ def _positive_float(text: str) -> float:
         msg = f"expected a positive number, got {text}"
         raise argparse.ArgumentTypeError(msg)
     return number
+
+
+def _library(text: str) -> Path:
+    path = Path(text)
+    if not (path / "linnet_fast").is_dir() and not path.is_file():
+        msg = f"expected a folder that holds linnet_fast, or a Python, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return path
 
 
 if __name__ == "__main__":

@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import linnet_fast as lf
-from bench.rivals.base import Competitor
 
 if TYPE_CHECKING:
     from bench.problem import Problem, Run, Weights
 
 
-class Ours(Competitor):
-    """One call of ``linnet_fast.train`` that records the last loss only."""
-
-    name = "linnet_fast"
-
-    def prepare(self, problem: Problem) -> dict[str, Run]:
-        """Return the one way there is."""
-        return {"train": training(problem)}
+OURS = "linnet_fast"
+"""Our name among the competitors."""
 
 
 def training(problem: Problem, n_records: int = 0) -> Run:

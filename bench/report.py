@@ -93,7 +93,7 @@ def _preamble(results: Mapping[str, Any]) -> str:
         rivals = "".join(f"; {name} {number}" for name, number in machine["rivals"].items())
         text += (
             f"\n\n{machine['processor']}, {machine['processors']} processors; linnet_fast "
-            f"{ours['version']} ({ours['instruction_set']}, {ours['compiler']}){rivals}; "
+            f"{ours['version']} ({ours['isa']}, {ours['compiler']}){rivals}; "
             f"{machine['measured']}."
         )
     return text
@@ -118,7 +118,12 @@ def _goals_table(heading: Heading, rows: list[Mapping[str, Any]]) -> str:
     body = [
         [
             *(str(number) for number in row["case"].values()),
-            *(_rate(row["rates"].get(name)) for name in competitors),
+            *(
+                "missing"
+                if name in row["missing"]
+                else rate_text(max(row["rates"].get(name, []), default=None))
+                for name in competitors
+            ),
             *([row["best_rival"] or "none"] if with_rival else []),
             *(_number(row["beside"].get(name)) for name in beside),
             _number(row["value"], percent=heading.percent),
@@ -129,7 +134,7 @@ def _goals_table(heading: Heading, rows: list[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return _table(head, body)
+    return table(head, body)
 
 
 def _ways_table(rows: list[Mapping[str, Any]]) -> str:
@@ -140,17 +145,22 @@ def _ways_table(rows: list[Mapping[str, Any]]) -> str:
             tried = sorted(entry["tried"].items(), key=lambda item: -item[1])
             body.append(
                 [
-                    ", ".join(f"{key} {number}" for key, number in row["case"].items()),
+                    case_name(row["case"]),
                     name,
                     entry["way"],
                     f"{entry['first_call']:.2f}",
-                    "; ".join(f"{way} {_rate([rate])}" for way, rate in tried),
+                    "; ".join(f"{way} {rate_text(rate)}" for way, rate in tried),
                 ]
             )
     if not body:
         return ""
     head = ["case", "competitor", "way", "first call, s", "ways tried, in short trials"]
-    return f"<details><summary>Ways</summary>\n\n{_table(head, body)}\n\n</details>"
+    return f"<details><summary>Ways</summary>\n\n{table(head, body)}\n\n</details>"
+
+
+def case_name(case: Mapping[str, Any]) -> str:
+    """Return a case in words."""
+    return ", ".join(f"{key} {value}" for key, value in case.items())
 
 
 def _met(heading: Heading, row: Mapping[str, Any]) -> str:
@@ -166,10 +176,10 @@ def _union(groups: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(name for group in groups for name in group))
 
 
-def _rate(rates: list[float] | None) -> str:
-    if not rates:
-        return "missing"
-    rate = max(rates)
+def rate_text(rate: float | None) -> str:
+    """Return a rate with three significant digits and the prefix of its unit."""
+    if rate is None:
+        return "-"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if rate >= size:
             return f"{_number(rate / size)} {unit}"
@@ -185,6 +195,7 @@ def _number(number: float | None, *, percent: bool = False) -> str:
     return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
-def _table(head: list[str], body: list[list[str]]) -> str:
+def table(head: list[str], body: list[list[str]]) -> str:
+    """Return a table in Markdown."""
     cells = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)

@@ -12,3 +12,6 @@ from bench.rivals.numpy import Numpy
 from bench.rivals.torch import Torch
 
 RIVALS: dict[str, type[Competitor]] = {rival.name: rival for rival in (Jax, Torch, Numpy, Numba)}
+
+NAMES = (*RIVALS, "joblib", "scipy", "diffrax", "cvxpy", "reference")
+"""Of all rivals of all sections; `reference` is the library's own in NumPy."""

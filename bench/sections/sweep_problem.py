@@ -109,3 +109,17 @@ def spec_of(problem: SweepProblem) -> lf.SweepSpec:
         replicates=problem.n_runs // (len(_SCALES) * len(_STEP_SIZES)),
         common_seeds=False,
     )
+
+
+def train_ours(problem: SweepProblem, starts: Weights) -> Array:
+    """Return the last losses of the runs from given starts, by ``linnet_fast.train``."""
+    trajectory = lf.train(
+        lf.Dense((problem.width,) * 3),
+        problem.loss,
+        starts,
+        method=lf.GradientDescent(problem.step_sizes),
+        n_steps=problem.n_steps,
+        record=lf.Record.at([problem.n_steps], observables=("loss",)),
+        n_threads=problem.n_threads,
+    )
+    return np.asarray(trajectory.loss[:, 0])

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from bench.rivals.numpy import blas
-from bench.sweep_rivals.base import Way
+from bench.rivals.sweeps.base import Way
 
 if TYPE_CHECKING:
     from bench.problem import Array, Weights
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
 
 
 def _drawn(problem: SweepProblem, seed: int) -> Weights:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import linnet_fast as lf
+from bench.ours import OURS
+from bench.sections.base import competes, over_rival, own_ratio
+from bench.timing import fastest, race, results_per_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bench.problem import Array
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 _GAP = 1e-8
 _RIVAL_ERROR = 1e-4
@@ -153,43 +156,34 @@ COST_RIVALS: dict[str, Callable[[CostProblem], dict[str, Callable[[], Array]]]] 
 }
 
 
-def available(rival: str) -> bool:
-    """Whether a rival is installed."""
-    return find_spec(rival) is not None
-
-
-def fastest(
-    rival: str, problem: CostProblem
-) -> tuple[Callable[[], Array], str, dict[str, float], float]:
-    """Return a rival's fastest way with its name, the rates of all, and seconds of first calls.
-
-    Raises
-    ------
-    AssertionError
-        If its costs are not ours, to the accuracy of its solver.
-    """
-    expected, tried = ours(problem)(), {}
-    ways = COST_RIVALS[rival](problem)
-    begin = perf_counter()
-    for name, run in ways.items():
-        costs = run()
-        np.testing.assert_allclose(
-            costs, expected[: len(costs)], rtol=_RIVAL_ERROR, err_msg=f"{rival}, {name}"
+def cost(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Compute costs for two layers, beside the rival that the goal names in its best way."""
+    problem = make_cost_problem(goal["d"], goal["k"], 2, goal["batch"], settings.n_threads)
+    rival, run = goal["rival"], ours(problem)
+    measures, entries = {OURS: results_per_second(run, settings.seconds)}, {}
+    if competes(rival, settings):
+        entries[rival] = fastest(
+            rival,
+            COST_RIVALS[rival](problem),
+            lambda way: (way(),),
+            (run()[:_RIVAL_PREDICTORS],),
+            results_per_second,
+            settings,
+            rtol=_RIVAL_ERROR,
         )
-    first_calls = perf_counter() - begin
-    for name, run in ways.items():
-        tried[name] = costs_per_second(run, 0.0)()
-    best = max(tried, key=lambda name: tried[name])
-    return ways[best], best, tried, first_calls
+        measures[rival] = entries[rival].measure
+    result = race(measures, settings)
+    yield over_rival(
+        {key: goal[key] for key in ("d", "k", "batch")}, goal, result, settings, entries
+    )
 
 
-def costs_per_second(run: Callable[[], Array], seconds: float) -> Callable[[], float]:
-    """Return a function that works for about `seconds` and returns costs per second."""
-
-    def measure() -> float:
-        begin, n_costs = perf_counter(), 0
-        while n_costs == 0 or perf_counter() - begin < seconds:
-            n_costs += len(run())
-        return n_costs / (perf_counter() - begin)
-
-    return measure
+def cost_depth(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Compute costs for two layers and for more."""
+    measures = {}
+    for n_layers in (2, goal["L"]):
+        problem = make_cost_problem(
+            goal["d"], goal["k"], n_layers, goal["batch"], settings.n_threads
+        )
+        measures[f"L = {n_layers}"] = results_per_second(ours(problem), settings.seconds)
+    yield own_ratio(goal, race(measures, settings), "L = 2", f"L = {goal['L']}")

@@ -5,23 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
-from importlib.util import find_spec
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import linnet_fast as lf
+from bench.sections.base import race_of_trainings
 from linnet_fast import reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from bench.binary import BinaryProblem
-    from bench.problem import Array
+    from bench.problem import Run, Weights
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 _STEP_SIZE, _DECAY = 1e-3, 1e-3
-CHECKED_STEPS = 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +29,7 @@ class ChainProblem:
 
     family: str
     network: lf.Chain
-    weights: tuple[Array, ...]
+    weights: Weights
     """(batch, ...)."""
     loss: lf.SquaredLoss
     n_threads: int
@@ -73,11 +72,11 @@ def make_chain_problem(
     return ChainProblem(family, network, tuple(map(np.asarray, weights)), loss, n_threads)
 
 
-def ours(problem: ChainProblem) -> Callable[[int], tuple[Array, ...]]:
+def ours(problem: ChainProblem) -> Run:
     """Return the function that trains for some steps and returns the weights."""
     method = lf.GradientDescent(_STEP_SIZE, _DECAY)
 
-    def run(n_steps: int) -> tuple[Array, ...]:
+    def run(n_steps: int) -> Weights:
         trajectory = lf.train(
             problem.network,
             problem.loss,
@@ -92,7 +91,7 @@ def ours(problem: ChainProblem) -> Callable[[int], tuple[Array, ...]]:
     return run
 
 
-def jax_ways(problem: ChainProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
+def jax_ways(problem: ChainProblem) -> dict[str, Run]:
     """Return the ways to write the same in JAX: predictors, batching over devices, unrolling."""
     jax = import_module("jax")  # here, so that its time is not that of others
     jnp = jax.numpy
@@ -130,7 +129,7 @@ def jax_ways(problem: ChainProblem) -> dict[str, Callable[[int], tuple[Array, ..
     white = not (moment - np.diag(np.diag(moment))).any()
     cov = jnp.asarray(np.diag(moment) if white else moment)
 
-    def way(predictor: Any, unroll: int, devices: Any) -> Callable[[int], tuple[Array, ...]]:
+    def way(predictor: Any, unroll: int, devices: Any) -> Run:
         def objective(weights: Any) -> Any:
             beta = predictor(weights)
             squares = sum(jnp.sum(w * w) for w in weights)
@@ -165,10 +164,10 @@ def jax_ways(problem: ChainProblem) -> dict[str, Callable[[int], tuple[Array, ..
     return ways
 
 
-def reference_ways(problem: ChainProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
+def reference_ways(problem: ChainProblem) -> dict[str, Run]:
     """Return the library's reference, all runs at once in NumPy."""
 
-    def run(n_steps: int) -> tuple[Array, ...]:
+    def run(n_steps: int) -> Weights:
         weights = problem.weights
         for _ in range(n_steps):
             moves = reference.gradients(weights, problem.loss, _DECAY, problem.network)
@@ -178,59 +177,28 @@ def reference_ways(problem: ChainProblem) -> dict[str, Callable[[int], tuple[Arr
     return {"matrices": run}
 
 
-CHAIN_RIVALS: dict[str, Callable[[ChainProblem], dict[str, Callable[[int], tuple[Array, ...]]]]] = {
+CHAIN_RIVALS: dict[str, Callable[[ChainProblem], dict[str, Run]]] = {
     "reference": reference_ways,
     "jax": jax_ways,
 }
 
 
-def available(rival: str) -> bool:
-    """Whether a rival is installed."""
-    return rival == "reference" or find_spec(rival) is not None
-
-
-def fastest(
-    problem: ChainProblem | BinaryProblem,
-    expected: tuple[Array, ...],
-    ways: dict[str, Callable[[int], tuple[Array, ...]]],
-    seconds: float,
-) -> tuple[Callable[[int], tuple[Array, ...]], str, dict[str, float], float]:
-    """Return a rival's fastest way with its name, the rates of all, and seconds of first calls.
-
-    Raises
-    ------
-    AssertionError
-        If weights after `CHECKED_STEPS` steps are not those expected, to rtol 1e-8.
-    """
-    tried = {}
-    begin = perf_counter()
-    for name, run in ways.items():
-        for own, theirs in zip(expected, run(CHECKED_STEPS), strict=True):
-            np.testing.assert_allclose(theirs, own, rtol=1e-8, atol=1e-12, err_msg=name)
-    first_calls = perf_counter() - begin
-    for name, run in ways.items():
-        tried[name] = steps_per_second(run, problem, seconds / 5)()
-    best = max(tried, key=lambda name: tried[name])
-    return ways[best], best, tried, first_calls
-
-
-def steps_per_second(
-    run: Callable[[int], tuple[Array, ...]],
-    problem: ChainProblem | BinaryProblem,
-    seconds: float,
-) -> Callable[[], float]:
-    """Return a function that trains for about `seconds` and returns run-steps per second."""
-    n_steps, elapsed = 8, 0.0
-    while elapsed < seconds / 4:
-        n_steps *= 2
-        begin = perf_counter()
-        run(n_steps)
-        elapsed = perf_counter() - begin
-    n_steps = max(1, round(n_steps * seconds / elapsed))
-
-    def measure() -> float:
-        begin = perf_counter()
-        run(n_steps)
-        return problem.batch * n_steps / (perf_counter() - begin)
-
-    return measure
+def chain(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Train a chain, beside the rival that the goal names."""
+    problem = make_chain_problem(
+        goal["family"],
+        goal["d"],
+        goal["L"],
+        goal["k"],
+        goal["batch"],
+        settings.n_threads,
+        white=goal["inputs"] == "white",
+    )
+    yield race_of_trainings(
+        {key: goal[key] for key in ("family", "inputs", "d", "L", "k", "batch")},
+        goal,
+        settings,
+        problem.batch,
+        ours(problem),
+        lambda rival: CHAIN_RIVALS[rival](problem),
+    )

@@ -5,18 +5,17 @@ All draw starts of their own, with their fastest generator, unless they are give
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from bench.sweep_rivals.jax import jax_ways
-from bench.sweep_rivals.numba import numba_ways
-from bench.sweep_rivals.numpy import joblib_ways, numpy_ways
+from bench.rivals.sweeps.jax import jax_ways
+from bench.rivals.sweeps.numba import numba_ways
+from bench.rivals.sweeps.numpy import joblib_ways, numpy_ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.sweep_problem import SweepProblem
-    from bench.sweep_rivals.base import Way
+    from bench.rivals.sweeps.base import Way
+    from bench.sections.sweep_problem import SweepProblem
 
 SWEEP_RIVALS: dict[str, Callable[[SweepProblem], dict[str, Way]]] = {
     "numpy": numpy_ways,
@@ -24,8 +23,3 @@ SWEEP_RIVALS: dict[str, Callable[[SweepProblem], dict[str, Way]]] = {
     "jax": jax_ways,
     "numba": numba_ways,
 }
-
-
-def available(rival: str) -> bool:
-    """Whether a rival is installed."""
-    return find_spec(rival) is not None

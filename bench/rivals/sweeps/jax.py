@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.rivals.jax import outer_products
-from bench.sweep_rivals.base import Way
+from bench.rivals.sweeps.base import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.problem import Array, Weights
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
 
 
 def jax_ways(problem: SweepProblem) -> dict[str, Way]:

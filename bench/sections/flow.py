@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import linnet_fast as lf
+from bench.ours import OURS
+from bench.sections.base import competes, over_rival
+from bench.timing import race, results_per_second
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bench.problem import Array
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 _SCALE, _HORIZON, _RTOL = 1e-6, 200.0, 1e-8
 _ATOL = _RTOL * _SCALE
@@ -74,7 +77,8 @@ def ours(problem: FlowProblem) -> Callable[[], Array]:
             record=record,
             n_threads=problem.n_threads,
         )
-        return trajectory.product[:, 0]
+        products: Array = trajectory.product
+        return products[:, 0]
 
     return run
 
@@ -142,18 +146,19 @@ FLOW_RIVALS: dict[str, Callable[[FlowProblem], Callable[[], Array]]] = {
 }
 
 
-def available(rival: str) -> bool:
-    """Whether a rival is installed."""
-    return find_spec(rival) is not None
-
-
-def runs_per_second(run: Callable[[], Array], seconds: float) -> Callable[[], float]:
-    """Return a function that integrates for about `seconds` and returns runs per second."""
-
-    def measure() -> float:
-        begin, n_runs = perf_counter(), 0
-        while n_runs == 0 or perf_counter() - begin < seconds:
-            n_runs += len(run())
-        return n_runs / (perf_counter() - begin)
-
-    return measure
+def flow(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Integrate a batch, beside the rival that the goal names; ends are compared to 1e-5."""
+    rival = goal["rival"]
+    problem = make_flow_problem(goal["m"], goal["batch"], settings.n_threads)
+    runs = {OURS: ours(problem)}
+    if competes(rival, settings):
+        runs[rival] = FLOW_RIVALS[rival](problem)
+    expected = runs[OURS]()
+    for name, run in runs.items():
+        product = run()
+        np.testing.assert_allclose(product, expected[: len(product)], atol=1e-5, err_msg=name)
+    result = race(
+        {name: results_per_second(run, settings.seconds) for name, run in runs.items()},
+        settings,
+    )
+    yield over_rival({"m": goal["m"], "batch": problem.batch}, goal, result, settings)

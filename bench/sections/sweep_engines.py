@@ -18,13 +18,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import linnet_fast as lf
-from bench.sweep_problem import make_sweep_problem, spec_of
-from bench.sweeps import train_ours
+from bench.sections.sweep_problem import make_sweep_problem, spec_of, train_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
 
 
 def by_hand(problem: SweepProblem) -> Callable[[], float]:
@@ -87,10 +86,10 @@ def _under_mpi(problem: SweepProblem, folder: Path) -> float:
     """Return runs per second within an MPI job of its own, whose start does not count."""
     mpiexec = Path(sysconfig.get_path("scripts")) / "mpiexec"
     numbers = [problem.width, problem.n_runs, problem.n_steps, problem.n_threads, str(folder)]
-    command = [sys.executable, "-m", "mpi4py.futures", "-m", "bench.sweep_engines"]
+    command = [sys.executable, "-m", "mpi4py.futures", "-m", "bench.sections.sweep_engines"]
     done = subprocess.run(
         [str(mpiexec), "-n", str(problem.n_threads + 1), *command, json.dumps(numbers)],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         stdin=subprocess.DEVNULL,  # else mpiexec waits for what the measuring process reads
         stdout=subprocess.PIPE,
         timeout=600,

@@ -10,13 +10,13 @@ import numpy as np
 
 from bench.rivals.numba import by_row, define
 from bench.rivals.numpy import blas
-from bench.sweep_rivals.base import Way
+from bench.rivals.sweeps.base import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.problem import Array, Weights
-    from bench.sweep_problem import SweepProblem
+    from bench.sections.sweep_problem import SweepProblem
 
 
 def numba_ways(problem: SweepProblem) -> dict[str, Way]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import linnet_fast as lf
+from bench.sections.base import race_of_trainings
 from linnet_fast import laws, reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from bench.problem import Array
+    from bench.problem import Array, Run, Weights
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
 
 _STEP_SIZE = 1e-2
 _NODES = 64
@@ -27,7 +29,7 @@ class BinaryProblem:
     """A batch of networks on one set of samples, or under the Gaussian law."""
 
     network: lf.Dense
-    weights: tuple[Array, ...]
+    weights: Weights
     """(batch, ...)."""
     loss: lf.LogisticLoss | lf.SphericalLogisticLoss
     n_threads: int
@@ -61,10 +63,10 @@ def make_binary_problem(
     return BinaryProblem(network, tuple(map(np.asarray, weights)), loss, n_threads)
 
 
-def ours(problem: BinaryProblem) -> Callable[[int], tuple[Array, ...]]:
+def ours(problem: BinaryProblem) -> Run:
     """Return the function that trains for some steps and returns the weights."""
 
-    def run(n_steps: int) -> tuple[Array, ...]:
+    def run(n_steps: int) -> Weights:
         trajectory = lf.train(
             problem.network,
             problem.loss,
@@ -98,7 +100,7 @@ def chain_gradient(weights: Any, slope: Callable[[Any], Any]) -> tuple[Any, ...]
     return (*moves, back)
 
 
-def jax_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
+def jax_ways(problem: BinaryProblem) -> dict[str, Run]:
     """Return the ways to write the same in JAX: its own gradient, or ours by hand for all runs."""
     jax = import_module("jax")  # here, so that its time is not that of others
     jnp = jax.numpy
@@ -131,7 +133,7 @@ def jax_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, .
     def by_hand(weights: Any) -> Any:
         return chain_gradient(weights, slope)
 
-    def way(gradient: Any, devices: Any) -> Callable[[int], tuple[Array, ...]]:
+    def way(gradient: Any, devices: Any) -> Run:
         def step(_: Any, weights: Any) -> Any:
             moves = gradient(weights)
             return tuple(w - _STEP_SIZE * g for w, g in zip(weights, moves, strict=True))
@@ -150,7 +152,7 @@ def jax_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, .
     return ways
 
 
-def torch_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
+def torch_ways(problem: BinaryProblem) -> dict[str, Run]:
     """Return the same in PyTorch for all runs at once: its own gradient, or ours by hand."""
     torch = import_module("torch")
     torch.set_num_threads(problem.n_threads)
@@ -185,8 +187,8 @@ def torch_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array,
     def by_hand(weights: Any) -> Any:
         return chain_gradient(weights, slope)
 
-    def way(gradient: Any) -> Callable[[int], tuple[Array, ...]]:
-        def run(n_steps: int) -> tuple[Array, ...]:
+    def way(gradient: Any) -> Run:
+        def run(n_steps: int) -> Weights:
             weights = [torch.from_numpy(np.array(w)) for w in problem.weights]
             for _ in range(n_steps):
                 moves = gradient(weights)
@@ -198,10 +200,10 @@ def torch_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array,
     return {"its gradient": way(own_gradient), "by hand": way(by_hand)}
 
 
-def reference_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Array, ...]]]:
+def reference_ways(problem: BinaryProblem) -> dict[str, Run]:
     """Return the library's reference, all runs at once in NumPy."""
 
-    def run(n_steps: int) -> tuple[Array, ...]:
+    def run(n_steps: int) -> Weights:
         weights = problem.weights
         for _ in range(n_steps):
             moves = reference.gradients(weights, problem.loss, 0.0, problem.network)
@@ -211,11 +213,23 @@ def reference_ways(problem: BinaryProblem) -> dict[str, Callable[[int], tuple[Ar
     return {"matrices": run}
 
 
-BINARY_RIVALS: dict[
-    str, Callable[[BinaryProblem], dict[str, Callable[[int], tuple[Array, ...]]]]
-] = {"reference": reference_ways, "jax": jax_ways, "torch": torch_ways}
+BINARY_RIVALS: dict[str, Callable[[BinaryProblem], dict[str, Run]]] = {
+    "reference": reference_ways,
+    "jax": jax_ways,
+    "torch": torch_ways,
+}
 
 
-def available(rival: str) -> bool:
-    """Whether a rival is installed."""
-    return rival == "reference" or find_spec(rival) is not None
+def binary(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Train on a logistic loss, beside the rival that the goal names."""
+    problem = make_binary_problem(
+        goal["d"], goal["hidden"], goal["L"], goal["n"], goal["batch"], settings.n_threads
+    )
+    yield race_of_trainings(
+        {key: goal[key] for key in ("d", "hidden", "L", "n", "batch")},
+        goal,
+        settings,
+        problem.batch,
+        ours(problem),
+        lambda rival: BINARY_RIVALS[rival](problem),
+    )

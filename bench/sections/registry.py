@@ -1,0 +1,37 @@
+"""All sections by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.sections.binary import binary
+from bench.sections.chain import chain
+from bench.sections.cost import cost, cost_depth
+from bench.sections.flow import flow
+from bench.sections.sweep import sweep, sweep_layer, sweep_million, sweep_workers
+from bench.sections.training import batched, depth, float32, peak, records, single, threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
+
+MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
+    "batched": batched,
+    "single": single,
+    "depth": depth,
+    "float32": float32,
+    "peak": peak,
+    "records": records,
+    "threads": threads,
+    "flow": flow,
+    "chain": chain,
+    "binary": binary,
+    "sweep": sweep,
+    "sweep_layer": sweep_layer,
+    "sweep_million": sweep_million,
+    "sweep_workers": sweep_workers,
+    "cost": cost,
+    "cost_depth": cost_depth,
+}
