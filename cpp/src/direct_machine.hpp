@@ -3,10 +3,10 @@
 
 #include <vector>
 
-#include "arena.hpp"
+#include "base/arena.hpp"
 #include "direct_algebra.hpp"
-#include "steering.hpp"
 #include "pattern_algebra.hpp"
+#include "steering.hpp"
 
 namespace linnet {
 

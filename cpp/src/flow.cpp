@@ -3,10 +3,10 @@
 #include <cmath>
 #include <utility>
 
+#include "base/dop853.hpp"
+#include "base/parallel.hpp"
 #include "batch.hpp"
-#include "dop853.hpp"
 #include "linnet/train.hpp"
-#include "parallel.hpp"
 
 namespace linnet {
 

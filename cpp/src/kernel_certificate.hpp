@@ -8,8 +8,8 @@
 #include <limits>
 #include <vector>
 
+#include "base/parallel.hpp"
 #include "kernel_objective.hpp"
-#include "parallel.hpp"
 
 namespace linnet {
 

@@ -5,9 +5,9 @@
 #include <optional>
 #include <random>
 
+#include "base/parallel.hpp"
 #include "kernel_certificate.hpp"
 #include "kernel_descent.hpp"
-#include "parallel.hpp"
 
 namespace linnet {
 

@@ -8,8 +8,8 @@
 #include <random>
 #include <vector>
 
+#include "base/parallel.hpp"
 #include "kernel_objective.hpp"
-#include "parallel.hpp"
 
 namespace linnet {
 

@@ -4,8 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "base/simd.hpp"
 #include "plan.hpp"
-#include "simd.hpp"
 
 namespace linnet {
 

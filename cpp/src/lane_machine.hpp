@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <vector>
 
-#include "arena.hpp"
+#include "base/arena.hpp"
 #include "fused.hpp"
 #include "lane_algebra.hpp"
-#include "steering.hpp"
 #include "pattern_algebra.hpp"
 #include "separable.hpp"
+#include "steering.hpp"
 
 namespace linnet {
 

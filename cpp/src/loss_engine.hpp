@@ -5,7 +5,7 @@
 #include <cmath>
 #include <memory>
 
-#include "arena.hpp"
+#include "base/arena.hpp"
 #include "radial_functions.hpp"
 #include "sample_kernels.hpp"
 #include "sampler.hpp"

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <vector>
 
+#include "base/entries.hpp"
 #include "direct_machine.hpp"
 #include "direction.hpp"
-#include "entries.hpp"
 #include "lane_machine.hpp"
 #include "layer_vectors.hpp"
 #include "singular_values.hpp"

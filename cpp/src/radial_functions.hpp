@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/simd.hpp"
 #include "linnet/spherical.hpp"
-#include "simd.hpp"
 
 namespace linnet {
 

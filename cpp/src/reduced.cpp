@@ -2,7 +2,7 @@
 
 #include <atomic>
 
-#include "parallel.hpp"
+#include "base/parallel.hpp"
 #include "reduced_descent.hpp"
 #include "reduced_flow.hpp"
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "dop853.hpp"
+#include "base/dop853.hpp"
 #include "radial_functions.hpp"
 
 namespace linnet::reduced {

@@ -1,8 +1,8 @@
 // Samples drawn for a step of a run: fresh ones of a spherically symmetric law, or some of the data.
 #pragma once
 
-#include "arena.hpp"
-#include "philox.hpp"
+#include "base/arena.hpp"
+#include "base/philox.hpp"
 #include "sample_kernels.hpp"
 
 namespace linnet {

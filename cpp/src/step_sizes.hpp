@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "arena.hpp"
-#include "entries.hpp"
+#include "base/arena.hpp"
+#include "base/entries.hpp"
 #include "linnet/step_rule.hpp"
 #include "radial_functions.hpp"
 

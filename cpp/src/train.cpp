@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/parallel.hpp"
 #include "batch.hpp"
-#include "parallel.hpp"
 
 namespace linnet {
 

@@ -7,8 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "base/vector_math.hpp"
 #include "check.hpp"
-#include "vector_math.hpp"
 
 using namespace linnet;
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "linnet/spherical.hpp"
-#include "linnet/train.hpp"
 #include "linnet/step_rule.hpp"
+#include "linnet/train.hpp"
 
 namespace linnet {
 

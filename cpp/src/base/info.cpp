@@ -2,8 +2,8 @@
 
 #include <chrono>
 
-#include "parallel.hpp"
-#include "simd.hpp"
+#include "base/parallel.hpp"
+#include "base/simd.hpp"
 
 #ifndef LINNET_ISA
 #define LINNET_ISA "generic"

@@ -1,8 +1,8 @@
 // Sums over the entries of a matrix of packs (or scalars): row by row, each row in order.
 #pragma once
 
-#include "plan.hpp"
-#include "simd.hpp"
+#include "base/simd.hpp"
+#include "linnet/train.hpp"
 
 namespace linnet {
 

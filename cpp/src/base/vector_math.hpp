@@ -6,7 +6,7 @@
 #include <cstring>
 #include <limits>
 
-#include "simd.hpp"
+#include "base/simd.hpp"
 
 namespace linnet {
 

@@ -2,7 +2,7 @@
 // "Parallel random numbers: as easy as 1, 2, 3" (2011). Every number is a function of a key and of its place.
 #pragma once
 
-#include "vector_math.hpp"
+#include "base/vector_math.hpp"
 
 namespace linnet {
 
