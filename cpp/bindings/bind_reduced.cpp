@@ -4,7 +4,7 @@
 
 #include "arrays.hpp"
 #include "interruptible.hpp"
-#include "radial_functions.hpp"
+#include "losses/radial_functions.hpp"
 #include "register.hpp"
 #include "spherical_table.hpp"
 

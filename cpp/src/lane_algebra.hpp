@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/simd.hpp"
-#include "plan.hpp"
+#include "plan/plan.hpp"
 
 namespace linnet {
 

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "base/dop853.hpp"
-#include "radial_functions.hpp"
+#include "losses/radial_functions.hpp"
 
 namespace linnet::reduced {
 

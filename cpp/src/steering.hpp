@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "loss_engine.hpp"
+#include "losses/registry.hpp"
 #include "step_sizes.hpp"
 
 namespace linnet {

@@ -6,7 +6,7 @@
 #include "base/arena.hpp"
 #include "base/entries.hpp"
 #include "linnet/step_rule.hpp"
-#include "radial_functions.hpp"
+#include "losses/radial_functions.hpp"
 
 namespace linnet {
 

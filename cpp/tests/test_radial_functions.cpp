@@ -4,7 +4,7 @@
 
 #include "check.hpp"
 #include "linnet/train.hpp"
-#include "radial_functions.hpp"
+#include "losses/radial_functions.hpp"
 
 using namespace linnet;
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "loss_engine.hpp"
+#include "losses/registry.hpp"
 #include "problem.hpp"
 
 using namespace linnet;

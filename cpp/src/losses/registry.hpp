@@ -6,9 +6,9 @@
 #include <memory>
 
 #include "base/arena.hpp"
-#include "radial_functions.hpp"
-#include "sample_kernels.hpp"
-#include "sampler.hpp"
+#include "losses/radial_functions.hpp"
+#include "losses/sample_kernels.hpp"
+#include "losses/sampler.hpp"
 
 namespace linnet {
 

@@ -3,7 +3,7 @@
 
 #include "base/arena.hpp"
 #include "base/philox.hpp"
-#include "sample_kernels.hpp"
+#include "losses/sample_kernels.hpp"
 
 namespace linnet {
 
