@@ -5,7 +5,7 @@
 #include <atomic>
 #include <limits>
 
-#include "probe.hpp"
+#include "observables/probe.hpp"
 
 namespace linnet {
 

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "check.hpp"
-#include "direct_machine.hpp"
-#include "lane_machine.hpp"
+#include "engines/direct_machine.hpp"
+#include "engines/lane_machine.hpp"
 
 using namespace linnet;
 

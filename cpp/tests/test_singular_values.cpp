@@ -5,7 +5,7 @@
 #include <random>
 
 #include "check.hpp"
-#include "probe.hpp"
+#include "observables/probe.hpp"
 
 using namespace linnet;
 

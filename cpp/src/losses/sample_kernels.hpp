@@ -7,7 +7,7 @@
 
 #include <cstring>
 
-#include "lane_algebra.hpp"
+#include "engines/lane_algebra.hpp"
 
 namespace linnet {
 

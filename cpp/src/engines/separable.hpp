@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "lane_algebra.hpp"
+#include "engines/lane_algebra.hpp"
 
 namespace linnet {
 

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "base/arena.hpp"
-#include "direct_algebra.hpp"
-#include "pattern_algebra.hpp"
-#include "steering.hpp"
+#include "engines/direct_algebra.hpp"
+#include "engines/pattern_algebra.hpp"
+#include "engines/steering.hpp"
 
 namespace linnet {
 

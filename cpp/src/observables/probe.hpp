@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "base/entries.hpp"
-#include "direct_machine.hpp"
-#include "direction.hpp"
-#include "lane_machine.hpp"
-#include "layer_vectors.hpp"
-#include "singular_values.hpp"
+#include "engines/direct_machine.hpp"
+#include "engines/lane_machine.hpp"
+#include "observables/direction.hpp"
+#include "observables/layer_vectors.hpp"
+#include "observables/singular_values.hpp"
 
 namespace linnet {
 

@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "base/arena.hpp"
-#include "fused.hpp"
-#include "lane_algebra.hpp"
-#include "pattern_algebra.hpp"
-#include "separable.hpp"
-#include "steering.hpp"
+#include "engines/fused.hpp"
+#include "engines/lane_algebra.hpp"
+#include "engines/pattern_algebra.hpp"
+#include "engines/separable.hpp"
+#include "engines/steering.hpp"
 
 namespace linnet {
 

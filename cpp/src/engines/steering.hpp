@@ -3,8 +3,8 @@
 
 #include <memory>
 
+#include "engines/step_sizes.hpp"
 #include "losses/registry.hpp"
-#include "step_sizes.hpp"
 
 namespace linnet {
 

@@ -1,7 +1,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 
-#include "direct_machine.hpp"
+#include "engines/direct_machine.hpp"
 
 namespace linnet {
 

@@ -3,7 +3,7 @@
 // Every entry is accumulated over the inner index in order with one fma per term, as in the lane kernels: same bits.
 #pragma once
 
-#include "lane_algebra.hpp"
+#include "engines/lane_algebra.hpp"
 
 namespace linnet {
 

@@ -1,4 +1,4 @@
-#include "layer_vectors.hpp"
+#include "observables/layer_vectors.hpp"
 
 #include <Eigen/SVD>
 #include <algorithm>

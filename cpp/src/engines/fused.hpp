@@ -2,7 +2,7 @@
 // both gradients without leaving the registers. The operations are those of the plan, with the same bits.
 #pragma once
 
-#include "lane_algebra.hpp"
+#include "engines/lane_algebra.hpp"
 
 namespace linnet {
 

@@ -7,7 +7,7 @@
 
 #include <limits>
 
-#include "lane_algebra.hpp"
+#include "engines/lane_algebra.hpp"
 
 namespace linnet {
 
