@@ -5,8 +5,8 @@
 
 #include "base/dop853.hpp"
 #include "base/parallel.hpp"
-#include "batch.hpp"
 #include "linnet/train.hpp"
+#include "runs/batch.hpp"
 
 namespace linnet {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/parallel.hpp"
-#include "batch.hpp"
+#include "runs/batch.hpp"
 
 namespace linnet {
 
