@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "linnet/step_rule.hpp"
-#include "reduced_flow.hpp"
+#include "theories/reduced_flow.hpp"
 
 namespace linnet::reduced {
 

@@ -6,8 +6,8 @@
 #include <random>
 
 #include "base/parallel.hpp"
-#include "kernel_certificate.hpp"
-#include "kernel_descent.hpp"
+#include "theories/kernel_cost/certificate.hpp"
+#include "theories/kernel_cost/descent.hpp"
 
 namespace linnet {
 

@@ -3,8 +3,8 @@
 #include <atomic>
 
 #include "base/parallel.hpp"
-#include "reduced_descent.hpp"
-#include "reduced_flow.hpp"
+#include "theories/reduced_descent.hpp"
+#include "theories/reduced_flow.hpp"
 
 namespace linnet {
 

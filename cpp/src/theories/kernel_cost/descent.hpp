@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/parallel.hpp"
-#include "kernel_objective.hpp"
+#include "theories/kernel_cost/objective.hpp"
 
 namespace linnet {
 
