@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet::bindings {
 

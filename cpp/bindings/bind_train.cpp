@@ -7,6 +7,7 @@
 
 #include "arrays.hpp"
 #include "interruptible.hpp"
+#include "linnet/train.hpp"
 #include "register.hpp"
 #include "spherical_table.hpp"
 

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet::bindings {
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 

@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 

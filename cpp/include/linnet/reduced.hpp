@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "linnet/index.hpp"
 #include "linnet/spherical.hpp"
 #include "linnet/step_rule.hpp"
-#include "linnet/train.hpp"
 
 namespace linnet {
 

@@ -4,119 +4,15 @@
 // belongs to runs may broadcast along any of the run axes (stride 0), so that nothing is copied per run.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <type_traits>
 #include <vector>
 
-#include "linnet/spherical.hpp"
+#include "linnet/chain.hpp"
+#include "linnet/index.hpp"
+#include "linnet/loss.hpp"
 #include "linnet/step_rule.hpp"
 
 namespace linnet {
-
-using Index = std::ptrdiff_t;
-
-/// How a run ended. The numbers are part of the file format.
-enum class Status : std::int8_t { completed = 0, converged = 1, diverged = 2, exhausted = 3 };
-
-/// One sentence on a status, for users.
-const char* message(Status status);
-
-/// An array with leading run axes: the first element of run (i_0, i_1, ...) is data[sum_k i_k strides[k]].
-template <class T>
-struct RunArray {
-    const T* data = nullptr;
-    std::vector<Index> strides;
-
-    /// Does every run see the same values?
-    bool shared() const {
-        for (const Index stride : strides) {
-            if (stride != 0) return false;
-        }
-        return true;
-    }
-    /// Values of one run, given its flat index in C order.
-    const T* at(Index run, const std::vector<Index>& run_shape) const {
-        Index offset = 0;
-        for (std::size_t k = run_shape.size(); k-- > 0;) {
-            offset += (run % run_shape[k]) * strides[k];
-            run /= run_shape[k];
-        }
-        return data + offset;
-    }
-};
-
-/// A factor M of the chain M_L ... M_1 that is not plainly dense: M = sum of its entries, each at (row, col) with the
-/// value coefficient * weight, or coefficient alone; or, of a dense one, M = scale * W, perhaps plus the identity.
-struct Factor {
-    struct Entry {
-        std::int32_t row, col;
-        std::int32_t weight;  ///< place in the factor's array of weights; -1: fixed
-        double coefficient;
-    };
-    Index rows = 0, cols = 0;
-    int array = -1;  ///< which array of weights it takes, several factors may share one; -1: all entries are fixed
-    bool dense = false;  ///< weights are (rows, cols), there are no entries
-    bool plus_identity = false;
-    double scale = 1;
-    std::vector<Entry> entries;
-};
-
-/// The architecture: which factors, and how long their arrays of weights are.
-struct Chain {
-    std::vector<Factor> factors;  ///< the first sees the input
-    std::vector<Index> sizes;     ///< of the arrays of weights, each used by some factor
-
-    Index n_inputs() const { return factors.front().cols; }
-    Index n_outputs() const { return factors.back().rows; }
-    /// Layers of these widths, all of them dense.
-    static Chain dense(const std::vector<Index>& widths);
-    /// Is it a chain of plain dense layers with an array each, in order?
-    bool is_dense() const;
-};
-
-enum class LossKind : std::int8_t { squared = 0, logistic = 1, exponential = 2, spherical = 3 };
-
-/// What a loss of a network of one output knows of the samples x with labels y = 1 or -1.
-struct LossData {
-    LossKind kind = LossKind::squared;
-    std::vector<Index> run_shape;
-
-    RunArray<double> inputs;        ///< y x of samples, (in, stride): those of one feature side by side, padded with zeros
-    RunArray<float> single_inputs;  ///< the same, of runs in single precision
-    Index n_samples = 0, stride = 0;
-
-    SphericalTable law;
-    RunArray<double> direction;    ///< (in), of norm 1: labels are its sides
-
-    RunArray<double> label_noise;  ///< scalar: how likely a label is the other one; no data: never
-    bool has_noise = false;
-
-    template <class T>
-    const T* inputs_of(Index run) const {
-        if constexpr (std::is_same_v<T, float>) {
-            return single_inputs.at(run, run_shape);
-        } else {
-            return inputs.at(run, run_shape);
-        }
-    }
-    double noise(Index run) const {
-        return label_noise.data == nullptr ? 0 : *label_noise.at(run, run_shape);
-    }
-};
-
-enum class LawKind : std::int8_t { gaussian = 0, sphere = 1, ball = 2, mixture = 3 };
-
-/// Samples that are drawn anew for every step: of the law of a spherical loss, or of its data.
-struct Draws {
-    Index batch_size = 0;
-    std::uint64_t seed = 0;
-    RunArray<std::int64_t> stream;  ///< scalar, 32 bits
-    LawKind law = LawKind::gaussian;
-    std::vector<double> radii;       ///< scale or radius; of a mixture one per component
-    std::vector<double> cumulative;  ///< of a mixture: probability of this radius or one before it
-};
 
 /// What to train. T is the type of the weights and of the arithmetic of a step, double or float. Where "layers" are
 /// counted, arrays of weights are meant: in a chain with fixed or shared factors there are fewer.
@@ -188,12 +84,6 @@ struct Results {
     double* stopped_time = nullptr;         ///< (run): of a flow
     double* elapsed = nullptr;              ///< (run): of a descent with a step rule
     std::int64_t* n_steps_taken = nullptr;  ///< (run): of a flow
-};
-
-struct Control {
-    int n_threads = 1;
-    /// Called by the calling thread about every 50 ms with the work done; true: stop as soon as possible.
-    std::function<bool(std::int64_t)> poll;
 };
 
 /// Train every run. Returns false when poll asked to stop; results are then incomplete.

@@ -5,8 +5,9 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/simd.hpp"
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 

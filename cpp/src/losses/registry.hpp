@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/arena.hpp"
+#include "linnet/loss.hpp"
 #include "losses/radial_functions.hpp"
 #include "losses/sample_kernels.hpp"
 #include "losses/sampler.hpp"

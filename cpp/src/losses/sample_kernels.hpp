@@ -7,7 +7,8 @@
 
 #include <cstring>
 
-#include "engines/lane_algebra.hpp"
+#include "base/simd.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 

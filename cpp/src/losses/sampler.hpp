@@ -3,6 +3,7 @@
 
 #include "base/arena.hpp"
 #include "base/philox.hpp"
+#include "linnet/loss.hpp"
 #include "losses/sample_kernels.hpp"
 
 namespace linnet {

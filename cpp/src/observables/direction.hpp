@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 

@@ -1,9 +1,10 @@
 // How near to rank one the layers of a dense chain are, and how well neighbours are aligned.
 #pragma once
 
+#include <utility>
 #include <vector>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 

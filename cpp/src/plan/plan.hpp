@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "linnet/train.hpp"
+#include "linnet/chain.hpp"
 
 namespace linnet {
 

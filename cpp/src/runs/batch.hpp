@@ -5,6 +5,7 @@
 #include <atomic>
 #include <limits>
 
+#include "linnet/train.hpp"
 #include "observables/probe.hpp"
 
 namespace linnet {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "linnet/index.hpp"
 #include "linnet/step_rule.hpp"
 #include "theories/reduced_flow.hpp"
 
