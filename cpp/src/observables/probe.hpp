@@ -10,104 +10,10 @@
 #include "engines/lane_machine.hpp"
 #include "observables/direction.hpp"
 #include "observables/layer_vectors.hpp"
+#include "observables/list.hpp"
 #include "observables/singular_values.hpp"
 
 namespace linnet {
-
-/// Which observables are wanted.
-struct Wanted {
-    bool loss = false;
-    bool singular_values = false;
-    bool product = false;
-    bool layer_norms = false;
-    bool imbalance = false;
-    bool gradient_norm = false;
-    bool margin = false;
-    bool direction = false;      ///< angle or norm of the product
-    bool layer_vectors = false;  ///< what needs singular vectors of the layers
-
-    bool any() const {
-        return loss || singular_values || product || layer_norms || imbalance || gradient_norm ||
-               margin || direction || layer_vectors;
-    }
-    Wanted with(const Wanted& b) const {
-        return {loss || b.loss,
-                singular_values || b.singular_values,
-                product || b.product,
-                layer_norms || b.layer_norms,
-                imbalance || b.imbalance,
-                gradient_norm || b.gradient_norm,
-                margin || b.margin,
-                direction || b.direction,
-                layer_vectors || b.layer_vectors};
-    }
-};
-
-/// Singular values with their storage.
-template <class V>
-class SingularValues {
-public:
-    SingularValues(Index rows, Index cols)
-        : transposed_(rows < cols),
-          m_(std::max(rows, cols)),
-          n_(std::min(rows, cols)),
-          memory_(m_ * n_ + 2 * n_ + 3 * (m_ + n_)) {}
-
-    /// The singular values of the matrix a(i, j), unordered: n entries. NaN where an entry is not finite.
-    template <class Matrix, class Pulse>
-    const V* of(const Matrix& a, Pulse&& pulse) {
-        V* const b = memory_.data();
-        V largest{};
-        V check{};
-        for (Index i = 0; i < m_; ++i) {
-            for (Index j = 0; j < n_; ++j) {
-                const V x = transposed_ ? a(j, i) : a(i, j);
-                b[i * n_ + j] = x;
-                largest = larger(largest, absolute(x));
-                check = fma(x, V{}, check);  // NaN if any entry is not finite
-            }
-        }
-        // Relative to the largest entry, but for the very smallest, whose reciprocals overflow.
-        const V scale = larger(largest, broadcast<V>(1e-300)) + check;
-        const auto finite = less_equal(V{}, scale);
-        const V factor = broadcast<V>(1) / scale;
-        for (Index i = 0; i < m_ * n_; ++i) b[i] = select(finite, b[i] * factor, V{});
-        V* const q = b + m_ * n_;
-        V* const e = q + n_;
-        V* const scratch = e + n_;
-        detail::bidiagonalize(b, m_, n_, q, e, scratch, pulse);
-        detail::QdIteration<V>(q, e, n_, scratch).run(pulse);
-        for (Index i = 0; i < n_; ++i) q[i] = square_root(larger(q[i], V{})) * scale;
-        return q;
-    }
-    Index count() const { return n_; }
-
-private:
-    bool transposed_;
-    Index m_, n_;
-    Arena<V> memory_;
-};
-
-/// Where a probe writes for one run; null: not wanted.
-struct ObservedArrays {
-    double* singular_values = nullptr;
-    double* product = nullptr;
-    double* layer_norms = nullptr;
-    double* imbalance = nullptr;
-    double* angle = nullptr;
-    double* log_tan_half_angle = nullptr;
-    double* norm = nullptr;
-    double* margin = nullptr;
-    double* layer_singular_ratio = nullptr;
-    double* layer_alignment = nullptr;
-
-    bool wants_direction() const {
-        return angle != nullptr || log_tan_half_angle != nullptr || norm != nullptr;
-    }
-    bool wants_layer_vectors() const {
-        return layer_singular_ratio != nullptr || layer_alignment != nullptr;
-    }
-};
 
 /// Observables of up to n_slots runs at once, on a lane machine or a direct machine that holds a gradient plan.
 template <class Machine>

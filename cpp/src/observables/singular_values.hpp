@@ -5,8 +5,10 @@
 // Values are accurate to a few 1e-14 of the largest one, which is all that a record needs.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 
+#include "base/arena.hpp"
 #include "base/simd.hpp"
 #include "linnet/index.hpp"
 
@@ -284,4 +286,50 @@ private:
 };
 
 }  // namespace detail
+
+/// Singular values with their storage.
+template <class V>
+class SingularValues {
+public:
+    SingularValues(Index rows, Index cols)
+        : transposed_(rows < cols),
+          m_(std::max(rows, cols)),
+          n_(std::min(rows, cols)),
+          memory_(m_ * n_ + 2 * n_ + 3 * (m_ + n_)) {}
+
+    /// The singular values of the matrix a(i, j), unordered: n entries. NaN where an entry is not finite.
+    template <class Matrix, class Pulse>
+    const V* of(const Matrix& a, Pulse&& pulse) {
+        V* const b = memory_.data();
+        V largest{};
+        V check{};
+        for (Index i = 0; i < m_; ++i) {
+            for (Index j = 0; j < n_; ++j) {
+                const V x = transposed_ ? a(j, i) : a(i, j);
+                b[i * n_ + j] = x;
+                largest = larger(largest, absolute(x));
+                check = fma(x, V{}, check);  // NaN if any entry is not finite
+            }
+        }
+        // Relative to the largest entry, but for the very smallest, whose reciprocals overflow.
+        const V scale = larger(largest, broadcast<V>(1e-300)) + check;
+        const auto finite = less_equal(V{}, scale);
+        const V factor = broadcast<V>(1) / scale;
+        for (Index i = 0; i < m_ * n_; ++i) b[i] = select(finite, b[i] * factor, V{});
+        V* const q = b + m_ * n_;
+        V* const e = q + n_;
+        V* const scratch = e + n_;
+        detail::bidiagonalize(b, m_, n_, q, e, scratch, pulse);
+        detail::QdIteration<V>(q, e, n_, scratch).run(pulse);
+        for (Index i = 0; i < n_; ++i) q[i] = square_root(larger(q[i], V{})) * scale;
+        return q;
+    }
+    Index count() const { return n_; }
+
+private:
+    bool transposed_;
+    Index m_, n_;
+    Arena<V> memory_;
+};
+
 }  // namespace linnet
