@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/parallel.hpp"
+#include "engines/costs.hpp"
 #include "runs/batch.hpp"
 
 namespace linnet {
@@ -337,20 +338,6 @@ template <class T>
 using LaneRunner = Runner<T, LaneMachine<T>, LaneMachine<double>>;
 
 }  // namespace
-
-const char* message(Status status) {
-    switch (status) {
-        case Status::completed:
-            return "all steps were taken";
-        case Status::converged:
-            return "a stop rule was met";
-        case Status::diverged:
-            return "the weights became infinite or NaN";
-        case Status::exhausted:
-            return "the integrator took all the steps it may take before the end";
-    }
-    return "unknown status";
-}
 
 template <class T>
 bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& results,

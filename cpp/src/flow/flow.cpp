@@ -6,6 +6,7 @@
 #include "base/dop853.hpp"
 #include "base/parallel.hpp"
 #include "linnet/train.hpp"
+#include "engines/costs.hpp"
 #include "runs/batch.hpp"
 
 namespace linnet {
