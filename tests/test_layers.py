@@ -184,9 +184,7 @@ def test_registry_reference_core_and_properties_name_the_same_observables():
     assert {*_reference_observables._OBSERVERS, *OF_DIRECTION} == set(OBSERVABLES)
     properties = {n for n, v in vars(lf.Trajectory).items() if isinstance(v, property)}
     assert set(OBSERVABLES) <= properties
-    known = re.search(
-        r"known\{(.*?)\}", (CPP / "bindings" / "bind_train.cpp").read_text(), re.DOTALL
-    )
+    known = re.search(r"known\{(.*?)\}", (CPP / "bindings" / "problem.hpp").read_text(), re.DOTALL)
     assert set(re.findall(r'"(\w+)"', known[1])) == set(OBSERVABLES)
 
 
