@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <type_traits>
 #include <vector>
 
+#include "engines/direct_machine.hpp"
+#include "engines/lane_machine.hpp"
 #include "linnet/train.hpp"
 #include "observables/probe.hpp"
 
@@ -82,12 +85,43 @@ public:
         return results.final_weights[static_cast<std::size_t>(l)] + run * layer_size(l);
     }
     bool has_moments() const { return by != ResidualBy::loss; }
-    /// Moments that all runs share; null: there are none.
-    const double* shared_cov() const {
-        return shared_moments && has_moments() ? problem.input_cov.data : nullptr;
+    /// Moments that all runs share, in the numbers of the weights or in double precision; null: there are none.
+    template <class Number = double>
+    const Number* shared_cov() const {
+        if (!shared_moments || !has_moments()) return nullptr;
+        if constexpr (std::is_same_v<Number, T>) {
+            return cov.data();
+        } else {
+            return problem.input_cov.data;
+        }
     }
-    const double* shared_cross() const {
-        return shared_moments && has_moments() ? problem.cross_cov.data : nullptr;
+    template <class Number = double>
+    const Number* shared_cross() const {
+        if (!shared_moments || !has_moments()) return nullptr;
+        if constexpr (std::is_same_v<Number, T>) {
+            return cross.data();
+        } else {
+            return problem.cross_cov.data;
+        }
+    }
+    /// Machines that hold a plan of the chain, of one run or of groups of lanes. draws, rule: those of a descent.
+    template <class Number>
+    DirectMachine<Number> direct_machine(const Plan& plan, bool decay,
+                                         const Draws* draws = nullptr,
+                                         StepKind rule = StepKind::constant) const {
+        return {plan, decay, steering<Number>(draws, rule, 1)};
+    }
+    template <class Number>
+    LaneMachine<Number> lane_machine(const Plan& plan, int n_groups, bool decay,
+                                     const Draws* draws = nullptr,
+                                     StepKind rule = StepKind::constant) const {
+        constexpr int lanes = native_lanes<Number>;
+        return {plan,
+                n_groups,
+                shared_cov<Number>(),
+                shared_cross<Number>(),
+                decay,
+                steering<Pack<Number, lanes>>(draws, rule, n_groups * lanes)};
     }
     double scalar(const RunArray<double>& array, Index run) const {
         return *array.at(run, problem.run_shape);
@@ -146,6 +180,11 @@ public:
     Wanted at_record, at_check;
 
 private:
+    template <class V>
+    Steering<V> steering(const Draws* draws, StepKind rule, int n_slots) const {
+        return steering_of<V>(problem.loss, draws, rule, n_in, n_layers, n_slots);
+    }
+
     std::atomic<Index> next_{0};
 };
 
