@@ -66,7 +66,9 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
         arrays.out["time"] = std::move(time);
         arrays.results.elapsed = arrays.template add<double>("elapsed", a);
     }
-    run_interruptible(a.n_threads, a.progress, [&](const Control& control) { train(problem, descent, arrays.results, control); });
+    run_interruptible(a.n_threads, a.progress, [&](const Control& control) {
+        train(problem, descent, arrays.results, control);
+    });
     return arrays.out;
 }
 
@@ -83,7 +85,9 @@ py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, cons
         std::fill_n(arrays.results.stopped_time, arrays.out["stopped_at"].cast<py::array>().size(),
                     method.begin);
     }
-    run_interruptible(a.n_threads, a.progress, [&](const Control& control) { flow(problem, method, arrays.results, control); });
+    run_interruptible(a.n_threads, a.progress, [&](const Control& control) {
+        flow(problem, method, arrays.results, control);
+    });
     return arrays.out;
 }
 
@@ -96,20 +100,20 @@ void register_train(py::module_& m) {
            std::vector<Index> run_shape, std::vector<py::array> weights,
            std::optional<py::array> input_cov, std::optional<py::array> cross_cov,
            std::optional<py::array> output_power, std::optional<py::dict> loss,
-           std::optional<py::array> direction, py::array step_size,
-           std::optional<py::tuple> rule, std::optional<py::tuple> draws, py::array weight_decay, std::optional<py::array> stop_loss,
-           std::optional<py::array> stop_gradient_norm, Index check_every, Index first_step,
-           Index n_steps, std::optional<py::array_t<std::int8_t>> ended,
-           std::vector<std::int64_t> record_steps, std::set<std::string> observables, int n_threads,
-           py::object progress) {
+           std::optional<py::array> direction, py::array step_size, std::optional<py::tuple> rule,
+           std::optional<py::tuple> draws, py::array weight_decay,
+           std::optional<py::array> stop_loss, std::optional<py::array> stop_gradient_norm,
+           Index check_every, Index first_step, Index n_steps,
+           std::optional<py::array_t<std::int8_t>> ended, std::vector<std::int64_t> record_steps,
+           std::set<std::string> observables, int n_threads, py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
-                std::move(chain),        std::move(shapes),       std::move(run_shape),
-                std::move(weights),      std::move(input_cov),    std::move(cross_cov),
-                std::move(output_power), std::move(loss),         std::move(direction),
-                std::move(weight_decay), std::move(stop_loss),
-                std::move(stop_gradient_norm), std::move(ended),  std::move(observables),
-                n_threads,               std::move(progress)};
+                std::move(chain),        std::move(shapes),      std::move(run_shape),
+                std::move(weights),      std::move(input_cov),   std::move(cross_cov),
+                std::move(output_power), std::move(loss),        std::move(direction),
+                std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
+                std::move(ended),        std::move(observables), n_threads,
+                std::move(progress)};
             Descent descent;
             descent.check_every = check_every;
             descent.first_step = first_step;
@@ -120,14 +124,13 @@ void register_train(py::module_& m) {
                        ? train_as<float>(a, descent, step_size, rule, draws)
                        : train_as<double>(a, descent, step_size, rule, draws);
         },
-        py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"), py::arg("weights"),
-        py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
+        py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
+        py::arg("weights"), py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
         py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("step_size"),
-        py::arg("rule") = py::none(), py::arg("draws") = py::none(),
-        py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
-        py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),
-        py::arg("ended").noconvert(), py::arg("record_steps"), py::arg("observables"),
-        py::arg("n_threads"), py::arg("progress"),
+        py::arg("rule") = py::none(), py::arg("draws") = py::none(), py::arg("weight_decay"),
+        py::arg("stop_loss"), py::arg("stop_gradient_norm"), py::arg("check_every"),
+        py::arg("first_step"), py::arg("n_steps"), py::arg("ended").noconvert(),
+        py::arg("record_steps"), py::arg("observables"), py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient descent; see linnet_fast.train.");
     m.def(
         "train_flow",
@@ -137,17 +140,18 @@ void register_train(py::module_& m) {
            std::optional<py::array> output_power, std::optional<py::dict> loss,
            std::optional<py::array> direction, py::array rtol, py::array atol,
            py::array weight_decay, std::optional<py::array> stop_loss,
-           std::optional<py::array> stop_gradient_norm, bool log_time, double begin, double until, Index max_steps,
-           std::optional<py::array_t<std::int8_t>> ended, std::vector<double> record_times,
-           std::set<std::string> observables, int n_threads, py::object progress) {
+           std::optional<py::array> stop_gradient_norm, bool log_time, double begin, double until,
+           Index max_steps, std::optional<py::array_t<std::int8_t>> ended,
+           std::vector<double> record_times, std::set<std::string> observables, int n_threads,
+           py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
-                std::move(chain),        std::move(shapes),       std::move(run_shape),
-                std::move(weights),      std::move(input_cov),    std::move(cross_cov),
-                std::move(output_power), std::move(loss),         std::move(direction),
-                std::move(weight_decay), std::move(stop_loss),
-                std::move(stop_gradient_norm), std::move(ended),  std::move(observables),
-                n_threads,               std::move(progress)};
+                std::move(chain),        std::move(shapes),      std::move(run_shape),
+                std::move(weights),      std::move(input_cov),   std::move(cross_cov),
+                std::move(output_power), std::move(loss),        std::move(direction),
+                std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
+                std::move(ended),        std::move(observables), n_threads,
+                std::move(progress)};
             Flow method;
             method.log_time = log_time;
             method.begin = begin;
@@ -157,13 +161,13 @@ void register_train(py::module_& m) {
             check(a, method);
             return train_flow(a, method, rtol, atol);
         },
-        py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"), py::arg("weights"),
-        py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
+        py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
+        py::arg("weights"), py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
         py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("rtol"),
         py::arg("atol"), py::arg("weight_decay"), py::arg("stop_loss"),
-        py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"), py::arg("until"), py::arg("max_steps"),
-        py::arg("ended").noconvert(), py::arg("record_times"), py::arg("observables"),
-        py::arg("n_threads"), py::arg("progress"),
+        py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"),
+        py::arg("until"), py::arg("max_steps"), py::arg("ended").noconvert(),
+        py::arg("record_times"), py::arg("observables"), py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");
     m.def("status_messages", [] {
         std::map<int, std::string> messages;

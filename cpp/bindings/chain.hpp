@@ -14,8 +14,8 @@
 
 namespace linnet::bindings {
 
-/// A factor as Python describes it: a tuple (rows, cols, array, plus_identity, scale) of a dense one, else (rows, cols,
-/// array, (row, col, weight, coefficient)) with an array each.
+/// A factor as Python describes it: a tuple (rows, cols, array, plus_identity, scale) of a dense
+/// one, else (rows, cols, array, (row, col, weight, coefficient)) with an array each.
 inline Factor factor_of(const py::tuple& t) {
     Factor factor;
     factor.rows = t[0].cast<Index>();
@@ -29,7 +29,8 @@ inline Factor factor_of(const py::tuple& t) {
     }
     const auto lists = t[3].cast<py::tuple>();
     const auto integers = [&](int k) {
-        return lists[static_cast<std::size_t>(k)].cast<py::array_t<std::int32_t, py::array::c_style>>();
+        return lists[static_cast<std::size_t>(k)]
+            .cast<py::array_t<std::int32_t, py::array::c_style>>();
     };
     const auto rows = integers(0);
     const auto cols = integers(1);
@@ -60,9 +61,9 @@ inline Chain chain_of(const py::list& factors, const std::vector<std::vector<Ind
     std::vector<char> is_used(shapes.size(), 0);
     for (const py::handle item : factors) {
         Factor factor = factor_of(py::reinterpret_borrow<py::tuple>(item));
-        require(factor.rows >= 1 && factor.cols >= 1,
-                "widths must be positive, got " + std::to_string(factor.rows) + " and " +
-                    std::to_string(factor.cols));
+        require(factor.rows >= 1 && factor.cols >= 1, "widths must be positive, got " +
+                                                          std::to_string(factor.rows) + " and " +
+                                                          std::to_string(factor.cols));
         require(chain.factors.empty() || chain.factors.back().rows == factor.cols,
                 "a factor must have as many columns as the one before it has rows");
         require(factor.array < static_cast<int>(shapes.size()), "a factor's array does not exist");

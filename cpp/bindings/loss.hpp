@@ -15,8 +15,8 @@
 
 namespace linnet::bindings {
 
-/// A loss, of runs in precision T, from a dict: kind, n_samples, inputs and single_inputs; or kind, law and direction.
-/// Without one it is the squared loss.
+/// A loss, of runs in precision T, from a dict: kind, n_samples, inputs and single_inputs; or kind,
+/// law and direction. Without one it is the squared loss.
 template <class T>
 LossData loss_of(const std::optional<py::dict>& fields, const std::vector<Index>& run_shape,
                  Index n_in) {
@@ -41,8 +41,7 @@ LossData loss_of(const std::optional<py::dict>& fields, const std::vector<Index>
         loss.inputs = run_array<double>(inputs, "inputs", run_shape, {n_in, loss.stride});
         if (!d["single_inputs"].is_none()) {
             loss.single_inputs = run_array<float>(d["single_inputs"].cast<py::array>(),
-                                                  "single_inputs", run_shape,
-                                                  {n_in, loss.stride});
+                                                  "single_inputs", run_shape, {n_in, loss.stride});
         }
         require(!std::is_same_v<T, float> || loss.single_inputs.data != nullptr,
                 "runs in single precision need single_inputs");

@@ -38,11 +38,12 @@ inline void check(const Arguments& a) {
     require(!a.weights.empty() && a.weights.size() == a.shapes.size(),
             "weights must have one array per shape");
     require(a.n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(a.n_threads));
-    static const std::set<std::string> known{"loss",         "singular_values", "product",
-                                             "weights",      "layer_norms",     "imbalance",
-                                             "gradient_norm", "angle",
-                                             "log_tan_half_angle", "norm", "margin",
-                                             "layer_singular_ratio", "layer_alignment"};
+    static const std::set<std::string> known{
+        "loss",           "singular_values", "product",
+        "weights",        "layer_norms",     "imbalance",
+        "gradient_norm",  "angle",           "log_tan_half_angle",
+        "norm",           "margin",          "layer_singular_ratio",
+        "layer_alignment"};
     for (const std::string& name : a.observables)
         require(known.count(name) == 1, "unknown observable '" + name + "'");
     const auto wants = [&](const char* name) { return a.observables.count(name) == 1; };

@@ -1,4 +1,5 @@
-// The evaluation of tables, by one that is easy to make: a coordinate that is uniform on [0, 1] in size.
+// The evaluation of tables, by one that is easy to make: a coordinate that is uniform on [0, 1] in
+// size.
 #include <cmath>
 #include <limits>
 

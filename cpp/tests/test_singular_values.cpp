@@ -1,4 +1,5 @@
-// Singular values against Eigen's Jacobi SVD in long double, and lanes against plain numbers, bit for bit.
+// Singular values against Eigen's Jacobi SVD in long double, and lanes against plain numbers, bit
+// for bit.
 #include <Eigen/Dense>
 #include <cmath>
 #include <limits>

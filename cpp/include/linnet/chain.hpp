@@ -8,8 +8,9 @@
 
 namespace linnet {
 
-/// A factor M of the chain M_L ... M_1 that is not plainly dense: M = sum of its entries, each at (row, col) with the
-/// value coefficient * weight, or coefficient alone; or, of a dense one, M = scale * W, perhaps plus the identity.
+/// A factor M of the chain M_L ... M_1 that is not plainly dense: M = sum of its entries, each at
+/// (row, col) with the value coefficient * weight, or coefficient alone; or, of a dense one, M =
+/// scale * W, perhaps plus the identity.
 struct Factor {
     struct Entry {
         std::int32_t row, col;
@@ -17,7 +18,8 @@ struct Factor {
         double coefficient;
     };
     Index rows = 0, cols = 0;
-    int array = -1;  ///< which array of weights it takes, several factors may share one; -1: all entries are fixed
+    /// Which array of weights it takes, several factors may share one; -1: all entries are fixed.
+    int array = -1;
     bool dense = false;  ///< weights are (rows, cols), there are no entries
     bool plus_identity = false;
     double scale = 1;

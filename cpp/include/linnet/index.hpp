@@ -1,4 +1,5 @@
-// What everything speaks in: indices, arrays of runs, how a run ended, and how a long call is controlled.
+// What everything speaks in: indices, arrays of runs, how a run ended, and how a long call is
+// controlled.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +17,8 @@ enum class Status : std::int8_t { completed = 0, converged = 1, diverged = 2, ex
 /// One sentence on a status, for users.
 const char* message(Status status);
 
-/// An array with leading run axes: the first element of run (i_0, i_1, ...) is data[sum_k i_k strides[k]].
+/// An array with leading run axes: the first element of run (i_0, i_1, ...) is data[sum_k i_k
+/// strides[k]].
 template <class T>
 struct RunArray {
     const T* data = nullptr;
@@ -42,7 +44,8 @@ struct RunArray {
 
 struct Control {
     int n_threads = 1;
-    /// Called by the calling thread about every 50 ms with the work done; true: stop as soon as possible.
+    /// Called by the calling thread about every 50 ms with the work done; true: stop as soon as
+    /// possible.
     std::function<bool(std::int64_t)> poll;
 };
 

@@ -17,12 +17,13 @@ struct LossData {
     LossKind kind = LossKind::squared;
     std::vector<Index> run_shape;
 
-    RunArray<double> inputs;        ///< y x of samples, (in, stride): those of one feature side by side, padded with zeros
+    /// y x of samples, (in, stride): those of one feature side by side, padded with zeros
+    RunArray<double> inputs;
     RunArray<float> single_inputs;  ///< the same, of runs in single precision
     Index n_samples = 0, stride = 0;
 
     SphericalTable law;
-    RunArray<double> direction;    ///< (in), of norm 1: labels are its sides
+    RunArray<double> direction;  ///< (in), of norm 1: labels are its sides
 
     RunArray<double> label_noise;  ///< scalar: how likely a label is the other one; no data: never
     bool has_noise = false;

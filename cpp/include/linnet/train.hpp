@@ -1,7 +1,8 @@
 // The C++ face of the core: describe a batch of runs with plain structs, call train() or flow().
 //
-// A network computes x -> M_L ... M_1 x; most often M_l is its array of weights W_l, (rows, cols) and row-major. Every array that
-// belongs to runs may broadcast along any of the run axes (stride 0), so that nothing is copied per run.
+// A network computes x -> M_L ... M_1 x; most often M_l is its array of weights W_l, (rows, cols)
+// and row-major. Every array that belongs to runs may broadcast along any of the run axes (stride
+// 0), so that nothing is copied per run.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,9 @@
 
 namespace linnet {
 
-/// What to train. T is the type of the weights and of the arithmetic of a step, double or float. Where "layers" are
-/// counted, arrays of weights are meant: in a chain with fixed or shared factors there are fewer.
+/// What to train. T is the type of the weights and of the arithmetic of a step, double or float.
+/// Where "layers" are counted, arrays of weights are meant: in a chain with fixed or shared factors
+/// there are fewer.
 template <class T>
 struct Problem {
     Chain chain;
@@ -26,11 +28,11 @@ struct Problem {
     RunArray<double> cross_cov;     ///< (out, in)
     RunArray<double> output_power;  ///< scalar
     RunArray<double> direction;     ///< (in): what angles are measured to; no data: none
-    RunArray<double> weight_decay;        ///< scalar
-    RunArray<double> stop_loss;           ///< scalar; no data: no such rule
+    RunArray<double> weight_decay;  ///< scalar
+    RunArray<double> stop_loss;     ///< scalar; no data: no such rule
     RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
-    const std::int8_t* ended =
-        nullptr;  ///< per run, not 0: leave it as it is; null: all are to be trained
+    /// Per run, not 0: leave it as it is; null: all are to be trained.
+    const std::int8_t* ended = nullptr;
 };
 
 /// Gradient descent.
@@ -40,15 +42,15 @@ struct Descent {
     RunArray<double> scale, exponent;  ///< scalars, of a rule
     RunArray<double> elapsed;          ///< scalar, of a rule: the sum of the steps so far
     const Draws* draws = nullptr;      ///< null: every step sees all of the loss
-    Index check_every = 1;       ///< stop rules are looked at on multiples of this step count
-    Index first_step = 0;        ///< steps already taken
-    Index n_steps = 0;           ///< steps to take now
-    std::vector<std::int64_t>
-        record_steps;  ///< increasing, within first_step .. first_step + n_steps
+    Index check_every = 1;             ///< stop rules are looked at on multiples of this step count
+    Index first_step = 0;              ///< steps already taken
+    Index n_steps = 0;                 ///< steps to take now
+    /// Increasing, within first_step .. first_step + n_steps.
+    std::vector<std::int64_t> record_steps;
 };
 
-/// Gradient flow, by an explicit Runge-Kutta method with a step size per run. Stop rules are looked at after every
-/// step that was accepted.
+/// Gradient flow, by an explicit Runge-Kutta method with a step size per run. Stop rules are looked
+/// at after every step that was accepted.
 struct Flow {
     bool log_time = false;  ///< all times here are log(1 + time)
     RunArray<double> rtol;  ///< scalar: relative to the norm of a layer, per step
@@ -59,23 +61,27 @@ struct Flow {
     std::vector<double> record_times;  ///< increasing, within begin .. until
 };
 
-/// Where results go. Arrays are (run, record, ...) in C order; null: not wanted. Entries after the end of a run are
-/// not written, the caller fills them beforehand.
+/// Where results go. Arrays are (run, record, ...) in C order; null: not wanted. Entries after the
+/// end of a run are not written, the caller fills them beforehand.
 template <class T>
 struct Results {
     double* loss = nullptr;
     double* singular_values = nullptr;  ///< (min(in, out)), descending
     double* product = nullptr;          ///< (out, in)
     double* layer_norms = nullptr;      ///< (n_layers)
-    double* imbalance = nullptr;        ///< (n_layers - 1): of dense chains by matrices, else by squared norms
+    double* imbalance =
+        nullptr;  ///< (n_layers - 1): of dense chains by matrices, else by squared norms
     double* gradient_norm = nullptr;
-    double* angle = nullptr;               ///< of the product to the direction; like the next three, of one output
+    double* angle =
+        nullptr;  ///< of the product to the direction; like the next three, of one output
     double* log_tan_half_angle = nullptr;
     double* norm = nullptr;
-    double* margin = nullptr;              ///< least over the norm
-    double* layer_singular_ratio = nullptr;  ///< (n_layers): second over first singular value of dense layers
-    double* layer_alignment = nullptr;  ///< (n_layers - 1): cosines between first singular vectors of neighbours
-    double* time = nullptr;             ///< of a descent with a step rule: the sum of its steps
+    double* margin = nullptr;  ///< least over the norm
+    double* layer_singular_ratio =
+        nullptr;  ///< (n_layers): second over first singular value of dense layers
+    double* layer_alignment =
+        nullptr;  ///< (n_layers - 1): cosines between first singular vectors of neighbours
+    double* time = nullptr;   ///< of a descent with a step rule: the sum of its steps
     std::vector<T*> weights;  ///< per layer; empty: not wanted
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
@@ -88,7 +94,8 @@ struct Results {
 
 /// Train every run. Returns false when poll asked to stop; results are then incomplete.
 ///
-/// The bits of a run depend on nothing but that run: not on n_threads, on its place in the batch, or on its neighbours.
+/// The bits of a run depend on nothing but that run: not on n_threads, on its place in the batch,
+/// or on its neighbours.
 template <class T>
 bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& results,
            const Control& control);

@@ -1,6 +1,7 @@
-// Coefficients of the explicit Runge-Kutta method of order 8 by Dormand and Prince, with error estimates of order 5 and
-// 3 and dense output of order 7, as published in E. Hairer, S. P. Norsett, G. Wanner, "Solving Ordinary Differential
-// Equations I", 2nd edition (1993), section II.5 and II.6. The nodes are the sums of the rows.
+// Coefficients of the explicit Runge-Kutta method of order 8 by Dormand and Prince, with error
+// estimates of order 5 and 3 and dense output of order 7, as published in E. Hairer, S. P. Norsett,
+// G. Wanner, "Solving Ordinary Differential Equations I", 2nd edition (1993), section II.5 and
+// II.6. The nodes are the sums of the rows.
 #pragma once
 
 namespace linnet::dop853 {
@@ -16,7 +17,8 @@ inline constexpr int error_3 = 17;
 inline constexpr int dense =
     18;  ///< the four highest terms of dense output; the lower ones come from the ends of a step
 
-/// What of each slope goes where. Rows 1 ... 15 are points: stages, the next point, the extra stages of dense output.
+/// What of each slope goes where. Rows 1 ... 15 are points: stages, the next point, the extra
+/// stages of dense output.
 inline constexpr double table[dense + 4][n_dense_stages] = {
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {0.05260015195876773, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
@@ -70,7 +72,8 @@ inline constexpr double table[dense + 4][n_dense_stages] = {
      96.32455395918828, -39.17726167561544, -149.72683625798564},
 };
 
-/// (stability function - exp)(z) is about this times z^9: the relative error of a growing component in a step.
+/// (stability function - exp)(z) is about this times z^9: the relative error of a growing component
+/// in a step.
 inline constexpr double growth_error = 6.4e-8;
 
 /// Where in a step a slope is taken, as a part of it.

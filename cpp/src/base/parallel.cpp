@@ -23,8 +23,9 @@ namespace {
 constexpr auto poll_interval = std::chrono::milliseconds(50);
 
 #ifdef LINNET_OPENMP
-// Plain threads take over where libgomp would not do: its idle threads do not survive a fork, so that a parallel region
-// in the child would wait for them for ever; and it ends the process if the system gives it too few threads.
+// Plain threads take over where libgomp would not do: its idle threads do not survive a fork, so
+// that a parallel region in the child would wait for them for ever; and it ends the process if the
+// system gives it too few threads.
 std::atomic<bool> forked{false};
 #if defined(__unix__) || defined(__APPLE__)
 [[maybe_unused]] const int fork_handler =
@@ -54,7 +55,8 @@ public:
             progress_.stop.store(true);
         }
         if (!caller) {
-            // Notified under the lock: the caller may destroy this object as soon as it is released.
+            // Notified under the lock: the caller may destroy this object as soon as it is
+            // released.
             const std::lock_guard<std::mutex> lock(mutex_);
             ++finished_;
             arrived_.notify_one();
@@ -134,7 +136,8 @@ bool Pulse::operator()() {
 
 void run_workers(int n_threads, Progress& progress, const std::function<bool(std::int64_t)>& poll,
                  const std::function<void(int, Pulse&)>& body) {
-    // More than a few per processor only cost memory, and a system that runs out of it while threads start ends badly.
+    // More than a few per processor only cost memory, and a system that runs out of it while
+    // threads start ends badly.
     n_threads = std::min(n_threads, 16 + 4 * static_cast<int>(std::thread::hardware_concurrency()));
     Team team(progress, poll, body);
     if (n_threads <= 1) {

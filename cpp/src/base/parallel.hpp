@@ -14,7 +14,8 @@ struct Progress {
     std::atomic<std::int64_t> done{0};  ///< run-steps
 };
 
-/// Asked by workers between blocks of steps: is it time to stop? The calling thread also polls from here.
+/// Asked by workers between blocks of steps: is it time to stop? The calling thread also polls from
+/// here.
 class Pulse {
 public:
     Pulse(Progress& progress, const std::function<bool(std::int64_t)>* poll)
@@ -29,15 +30,16 @@ private:
     std::chrono::steady_clock::time_point last_;
 };
 
-/// Run body(worker, pulse) on up to n_threads threads, the calling one among them, and wait for all. An exception of a
-/// worker stops the others; that of the lowest worker is thrown here.
+/// Run body(worker, pulse) on up to n_threads threads, the calling one among them, and wait for
+/// all. An exception of a worker stops the others; that of the lowest worker is thrown here.
 void run_workers(int n_threads, Progress& progress, const std::function<bool(std::int64_t)>& poll,
                  const std::function<void(int, Pulse&)>& body);
 
 /// Which implementation of threads this build uses: "openmp" or "std".
 const char* thread_backend();
 
-/// Threads that OpenMP would use for a parallel region here (it reads OMP_NUM_THREADS); hardware threads without it.
+/// Threads that OpenMP would use for a parallel region here (it reads OMP_NUM_THREADS); hardware
+/// threads without it.
 int default_threads();
 
 }  // namespace linnet

@@ -1,5 +1,6 @@
-// Random numbers by counter: the generator Philox4x32 with 10 rounds of J. Salmon, M. Moraes, R. Dror, D. Shaw,
-// "Parallel random numbers: as easy as 1, 2, 3" (2011). Every number is a function of a key and of its place.
+// Random numbers by counter: the generator Philox4x32 with 10 rounds of J. Salmon, M. Moraes, R.
+// Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011). Every number is a function
+// of a key and of its place.
 #pragma once
 
 #include "base/vector_math.hpp"

@@ -1,8 +1,9 @@
-// The vector type of the core: a plain compiler vector, and the few operations that have no operator.
+// The vector type of the core: a plain compiler vector, and the few operations that have no
+// operator.
 //
-// Every multiply-add is written fma(a, b, c) and the core is compiled with -ffp-contract=off, so which
-// operations are fused is decided by this source and not by the optimiser. That is what makes the lane
-// engine, the direct engine and the observables agree to the last bit.
+// Every multiply-add is written fma(a, b, c) and the core is compiled with -ffp-contract=off, so
+// which operations are fused is decided by this source and not by the optimiser. That is what makes
+// the lane engine, the direct engine and the observables agree to the last bit.
 #pragma once
 
 #include <cstddef>
@@ -96,8 +97,8 @@ inline float fma(float a, float b, float c) { return a * b + c; }
 inline double square_root(double x) { return __builtin_sqrt(x); }
 inline float square_root(float x) { return __builtin_sqrtf(x); }
 
-// Comparisons give a mask: bool for a scalar, a vector of all-ones and zeros for a pack, a mask register on AVX-512.
-// Masks combine with & and |.
+// Comparisons give a mask: bool for a scalar, a vector of all-ones and zeros for a pack, a mask
+// register on AVX-512. Masks combine with & and |.
 template <class V>
 inline auto less(V a, V b) {
     return a < b;
@@ -128,7 +129,8 @@ inline Pack<float, 16> fma(Pack<float, 16> a, Pack<float, 16> b, Pack<float, 16>
 }
 inline Pack<double, 8> square_root(Pack<double, 8> x) { return _mm512_sqrt_pd(x); }
 inline Pack<float, 16> square_root(Pack<float, 16> x) { return _mm512_sqrt_ps(x); }
-/// A mask register; a type of its own, because & of two __mmask8 is an int and would pick the scalar select.
+/// A mask register; a type of its own, because & of two __mmask8 is an int and would pick the
+/// scalar select.
 struct Mask8 {
     __mmask8 bits;
 };
@@ -196,7 +198,8 @@ inline Pack<float, 4> square_root(Pack<float, 4> x) {
 
 namespace detail {
 
-/// Indices that interleave blocks of `width` entries from two packs: the lower (or upper) halves of each pair.
+/// Indices that interleave blocks of `width` entries from two packs: the lower (or upper) halves of
+/// each pair.
 template <int n, int width, bool upper, class I, I... k>
 constexpr auto interleave_indices(std::integer_sequence<I, k...>) {
     return std::integer_sequence<I, (((k / width) % 2) * n + (k / (2 * width)) * (2 * width) +
@@ -232,8 +235,8 @@ inline void transpose_square(V (&row)[n]) {
 template <class V>
 using MaskOf = decltype(less(V{}, V{}));
 
-/// Two packs that go through a computation together: where one operation must wait for another, one half hides the
-/// latency of the other.
+/// Two packs that go through a computation together: where one operation must wait for another, one
+/// half hides the latency of the other.
 template <class V>
 struct Twin {
     V a, b;

@@ -1,5 +1,5 @@
-// Elementary functions of packs, to three units in the last place; the same operations on every lane, whatever the others
-// hold.
+// Elementary functions of packs, to three units in the last place; the same operations on every
+// lane, whatever the others hold.
 #pragma once
 
 #include <cmath>
@@ -101,8 +101,8 @@ inline Pack<double, 8> power_of_two(Pack<double, 8> shifted) {
     const __m512d entry = _mm512_permutex2var_pd(low, bit_cast<__m512i>(bits), high);
     return bit_cast<Pack<double, 8>>(bit_cast<Bits>(entry) + (bits << 48));
 }
-/// (e^r - 1 - r) / r^2 for |r| <= a = log(2) / 32: Taylor's series with its term of order 5 replaced by the best that
-/// lower ones do for it.
+/// (e^r - 1 - r) / r^2 for |r| <= a = log(2) / 32: Taylor's series with its term of order 5
+/// replaced by the best that lower ones do for it.
 template <class V>
 inline V quadratic_rest(V r, V square) {
     constexpr double a = 0.693147180559945309417 / 32;
@@ -142,19 +142,20 @@ inline V exponential(V x) {
 #endif
     {
         const Bits one = detail::bit_cast<Bits>(broadcast<V>(1));
-        scale = detail::bit_cast<V>(
-            one + (detail::bit_cast<Bits>(shifted) << Format::mantissa_bits));
+        scale =
+            detail::bit_cast<V>(one + (detail::bit_cast<Bits>(shifted) << Format::mantissa_bits));
         // Even and odd terms are two chains that need not wait for each other.
         constexpr int half = Format::exp_terms / 2;
         const V even = detail::series<half>(square, [](int i) { return detail::of_cosh(i + 1); });
-        const V odd = detail::series<half - 1>(square, [](int i) { return detail::of_sinh(i + 1); });
+        const V odd =
+            detail::series<half - 1>(square, [](int i) { return detail::of_sinh(i + 1); });
         rest = fma(square, fma(r, odd, even), r);
     }
     return fma(scale, rest, scale);
 }
 
-/// 1 / (1 + e^x): what a logistic loss weighs a margin x by. Beyond the range of the exponential it stays at about the
-/// smallest normal number.
+/// 1 / (1 + e^x): what a logistic loss weighs a margin x by. Beyond the range of the exponential it
+/// stays at about the smallest normal number.
 template <class V>
 inline V falling_logistic(V x) {
     const V one = broadcast<V>(1);
@@ -214,8 +215,7 @@ inline void unit_circle(V turn, V& cosine, V& sine) {
     const V round = broadcast<V>(detail::FormatOf<V>::round);
     const V shifted = fma(turn, broadcast<V>(4), round);
     const V quarter = shifted - round;
-    const V angle =
-        fma(quarter, broadcast<V>(-0.25), turn) * broadcast<V>(6.283185307179586476925);
+    const V angle = fma(quarter, broadcast<V>(-0.25), turn) * broadcast<V>(6.283185307179586476925);
     const V square = angle * angle;
     const V s = angle * detail::series<8>(square, [](int i) { return detail::of_sin(i); });
     const V c = detail::series<9>(square, [](int i) { return detail::of_cos(i); });

@@ -19,8 +19,8 @@ namespace linnet {
 struct DescentSlot {
     Index run = -1;
     Index step = 0;
-    Index record = 0;  ///< the next one to write
-    Index next = 0;    ///< the step of its next event; equal to step: due now
+    Index record = 0;    ///< the next one to write
+    Index next = 0;      ///< the step of its next event; equal to step: due now
     double elapsed = 0;  ///< with a step rule: the sum of the steps before
 };
 
@@ -30,8 +30,8 @@ class DescentRunner {
 public:
     using State = DescentSlot;
 
-    /// replayer: the machine on which diverged runs are gone through again, step by step; that of single runs does it
-    /// itself.
+    /// replayer: the machine on which diverged runs are gone through again, step by step; that of
+    /// single runs does it itself.
     DescentRunner(Batch<T>& batch, const Descent& descent, Progress& progress, Pulse& pulse,
                   Machine machine, ProbeMachine probe_machine, double step_cost,
                   DirectMachine<T>* replayer = nullptr)
@@ -41,8 +41,8 @@ public:
           progress_(progress),
           pulse_(pulse),
           machine_(std::move(machine)),
-          probe_(std::move(probe_machine),
-                 batch.shared_cross(), batch.has_moments() ? batch.n_out * batch.n_in : 0),
+          probe_(std::move(probe_machine), batch.shared_cross(),
+                 batch.has_moments() ? batch.n_out * batch.n_in : 0),
           replayer_(replayer),
           slots_(static_cast<std::size_t>(machine_.n_slots())),
           bad_(slots_.size()),
@@ -93,12 +93,10 @@ public:
         }
         ++n_active_;
     }
-    void get_weights(int slot, Index l, T* dense) const {
-        machine_.get_matrix(slot, id(l), dense);
-    }
+    void get_weights(int slot, Index l, T* dense) const { machine_.get_matrix(slot, id(l), dense); }
 
-    /// Train what is in the slots, refilling free ones by `refill(slot)`, until none is left or `enough()`.
-    /// False if asked to stop.
+    /// Train what is in the slots, refilling free ones by `refill(slot)`, until none is left or
+    /// `enough()`. False if asked to stop.
     template <class Refill, class Enough>
     bool work(const Refill& refill, const Enough& enough) {
         while (true) {
@@ -300,8 +298,7 @@ private:
         for (Index l = 0; l < batch_.n_layers; ++l) {
             machine.get_matrix(place, id(l), batch_.final_weights(slot.run, l));
         }
-        if (has_rule())
-            batch_.results.elapsed[slot.run] = machine.steering().steps->elapsed(place);
+        if (has_rule()) batch_.results.elapsed[slot.run] = machine.steering().steps->elapsed(place);
         batch_.results.status[slot.run] = static_cast<std::int8_t>(status);
         batch_.results.stopped_at[slot.run] = slot.step;
         progress_.done.fetch_add(last_step_ - slot.step, std::memory_order_relaxed);

@@ -9,8 +9,9 @@
 
 namespace linnet {
 
-/// What going once through a plan costs, in vector multiply-adds: for a group of lanes, and for one run on the direct
-/// machine. The constants are what a block and a call cost beside its multiply-adds; they steer speed, never results.
+/// What going once through a plan costs, in vector multiply-adds: for a group of lanes, and for one
+/// run on the direct machine. The constants are what a block and a call cost beside its
+/// multiply-adds; they steer speed, never results.
 struct Costs {
     double lanes = 0;
     double direct = 0;
@@ -44,7 +45,8 @@ struct Costs {
             costs.has_large_product =
                 costs.has_large_product || entries_of(c) * full_inner >= eigen_from;
         }
-        // Lanes multiply the working set by their number, and slow down when it leaves the first and second level cache.
+        // Lanes multiply the working set by their number, and slow down when it leaves the first
+        // and second level cache.
         double bytes = 0;
         for (const Plan::Matrix& m : plan.matrices) bytes += entries_of(m) * vector_bytes;
         for (const int id : plan.weights) {
@@ -58,7 +60,8 @@ struct Costs {
         return costs;
     }
 
-    /// Add the residual of a loss that goes through samples, or through one run of a group after the other.
+    /// Add the residual of a loss that goes through samples, or through one run of a group after
+    /// the other.
     void add_loss(double work, int width) {
         direct += work / width;
         lanes += work;
@@ -70,7 +73,8 @@ struct Costs {
     }
 };
 
-/// Lane groups that take turns: several while they are so small that one cannot hide its own latency.
+/// Lane groups that take turns: several while they are so small that one cannot hide its own
+/// latency.
 template <class T>
 int lane_groups(const Plan& plan, Index runs_per_worker) {
     Index entries = 0;

@@ -1,6 +1,8 @@
-// Products of medium matrices, one run at a time: row-major, padded with zeros to whole vectors both ways.
+// Products of medium matrices, one run at a time: row-major, padded with zeros to whole vectors
+// both ways.
 //
-// Every entry is accumulated over the inner index in order with one fma per term, as in the lane kernels: same bits.
+// Every entry is accumulated over the inner index in order with one fma per term, as in the lane
+// kernels: same bits.
 #pragma once
 
 #include "engines/lane_algebra.hpp"
@@ -123,8 +125,9 @@ void direct_combine(const DirectOperands<T>& o, bool copy) {
     }
 }
 
-/// C = A input_cov - cross_cov with a diagonal input_cov, given by its diagonal in b. As in the full product, an
-/// infinite entry of A makes its whole row NaN; fused: as the small kernels round, else as Eigen's do.
+/// C = A input_cov - cross_cov with a diagonal input_cov, given by its diagonal in b. As in the
+/// full product, an infinite entry of A makes its whole row NaN; fused: as the small kernels round,
+/// else as Eigen's do.
 template <class T>
 void direct_residual_diagonal(const DirectOperands<T>& o, bool fused) {
     for (Index i = 0; i < o.rows; ++i) {

@@ -1,4 +1,5 @@
-// Runs the operations of a plan for one run, with register-blocked kernels and, for large products, Eigen's.
+// Runs the operations of a plan for one run, with register-blocked kernels and, for large products,
+// Eigen's.
 #pragma once
 
 #include <vector>
@@ -10,8 +11,8 @@
 
 namespace linnet {
 
-/// Products with at least this many multiply-adds go to Eigen, whose packing pays from here on. It allocates its
-/// packing buffers in every product; the kernels below that size never allocate.
+/// Products with at least this many multiply-adds go to Eigen, whose packing pays from here on. It
+/// allocates its packing buffers in every product; the kernels below that size never allocate.
 inline constexpr double eigen_from = 448.0 * 448.0 * 448.0;
 
 /// Multiply-adds between two looks at the pulse: about a millisecond's.
@@ -111,15 +112,16 @@ public:
             o.rows = c.rows;
             o.cols = c.cols;
             o.inner = plan.inner(operation);
-            // Whether a product is large must not depend on whether input_cov happens to be diagonal.
+            // Whether a product is large must not depend on whether input_cov happens to be
+            // diagonal.
             const Index inner = operation.kind == Product::residual_diagonal ? n_in : o.inner;
             call.work = is_pattern(operation.kind)
                             ? plan.multiply_adds(operation)
                             : static_cast<double>(o.rows) * static_cast<double>(o.cols) *
                                   static_cast<double>(inner);
             if (operation.kind == Product::residual_by_loss) call.work = steering_.work;
-            const bool is_product = !is_elementwise(operation.kind) ||
-                                    operation.kind == Product::residual_diagonal;
+            const bool is_product =
+                !is_elementwise(operation.kind) || operation.kind == Product::residual_diagonal;
             call.by_eigen = is_product && call.work >= eigen_from;
             if (!call.by_eigen &&
                 (operation.kind == Product::store_nt || operation.kind == Product::update_nt)) {

@@ -7,8 +7,8 @@ namespace linnet {
 
 namespace {
 
-// GEMM picks its blocks by the cache sizes it finds; the order of its sums, and so the bits, must not depend on the
-// machine.
+// GEMM picks its blocks by the cache sizes it finds; the order of its sums, and so the bits, must
+// not depend on the machine.
 [[maybe_unused]] const bool cache_sizes_pinned = [] {
     Eigen::setCpuCacheSizes(32 * 1024, 1024 * 1024, 8 * 1024 * 1024);
     return true;
@@ -30,7 +30,8 @@ bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch,
                      Stride(o.lda));
     const ConstMap b(o.b, b_transposed ? o.cols : o.inner, b_transposed ? o.inner : o.cols,
                      Stride(o.ldb));
-    // Panels of rows of about 10 ms each. Their height depends on the sizes only, so the bits do too.
+    // Panels of rows of about 10 ms each. Their height depends on the sizes only, so the bits do
+    // too.
     const double row_work = static_cast<double>(o.cols) * static_cast<double>(o.inner);
     const Index height = std::max<Index>(64, static_cast<Index>(3e8 / row_work) / 64 * 64);
     for (Index row = 0; row < o.rows; row += height) {

@@ -1,12 +1,14 @@
-// Steps of two dense layers of equal, small width: a row of the output at a time goes from the product to its part of
-// both gradients without leaving the registers. The operations are those of the plan, with the same bits.
+// Steps of two dense layers of equal, small width: a row of the output at a time goes from the
+// product to its part of both gradients without leaving the registers. The operations are those of
+// the plan, with the same bits.
 #pragma once
 
 #include "engines/lane_algebra.hpp"
 
 namespace linnet {
 
-/// The width of such a network, 2 ... lane_tile; 0 for all others, and for those with a rule for the step size.
+/// The width of such a network, 2 ... lane_tile; 0 for all others, and for those with a rule for
+/// the step size.
 inline int fused_width(const Plan& plan) {
     constexpr Product kinds[] = {Product::store, Product::residual, Product::store_tn,
                                  Product::update_nt, Product::update_by};
@@ -76,14 +78,12 @@ void fused_step(const FusedOperands<V>& o) {
 #pragma GCC unroll 4
         for (int k = 0; k < m; ++k) {
 #pragma GCC unroll 4
-            for (int j = 0; j < m; ++j)
-                gradient[k][j] = fma(upper[k], residual[j], gradient[k][j]);
+            for (int j = 0; j < m; ++j) gradient[k][j] = fma(upper[k], residual[j], gradient[k][j]);
         }
 #pragma GCC unroll 4
         for (int k = 0; k < m; ++k) {
 #pragma GCC unroll 4
-            for (int j = 0; j < m; ++j)
-                change[j] = fma(residual[k], lower[j * m + k], change[j]);
+            for (int j = 0; j < m; ++j) change[j] = fma(residual[k], lower[j * m + k], change[j]);
         }
         // No other row needs this one of the upper layer.
 #pragma GCC unroll 4
@@ -107,10 +107,14 @@ using FusedStep = void (*)(const FusedOperands<V>&);
 template <class V>
 FusedStep<V> fused_step_of(int width, bool shared) {
     switch (width) {
-        case 2: return shared ? fused_step<V, 2, true> : fused_step<V, 2, false>;
-        case 3: return shared ? fused_step<V, 3, true> : fused_step<V, 3, false>;
-        case 4: return shared ? fused_step<V, 4, true> : fused_step<V, 4, false>;
-        default: return nullptr;
+        case 2:
+            return shared ? fused_step<V, 2, true> : fused_step<V, 2, false>;
+        case 3:
+            return shared ? fused_step<V, 3, true> : fused_step<V, 3, false>;
+        case 4:
+            return shared ? fused_step<V, 4, true> : fused_step<V, 4, false>;
+        default:
+            return nullptr;
     }
 }
 

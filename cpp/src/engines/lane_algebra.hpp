@@ -1,4 +1,5 @@
-// Products of small matrices, one run per lane: entry (i, j) of every matrix is a pack, lane r belongs to run r.
+// Products of small matrices, one run per lane: entry (i, j) of every matrix is a pack, lane r
+// belongs to run r.
 #pragma once
 
 #include <array>
@@ -34,8 +35,8 @@ inline V descend(V weight, V gradient, V step, const V* decay) {
     return fma(-step, gradient, weight);
 }
 
-/// One block of C, n_rows by n_cols, at (row, col). A cube: that block is all of C and there are n_rows terms, so that
-/// nothing is left to compute but the product.
+/// One block of C, n_rows by n_cols, at (row, col). A cube: that block is all of C and there are
+/// n_rows terms, so that nothing is left to compute but the product.
 template <class V, Product kind, bool shared, int n_rows, int n_cols, bool cube = false>
 void lane_block(const LaneOperands<V>& o, Index row, Index col) {
     static_assert(!cube || n_rows == n_cols);
@@ -122,7 +123,8 @@ void lane_update_by(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
     }
 }
 
-/// n_cols columns of C -= step (a b^T + decay C), of vectors a and b: an update with one term per entry.
+/// n_cols columns of C -= step (a b^T + decay C), of vectors a and b: an update with one term per
+/// entry.
 template <class V, int n_cols>
 void lane_outer_update(const LaneOperands<V>& o, Index /*row*/, Index col) {
     const V step = *o.step;
@@ -135,8 +137,7 @@ void lane_outer_update(const LaneOperands<V>& o, Index /*row*/, Index col) {
     for (Index i = 0; i < o.rows; ++i) {
         const V a = o.a[i];
 #pragma GCC unroll 12
-        for (int j = 0; j < n_cols; ++j)
-            c[j] = descend(c[j], fma(a, b[j], V{}), step, decay);
+        for (int j = 0; j < n_cols; ++j) c[j] = descend(c[j], fma(a, b[j], V{}), step, decay);
         c += o.cols;
     }
 }
@@ -157,8 +158,8 @@ void lane_copy(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
     for (Index i = 0; i < size; ++i) o.c[i] = factor * o.a[i];
 }
 
-/// C = A input_cov - cross_cov with a diagonal input_cov that all lanes share. The terms left out are zeros, but an
-/// infinite entry of A would make them NaN, and so it does here.
+/// C = A input_cov - cross_cov with a diagonal input_cov that all lanes share. The terms left out
+/// are zeros, but an infinite entry of A would make them NaN, and so it does here.
 template <class V>
 void lane_residual_diagonal(const LaneOperands<V>& o, Index /*row*/, Index /*col*/) {
     using T = ScalarOf<V>;
@@ -219,7 +220,8 @@ LaneKernel<V> lane_outer_kernel(Index n_cols) {
     return table[static_cast<std::size_t>(n_cols - 1)];
 }
 
-/// The kernel for blocks of n_rows x n_cols, both 1 ... lane_tile, or one row of 1 ... lane_row_tile; `inner` terms if the block is all of C, else 0.
+/// The kernel for blocks of n_rows x n_cols, both 1 ... lane_tile, or one row of 1 ...
+/// lane_row_tile; `inner` terms if the block is all of C, else 0.
 template <class V, Product kind, bool shared = false>
 LaneKernel<V> lane_block_kernel(Index n_rows, Index n_cols, Index inner) {
     if (inner == n_rows && inner == n_cols) {
@@ -238,7 +240,8 @@ LaneKernel<V> lane_block_kernel(Index n_rows, Index n_cols, Index inner) {
     return table[static_cast<std::size_t>((n_rows - 1) * lane_tile + n_cols - 1)];
 }
 
-/// The kernel of an operation; shared: all lanes have the same moments. Extents as in lane_block_kernel.
+/// The kernel of an operation; shared: all lanes have the same moments. Extents as in
+/// lane_block_kernel.
 template <class V>
 LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols, Index inner) {
     switch (kind) {
@@ -273,7 +276,8 @@ LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols,
     return nullptr;
 }
 
-/// `extent` in as few blocks of at most `most` as possible, as even as possible: the sizes are small and small + 1.
+/// `extent` in as few blocks of at most `most` as possible, as even as possible: the sizes are
+/// small and small + 1.
 struct Blocks {
     Index count, small, n_large;
     Blocks(Index extent, Index most)

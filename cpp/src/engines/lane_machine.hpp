@@ -13,8 +13,8 @@
 
 namespace linnet {
 
-/// n_groups packs of runs side by side. Groups take turns within every operation, so that one hides the latency of
-/// another; the bits of a lane do not depend on it.
+/// n_groups packs of runs side by side. Groups take turns within every operation, so that one hides
+/// the latency of another; the bits of a lane do not depend on it.
 template <class T>
 class LaneMachine {
 public:
@@ -26,8 +26,8 @@ public:
         Index ld;
     };
 
-    /// shared_cov, shared_cross: moments that all runs have in common, row-major; null: one set per lane. steering: of
-    /// n_groups * lanes slots.
+    /// shared_cov, shared_cross: moments that all runs have in common, row-major; null: one set per
+    /// lane. steering: of n_groups * lanes slots.
     LaneMachine(const Plan& plan, int n_groups, const T* shared_cov, const T* shared_cross,
                 bool decay, Steering<V> steering = {})
         : plan_(plan),
@@ -67,16 +67,16 @@ public:
         }
         for (const Operation& operation : plan.operations) {
             const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
-            const bool is_outer = (operation.kind == Product::update_tn ||
-                                   operation.kind == Product::update_nt) &&
-                                  plan.inner(operation) == 1;
+            const bool is_outer =
+                (operation.kind == Product::update_tn || operation.kind == Product::update_nt) &&
+                plan.inner(operation) == 1;
             const bool elementwise = is_elementwise(operation.kind);
             const bool residual =
                 operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
             Call call{operation.kind,
                       {},
                       Blocks(c.rows, elementwise || is_outer ? c.rows : lane_tile),
-                      Blocks(c.cols, elementwise                ? c.cols
+                      Blocks(c.cols, elementwise               ? c.cols
                                      : c.rows == 1 || is_outer ? lane_row_tile
                                                                : lane_tile),
                       -1};
@@ -152,8 +152,8 @@ public:
             o.lower_step = rates;
             o.upper_step = rates + 1;
             o.decay = decay ? rates + plan.n_layers() : nullptr;
-            o.cov = shared_ ? static_cast<const void*>(shared_cov)
-                            : covs_[static_cast<std::size_t>(g)];
+            o.cov =
+                shared_ ? static_cast<const void*>(shared_cov) : covs_[static_cast<std::size_t>(g)];
             o.cross = shared_ ? static_cast<const void*>(shared_cross)
                               : crosses_[static_cast<std::size_t>(g)];
             fused_.push_back(o);
@@ -230,7 +230,8 @@ public:
         rates[plan_.n_layers()][slot % lanes] = decay;
     }
 
-    /// Operations first ... last - 1 once, for some of the groups; they are too short to be interrupted.
+    /// Operations first ... last - 1 once, for some of the groups; they are too short to be
+    /// interrupted.
     bool run(std::size_t first, std::size_t last, std::size_t first_group, std::size_t last_group) {
         for (std::size_t k = first; k < last; ++k) {
             const Call& call = calls_[k];

@@ -1,4 +1,5 @@
-// Products with factors that are given by their entries: V is a pack of runs or one plain number, with the same bits.
+// Products with factors that are given by their entries: V is a pack of runs or one plain number,
+// with the same bits.
 #pragma once
 
 #include <vector>
@@ -161,8 +162,7 @@ private:
             const V rate = *step;
             const V shrink = *decay;
 #pragma GCC unroll 4
-            for (Index t = 0; t < n; ++t)
-                c[t] = descend(c[t], fma(a[t], b[t], V{}), rate, &shrink);
+            for (Index t = 0; t < n; ++t) c[t] = descend(c[t], fma(a[t], b[t], V{}), rate, &shrink);
         }
     }
     template <class V>
@@ -182,8 +182,9 @@ private:
         }
     }
 
-    /// The vectors of a stencil's source with a copy of as many as it needs beyond an end, so that it walks on without
-    /// looking for that end; returns where its walk for target 0 and weight 0 begins.
+    /// The vectors of a stencil's source with a copy of as many as it needs beyond an end, so that
+    /// it walks on without looking for that end; returns where its walk for target 0 and weight 0
+    /// begins.
     template <class V>
     const V* extended(const V* from, Index step, V* to) const {
         const Index extra = reach_ - extent_;
@@ -238,8 +239,7 @@ private:
             V total[8] = {};
             const Index count = std::min<Index>(8, n_taps_ - first);
             for (Index v = 0; v < n_vectors_; ++v) {
-                const V* const x =
-                    extended(b + v * b_.stride, b_.step, memory) + first * shift;
+                const V* const x = extended(b + v * b_.stride, b_.step, memory) + first * shift;
                 const V* row = a + v * a_.stride;
                 if (count == 8) {
                     for (Index r = 0; r < extent_; ++r, row += a_.step) {
@@ -260,8 +260,7 @@ private:
                         for (int p = 0; p < 4; ++p)
                             part[p] = fma(rows[(r + p) * a_.step], from[r + p], part[p]);
                     }
-                    for (; r < extent_; ++r)
-                        part[0] = fma(rows[r * a_.step], from[r], part[0]);
+                    for (; r < extent_; ++r) part[0] = fma(rows[r * a_.step], from[r], part[0]);
                     total[q] = total[q] + ((part[0] + part[1]) + (part[2] + part[3]));
                 }
             }
@@ -332,9 +331,8 @@ private:
                 for (int q = 0; q < 4; ++q) add(e + q, totals[q]);
             }
             for (; e < last; ++e) add(e, totals[0]);
-            const V total = last - first < 4
-                                ? totals[0]
-                                : (totals[0] + totals[1]) + (totals[2] + totals[3]);
+            const V total =
+                last - first < 4 ? totals[0] : (totals[0] + totals[1]) + (totals[2] + totals[3]);
             c[t] = kind_ == Product::pattern_update ? descend(c[t], total, *step, decay) : total;
         }
     }

@@ -1,5 +1,6 @@
-// Steps of diagonal networks with one output on inputs with a diagonal second moment: no input sees another, so that
-// many steps are taken without leaving the registers. The operations are those of the plan, with the same bits.
+// Steps of diagonal networks with one output on inputs with a diagonal second moment: no input sees
+// another, so that many steps are taken without leaving the registers. The operations are those of
+// the plan, with the same bits.
 #pragma once
 
 #include <vector>
@@ -10,7 +11,8 @@ namespace linnet {
 
 inline constexpr int most_separable_layers = 6;
 
-/// The weights of such a network in the order of its products, the dense top first; empty for all others.
+/// The weights of such a network in the order of its products, the dense top first; empty for all
+/// others.
 inline std::vector<int> separable_order(const Plan& plan) {
     if (plan.n_outputs() != 1 || !plan.vectors_are_columns || plan.identity >= 0) return {};
     const auto n = static_cast<std::size_t>(plan.n_inputs());
@@ -52,10 +54,10 @@ inline std::vector<int> separable_order(const Plan& plan) {
 
 template <class V>
 struct SeparableOperands {
-    V* weights[most_separable_layers];    ///< in the order of products
+    V* weights[most_separable_layers];  ///< in the order of products
     const V* steps[most_separable_layers];
     const V* decay;
-    const ScalarOf<V>* cov;    ///< all of the matrix
+    const ScalarOf<V>* cov;  ///< all of the matrix
     const ScalarOf<V>* cross;
     Index n_inputs;
 };
@@ -85,9 +87,9 @@ void separable_block(const SeparableOperands<V>& o, Index first, Index n_steps) 
             V product[n_layers];
             product[0] = w[0][q];
 #pragma GCC unroll 8
-            for (int l = 1; l < n_layers; ++l)
-                product[l] = fma(product[l - 1], w[l][q], V{});
-            // The sum with 0 is that of the terms left out, which other ways of computing this do add.
+            for (int l = 1; l < n_layers; ++l) product[l] = fma(product[l - 1], w[l][q], V{});
+            // The sum with 0 is that of the terms left out, which other ways of computing this do
+            // add.
             V back = fma(product[n_layers - 1], cov[q], minus_cross[q]) + V{};
 #pragma GCC unroll 8
             for (int l = n_layers - 1; l >= 1; --l) {
@@ -125,11 +127,16 @@ void separable_steps(const SeparableOperands<V>& o, std::size_t n_layers, Index 
         }
     };
     switch (n_layers) {
-        case 2: return run(std::integral_constant<int, 2>{});
-        case 3: return run(std::integral_constant<int, 3>{});
-        case 4: return run(std::integral_constant<int, 4>{});
-        case 5: return run(std::integral_constant<int, 5>{});
-        default: return run(std::integral_constant<int, most_separable_layers>{});
+        case 2:
+            return run(std::integral_constant<int, 2>{});
+        case 3:
+            return run(std::integral_constant<int, 3>{});
+        case 4:
+            return run(std::integral_constant<int, 4>{});
+        case 5:
+            return run(std::integral_constant<int, 5>{});
+        default:
+            return run(std::integral_constant<int, most_separable_layers>{});
     }
 }
 

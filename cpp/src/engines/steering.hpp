@@ -1,4 +1,5 @@
-// What a machine follows beside its plan: a loss that is not made of second moments, and a rule for step sizes.
+// What a machine follows beside its plan: a loss that is not made of second moments, and a rule for
+// step sizes.
 #pragma once
 
 #include <memory>
@@ -10,9 +11,9 @@ namespace linnet {
 
 template <class V>
 struct Steering {
-    std::unique_ptr<LossEngine<V>> loss;   ///< null: the squared loss, from its moments
-    std::unique_ptr<StepSizes<V>> steps;   ///< null: step sizes stay
-    double work = 0;                       ///< multiply-adds of one residual, about
+    std::unique_ptr<LossEngine<V>> loss;  ///< null: the squared loss, from its moments
+    std::unique_ptr<StepSizes<V>> steps;  ///< null: step sizes stay
+    double work = 0;                      ///< multiply-adds of one residual, about
 
     template <class Cross>
     void set_steps(int group, const Entries<V>& product, const Entries<V>& residual,
@@ -26,7 +27,8 @@ struct Steering {
     }
 };
 
-/// The work of one residual of a loss, in multiply-adds: about 30 more per margin, and per number that is drawn.
+/// The work of one residual of a loss, in multiply-adds: about 30 more per margin, and per number
+/// that is drawn.
 inline double work_of_loss(const LossData& data, const Draws* draws, Index n_features) {
     const auto d = static_cast<double>(n_features);
     if (data.kind == LossKind::squared) return 0;

@@ -29,7 +29,8 @@ public:
 
     void set(int slot, const T* multipliers, double scale, double exponent, double n_steps,
              double elapsed, double power) {
-        for (Index l = 0; l < n_layers_; ++l) set_lane(own_multipliers(slot / lanes)[l], slot % lanes, multipliers[l]);
+        for (Index l = 0; l < n_layers_; ++l)
+            set_lane(own_multipliers(slot / lanes)[l], slot % lanes, multipliers[l]);
         slots_[static_cast<std::size_t>(slot)] = {scale, exponent, n_steps, elapsed, power};
     }
     double elapsed(int slot) const { return slots_[static_cast<std::size_t>(slot)].elapsed; }
@@ -51,7 +52,8 @@ public:
         V step{};
         for (int r = 0; r < lanes; ++r) {
             Own& own = at(group, r);
-            const double size = own.scale * factor(own, static_cast<double>(get_lane(of_interest, r)));
+            const double size =
+                own.scale * factor(own, static_cast<double>(get_lane(of_interest, r)));
             own.n_steps += 1;
             own.elapsed += size;
             set_lane(step, r, static_cast<T>(size));

@@ -13,7 +13,8 @@
 
 namespace linnet {
 
-/// Columns first ... last - 1 of a row of the table times the slopes, at place e of their blocks; zeros are left out.
+/// Columns first ... last - 1 of a row of the table times the slopes, at place e of their blocks;
+/// zeros are left out.
 template <int row, int first, int last, class V>
 inline V combined(const V* slopes, Index stride, Index e) {
     V total{};
@@ -43,8 +44,8 @@ public:
     /// The slopes where the runs are, from the weights in the machine; false if asked to stop.
     bool start(int group) { return evaluate<0>(group, V{}); }
 
-    /// A hundredth of the time in which the weights change by their own size, as measured by the tolerances; infinite
-    /// where they do not move.
+    /// A hundredth of the time in which the weights change by their own size, as measured by the
+    /// tolerances; infinite where they do not move.
     V first_step(int group) const {
         V here{};
         V slope{};
@@ -58,7 +59,8 @@ public:
                 square_slope = fma(f, f, square_slope);
             });
             const V root = broadcast<V>(std::sqrt(static_cast<double>(state_.batch.layer_size(l))));
-            const V scale = fma(state_.rtol(group), square_root(square_here), state_.atol(group) * root);
+            const V scale =
+                fma(state_.rtol(group), square_root(square_here), state_.atol(group) * root);
             const V a = square_root(square_here) / scale;
             const V b = square_root(square_slope) / scale;
             here = fma(a, a, here);
@@ -68,8 +70,8 @@ public:
         return select(less_equal(slope, V{}), infinite,
                       broadcast<V>(0.01) * square_root(here / slope));
     }
-    /// The stages of a step; weights <- the next point, error <- that of the step by the tolerances: at most 1 is good.
-    /// False if asked to stop.
+    /// The stages of a step; weights <- the next point, error <- that of the step by the
+    /// tolerances: at most 1 is good. False if asked to stop.
     bool go_through(int group, V step, V& error) {
         const auto next_three = std::make_integer_sequence<int, 3>{};
         go_to<1>(group, step);
@@ -133,8 +135,8 @@ public:
             slope[e] = select(mask, next_slope[e], slope[e]);
         }
     }
-    /// Make ready to interpolate within a step to `next`, which is put where the machine's weights do not overwrite it;
-    /// false if asked to stop.
+    /// Make ready to interpolate within a step to `next`, which is put where the machine's weights
+    /// do not overwrite it; false if asked to stop.
     bool prepare_dense_output(int group, V step, const V*& next) {
         const V* const here = state_.here(group);
         const V* const k = state_.slopes(group);
@@ -188,8 +190,8 @@ private:
     static constexpr double shrink_most = 0.2;
     static constexpr double grow_most = 6;
 
-    /// slope number `to` <- the gradient at the weights in the machine, at the node of a step that belongs to it; false if
-    /// asked to stop.
+    /// slope number `to` <- the gradient at the weights in the machine, at the node of a step that
+    /// belongs to it; false if asked to stop.
     template <int to>
     bool evaluate(int group, V step) {
         const auto g = static_cast<std::size_t>(group);
@@ -211,7 +213,8 @@ private:
         return true;
     }
 
-    /// In logarithmic time u the flow is e^u times as fast, u = log(1 + time): at `ahead` of where the slots are.
+    /// In logarithmic time u the flow is e^u times as fast, u = log(1 + time): at `ahead` of where
+    /// the slots are.
     void set_speed(int group, V ahead) {
         for (int r = 0; r < lanes; ++r) {
             const int s = group * lanes + r;
@@ -230,8 +233,9 @@ private:
         for (Index e = 0; e < size_; ++e)
             to[e] = fma(-step, combined<stage, 0, stage>(k, stride_, e), from[e]);
     }
-    /// The same for stage `from`, and terms <- what the slopes before it give to the stages after it: each slope is
-    /// fetched once for all of them, for the steps of a method with this many slopes are bound by memory.
+    /// The same for stage `from`, and terms <- what the slopes before it give to the stages after
+    /// it: each slope is fetched once for all of them, for the steps of a method with this many
+    /// slopes are bound by memory.
     template <int from, int... after>
     void go_to_and_prepare(int group, V step, std::integer_sequence<int, after...> /*unused*/) {
         V* const to = machine_.weights(group);
@@ -255,8 +259,8 @@ private:
         for (Index e = 0; e < size_; ++e)
             to[e] = fma(-step, combined<stage, from, stage>(k, stride_, e), part[e]);
     }
-    /// weights <- the next point; returns the error. Layers are measured as a whole, so that an entry that passes through
-    /// zero, or a turn of the hidden units, makes no difference.
+    /// weights <- the next point; returns the error. Layers are measured as a whole, so that an
+    /// entry that passes through zero, or a turn of the hidden units, makes no difference.
     V finish_step(int group, V step) {
         static_assert(dop853::table[dop853::error_5][dop853::next_point] == 0 &&
                       dop853::table[dop853::error_3][dop853::next_point] == 0);

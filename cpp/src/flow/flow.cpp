@@ -22,7 +22,8 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
     };
     const auto make_lanes = [&](Progress& progress, Pulse& pulse, Index /*share*/,
                                 DirectFlow& /*direct*/) {
-        // One group of lanes: combining slopes leaves enough to do while products wait for each other.
+        // One group of lanes: combining slopes leaves enough to do while products wait for each
+        // other.
         return LaneFlow(batch, method, progress, pulse,
                         batch.lane_machine<double>(plan, 1, batch.has_decay),
                         batch.lane_machine<double>(probe_plan, 1, false));

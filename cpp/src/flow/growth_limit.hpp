@@ -11,7 +11,8 @@
 
 namespace linnet {
 
-/// Keeps steps so short that what is far smaller than a layer grows with relative accuracy rtol as well.
+/// Keeps steps so short that what is far smaller than a layer grows with relative accuracy rtol as
+/// well.
 template <class Machine>
 class GrowthLimit {
 public:
@@ -23,13 +24,14 @@ public:
           machine_(state.machine),
           shortened_(static_cast<std::size_t>(state.machine.n_slots())) {}
 
-    /// Shorten the steps of some slots so that components far smaller than the layers grow with relative accuracy rtol;
-    /// the weights in the machine are where the slots are.
+    /// Shorten the steps of some slots so that components far smaller than the layers grow with
+    /// relative accuracy rtol; the weights in the machine are where the slots are.
     void shorten(int group, const std::vector<int>& which) {
         const Plan& plan = machine_.plan();
         if (plan.factors.size() == 1) return;
         V norm = square_root(squares(group, plan.residual));
-        const bool faster = state_.flow.log_time && state_.batch.has_moments();  // other residuals are scaled
+        const bool faster =
+            state_.flow.log_time && state_.batch.has_moments();  // other residuals are scaled
         if (faster) norm = norm * state_.speed(group);
         const auto shorten_by = [&](const V& rate) {
             bool any = false;
@@ -42,8 +44,8 @@ public:
             return any;
         };
         for (const int s : which) shortened_[static_cast<std::size_t>(s)] = state_.at(s).step;
-        // The norms of Schatten of order 2 and 8: the latter is nearer to the largest singular value, but costs two
-        // products, and overflows.
+        // The norms of Schatten of order 2 and 8: the latter is nearer to the largest singular
+        // value, but costs two products, and overflows.
         if (!shorten_by(growth_rate(group, norm))) return;
         const auto g = static_cast<std::size_t>(group);
         machine_.run(plan.gradient_end, plan.operations.size(), g, g + 1);
@@ -55,9 +57,9 @@ public:
     }
 
 private:
-    /// The rate at which such components may grow: the second derivatives of the loss that couple two layers are the
-    /// residual times the layers in between and around. For the residual this is an upper bound; the other layers enter
-    /// by their root mean square singular value.
+    /// The rate at which such components may grow: the second derivatives of the loss that couple
+    /// two layers are the residual times the layers in between and around. For the residual this is
+    /// an upper bound; the other layers enter by their root mean square singular value.
     V growth_rate(int group, V residual) const {
         const Plan& plan = machine_.plan();
         const std::size_t n_factors = plan.factors.size();

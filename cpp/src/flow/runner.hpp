@@ -36,8 +36,8 @@ public:
           state_(batch, flow, std::move(machine)),
           stepper_(state_),
           growth_(state_),
-          probe_(std::move(probe_machine),
-                 batch.shared_cross(), batch.has_moments() ? batch.n_out * batch.n_in : 0),
+          probe_(std::move(probe_machine), batch.shared_cross(),
+                 batch.has_moments() ? batch.n_out * batch.n_in : 0),
           is_new_(static_cast<std::size_t>(state_.n_groups)) {
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
@@ -78,8 +78,8 @@ public:
     }
     void get_weights(int slot, Index l, double* dense) const { state_.get_weights(slot, l, dense); }
 
-    /// Train what is in the slots, refilling free ones by `refill(slot)`, until none is left or `enough()`.
-    /// False if asked to stop.
+    /// Train what is in the slots, refilling free ones by `refill(slot)`, until none is left or
+    /// `enough()`. False if asked to stop.
     template <class Refill, class Enough>
     bool work(const Refill& refill, const Enough& enough) {
         while (true) {
@@ -177,7 +177,8 @@ private:
             const FlowSlot& slot = at(group * lanes + r);
             if (slot.run < 0) continue;
             any_active = true;
-            // The end is met exactly, and not by a last step that is much smaller than the one before.
+            // The end is met exactly, and not by a last step that is much smaller than the one
+            // before.
             const double left = flow_.until - slot.time;
             tried[r] = slot.step >= left ? left : slot.step > left / 2 ? left / 2 : slot.step;
             next_time[r] = tried[r] == left ? flow_.until : slot.time + tried[r];
@@ -227,8 +228,8 @@ private:
         return slot.record < batch_.n_records &&
                flow_.record_times[static_cast<std::size_t>(slot.record)] <= until;
     }
-    /// Write the records between here and next_time of the slots that take their step to `next`, which may be put
-    /// elsewhere.
+    /// Write the records between here and next_time of the slots that take their step to `next`,
+    /// which may be put elsewhere.
     bool write_records(int group, V step, const double* next_time, const V*& next) {
         bool inside = false;
         for (const int s : taken_) {

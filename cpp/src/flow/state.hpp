@@ -25,7 +25,8 @@ struct FlowSlot {
     bool refused = false;
 };
 
-/// A machine with the runs in its slots: where they are, their slopes, and what steps are measured by.
+/// A machine with the runs in its slots: where they are, their slopes, and what steps are measured
+/// by.
 template <class Machine>
 class FlowState {
 public:
@@ -53,13 +54,17 @@ public:
     // Blocks of a group, each laid out as the weights.
     V* here(int group) const { return block(group, 0); }   ///< where the runs are
     V* there(int group) const { return block(group, 1); }  ///< where a step leads
-    V* slopes(int group) const { return block(group, 2); }  ///< gradients: the flow goes against them
+    V* slopes(int group) const {
+        return block(group, 2);
+    }  ///< gradients: the flow goes against them
     /// What is ready of the stages to come; then of dense output.
     V* terms(int group) const { return block(group, 2 + dop853::n_dense_stages); }
 
     V& rtol(int group) const { return block(group, n_blocks)[0]; }
     V& atol(int group) const { return block(group, n_blocks)[1]; }
-    V& reach(int group) const { return block(group, n_blocks)[2]; }  ///< a step times its growth rate, at most
+    V& reach(int group) const {
+        return block(group, n_blocks)[2];
+    }  ///< a step times its growth rate, at most
     V& speed(int group) const { return block(group, n_blocks)[3]; }  ///< of logarithmic time
 
     static double read(const V& x, int slot) { return get_lane(x, slot % lanes); }
@@ -104,8 +109,9 @@ public:
     const Flow& flow;
     Machine machine;
     int n_groups;
-    Index size;    ///< of the weights of a group, padded
-    Index stride;  ///< of blocks: not a power of two, which would put them all into the same cache sets
+    Index size;  ///< of the weights of a group, padded
+    /// Of blocks: not a power of two, which would put them all into the same cache sets.
+    Index stride;
     std::vector<double> no_rates;  ///< a flow has no step sizes
 
 private:

@@ -8,8 +8,8 @@
 
 namespace linnet {
 
-/// What a machine asks of such a loss. A run is a slot, `lanes` of them are a group and share packs V; a product has one
-/// row.
+/// What a machine asks of such a loss. A run is a slot, `lanes` of them are a group and share packs
+/// V; a product has one row.
 template <class V>
 class LossEngine {
 public:

@@ -10,8 +10,8 @@
 
 namespace linnet {
 
-/// Evaluates a table, which must outlive it. Relative accuracy is some 1e-15 for any norm, of h where it decays as well as
-/// of q where it starts. NaN gives NaN.
+/// Evaluates a table, which must outlive it. Relative accuracy is some 1e-15 for any norm, of h
+/// where it decays as well as of q where it starts. NaN gives NaN.
 class RadialFunctions {
 public:
     struct HQ {

@@ -8,7 +8,8 @@
 
 namespace linnet {
 
-/// The engine of a loss; null: it is made of second moments. draws: samples are drawn anew for every step.
+/// The engine of a loss; null: it is made of second moments. draws: samples are drawn anew for
+/// every step.
 template <class V>
 std::unique_ptr<LossEngine<V>> make_loss_engine(const LossData& data, const Draws* draws,
                                                 Index n_features, int n_slots) {

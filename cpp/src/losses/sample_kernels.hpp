@@ -1,8 +1,8 @@
 // Margins of samples, and sums over samples, for several runs at once.
 //
-// Samples lie side by side: feature j of samples k, k + 1, ... at z + j * ld + k, in whole vectors. Every margin is
-// accumulated over the features in order, every sum over the vectors of samples in order, so that bits do not depend on
-// how many runs are done at once.
+// Samples lie side by side: feature j of samples k, k + 1, ... at z + j * ld + k, in whole vectors.
+// Every margin is accumulated over the features in order, every sum over the vectors of samples in
+// order, so that bits do not depend on how many runs are done at once.
 #pragma once
 
 #include <cstring>
@@ -36,10 +36,11 @@ inline void store(ScalarOf<V>* to, V x) {
 
 namespace detail {
 
-/// Margins of `vectors` vectors of samples from z on, of `runs` runs; those of run r at out + r * sample_chunk.
+/// Margins of `vectors` vectors of samples from z on, of `runs` runs; those of run r at out + r *
+/// sample_chunk.
 template <int runs, int vectors, class T>
-inline void margins_tile(const T* z, Index ld, Index n_features, RunVectors<const T> w, int first_run,
-                         T* out) {
+inline void margins_tile(const T* z, Index ld, Index n_features, RunVectors<const T> w,
+                         int first_run, T* out) {
     using V = Pack<T, native_lanes<T>>;
     V acc[runs][vectors];
 #pragma GCC unroll 8
@@ -66,7 +67,8 @@ inline void margins_tile(const T* z, Index ld, Index n_features, RunVectors<cons
     }
 }
 
-/// sums (j, r) += sum over n_vectors vectors of samples of feature first + j times the factor of run r.
+/// sums (j, r) += sum over n_vectors vectors of samples of feature first + j times the factor of
+/// run r.
 template <int runs, int features, class T>
 inline void sums_tile(const T* z, Index ld, Index n_vectors, const T* factors, int first_run,
                       Pack<T, native_lanes<T>>* sums, Index sums_ld) {
@@ -101,7 +103,8 @@ inline constexpr int runs_of_tile = vector_registers >= 32 ? 4 : 2;
 
 }  // namespace detail
 
-/// The margins w . z of n_vectors vectors of samples, for n_runs runs: of run r from out + r * sample_chunk.
+/// The margins w . z of n_vectors vectors of samples, for n_runs runs: of run r from out + r *
+/// sample_chunk.
 template <class T>
 void margins(const T* z, Index ld, Index n_features, Index n_vectors, RunVectors<const T> w,
              int n_runs, T* out) {
@@ -124,8 +127,8 @@ void margins(const T* z, Index ld, Index n_features, Index n_vectors, RunVectors
     }
 }
 
-/// sums (feature, run) += the samples times their factors, that of run r from factors + r * sample_chunk; a vector each,
-/// still to be summed up.
+/// sums (feature, run) += the samples times their factors, that of run r from factors + r *
+/// sample_chunk; a vector each, still to be summed up.
 template <class T>
 void add_weighted(const T* z, Index ld, Index n_features, Index n_vectors, const T* factors,
                   int n_runs, Pack<T, native_lanes<T>>* sums) {

@@ -1,4 +1,5 @@
-// Samples drawn for a step of a run: fresh ones of a spherically symmetric law, or some of the data.
+// Samples drawn for a step of a run: fresh ones of a spherically symmetric law, or some of the
+// data.
 #pragma once
 
 #include "base/arena.hpp"
@@ -8,8 +9,9 @@
 
 namespace linnet {
 
-/// Draws the samples of a step as y x, y the label, in the layout of sample_kernels.hpp. Sample i of a step has the
-/// Philox blocks i n, ..., i n + n - 1: a pair of coordinates each, the last one for the length where it is random.
+/// Draws the samples of a step as y x, y the label, in the layout of sample_kernels.hpp. Sample i
+/// of a step has the Philox blocks i n, ..., i n + n - 1: a pair of coordinates each, the last one
+/// for the length where it is random.
 template <class T>
 class Sampler {
 public:
@@ -39,7 +41,8 @@ public:
 
 private:
     void fresh(const PhiloxKey& key, const double* direction, Index first, T* to, Index ld) {
-        const bool has_random_length = draws_->law == LawKind::ball || draws_->law == LawKind::mixture;
+        const bool has_random_length =
+            draws_->law == LawKind::ball || draws_->law == LawKind::mixture;
         const bool is_gaussian = draws_->law == LawKind::gaussian;
         const auto stride = static_cast<std::uint32_t>(n_pairs_ + (has_random_length ? 1 : 0));
         auto block = static_cast<std::uint32_t>(first) * stride;
@@ -69,7 +72,8 @@ private:
             }
         }
     }
-    /// Two normal variates are the length that is returned times cosine and sine; 1 where the length is of no interest.
+    /// Two normal variates are the length that is returned times cosine and sine; 1 where the
+    /// length is of no interest.
     static V pair(const PhiloxKey& key, std::uint32_t block, std::uint32_t stride, V& cosine,
                   V& sine, bool with_length) {
         PhiloxWords words[4];
@@ -84,7 +88,8 @@ private:
         const V u = philox_uniform(words[0], words[1]);
         V length = broadcast<V>(draws_->radii.front());
         if (draws_->law == LawKind::ball)
-            return length * exponential(logarithm(u) * broadcast<V>(1 / static_cast<double>(n_features_)));
+            return length *
+                   exponential(logarithm(u) * broadcast<V>(1 / static_cast<double>(n_features_)));
         for (std::size_t k = 0; k + 1 < draws_->radii.size(); ++k) {
             length = select(less(broadcast<V>(draws_->cumulative[k]), u),
                             broadcast<V>(draws_->radii[k + 1]), length);
@@ -97,8 +102,9 @@ private:
         philox(key, static_cast<std::uint32_t>(first), 1, words);
         const V u = philox_uniform(words[0], words[1]);
         for (int r = 0; r < philox_lanes; ++r) {
-            const auto place = std::min(static_cast<Index>(u[r] * static_cast<double>(data_.n_samples)),
-                                        data_.n_samples - 1);
+            const auto place =
+                std::min(static_cast<Index>(u[r] * static_cast<double>(data_.n_samples)),
+                         data_.n_samples - 1);
             for (Index j = 0; j < n_features_; ++j) to[j * ld + r] = all[j * data_.stride + place];
         }
     }

@@ -15,7 +15,8 @@
 
 namespace linnet {
 
-/// The mean of a function of the margins y x . w of samples: all of them, or some that are drawn for each step.
+/// The mean of a function of the margins y x . w of samples: all of them, or some that are drawn
+/// for each step.
 template <class V, bool exponential>
 class SampleEngine final : public LossEngine<V> {
 public:
@@ -106,8 +107,7 @@ public:
                 }
             });
             for (int r = 0; r < count; ++r) {
-                set_lane(result, first + r,
-                          sum_of_lanes(totals[r]) / static_cast<T>(n_samples_));
+                set_lane(result, first + r, sum_of_lanes(totals[r]) / static_cast<T>(n_samples_));
             }
         });
         return result;
@@ -131,7 +131,8 @@ public:
 private:
     static Index vectors(Index n) { return (n + native_lanes<T> - 1) / native_lanes<T>; }
 
-    /// do_them(first lane, how many) for the runs of a group: those that see the same samples together.
+    /// do_them(first lane, how many) for the runs of a group: those that see the same samples
+    /// together.
     template <class Do>
     void for_each_bunch(int group, const Do& do_them) {
         const auto input = [&](int lane) {
@@ -163,8 +164,8 @@ private:
             if (draws_ == nullptr) {
                 visit(all + first, data_.stride, n);
             } else {
-                sampler_.draw(this->run(slot), this->step(slot), first, vectors(n) * native_lanes<T>,
-                              all, drawn_.data(), sample_chunk);
+                sampler_.draw(this->run(slot), this->step(slot), first,
+                              vectors(n) * native_lanes<T>, all, drawn_.data(), sample_chunk);
                 visit(static_cast<const T*>(drawn_.data()), sample_chunk, n);
             }
         }

@@ -10,8 +10,8 @@
 
 namespace linnet {
 
-/// The mean logistic loss over a spherically symmetric law with labels sgn(v . x), in closed form but for two functions
-/// of the norm.
+/// The mean logistic loss over a spherically symmetric law with labels sgn(v . x), in closed form
+/// but for two functions of the norm.
 template <class V>
 class SphericalEngine final : public LossEngine<V> {
 public:
@@ -34,7 +34,7 @@ public:
         for (Index j = 0; j < n_features_; ++j)
             set_lane(v[j], slot % lanes, static_cast<T>(from[j]));
         set_lane(kept_.data()[slot / lanes], slot % lanes,
-                  static_cast<T>(1 - 2 * data_.noise(run)));
+                 static_cast<T>(1 - 2 * data_.noise(run)));
     }
 
     void residual(int group, const V* product, V* to) override {
@@ -83,7 +83,7 @@ public:
         V radial{};
         for (int lane = 0; lane < lanes; ++lane)
             set_lane(radial, lane,
-                      static_cast<T>(radial_.loss(static_cast<double>(get_lane(r, lane)))));
+                     static_cast<T>(radial_.loss(static_cast<double>(get_lane(r, lane)))));
         const V short_of =
             select(less(V{}, r), apart / (broadcast<V>(2) * larger(r, broadcast<V>(1e-30F))), V{});
         const V kept = kept_.data()[group];

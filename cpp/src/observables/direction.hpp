@@ -24,8 +24,8 @@ inline double norm_of(const double* w, Index n) {
     return largest * std::sqrt(square);
 }
 
-/// Norm of w, and its angle to a vector v of norm 1 from the part of w that is perpendicular to it: accurate at both
-/// ends, and relative to itself where v is an axis. The angle of 0 is NaN.
+/// Norm of w, and its angle to a vector v of norm 1 from the part of w that is perpendicular to it:
+/// accurate at both ends, and relative to itself where v is an axis. The angle of 0 is NaN.
 inline Direction direction_of(const double* w, const double* v, Index n) {
     constexpr double nan = std::numeric_limits<double>::quiet_NaN();
     const double norm = norm_of(w, n);
@@ -35,7 +35,8 @@ inline Direction direction_of(const double* w, const double* v, Index n) {
     double along = 0;
     for (Index j = 0; j < n; ++j) along += w[j] / largest * v[j];
     double widest = 0;
-    for (Index j = 0; j < n; ++j) widest = std::max(widest, std::fabs(w[j] / largest - along * v[j]));
+    for (Index j = 0; j < n; ++j)
+        widest = std::max(widest, std::fabs(w[j] / largest - along * v[j]));
     double square = 0;
     for (Index j = 0; j < n && widest > 0; ++j) {
         const double part = (w[j] / largest - along * v[j]) / widest;

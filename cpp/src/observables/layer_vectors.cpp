@@ -18,7 +18,8 @@ struct Leading {
 template <class Svd>
 Leading leading_of(const Svd& svd) {
     const auto& values = svd.singularValues();
-    return {values[0], values.size() > 1 ? values[1] : 0, svd.matrixU().col(0), svd.matrixV().col(0)};
+    return {values[0], values.size() > 1 ? values[1] : 0, svd.matrixU().col(0),
+            svd.matrixV().col(0)};
 }
 
 Leading leading_of(const Eigen::MatrixXd& matrix) {

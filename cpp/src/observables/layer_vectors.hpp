@@ -11,10 +11,12 @@ namespace linnet {
 class LayerVectors {
 public:
     /// Layers (rows, cols), the first one sees the input.
-    explicit LayerVectors(std::vector<std::pair<Index, Index>> shapes) : shapes_(std::move(shapes)) {}
+    explicit LayerVectors(std::vector<std::pair<Index, Index>> shapes)
+        : shapes_(std::move(shapes)) {}
 
-    /// ratios: the second over the first singular value of each layer. alignments: of neighbours, the absolute cosine
-    /// between the first left singular vector of the lower and the first right one of the upper. Null: not wanted.
+    /// ratios: the second over the first singular value of each layer. alignments: of neighbours,
+    /// the absolute cosine between the first left singular vector of the lower and the first right
+    /// one of the upper. Null: not wanted.
     void write(const std::vector<const double*>& layers, double* ratios, double* alignments) const;
 
 private:

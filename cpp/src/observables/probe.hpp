@@ -1,4 +1,5 @@
-// Observables of a group of runs, always in double precision: one pack per group of lanes, or one plain number.
+// Observables of a group of runs, always in double precision: one pack per group of lanes, or one
+// plain number.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,8 @@
 
 namespace linnet {
 
-/// Observables of up to n_slots runs at once, on a lane machine or a direct machine that holds a gradient plan.
+/// Observables of up to n_slots runs at once, on a lane machine or a direct machine that holds a
+/// gradient plan.
 template <class Machine>
 class Probe {
 public:
@@ -61,16 +63,17 @@ public:
     }
     void set_power(int slot, double power) { put(power_.data()[slot / lanes], slot, power); }
 
-    /// Evaluate the groups of slots first ... last - 1 from the weights in the machine; false if asked to stop.
+    /// Evaluate the groups of slots first ... last - 1 from the weights in the machine; false if
+    /// asked to stop.
     template <class Pulse>
     bool evaluate(const Wanted& wanted, int first_slot, int last_slot, Pulse&& pulse) {
         const auto first_group = static_cast<std::size_t>(first_slot / lanes);
         const auto last_group = static_cast<std::size_t>((last_slot + lanes - 1) / lanes);
         const Plan& plan = machine_.plan();
         LossEngine<V>* const engine = machine_.steering().loss.get();
-        const std::size_t end = wanted.gradient_norm                ? plan.gradient_end
+        const std::size_t end = wanted.gradient_norm               ? plan.gradient_end
                                 : wanted.loss && engine == nullptr ? plan.residual_end
-                                                                    : plan.product_end;
+                                                                   : plan.product_end;
         if (!machine_.run(0, end, first_group, last_group)) return false;
         if (wanted.imbalance &&
             !machine_.run(plan.gradient_end, plan.operations.size(), first_group, last_group))

@@ -1,6 +1,7 @@
-// Singular values of small matrices: Householder bidiagonalisation, then the qd algorithm with shifts (Fernando and
-// Parlett 1994). Works on packs, one matrix per lane, and on plain scalars, with the same operations in the same
-// order: a lane's result depends on nothing but that lane's matrix.
+// Singular values of small matrices: Householder bidiagonalisation, then the qd algorithm with
+// shifts (Fernando and Parlett 1994). Works on packs, one matrix per lane, and on plain scalars,
+// with the same operations in the same order: a lane's result depends on nothing but that lane's
+// matrix.
 //
 // Values are accurate to a few 1e-14 of the largest one, which is all that a record needs.
 #pragma once
@@ -16,7 +17,8 @@ namespace linnet {
 
 namespace detail {
 
-/// y[i] = sum_j b[i][j] u[j] for `count` rows, each sum in order; rows side by side hide the latency.
+/// y[i] = sum_j b[i][j] u[j] for `count` rows, each sum in order; rows side by side hide the
+/// latency.
 template <class V, int count>
 inline void row_sums(const V* b, Index ld, const V* u, Index n, V* y) {
     V sum[count] = {};
@@ -27,7 +29,8 @@ inline void row_sums(const V* b, Index ld, const V* u, Index n, V* y) {
     for (int i = 0; i < count; ++i) y[i] = sum[i];
 }
 
-/// Householder vector of x: x becomes v, returns the new leading entry; beta with H = 1 - beta v v^T.
+/// Householder vector of x: x becomes v, returns the new leading entry; beta with H = 1 - beta v
+/// v^T.
 template <class V>
 inline V reflector(V* x, Index n, V& beta) {
     V tail{};
@@ -77,9 +80,10 @@ void bidiagonalize(V* b, Index m, Index n, V* q, V* e, V* scratch, Pulse&& pulse
     }
 }
 
-/// The qd iteration for the eigenvalues of B^T B, given the squared entries of the bidiagonal B: q on the diagonal and
-/// e above it. Every lane works on its own last unsplit block, rows first..last, with its own shifts, so that no lane's
-/// result depends on another and no lane waits for another before all are done.
+/// The qd iteration for the eigenvalues of B^T B, given the squared entries of the bidiagonal B: q
+/// on the diagonal and e above it. Every lane works on its own last unsplit block, rows
+/// first..last, with its own shifts, so that no lane's result depends on another and no lane waits
+/// for another before all are done.
 template <class V>
 class QdIteration {
 public:
@@ -106,12 +110,13 @@ public:
         drop_ = broadcast<V>(1e-28) * largest;
         for (Index i = 0; i + 1 < n_; ++i) e_[i] = select(less_equal(e_[i], drop_), V{}, e_[i]);
         bound_ = n_ - 1;
-        // A zero shift never fails and always converges, so no finite matrix meets the cap: it is there for NaN.
+        // A zero shift never fails and always converges, so no finite matrix meets the cap: it is
+        // there for NaN.
         for (Index sweep = 0; sweep < 100 * n_; ++sweep) {
             while (bound_ > 0 && !any(less(V{}, e_[bound_ - 1]))) --bound_;
             if (bound_ == 0 || (sweep % 64 == 63 && pulse())) break;
-            // Splits within a block are rare: two versions of each pass, one without what they need. For a lane
-            // without a split both do the same operations.
+            // Splits within a block are rare: two versions of each pass, one without what they
+            // need. For a lane without a split both do the same operations.
             const V old_first = first_, old_last = last_;
             const bool split = !survey<false>();
             if (split) survey<true>();
@@ -128,7 +133,8 @@ public:
 private:
     static V index(Index i) { return broadcast<V>(static_cast<double>(i)); }
 
-    /// Find the last block and what there is to know about it. False if a lane needs the version with splits.
+    /// Find the last block and what there is to know about it. False if a lane needs the version
+    /// with splits.
     template <bool split>
     bool survey() {
         const V zero{};
@@ -166,16 +172,17 @@ private:
         least_ = select(same, least_, q_others_);
         growth_ = select(same, growth_, broadcast<V>(0.25));
         failures_ = select(same, failures_, zero);
-        // Where the last row is the least: the smaller root of the last two rows, taken a little low. Else a part of
-        // the least pivot, which bounds the eigenvalue from above. A shift that is too large costs one sweep, no more.
+        // Where the last row is the least: the smaller root of the last two rows, taken a little
+        // low. Else a part of the least pivot, which bounds the eigenvalue from above. A shift that
+        // is too large costs one sweep, no more.
         const V gap = smaller(q_above_ + e_last_, least_) - d_;
         const MaskOf<V> apart = less(zero, gap);
         const V pull = broadcast<V>(1.1) * q_last_ * e_last_ / select(apart, gap, broadcast<V>(1));
         const V corner =
             select(apart, larger(d_ - pull, broadcast<V>(0.5) * d_), broadcast<V>(0.25) * d_);
         V shift = select(less_equal(d_, least_), corner, growth_ * least_);
-        // For a nearly diagonal block the norm of what is off the diagonal gives a true lower bound, much the best one
-        // when values crowd together.
+        // For a nearly diagonal block the norm of what is off the diagonal gives a true lower
+        // bound, much the best one when values crowd together.
         const V q_least = smaller(q_others_, q_last_);
         const MaskOf<V> nearly_diagonal = less(broadcast<V>(16) * e_most_, q_least);
         if (any(nearly_diagonal)) {
@@ -185,7 +192,8 @@ private:
         shift = broadcast<V>(1 - 4 * std::numeric_limits<double>::epsilon()) * shift;
         const MaskOf<V> failed = less(zero, failures_);
         if (any(failed)) {
-            // After a failure of the last pivot alone, tau + d is a lower bound, and a very good one.
+            // After a failure of the last pivot alone, tau + d is a lower bound, and a very good
+            // one.
             const V bound = larger(tau_ + d_, zero) * broadcast<V>(1 - 1e-15);
             const V retreat = select(less_equal(zero, least_), bound, tau_ * broadcast<V>(0.7));
             shift = select(failed, select(less(broadcast<V>(3), failures_), zero, retreat), shift);
@@ -193,7 +201,8 @@ private:
         tau_ = shift;
     }
 
-    /// One pass of the qd algorithm with the shift tau_, kept in the lanes where all pivots stay positive.
+    /// One pass of the qd algorithm with the shift tau_, kept in the lanes where all pivots stay
+    /// positive.
     template <bool split>
     void sweep() {
         const V zero{};
@@ -297,7 +306,8 @@ public:
           n_(std::min(rows, cols)),
           memory_(m_ * n_ + 2 * n_ + 3 * (m_ + n_)) {}
 
-    /// The singular values of the matrix a(i, j), unordered: n entries. NaN where an entry is not finite.
+    /// The singular values of the matrix a(i, j), unordered: n entries. NaN where an entry is not
+    /// finite.
     template <class Matrix, class Pulse>
     const V* of(const Matrix& a, Pulse&& pulse) {
         V* const b = memory_.data();

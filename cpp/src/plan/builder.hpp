@@ -8,8 +8,8 @@
 
 namespace linnet {
 
-/// What the gradients are for: to move the weights at once, to be looked at with all that leads to them, or to be the
-/// slopes of a flow.
+/// What the gradients are for: to move the weights at once, to be looked at with all that leads to
+/// them, or to be the slopes of a flow.
 enum class Purpose { step, look, slope };
 
 /// A plan in the making.

@@ -9,7 +9,8 @@ namespace linnet {
 namespace {
 
 /// The chain is multiplied up from one side, whose matrices have few rows
-/// (from the output) or few columns (from the input); what comes back from the other side has the same shape.
+/// (from the output) or few columns (from the input); what comes back from the other side has the
+/// same shape.
 class ChainBuilder {
 public:
     ChainBuilder(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose)
@@ -28,11 +29,11 @@ public:
     Plan build() {
         b_.plan.vectors_are_columns = from_output_;
         add_arrays();
-        // Step by step from the narrow side; side(k) is what lies between the narrow end and the k-th factor from there.
+        // Step by step from the narrow side; side(k) is what lies between the narrow end and the
+        // k-th factor from there.
         std::vector<int> side(static_cast<std::size_t>(n_factors_) + 1, -1);
         const bool share = purpose_ != Purpose::look;
-        const int turns[2] = {share ? b_.plan.n_storages++ : -1,
-                              share ? b_.plan.n_storages++ : -1};
+        const int turns[2] = {share ? b_.plan.n_storages++ : -1, share ? b_.plan.n_storages++ : -1};
         for (int k = 0; k < n_factors_; ++k) {
             const Factor& factor = nth(k);
             const auto at = static_cast<std::size_t>(k);
@@ -50,8 +51,8 @@ public:
         }
         b_.plan.product = side.back();
         b_.plan.product_end = b_.plan.operations.size();
-        b_.plan.residual = add_side(outer_width(nth(n_factors_ - 1)),
-                                    purpose_ == Purpose::step ? turns[1] : -1);
+        b_.plan.residual =
+            add_side(outer_width(nth(n_factors_ - 1)), purpose_ == Purpose::step ? turns[1] : -1);
         b_.emit_residual(by_, has_step_rule_);
 
         int back = b_.plan.residual;
@@ -160,8 +161,8 @@ private:
         }
     }
 
-    /// The gradient by the weights of a factor, from what lies before it and what comes back to it: used at once, or
-    /// added to those of the other factors that share its weights.
+    /// The gradient by the weights of a factor, from what lies before it and what comes back to it:
+    /// used at once, or added to those of the other factors that share its weights.
     void differentiate(const Factor& factor, int before, int back) {
         const auto a = static_cast<std::size_t>(factor.array);
         const bool alone = users_[a] == 1;

@@ -29,8 +29,7 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
     const auto width = [&](int l) { return widths[static_cast<std::size_t>(l)]; };
     for (int l = 0; l < n_layers; ++l) {
         b.plan.weights.push_back(b.add(width(l + 1), width(l)));
-        b.plan.factors.push_back(
-            {l, static_cast<double>(std::min(width(l + 1), width(l))), 0.0});
+        b.plan.factors.push_back({l, static_cast<double>(std::min(width(l + 1), width(l))), 0.0});
     }
     const auto weight = [&](int l) { return b.plan.weights[static_cast<std::size_t>(l)]; };
 
@@ -40,13 +39,14 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
     };
     for (int l = 0; slope && l < n_layers; ++l) gradient(l) = b.add(width(l + 1), width(l));
 
-    // Layers are multiplied up from the narrower end: partial products then have few rows (or columns).
+    // Layers are multiplied up from the narrower end: partial products then have few rows (or
+    // columns).
     const bool from_output = side_cost(widths, n_out) < side_cost(widths, n_in);
     // partial[l]: from the input, W_l ... W_0; from the output, W_{L-1} ... W_l.
     std::vector<int> partial(static_cast<std::size_t>(n_layers));
     const auto part = [&](int l) -> int& { return partial[static_cast<std::size_t>(l)]; };
-    // Two buffers take turns for what is passed back, and the product starts in one of them. Where everything is to be
-    // looked at afterwards, nothing is shared; of a flow, the residual is.
+    // Two buffers take turns for what is passed back, and the product starts in one of them. Where
+    // everything is to be looked at afterwards, nothing is shared; of a flow, the residual is.
     const bool share = purpose != Purpose::look;
     const int turns[2] = {share ? b.plan.n_storages++ : -1, share ? b.plan.n_storages++ : -1};
     if (from_output) {

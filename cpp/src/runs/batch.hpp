@@ -75,9 +75,7 @@ public:
     }
     bool drained() const { return next_.load(std::memory_order_relaxed) >= n_runs; }
 
-    Index layer_size(Index l) const {
-        return problem.chain.sizes[static_cast<std::size_t>(l)];
-    }
+    Index layer_size(Index l) const { return problem.chain.sizes[static_cast<std::size_t>(l)]; }
     const T* start(Index run, Index l) const {
         return problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape);
     }
@@ -85,7 +83,8 @@ public:
         return results.final_weights[static_cast<std::size_t>(l)] + run * layer_size(l);
     }
     bool has_moments() const { return by != ResidualBy::loss; }
-    /// Moments that all runs share, in the numbers of the weights or in double precision; null: there are none.
+    /// Moments that all runs share, in the numbers of the weights or in double precision; null:
+    /// there are none.
     template <class Number = double>
     const Number* shared_cov() const {
         if (!shared_moments || !has_moments()) return nullptr;
@@ -104,10 +103,10 @@ public:
             return problem.cross_cov.data;
         }
     }
-    /// Machines that hold a plan of the chain, of one run or of groups of lanes. draws, rule: those of a descent.
+    /// Machines that hold a plan of the chain, of one run or of groups of lanes. draws, rule: those
+    /// of a descent.
     template <class Number>
-    DirectMachine<Number> direct_machine(const Plan& plan, bool decay,
-                                         const Draws* draws = nullptr,
+    DirectMachine<Number> direct_machine(const Plan& plan, bool decay, const Draws* draws = nullptr,
                                          StepKind rule = StepKind::constant) const {
         return {plan, decay, steering<Number>(draws, rule, 1)};
     }

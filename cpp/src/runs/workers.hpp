@@ -12,19 +12,22 @@ namespace linnet {
 
 /// Take every run of a batch to its end; false if asked to stop.
 ///
-/// Runs are moved along by runners, in slots. Every worker has a runner of single runs and, where that is faster, one
-/// with a run per lane. The latter is refilled as runs end; when those left are too few for it, they go on one by one.
+/// Runs are moved along by runners, in slots. Every worker has a runner of single runs and, where
+/// that is faster, one with a run per lane. The latter is refilled as runs end; when those left are
+/// too few for it, they go on one by one.
 ///
-/// make_direct(progress, pulse) and make_lanes(progress, pulse, share, direct) return the runners of one worker, whose
-/// share of the runs is given. A runner is neither copied nor moved, and has
+/// make_direct(progress, pulse) and make_lanes(progress, pulse, share, direct) return the runners
+/// of one worker, whose share of the runs is given. A runner is neither copied nor moved, and has
 ///
 ///     State                               what is known of a run beside its weights
 ///     n_slots(), n_active()
 ///     load(slot, run)                     puts a fresh run into a free slot
-///     work(refill, enough)                moves its runs along, refilling free slots by refill(slot), until none is
+///     work(refill, enough)                moves its runs along, refilling free slots by
+/// refill(slot), until none is
 ///                                         left or enough(); false if asked to stop
 ///     release(slot, state)                takes the next active run out; false if there is none
-///     adopt(slot, state, from, other)     goes on with what another runner has released from its slot `from`
+///     adopt(slot, state, from, other)     goes on with what another runner has released from its
+/// slot `from`
 template <class T, class MakeDirect, class MakeLanes>
 bool work_through(Batch<T>& batch, const Costs& costs, const Control& control,
                   const MakeDirect& make_direct, const MakeLanes& make_lanes) {
@@ -50,7 +53,8 @@ bool work_through(Batch<T>& batch, const Costs& costs, const Control& control,
         auto direct = make_direct(progress, pulse);
         if (use_lanes) {
             auto lanes = make_lanes(progress, pulse, share, direct);
-            // No worker takes more than its share at first, so that few runs spread over all workers.
+            // No worker takes more than its share at first, so that few runs spread over all
+            // workers.
             Index taken = 0;
             const auto claim = claim_into(lanes);
             const auto refill = [&](int slot) {

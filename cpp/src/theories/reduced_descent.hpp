@@ -1,4 +1,5 @@
-// The reduced gradient descent of one run: the first layer's vector in the plane, and what the other layers share.
+// The reduced gradient descent of one run: the first layer's vector in the plane, and what the
+// other layers share.
 #pragma once
 
 #include <cmath>
@@ -19,8 +20,9 @@ inline double power(double x, Index n) {
     return result;
 }
 
-/// One run: w_1 = (x, y 2^exponent) along and across v, with y >= 0, and the factor a of each of the other layers. The
-/// component across decays below all bounds, so it has an exponent of its own.
+/// One run: w_1 = (x, y 2^exponent) along and across v, with y >= 0, and the factor a of each of
+/// the other layers. The component across decays below all bounds, so it has an exponent of its
+/// own.
 template <StepKind kind, bool deep>
 class DescentRun {
 public:

@@ -24,7 +24,8 @@ struct Pulls {
         : law(functions),
           gap(2 * noise * functions.kappa()),
           along((1 - 2 * noise) * functions.kappa()) {}
-    /// With noise the norm of an aligned vector comes to rest, and from there on only the angle moves.
+    /// With noise the norm of an aligned vector comes to rest, and from there on only the angle
+    /// moves.
     bool is_at_rest(double r, double rtol) const {
         const double h = law.hq(r).h;
         // As h is convex, r times its slope is at least this.
@@ -49,7 +50,8 @@ inline double half_angle(double x, double log_y, double r) {
     return x > 0 ? log_y - std::log(r + x) : std::log(r - x) - log_y;
 }
 
-/// One layer, in the plane: the component x along v and ln y of the one across. Smooth also where w passes through zero.
+/// One layer, in the plane: the component x along v and ln y of the one across. Smooth also where w
+/// passes through zero.
 struct OneLayer {
     Pulls pulls;
 
@@ -99,7 +101,8 @@ struct OneLayer {
         return pulls.gap > 0 && p[0] > 0 && place(p).one_minus_cos < 1e-17 &&
                pulls.is_at_rest(p[0], rtol);
     }
-    /// Where the norm turns so near to zero that x is lost in rounding, the path is straight, and x is zero.
+    /// Where the norm turns so near to zero that x is lost in rounding, the path is straight, and x
+    /// is zero.
     Pair at_turn(const Pair& p, double time) const {
         return {std::abs(p[0]) < 1e-15 * pulls.along * time ? 0 : p[0], p[1]};
     }
@@ -317,7 +320,8 @@ public:
                 low = high;
                 continue;
             }
-            // Steps of the method itself to the place, by the rule of false position with halving (Illinois).
+            // Steps of the method itself to the place, by the rule of false position with halving
+            // (Illinois).
             double a = 0;
             double b = time_ - before_;
             double at = b;
@@ -351,7 +355,8 @@ private:
     static constexpr double nan = std::numeric_limits<double>::quiet_NaN();
     static constexpr int ask_every = 256;
 
-    /// Take a step that is good enough, not beyond `end`; false if asked to stop or if there is none.
+    /// Take a step that is good enough, not beyond `end`; false if asked to stop or if there is
+    /// none.
     template <class Stop>
     bool advance(double end, const Stop& stop) {
         bool refused = false;
@@ -361,7 +366,8 @@ private:
                 return false;
             }
             const double left = end - time_;
-            // The end is met exactly, and not by a last step that is much smaller than the one before.
+            // The end is met exactly, and not by a last step that is much smaller than the one
+            // before.
             const double step = step_ >= left ? left : step_ > left / 2 ? left / 2 : step_;
             if (!(time_ + step > time_) || std::isinf(time_ + step)) return false;
             const double error = trial_.go(here_, slope_, step, rtol_);

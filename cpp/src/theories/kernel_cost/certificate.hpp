@@ -15,11 +15,12 @@ namespace linnet {
 
 namespace kernel {
 
-/// Lower bounds of F for where the kernels do not show how good they are: zeros of p at or between the frequencies
-/// make F flat to higher order in the kernels, or need more digits than these have.
+/// Lower bounds of F for where the kernels do not show how good they are: zeros of p at or between
+/// the frequencies make F flat to higher order in the kernels, or need more digits than these have.
 ///
-/// F is convex in the coefficients r of p = r_0 + 2 sum_t r_t cos(t w). These are sums along the diagonals of positive
-/// semidefinite matrices, whose trace r_0 has the price m (r_0 - 1) here, in place of m log r_0: same minimum, but convex.
+/// F is convex in the coefficients r of p = r_0 + 2 sum_t r_t cos(t w). These are sums along the
+/// diagonals of positive semidefinite matrices, whose trace r_0 has the price m (r_0 - 1) here, in
+/// place of m log r_0: same minimum, but convex.
 class Certificate {
 public:
     explicit Certificate(Objective& objective) : f_(objective) {
@@ -43,8 +44,9 @@ public:
 
     /// A lower bound of F from scratch, `good_gap` below `upper` or nearer if that can be had.
     ///
-    /// A barrier: r are those of mu S^-1, S a Toeplitz matrix, which is the dual variable and tends to I - T, T that of a
-    /// bound. Newton's method for a mu, then for a smaller one; the gap is about mu times the taps.
+    /// A barrier: r are those of mu S^-1, S a Toeplitz matrix, which is the dual variable and tends
+    /// to I - T, T that of a bound. Newton's method for a mu, then for a smaller one; the gap is
+    /// about mu times the taps.
     double bound(double upper, Pulse& stop) {
         double best = -infinity;
         const double last = 1e-12 / static_cast<double>(largest_);
@@ -73,9 +75,10 @@ public:
 
     /// The best lower bound of F near the powers it finds, which must be nearly optimal.
     ///
-    /// Newton's method in the r, in which F is not flat. The eigenvalues of the Toeplitz matrices of a bound are 1 at
-    /// the minimum in the range of the matrices behind r, and less elsewhere: the r keep to matrices in the range of
-    /// those near 1. How near cannot be told, so several guesses are tried.
+    /// Newton's method in the r, in which F is not flat. The eigenvalues of the Toeplitz matrices
+    /// of a bound are 1 at the minimum in the range of the matrices behind r, and less elsewhere:
+    /// the r keep to matrices in the range of those near 1. How near cannot be told, so several
+    /// guesses are tried.
     double refine(double upper) {
         double best = -infinity;
         for (std::size_t g = 0; g < f_.n_groups; ++g) {
@@ -96,8 +99,8 @@ public:
     }
 
 private:
-    /// face_ <- in a column each, the r of matrices in the range of the eigenvalues above 1 - below. False if that is
-    /// the range that was taken before.
+    /// face_ <- in a column each, the r of matrices in the range of the eigenvalues above 1 -
+    /// below. False if that is the range that was taken before.
     bool set_face(double below) {
         bool is_new = false;
         for (std::size_t g = 0; g < f_.n_groups; ++g) {
@@ -209,8 +212,8 @@ private:
         return total + value_;
     }
 
-    /// residual_ <- how far S is from the gradient of F in the r; move_ <- Newton's. Returns the slope along it, which
-    /// is NaN if there is none. F has just been evaluated at the point.
+    /// residual_ <- how far S is from the gradient of F in the r; move_ <- Newton's. Returns the
+    /// slope along it, which is NaN if there is none. F has just been evaluated at the point.
     double aim() {
         differentiate();
         residual_ = f_.gradient - point_;
@@ -230,8 +233,8 @@ private:
         return slope;
     }
 
-    /// columns_ <- the entries of A E_t A^T in one half, for all taps t of a group, where r_t is the product of E_t with
-    /// a matrix. Columns have the products that the matrices have.
+    /// columns_ <- the entries of A E_t A^T in one half, for all taps t of a group, where r_t is
+    /// the product of E_t with a matrix. Columns have the products that the matrices have.
     template <class A>
     void set_columns(std::size_t g, const A& outer) {
         const Index n = f_.taps(g);
@@ -250,8 +253,9 @@ private:
         }
     }
 
-    /// A block of root_, the lower Cholesky factor of -d r / d S, by Gram and Schmidt from the factor S^-1 has: the
-    /// matrix itself is not formed, for it would have twice as many orders of magnitude.
+    /// A block of root_, the lower Cholesky factor of -d r / d S, by Gram and Schmidt from the
+    /// factor S^-1 has: the matrix itself is not formed, for it would have twice as many orders of
+    /// magnitude.
     void set_root(std::size_t g) {
         const Index n = f_.taps(g);
         auto columns = columns_.topLeftCorner(n * (n + 1) / 2, n);

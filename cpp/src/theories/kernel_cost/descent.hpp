@@ -81,8 +81,8 @@ private:
         return f_.value();
     }
 
-    /// Gradient and Hessian of F at the point, where F has just been evaluated. F does not change along the kernels
-    /// themselves; the Hessian is made definite there.
+    /// Gradient and Hessian of F at the point, where F has just been evaluated. F does not change
+    /// along the kernels themselves; the Hessian is made definite there.
     void differentiate() {
         for (std::size_t g = 0; g < f_.n_groups; ++g) {
             auto v = f_.slopes[g].topRows(f_.n);
@@ -110,8 +110,8 @@ private:
         }
     }
 
-    /// move_ <- Newton's, with as much of the identity as makes the Hessian positive definite. Returns the slope along
-    /// it, NaN if there is none.
+    /// move_ <- Newton's, with as much of the identity as makes the Hessian positive definite.
+    /// Returns the slope along it, NaN if there is none.
     double aim() {
         const double scale = std::max(f_.hessian.diagonal().cwiseAbs().maxCoeff(), 1e-300);
         for (; shift_ <= 1e6; shift_ = std::max(4 * shift_, 1e-9)) {
@@ -138,7 +138,8 @@ private:
         return next;
     }
 
-    /// The same by the first length of 1, 1/2, 1/4 ... that lowers F well; infinity if there is none.
+    /// The same by the first length of 1, 1/2, 1/4 ... that lowers F well; infinity if there is
+    /// none.
     double search(double value, double slope) {
         // No step longer than the kernels.
         double length = 1 / std::max(1.0, 2 * move_.norm());

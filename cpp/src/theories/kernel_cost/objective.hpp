@@ -19,9 +19,11 @@ using Vector = Eigen::VectorXd;
 using View = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
 
 inline constexpr double infinity = std::numeric_limits<double>::infinity();
-inline constexpr double good_gap = 1e-11;  ///< in F over the number of layers: then the search is over
+inline constexpr double good_gap =
+    1e-11;  ///< in F over the number of layers: then the search is over
 
-/// cos and sin of t * dilation * 2 pi f / extent, (frequency, tap), reduced before they are multiplied by pi.
+/// cos and sin of t * dilation * 2 pi f / extent, (frequency, tap), reduced before they are
+/// multiplied by pi.
 struct Table {
     Matrix cosine, sine;
     Table(Index extent, Index n_frequencies, Index taps, Index dilation)
@@ -40,7 +42,8 @@ struct Table {
     }
 };
 
-/// F of one problem as a function of the powers p at the frequencies where c > 0, and what follows from it alone.
+/// F of one problem as a function of the powers p at the frequencies where c > 0, and what follows
+/// from it alone.
 class Objective {
 public:
     std::size_t n_groups;
@@ -119,8 +122,9 @@ public:
         return top + std::log(total);
     }
 
-    /// Gradient of F without the norms, and the part of the Hessian's lower half that comes from products of `slopes`,
-    /// the derivatives of log p, which are multiplied by the roots of the weights.
+    /// Gradient of F without the norms, and the part of the Hessian's lower half that comes from
+    /// products of `slopes`, the derivatives of log p, which are multiplied by the roots of the
+    /// weights.
     void differentiate() {
         spare_.head(n) = weights.head(n).cwiseSqrt();
         for (std::size_t g = 0; g < n_groups; ++g) {
@@ -150,8 +154,8 @@ public:
         tau[g].noalias() = cosine(g).transpose() * spare_.head(n);
     }
 
-    /// A lower bound of the minimum, by convexity in the p where `value` is F without the norms: their set is bounded
-    /// by the largest eigenvalues of Toeplitz matrices.
+    /// A lower bound of the minimum, by convexity in the p where `value` is F without the norms:
+    /// their set is bounded by the largest eigenvalues of Toeplitz matrices.
     double bound(double value) {
         if (!std::isfinite(value)) return -infinity;
         for (std::size_t g = 0; g < n_groups; ++g) {

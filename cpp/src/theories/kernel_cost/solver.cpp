@@ -16,7 +16,7 @@ namespace {
 using namespace kernel;
 
 constexpr int max_starts = 24;
-constexpr Index most_taps = 160;    ///< for which the barrier's matrices are worth their time
+constexpr Index most_taps = 160;  ///< for which the barrier's matrices are worth their time
 
 /// A problem at a time, with room for all it needs.
 class Solver {
