@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet::bindings {
 
@@ -27,8 +27,9 @@ inline std::vector<Index> shape_of(const py::array& array) {
     return {array.shape(), array.shape() + array.ndim()};
 }
 
-/// A read-only view of an array of shape (*run_shape, *inner): run axes may have any stride, 0 included, the inner
-/// axes are contiguous. The array must outlive the view. Nothing is converted or copied.
+/// A read-only view of an array of shape (*run_shape, *inner): run axes may have any stride, 0
+/// included, the inner axes are contiguous. The array must outlive the view. Nothing is converted
+/// or copied.
 template <class T>
 RunArray<T> run_array(const py::array& array, const char* name, const std::vector<Index>& run_shape,
                       const std::vector<Index>& inner) {

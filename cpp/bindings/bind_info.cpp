@@ -3,8 +3,8 @@
 #include <Eigen/Core>
 
 #include "arrays.hpp"
+#include "base/parallel.hpp"
 #include "linnet/info.hpp"
-#include "parallel.hpp"
 #include "register.hpp"
 
 namespace linnet::bindings {

@@ -4,7 +4,7 @@
 
 #include "arrays.hpp"
 #include "interruptible.hpp"
-#include "radial_functions.hpp"
+#include "losses/radial_functions.hpp"
 #include "register.hpp"
 #include "spherical_table.hpp"
 
@@ -84,8 +84,9 @@ void register_reduced(py::module_& m) {
             ReducedResults results;
             results.s = out_s.mutable_data();
             results.log_norm = out_norm.mutable_data();
-            run_interruptible(n_threads, py::none(),
-                [&](const Control& control) { reduced_flow(runs, rtol, times, results, control); });
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
+                reduced_flow(runs, rtol, times, results, control);
+            });
             return py::make_tuple(out_s, out_norm);
         },
         py::kw_only(), py::arg("table"), py::arg("n_layers"), py::arg("s"), py::arg("norm"),
@@ -104,8 +105,9 @@ void register_reduced(py::module_& m) {
             turns.time = out[0].mutable_data();
             turns.s = out[1].mutable_data();
             turns.log_norm = out[2].mutable_data();
-            run_interruptible(n_threads, py::none(),
-                [&](const Control& control) { reduced_flow_turn(runs, rtol, turns, control); });
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
+                reduced_flow_turn(runs, rtol, turns, control);
+            });
             return py::make_tuple(out[0], out[1], out[2]);
         },
         py::kw_only(), py::arg("table"), py::arg("n_layers"), py::arg("s"), py::arg("norm"),

@@ -1,4 +1,5 @@
-// Which of the compiled cores this processor can run. Compiled for the baseline, like the interpreter itself.
+// Which of the compiled cores this processor can run. Compiled for the baseline, like the
+// interpreter itself.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet::bindings {
 
@@ -19,8 +19,8 @@ inline void require(bool condition, const char* text) {
     if (!condition) throw py::value_error(text);
 }
 
-/// Call work(control) without the interpreter's lock, and raise what a signal or `progress`, a function of the work done
-/// or None, raised.
+/// Call work(control) without the interpreter's lock, and raise what a signal or `progress`, a
+/// function of the work done or None, raised.
 template <class Work>
 void run_interruptible(int n_threads, const py::object& progress, const Work& work) {
     require(n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(n_threads));
@@ -29,8 +29,8 @@ void run_interruptible(int n_threads, const py::object& progress, const Work& wo
     bool raised = false;
     control.poll = [&](std::int64_t done) {
         const py::gil_scoped_acquire gil;
-        // An error is left set for the calling thread to pick up: nothing is thrown across the workers. The caller may
-        // poll again while it waits for them.
+        // An error is left set for the calling thread to pick up: nothing is thrown across the
+        // workers. The caller may poll again while it waits for them.
         if (raised) return true;
         if (PyErr_CheckSignals() != 0) {
             raised = true;
@@ -43,7 +43,8 @@ void run_interruptible(int n_threads, const py::object& progress, const Work& wo
         return raised;
     };
     {
-        // The views stay valid: the caller holds the arrays, and no reference count is touched in here.
+        // The views stay valid: the caller holds the arrays, and no reference count is touched in
+        // here.
         const py::gil_scoped_release release;
         work(control);
     }

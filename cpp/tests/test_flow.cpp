@@ -1,4 +1,5 @@
-// flow(): against a closed form, the same bits alone and in a batch, nothing allocated in the loop, how runs end.
+// flow(): against a closed form, the same bits alone and in a batch, nothing allocated in the loop,
+// how runs end.
 #include <cmath>
 
 #include "check.hpp"
@@ -109,7 +110,8 @@ TEST(a_flow_ends_as_its_status_says) {
         CHECK(few.stopped_time[run] > 0 && few.stopped_time[run] < 10);
     }
 
-    // A moment matrix that is not one: the weights of its run go to infinity, and no neighbour notices.
+    // A moment matrix that is not one: the weights of its run go to infinity, and no neighbour
+    // notices.
     Batch<double> batch(widths, 20, 1000, 4);
     std::vector<double> covs;
     for (int run = 0; run < 20; ++run) {

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "check.hpp"
-#include "direct_machine.hpp"
-#include "lane_machine.hpp"
+#include "engines/direct_machine.hpp"
+#include "engines/lane_machine.hpp"
 
 using namespace linnet;
 
@@ -33,7 +33,8 @@ Plan single(Product kind, Index rows, Index cols, Index inner) {
     plan.matrices.push_back(b_transposed ? Plan::Matrix{cols, inner, 2}
                                          : Plan::Matrix{inner, cols, 2});
     plan.weights = {0};  // gives n_inputs = cols, n_outputs = rows
-    plan.operations.push_back({kind, 0, 1, residual || kind == Product::update_by ? -1 : 2, 0, 1.0, -1});
+    plan.operations.push_back(
+        {kind, 0, 1, residual || kind == Product::update_by ? -1 : 2, 0, 1.0, -1});
     return plan;
 }
 

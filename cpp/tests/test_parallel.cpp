@@ -3,8 +3,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "base/parallel.hpp"
 #include "check.hpp"
-#include "parallel.hpp"
 
 using namespace linnet;
 

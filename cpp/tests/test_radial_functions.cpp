@@ -1,10 +1,11 @@
-// The evaluation of tables, by one that is easy to make: a coordinate that is uniform on [0, 1] in size.
+// The evaluation of tables, by one that is easy to make: a coordinate that is uniform on [0, 1] in
+// size.
 #include <cmath>
 #include <limits>
 
 #include "check.hpp"
 #include "linnet/train.hpp"
-#include "radial_functions.hpp"
+#include "losses/radial_functions.hpp"
 
 using namespace linnet;
 

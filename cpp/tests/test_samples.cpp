@@ -1,12 +1,12 @@
-// Random numbers by counter, samples drawn from them, and losses on samples: known answers, plain loops, and the same bits
-// in lanes and alone.
+// Random numbers by counter, samples drawn from them, and losses on samples: known answers, plain
+// loops, and the same bits in lanes and alone.
 #include <cmath>
 #include <cstring>
 #include <random>
 #include <vector>
 
 #include "check.hpp"
-#include "loss_engine.hpp"
+#include "losses/registry.hpp"
 #include "problem.hpp"
 
 using namespace linnet;
@@ -18,17 +18,17 @@ using P = Pack<double, native_lanes<double>>;
 constexpr int lanes = native_lanes<double>;
 
 /// The same generator, a block at a time, as it is written in the paper.
-Words plain_philox(std::uint64_t seed, std::uint64_t step, std::uint32_t stream, std::uint32_t block) {
+Words plain_philox(std::uint64_t seed, std::uint64_t step, std::uint32_t stream,
+                   std::uint32_t block) {
     std::uint32_t c[4] = {block, static_cast<std::uint32_t>(step),
                           static_cast<std::uint32_t>(step >> 32), stream};
     std::uint32_t k[2] = {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)};
     for (int round = 0; round < 10; ++round) {
         const std::uint64_t a = std::uint64_t{0xD2511F53} * c[0];
         const std::uint64_t b = std::uint64_t{0xCD9E8D57} * c[2];
-        const std::uint32_t next[4] = {static_cast<std::uint32_t>(b >> 32) ^ c[1] ^ k[0],
-                                       static_cast<std::uint32_t>(b),
-                                       static_cast<std::uint32_t>(a >> 32) ^ c[3] ^ k[1],
-                                       static_cast<std::uint32_t>(a)};
+        const std::uint32_t next[4] = {
+            static_cast<std::uint32_t>(b >> 32) ^ c[1] ^ k[0], static_cast<std::uint32_t>(b),
+            static_cast<std::uint32_t>(a >> 32) ^ c[3] ^ k[1], static_cast<std::uint32_t>(a)};
         std::memcpy(c, next, sizeof(c));
         k[0] += 0x9E3779B9;
         k[1] += 0xBB67AE85;
@@ -121,8 +121,10 @@ struct Data {
     }
 };
 
-/// Residual, loss and margin of every run: by packs of runs, in the slots given, and by one run after another.
-void compare_engines(const Data& data, const Draws* draws, Index dim, const std::vector<Index>& slots) {
+/// Residual, loss and margin of every run: by packs of runs, in the slots given, and by one run
+/// after another.
+void compare_engines(const Data& data, const Draws* draws, Index dim,
+                     const std::vector<Index>& slots) {
     const auto n_slots = static_cast<int>(slots.size());
     std::mt19937 generator(9);
     std::normal_distribution<double> normal;
@@ -270,7 +272,8 @@ TEST(samples_of_data_are_rows_of_it) {
     const double* const all = data.loss.inputs_of<double>(1);
     sampler.draw(1, 9, 64, 32, all, drawn.data(), 32);
     for (std::size_t i = 0; i < 32; ++i) {
-        const double u = plain_uniform(plain_philox(data.draws.seed, 9, 4, static_cast<std::uint32_t>(64 + i)), 0);
+        const double u = plain_uniform(
+            plain_philox(data.draws.seed, 9, 4, static_cast<std::uint32_t>(64 + i)), 0);
         const auto row = static_cast<Index>(u * 23);
         for (std::size_t j = 0; j < 4; ++j)
             CHECK(drawn[j * 32 + i] == all[static_cast<Index>(j) * data.loss.stride + row]);

@@ -1,11 +1,12 @@
-// Singular values against Eigen's Jacobi SVD in long double, and lanes against plain numbers, bit for bit.
+// Singular values against Eigen's Jacobi SVD in long double, and lanes against plain numbers, bit
+// for bit.
 #include <Eigen/Dense>
 #include <cmath>
 #include <limits>
 #include <random>
 
 #include "check.hpp"
-#include "probe.hpp"
+#include "observables/probe.hpp"
 
 using namespace linnet;
 

@@ -1,4 +1,5 @@
-// train(): nothing is allocated in the loop, results do not depend on the engine, and it can be stopped.
+// train(): nothing is allocated in the loop, results do not depend on the engine, and it can be
+// stopped.
 #include <chrono>
 
 #include "check.hpp"

@@ -1,5 +1,5 @@
-// Elementary functions of packs against long double: errors in ulps, tails, limits, NaN; and lanes that do not notice
-// each other.
+// Elementary functions of packs against long double: errors in ulps, tails, limits, NaN; and lanes
+// that do not notice each other.
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -7,8 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "base/vector_math.hpp"
 #include "check.hpp"
-#include "vector_math.hpp"
 
 using namespace linnet;
 
@@ -46,7 +46,8 @@ double ulps(T got, long double want) {
     return static_cast<double>(std::fabs(static_cast<long double>(got) - want) / spacing);
 }
 
-/// Numbers from low to high: evenly, at random, and geometrically away from 0 on both sides as far as they reach.
+/// Numbers from low to high: evenly, at random, and geometrically away from 0 on both sides as far
+/// as they reach.
 template <class T>
 Numbers<T> spread(double low, double high) {
     std::mt19937_64 generator(3);
@@ -95,15 +96,15 @@ void check_exponentials() {
     const auto loss_of = [](V<T> x) { return logistic_loss(x); };
     const auto exponential_loss_of = [](V<T> x) { return exponential_loss(x); };
 
-    check_at_most(error(spread<T>(least, most), exponential_of,
-                        [](long double x) { return std::exp(x); }),
-                  1.5, "exponential");
+    check_at_most(
+        error(spread<T>(least, most), exponential_of, [](long double x) { return std::exp(x); }),
+        1.5, "exponential");
     check_at_most(error(spread<T>(-1e8, -least), logistic_of,
                         [](long double x) { return 1 / (1 + std::exp(x)); }),
                   3, "falling_logistic");
-    check_at_most(error(spread<T>(-40, 40), logistic_of,
-                        [](long double x) { return 1 / (1 + std::exp(x)); }),
-                  3, "falling_logistic");
+    check_at_most(
+        error(spread<T>(-40, 40), logistic_of, [](long double x) { return 1 / (1 + std::exp(x)); }),
+        3, "falling_logistic");
     const auto exact_loss = [](long double x) {
         return x > 0 ? std::log1p(std::exp(-x)) : -x + std::log1p(std::exp(x));
     };
@@ -113,7 +114,8 @@ void check_exponentials() {
                         [](long double x) { return std::exp(-x); }),
                   1.5, "exponential_loss");
 
-    // Beyond, where results leave the normal numbers: nothing but 0, the smallest of them, or infinity.
+    // Beyond, where results leave the normal numbers: nothing but 0, the smallest of them, or
+    // infinity.
     const T tiny = 4 * std::numeric_limits<T>::min();
     for (const double x : {-least + 0.01, 1e3, 1e8, inf}) {
         const T far = static_cast<T>(x);
@@ -125,8 +127,10 @@ void check_exponentials() {
     }
     for (const double x : {most + 1.0, 1e3, 1e8, inf})
         CHECK(one<T>(static_cast<T>(-x), exponential_loss_of) == huge);
-    CHECK(one<T>(static_cast<T>(-1e5), exponential_of) == one<T>(static_cast<T>(least), exponential_of));
-    CHECK(one<T>(static_cast<T>(1e5), exponential_of) == one<T>(static_cast<T>(most), exponential_of));
+    CHECK(one<T>(static_cast<T>(-1e5), exponential_of) ==
+          one<T>(static_cast<T>(least), exponential_of));
+    CHECK(one<T>(static_cast<T>(1e5), exponential_of) ==
+          one<T>(static_cast<T>(most), exponential_of));
     CHECK(one<T>(-huge, exponential_of) == one<T>(static_cast<T>(least), exponential_of));
     CHECK(one<T>(huge, exponential_of) == one<T>(static_cast<T>(most), exponential_of));
     CHECK(one<T>(T{0}, exponential_of) == 1);
@@ -145,9 +149,10 @@ template <class T>
 void check_log1p() {
     Numbers<T> x = spread<T>(0, 1);
     for (double small = 1e-37; small < 1; small *= 1.1) x.push_back(static_cast<T>(small));
-    check_at_most(error(x, [](V<T> v) { return log1p_unit(v); },
-                        [](long double v) { return std::log1p(v); }),
-                  3, "log1p_unit");
+    check_at_most(
+        error(
+            x, [](V<T> v) { return log1p_unit(v); }, [](long double v) { return std::log1p(v); }),
+        3, "log1p_unit");
     CHECK(one<T>(T{0}, [](V<T> v) { return log1p_unit(v); }) == 0);
 }
 
@@ -171,8 +176,9 @@ void check_lanes(const char* what, const Numbers<T>& x, const Function& f) {
 
 template <class T>
 void check_all_lanes() {
-    const Numbers<T> any{T(-1e30), T(-800), T(-90), T(-1),  T(-1e-9), T(0),  T(1e-9), T(0.3),
-                         T(1),     T(20),   T(87),  T(708), T(709.5), T(1e30), T(inf), T(-inf), T(nan)};
+    const Numbers<T> any{T(-1e30), T(-800), T(-90), T(-1),   T(-1e-9), T(0),
+                         T(1e-9),  T(0.3),  T(1),   T(20),   T(87),    T(708),
+                         T(709.5), T(1e30), T(inf), T(-inf), T(nan)};
     check_lanes<T>("exponential", any, [](V<T> x) { return exponential(x); });
     check_lanes<T>("falling_logistic", any, [](V<T> x) { return falling_logistic(x); });
     check_lanes<T>("logistic_loss", any, [](V<T> x) { return logistic_loss(x); });
@@ -199,8 +205,8 @@ TEST(lanes_do_not_notice_each_other) {
 TEST(logarithm_is_within_ulps) {
     std::mt19937_64 generator(7);
     std::uniform_real_distribution<double> exponents(-1022, 1023);
-    Numbers<double> x{std::numeric_limits<double>::min(), std::numeric_limits<double>::max(), 0x1p-53,
-                      1 - 0x1p-53};
+    Numbers<double> x{std::numeric_limits<double>::min(), std::numeric_limits<double>::max(),
+                      0x1p-53, 1 - 0x1p-53};
     for (int i = 0; i < 40000; ++i) x.push_back(std::exp2(exponents(generator)));
     for (int i = 1; i < 20000; ++i) x.push_back(i / 10000.0);
     // The logarithm vanishes at 1, and still must not lose digits.
@@ -208,9 +214,10 @@ TEST(logarithm_is_within_ulps) {
         x.push_back(1 + size);
         x.push_back(1 - size);
     }
-    check_at_most(error(x, [](V<double> v) { return logarithm(v); },
-                        [](long double v) { return std::log(v); }),
-                  3, "logarithm");
+    check_at_most(
+        error(
+            x, [](V<double> v) { return logarithm(v); }, [](long double v) { return std::log(v); }),
+        3, "logarithm");
     CHECK(one<double>(1, [](V<double> v) { return logarithm(v); }) == 0);
 }
 
@@ -241,7 +248,8 @@ TEST(unit_circle_is_within_ulps) {
             }
         }
     }
-    // sin(2 pi turn) for |turn| <= 1/8, where pi / 4 at most is rounded, and the rest by symmetry: relative to itself.
+    // sin(2 pi turn) for |turn| <= 1/8, where pi / 4 at most is rounded, and the rest by symmetry:
+    // relative to itself.
     constexpr long double pi = 3.141592653589793238462643383279502884L;
     const auto exact = [](long double turn, int shift) {
         const auto quarter = static_cast<int>(std::lround(4 * turn));
@@ -251,7 +259,8 @@ TEST(unit_circle_is_within_ulps) {
         return number >= 2 ? -value : value;
     };
     check_at_most(error(turns, sine, [&](long double turn) { return exact(turn, 0); }), 3, "sine");
-    check_at_most(error(turns, cosine, [&](long double turn) { return exact(turn, 1); }), 3, "cosine");
+    check_at_most(error(turns, cosine, [&](long double turn) { return exact(turn, 1); }), 3,
+                  "cosine");
     for (const double turn : turns) {
         const double c = one<double>(turn, cosine);
         const double s = one<double>(turn, sine);

@@ -382,7 +382,12 @@ BAD = [
         ValueError,
         r"loss must match .* \(3, 2, 4\), got 3 inputs and 5",
     ),
-    ("method", 0.1, TypeError, "method must be one of GradientDescent, StochasticGradientDescent, GradientFlow, got float"),
+    (
+        "method",
+        0.1,
+        TypeError,
+        "method must be one of GradientDescent, StochasticGradientDescent, GradientFlow, got float",
+    ),
     (
         "method",
         GradientDescent(0.1, layer_multipliers=[1, 1, 1]),

@@ -11,7 +11,8 @@ const char* instruction_set();
 /// Lanes of float64 side by side.
 int lanes_of_double();
 
-/// Multiply-adds per second that this machine reaches, counted as two operations each, on n_threads threads.
+/// Multiply-adds per second that this machine reaches, counted as two operations each, on n_threads
+/// threads.
 template <class T>
 double fma_peak(int n_threads, double seconds);
 

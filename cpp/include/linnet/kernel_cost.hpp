@@ -1,18 +1,20 @@
-// What a convolutional network pays for a predictor: a convex problem in trigonometric polynomials that are squares.
+// What a convolutional network pays for a predictor: a convex problem in trigonometric polynomials
+// that are squares.
 #pragma once
 
 #include <vector>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 
-/// For kernels u_g of taps[g] weights at distances dilations[g], with p_g(w) = |sum_t u_gt exp(-i w t dilation)|^2, the
-/// minimum of
+/// For kernels u_g of taps[g] weights at distances dilations[g], with p_g(w) = |sum_t u_gt exp(-i w
+/// t dilation)|^2, the minimum of
 ///
 ///     F = log sum_f c_f prod_g p_g(2 pi f / extent)^{-m_g} + sum_g m_g log |u_g|^2,
 ///
-/// where m_g = multiplicities[g] layers share a kernel. It is convex in the p_g, and is solved in the u_g.
+/// where m_g = multiplicities[g] layers share a kernel. It is convex in the p_g, and is solved in
+/// the u_g.
 struct KernelProblem {
     Index extent = 0;         ///< positions of the input
     Index n_frequencies = 0;  ///< f = 0 ... n_frequencies - 1

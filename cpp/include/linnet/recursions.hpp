@@ -7,19 +7,20 @@
 #include <functional>
 #include <vector>
 
-#include "linnet/train.hpp"
+#include "linnet/index.hpp"
 
 namespace linnet {
 
 /// Asked now and then: is it time to stop?
 using StopAsking = std::function<bool()>;
 
-/// The balanced mode of two layers by z = logit(1 - lam w / sigma), which is accurate at both ends; rate is step_size
-/// times sigma. False if asked to stop.
+/// The balanced mode of two layers by z = logit(1 - lam w / sigma), which is accurate at both ends;
+/// rate is step_size times sigma. False if asked to stop.
 bool logit_descent(Index n, const double* logit, const double* rate,
                    const std::vector<std::int64_t>& steps, double* out, const StopAsking& stop);
 
-/// The two factors of a mode, of any signs and sizes; out: first factors of all modes, then the second ones.
+/// The two factors of a mode, of any signs and sizes; out: first factors of all modes, then the
+/// second ones.
 bool factor_descent(Index n, const double* first, const double* second, const double* step_size,
                     const double* sigma, const double* lam, const std::vector<std::int64_t>& steps,
                     double* out, const StopAsking& stop);

@@ -1,12 +1,13 @@
-// A linear network of one output on spherically symmetric data, reduced to two numbers: the norm r of its end-to-end
-// vector and the angle theta to the direction of the labels, kept as s = ln tan(theta / 2).
+// A linear network of one output on spherically symmetric data, reduced to two numbers: the norm r
+// of its end-to-end vector and the angle theta to the direction of the labels, kept as s = ln
+// tan(theta / 2).
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "linnet/index.hpp"
 #include "linnet/spherical.hpp"
-#include "linnet/train.hpp"
 #include "linnet/step_rule.hpp"
 
 namespace linnet {
@@ -51,8 +52,8 @@ struct ReducedRule {
     const double* exponent = nullptr;
 };
 
-/// Gradient descent on the layers, at increasing steps >= 0, and where the norm first is less than after the next step.
-/// False if asked to stop.
+/// Gradient descent on the layers, at increasing steps >= 0, and where the norm first is less than
+/// after the next step. False if asked to stop.
 bool reduced_descent(const ReducedRuns& runs, const ReducedRule& rule,
                      const std::vector<std::int64_t>& steps, const ReducedResults& results,
                      const ReducedTurns& turns, const Control& control);

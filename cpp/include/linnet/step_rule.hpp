@@ -3,8 +3,8 @@
 
 namespace linnet {
 
-/// What the step size is, of a run with parameters `scale` and `exponent` after n steps. Numbers as in Python's
-/// linnet_fast.step_rule.
+/// What the step size is, of a run with parameters `scale` and `exponent` after n steps. Numbers as
+/// in Python's linnet_fast.step_rule.
 enum class StepKind : int {
     constant = 0,             ///< scale
     power = 1,                ///< scale (n + 1)^exponent
@@ -12,7 +12,8 @@ enum class StepKind : int {
     loss_normalized = 3,      ///< scale / loss
     norm_proportional = 4,    ///< scale |P|, the Frobenius norm of the end-to-end matrix
     gradient_normalized = 5,  ///< scale / |dloss/dP|
-    alignment = 6,            ///< scale r / q(r) with r = |P|, of a spherically symmetric law: aligned in one step
+    alignment =
+        6,  ///< scale r / q(r) with r = |P|, of a spherically symmetric law: aligned in one step
 };
 
 }  // namespace linnet

@@ -1,125 +1,23 @@
 // The C++ face of the core: describe a batch of runs with plain structs, call train() or flow().
 //
-// A network computes x -> M_L ... M_1 x; most often M_l is its array of weights W_l, (rows, cols) and row-major. Every array that
-// belongs to runs may broadcast along any of the run axes (stride 0), so that nothing is copied per run.
+// A network computes x -> M_L ... M_1 x; most often M_l is its array of weights W_l, (rows, cols)
+// and row-major. Every array that belongs to runs may broadcast along any of the run axes (stride
+// 0), so that nothing is copied per run.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <type_traits>
 #include <vector>
 
-#include "linnet/spherical.hpp"
+#include "linnet/chain.hpp"
+#include "linnet/index.hpp"
+#include "linnet/loss.hpp"
 #include "linnet/step_rule.hpp"
 
 namespace linnet {
 
-using Index = std::ptrdiff_t;
-
-/// How a run ended. The numbers are part of the file format.
-enum class Status : std::int8_t { completed = 0, converged = 1, diverged = 2, exhausted = 3 };
-
-/// One sentence on a status, for users.
-const char* message(Status status);
-
-/// An array with leading run axes: the first element of run (i_0, i_1, ...) is data[sum_k i_k strides[k]].
-template <class T>
-struct RunArray {
-    const T* data = nullptr;
-    std::vector<Index> strides;
-
-    /// Does every run see the same values?
-    bool shared() const {
-        for (const Index stride : strides) {
-            if (stride != 0) return false;
-        }
-        return true;
-    }
-    /// Values of one run, given its flat index in C order.
-    const T* at(Index run, const std::vector<Index>& run_shape) const {
-        Index offset = 0;
-        for (std::size_t k = run_shape.size(); k-- > 0;) {
-            offset += (run % run_shape[k]) * strides[k];
-            run /= run_shape[k];
-        }
-        return data + offset;
-    }
-};
-
-/// A factor M of the chain M_L ... M_1 that is not plainly dense: M = sum of its entries, each at (row, col) with the
-/// value coefficient * weight, or coefficient alone; or, of a dense one, M = scale * W, perhaps plus the identity.
-struct Factor {
-    struct Entry {
-        std::int32_t row, col;
-        std::int32_t weight;  ///< place in the factor's array of weights; -1: fixed
-        double coefficient;
-    };
-    Index rows = 0, cols = 0;
-    int array = -1;  ///< which array of weights it takes, several factors may share one; -1: all entries are fixed
-    bool dense = false;  ///< weights are (rows, cols), there are no entries
-    bool plus_identity = false;
-    double scale = 1;
-    std::vector<Entry> entries;
-};
-
-/// The architecture: which factors, and how long their arrays of weights are.
-struct Chain {
-    std::vector<Factor> factors;  ///< the first sees the input
-    std::vector<Index> sizes;     ///< of the arrays of weights, each used by some factor
-
-    Index n_inputs() const { return factors.front().cols; }
-    Index n_outputs() const { return factors.back().rows; }
-    /// Layers of these widths, all of them dense.
-    static Chain dense(const std::vector<Index>& widths);
-    /// Is it a chain of plain dense layers with an array each, in order?
-    bool is_dense() const;
-};
-
-enum class LossKind : std::int8_t { squared = 0, logistic = 1, exponential = 2, spherical = 3 };
-
-/// What a loss of a network of one output knows of the samples x with labels y = 1 or -1.
-struct LossData {
-    LossKind kind = LossKind::squared;
-    std::vector<Index> run_shape;
-
-    RunArray<double> inputs;        ///< y x of samples, (in, stride): those of one feature side by side, padded with zeros
-    RunArray<float> single_inputs;  ///< the same, of runs in single precision
-    Index n_samples = 0, stride = 0;
-
-    SphericalTable law;
-    RunArray<double> direction;    ///< (in), of norm 1: labels are its sides
-
-    RunArray<double> label_noise;  ///< scalar: how likely a label is the other one; no data: never
-    bool has_noise = false;
-
-    template <class T>
-    const T* inputs_of(Index run) const {
-        if constexpr (std::is_same_v<T, float>) {
-            return single_inputs.at(run, run_shape);
-        } else {
-            return inputs.at(run, run_shape);
-        }
-    }
-    double noise(Index run) const {
-        return label_noise.data == nullptr ? 0 : *label_noise.at(run, run_shape);
-    }
-};
-
-enum class LawKind : std::int8_t { gaussian = 0, sphere = 1, ball = 2, mixture = 3 };
-
-/// Samples that are drawn anew for every step: of the law of a spherical loss, or of its data.
-struct Draws {
-    Index batch_size = 0;
-    std::uint64_t seed = 0;
-    RunArray<std::int64_t> stream;  ///< scalar, 32 bits
-    LawKind law = LawKind::gaussian;
-    std::vector<double> radii;       ///< scale or radius; of a mixture one per component
-    std::vector<double> cumulative;  ///< of a mixture: probability of this radius or one before it
-};
-
-/// What to train. T is the type of the weights and of the arithmetic of a step, double or float. Where "layers" are
-/// counted, arrays of weights are meant: in a chain with fixed or shared factors there are fewer.
+/// What to train. T is the type of the weights and of the arithmetic of a step, double or float.
+/// Where "layers" are counted, arrays of weights are meant: in a chain with fixed or shared factors
+/// there are fewer.
 template <class T>
 struct Problem {
     Chain chain;
@@ -130,11 +28,11 @@ struct Problem {
     RunArray<double> cross_cov;     ///< (out, in)
     RunArray<double> output_power;  ///< scalar
     RunArray<double> direction;     ///< (in): what angles are measured to; no data: none
-    RunArray<double> weight_decay;        ///< scalar
-    RunArray<double> stop_loss;           ///< scalar; no data: no such rule
+    RunArray<double> weight_decay;  ///< scalar
+    RunArray<double> stop_loss;     ///< scalar; no data: no such rule
     RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
-    const std::int8_t* ended =
-        nullptr;  ///< per run, not 0: leave it as it is; null: all are to be trained
+    /// Per run, not 0: leave it as it is; null: all are to be trained.
+    const std::int8_t* ended = nullptr;
 };
 
 /// Gradient descent.
@@ -144,15 +42,15 @@ struct Descent {
     RunArray<double> scale, exponent;  ///< scalars, of a rule
     RunArray<double> elapsed;          ///< scalar, of a rule: the sum of the steps so far
     const Draws* draws = nullptr;      ///< null: every step sees all of the loss
-    Index check_every = 1;       ///< stop rules are looked at on multiples of this step count
-    Index first_step = 0;        ///< steps already taken
-    Index n_steps = 0;           ///< steps to take now
-    std::vector<std::int64_t>
-        record_steps;  ///< increasing, within first_step .. first_step + n_steps
+    Index check_every = 1;             ///< stop rules are looked at on multiples of this step count
+    Index first_step = 0;              ///< steps already taken
+    Index n_steps = 0;                 ///< steps to take now
+    /// Increasing, within first_step .. first_step + n_steps.
+    std::vector<std::int64_t> record_steps;
 };
 
-/// Gradient flow, by an explicit Runge-Kutta method with a step size per run. Stop rules are looked at after every
-/// step that was accepted.
+/// Gradient flow, by an explicit Runge-Kutta method with a step size per run. Stop rules are looked
+/// at after every step that was accepted.
 struct Flow {
     bool log_time = false;  ///< all times here are log(1 + time)
     RunArray<double> rtol;  ///< scalar: relative to the norm of a layer, per step
@@ -163,23 +61,27 @@ struct Flow {
     std::vector<double> record_times;  ///< increasing, within begin .. until
 };
 
-/// Where results go. Arrays are (run, record, ...) in C order; null: not wanted. Entries after the end of a run are
-/// not written, the caller fills them beforehand.
+/// Where results go. Arrays are (run, record, ...) in C order; null: not wanted. Entries after the
+/// end of a run are not written, the caller fills them beforehand.
 template <class T>
 struct Results {
     double* loss = nullptr;
     double* singular_values = nullptr;  ///< (min(in, out)), descending
     double* product = nullptr;          ///< (out, in)
     double* layer_norms = nullptr;      ///< (n_layers)
-    double* imbalance = nullptr;        ///< (n_layers - 1): of dense chains by matrices, else by squared norms
+    double* imbalance =
+        nullptr;  ///< (n_layers - 1): of dense chains by matrices, else by squared norms
     double* gradient_norm = nullptr;
-    double* angle = nullptr;               ///< of the product to the direction; like the next three, of one output
+    double* angle =
+        nullptr;  ///< of the product to the direction; like the next three, of one output
     double* log_tan_half_angle = nullptr;
     double* norm = nullptr;
-    double* margin = nullptr;              ///< least over the norm
-    double* layer_singular_ratio = nullptr;  ///< (n_layers): second over first singular value of dense layers
-    double* layer_alignment = nullptr;  ///< (n_layers - 1): cosines between first singular vectors of neighbours
-    double* time = nullptr;             ///< of a descent with a step rule: the sum of its steps
+    double* margin = nullptr;  ///< least over the norm
+    double* layer_singular_ratio =
+        nullptr;  ///< (n_layers): second over first singular value of dense layers
+    double* layer_alignment =
+        nullptr;  ///< (n_layers - 1): cosines between first singular vectors of neighbours
+    double* time = nullptr;   ///< of a descent with a step rule: the sum of its steps
     std::vector<T*> weights;  ///< per layer; empty: not wanted
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
@@ -190,15 +92,10 @@ struct Results {
     std::int64_t* n_steps_taken = nullptr;  ///< (run): of a flow
 };
 
-struct Control {
-    int n_threads = 1;
-    /// Called by the calling thread about every 50 ms with the work done; true: stop as soon as possible.
-    std::function<bool(std::int64_t)> poll;
-};
-
 /// Train every run. Returns false when poll asked to stop; results are then incomplete.
 ///
-/// The bits of a run depend on nothing but that run: not on n_threads, on its place in the batch, or on its neighbours.
+/// The bits of a run depend on nothing but that run: not on n_threads, on its place in the batch,
+/// or on its neighbours.
 template <class T>
 bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& results,
            const Control& control);

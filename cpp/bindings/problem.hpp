@@ -1,0 +1,107 @@
+// What to train, from the arguments that do not depend on the method.
+#pragma once
+
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "arrays.hpp"
+#include "interruptible.hpp"
+#include "linnet/train.hpp"
+#include "loss.hpp"
+
+namespace linnet::bindings {
+
+/// The arguments that do not depend on the method or on the number type.
+struct Arguments {
+    Chain chain;
+    std::vector<std::vector<Index>> shapes;  // of the weights
+    std::vector<Index> run_shape;
+    std::vector<py::array> weights;
+    std::optional<py::array> input_cov, cross_cov, output_power;  // of a squared loss
+    std::optional<py::dict> loss;                                 // of another one
+    std::optional<py::array> direction;
+    py::array weight_decay;
+    std::optional<py::array> stop_loss, stop_gradient_norm;
+    std::optional<py::array_t<std::int8_t>> ended;
+    std::set<std::string> observables;
+    int n_threads;
+    py::object progress;
+};
+
+inline void check(const Arguments& a) {
+    for (const Index extent : a.run_shape) require(extent >= 0, "run_shape must not be negative");
+    require(!a.weights.empty() && a.weights.size() == a.shapes.size(),
+            "weights must have one array per shape");
+    require(a.n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(a.n_threads));
+    static const std::set<std::string> known{
+        "loss",           "singular_values", "product",
+        "weights",        "layer_norms",     "imbalance",
+        "gradient_norm",  "angle",           "log_tan_half_angle",
+        "norm",           "margin",          "layer_singular_ratio",
+        "layer_alignment"};
+    for (const std::string& name : a.observables)
+        require(known.count(name) == 1, "unknown observable '" + name + "'");
+    const auto wants = [&](const char* name) { return a.observables.count(name) == 1; };
+    require(a.direction || !(wants("angle") || wants("log_tan_half_angle")),
+            "angles need a direction");
+    require(a.chain.is_dense() || !(wants("layer_singular_ratio") || wants("layer_alignment")),
+            "singular vectors are known of dense layers only");
+    require(a.chain.n_outputs() == 1 || !(a.loss || a.direction || wants("margin")),
+            "losses but the squared one, angles and margins need one output");
+    require(a.loss || (a.input_cov && a.cross_cov && a.output_power),
+            "a squared loss needs its moments");
+}
+
+/// Records must increase and lie within a training.
+template <class T>
+void check_records(const std::vector<T>& records, T first, T last, const char* text) {
+    for (std::size_t k = 0; k < records.size(); ++k) {
+        const bool increases = k == 0 || records[k] > records[k - 1];
+        require(increases && records[k] >= first && records[k] <= last, text);
+    }
+}
+
+template <class T>
+Problem<T> problem_of(const Arguments& a) {
+    const Index n_in = a.chain.n_inputs();
+    const Index n_out = a.chain.n_outputs();
+    Problem<T> problem;
+    problem.chain = a.chain;
+    problem.run_shape = a.run_shape;
+    for (std::size_t l = 0; l < a.shapes.size(); ++l) {
+        const std::string name = "weights[" + std::to_string(l) + "]";
+        problem.weights.push_back(
+            run_array<T>(a.weights[l], name.c_str(), a.run_shape, a.shapes[l]));
+    }
+    problem.loss = loss_of<T>(a.loss, a.run_shape, n_in);
+    if (!a.loss) {
+        problem.input_cov = run_array<double>(*a.input_cov, "input_cov", a.run_shape, {n_in, n_in});
+        problem.cross_cov =
+            run_array<double>(*a.cross_cov, "cross_cov", a.run_shape, {n_out, n_in});
+        problem.output_power = run_array<double>(*a.output_power, "output_power", a.run_shape, {});
+    }
+    if (a.direction)
+        problem.direction = run_array<double>(*a.direction, "direction", a.run_shape, {n_in});
+    problem.weight_decay = run_array<double>(a.weight_decay, "weight_decay", a.run_shape, {});
+    if (a.stop_loss)
+        problem.stop_loss = run_array<double>(*a.stop_loss, "stop_loss", a.run_shape, {});
+    if (a.stop_gradient_norm) {
+        problem.stop_gradient_norm =
+            run_array<double>(*a.stop_gradient_norm, "stop_gradient_norm", a.run_shape, {});
+    }
+    if (a.ended) {
+        if (shape_of(*a.ended) != a.run_shape || (a.ended->flags() & py::array::c_style) == 0) {
+            throw py::value_error("ended must be a contiguous array of shape " +
+                                  shape_text(a.run_shape));
+        }
+        problem.ended = a.ended->data();
+    }
+    return problem;
+}
+
+}  // namespace linnet::bindings

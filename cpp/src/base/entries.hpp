@@ -1,0 +1,57 @@
+// Sums over the entries of a matrix of packs (or scalars): row by row, each row in order.
+#pragma once
+
+#include "base/simd.hpp"
+#include "linnet/index.hpp"
+
+namespace linnet {
+
+/// A matrix of packs (or scalars) in row-major order.
+template <class V>
+struct Entries {
+    const V* data;
+    Index ld;
+    Index rows, cols;
+    V operator()(Index i, Index j) const { return data[i * ld + j]; }
+};
+
+template <class V>
+V sum_of_squares(const Entries<V>& m) {
+    V total{};
+    for (Index i = 0; i < m.rows; ++i) {
+        V row{};  // a sum per row: their chains overlap
+        for (Index j = 0; j < m.cols; ++j) row = fma(m(i, j), m(i, j), row);
+        total = total + row;
+    }
+    return total;
+}
+
+/// || a - b ||_F^2
+template <class V>
+V squared_distance(const Entries<V>& a, const Entries<V>& b) {
+    V total{};
+    for (Index i = 0; i < a.rows; ++i) {
+        V row{};
+        for (Index j = 0; j < a.cols; ++j) {
+            const V difference = a(i, j) - b(i, j);
+            row = fma(difference, difference, row);
+        }
+        total = total + row;
+    }
+    return total;
+}
+
+/// 1/2 (power + sum P o (R - S)) with R = P input_cov - S.
+template <class V, class Cross>
+V squared_loss(const Entries<V>& product, const Entries<V>& residual, const Cross& cross, V power) {
+    V total = power;
+    for (Index i = 0; i < product.rows; ++i) {
+        V row{};
+        for (Index j = 0; j < product.cols; ++j)
+            row = fma(product(i, j), residual(i, j) - cross(i, j), row);
+        total = total + row;
+    }
+    return broadcast<V>(0.5) * total;
+}
+
+}  // namespace linnet

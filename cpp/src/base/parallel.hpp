@@ -1,0 +1,45 @@
+// Threads. The only place that knows OpenMP or std::thread.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+
+namespace linnet {
+
+/// What the workers of one call share.
+struct Progress {
+    std::atomic<bool> stop{false};
+    std::atomic<std::int64_t> done{0};  ///< run-steps
+};
+
+/// Asked by workers between blocks of steps: is it time to stop? The calling thread also polls from
+/// here.
+class Pulse {
+public:
+    Pulse(Progress& progress, const std::function<bool(std::int64_t)>* poll)
+        : progress_(progress),
+          poll_(poll),
+          last_(std::chrono::steady_clock::now()) {}
+    bool operator()();
+
+private:
+    Progress& progress_;
+    const std::function<bool(std::int64_t)>* poll_;  // null: not the calling thread
+    std::chrono::steady_clock::time_point last_;
+};
+
+/// Run body(worker, pulse) on up to n_threads threads, the calling one among them, and wait for
+/// all. An exception of a worker stops the others; that of the lowest worker is thrown here.
+void run_workers(int n_threads, Progress& progress, const std::function<bool(std::int64_t)>& poll,
+                 const std::function<void(int, Pulse&)>& body);
+
+/// Which implementation of threads this build uses: "openmp" or "std".
+const char* thread_backend();
+
+/// Threads that OpenMP would use for a parallel region here (it reads OMP_NUM_THREADS); hardware
+/// threads without it.
+int default_threads();
+
+}  // namespace linnet

@@ -1,0 +1,351 @@
+// Takes runs through gradient descent.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "base/parallel.hpp"
+#include "engines/direct_machine.hpp"
+#include "engines/lane_machine.hpp"
+#include "linnet/train.hpp"
+#include "observables/probe.hpp"
+#include "runs/batch.hpp"
+
+namespace linnet {
+
+/// A run in training.
+struct DescentSlot {
+    Index run = -1;
+    Index step = 0;
+    Index record = 0;    ///< the next one to write
+    Index next = 0;      ///< the step of its next event; equal to step: due now
+    double elapsed = 0;  ///< with a step rule: the sum of the steps before
+};
+
+/// Takes the runs in its slots from event to event: records, stop rules, divergence, the end.
+template <class T, class Machine, class ProbeMachine>
+class DescentRunner {
+public:
+    using State = DescentSlot;
+
+    /// replayer: the machine on which diverged runs are gone through again, step by step; that of
+    /// single runs does it itself.
+    DescentRunner(Batch<T>& batch, const Descent& descent, Progress& progress, Pulse& pulse,
+                  Machine machine, ProbeMachine probe_machine, double step_cost,
+                  DirectMachine<T>* replayer = nullptr)
+        : batch_(batch),
+          descent_(descent),
+          last_step_(descent.first_step + descent.n_steps),
+          progress_(progress),
+          pulse_(pulse),
+          machine_(std::move(machine)),
+          probe_(std::move(probe_machine), batch.shared_cross(),
+                 batch.has_moments() ? batch.n_out * batch.n_in : 0),
+          replayer_(replayer),
+          slots_(static_cast<std::size_t>(machine_.n_slots())),
+          bad_(slots_.size()),
+          block_(std::clamp<Index>(static_cast<Index>(2e7 / step_cost), 1, 4096)) {
+        Index largest = std::max(batch.n_in * batch.n_in, batch.n_out * batch.n_in);
+        for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
+        dense_.resize(static_cast<std::size_t>(largest));
+        steps_.resize(static_cast<std::size_t>(batch.n_layers));
+        if constexpr (!Machine::packed) {
+            replayer_ = &machine_;
+            // The machines ask whether to stop within long products.
+            machine_.set_pulse([this] { return pulse_(); });
+            probe_.machine().set_pulse([this] { return pulse_(); });
+        }
+        if (!batch.has_moments()) return;
+        cov_.resize(static_cast<std::size_t>(batch.n_in * batch.n_in));
+        cross_.resize(static_cast<std::size_t>(batch.n_out * batch.n_in));
+        for (std::size_t s = 0; s < slots_.size(); ++s) {
+            if (batch.shared_moments && batch.n_runs > 0) set_shared_moments(static_cast<int>(s));
+        }
+    }
+
+    DescentRunner(const DescentRunner&) = delete;
+    DescentRunner& operator=(const DescentRunner&) = delete;
+
+    Machine& machine() { return machine_; }
+    int n_slots() const { return machine_.n_slots(); }
+    int n_active() const { return n_active_; }
+
+    /// Put a fresh run into a free slot.
+    void load(int slot, Index run) {
+        const double elapsed = has_rule() ? batch_.scalar(descent_.elapsed, run) : 0;
+        at(slot) = DescentSlot{run, descent_.first_step, 0, descent_.first_step, elapsed};
+        set_parameters(slot);
+        for (Index l = 0; l < batch_.n_layers; ++l)
+            machine_.set_matrix(slot, id(l), batch_.start(run, l));
+        ++n_active_;
+    }
+
+    /// Go on with a run that another runner has brought to where it is.
+    template <class Other>
+    void adopt(int slot, const DescentSlot& from, int from_slot, const Other& other) {
+        at(slot) = from;
+        set_parameters(slot);
+        for (Index l = 0; l < batch_.n_layers; ++l) {
+            other.get_weights(from_slot, l, dense_.data());
+            machine_.set_matrix(slot, id(l), dense_.data());
+        }
+        ++n_active_;
+    }
+    void get_weights(int slot, Index l, T* dense) const { machine_.get_matrix(slot, id(l), dense); }
+
+    /// Train what is in the slots, refilling free ones by `refill(slot)`, until none is left or
+    /// `enough()`. False if asked to stop.
+    template <class Refill, class Enough>
+    bool work(const Refill& refill, const Enough& enough) {
+        while (true) {
+            // A slot that is refilled is due at once: its first step may be a record.
+            for (bool again = true; again;) {
+                if (!events()) return false;
+                again = false;
+                for (int s = 0; s < machine_.n_slots(); ++s) {
+                    if (at(s).run < 0 && refill(s)) again = true;
+                }
+            }
+            if (n_active_ == 0) return true;
+            if (enough()) return true;
+            machine_.checkpoint();
+            for (int s = 0; s < machine_.n_slots() && has_rule(); ++s)
+                at(s).elapsed = machine_.steering().steps->elapsed(s);
+            Index n = block_;
+            for (const DescentSlot& slot : slots_) {
+                if (slot.run >= 0) n = std::min(n, slot.next - slot.step);
+            }
+            if (!machine_.step(n)) return false;
+            progress_.done.fetch_add(n * n_active_, std::memory_order_relaxed);
+            if (machine_.find_non_finite(bad_)) {
+                for (int s = 0; s < machine_.n_slots(); ++s) {
+                    if (at(s).run >= 0 && bad_[static_cast<std::size_t>(s)] != 0) diverge(s, n);
+                }
+            }
+            for (DescentSlot& slot : slots_) slot.step += n;
+            if (pulse_()) return false;
+        }
+    }
+
+    /// Takes the next active slot out; false if there is none.
+    bool release(int& slot, DescentSlot& state) {
+        for (int s = 0; s < machine_.n_slots(); ++s) {
+            if (at(s).run >= 0) {
+                slot = s;
+                state = at(s);
+                if (has_rule()) state.elapsed = machine_.steering().steps->elapsed(s);
+                at(s).run = -1;
+                --n_active_;
+                return true;
+            }
+        }
+        return false;
+    }
+
+private:
+    DescentSlot& at(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
+    bool has_rule() const { return descent_.rule != StepKind::constant; }
+    /// Where a run is on its way, for what depends on it.
+    template <class AnyMachine>
+    void set_steering(AnyMachine& machine, int slot, const DescentSlot& state) {
+        auto& steering = machine.steering();
+        if (steering.loss != nullptr) steering.loss->set_run(slot, state.run, state.step);
+        if (!has_rule()) return;
+        const double* const multipliers =
+            descent_.step_size.at(state.run, batch_.problem.run_shape);
+        for (Index l = 0; l < batch_.n_layers; ++l)
+            steps_[static_cast<std::size_t>(l)] = static_cast<T>(multipliers[l]);
+        const double power = batch_.problem.output_power.data == nullptr
+                                 ? 0
+                                 : batch_.scalar(batch_.problem.output_power, state.run);
+        steering.steps->set(slot, steps_.data(), batch_.scalar(descent_.scale, state.run),
+                            batch_.scalar(descent_.exponent, state.run),
+                            static_cast<double>(state.step), state.elapsed, power);
+    }
+    int id(Index l) const { return machine_.plan().weights[static_cast<std::size_t>(l)]; }
+
+    template <class AnyMachine>
+    void set_moments(AnyMachine& machine, int slot, const double* cov, const double* cross) {
+        if constexpr (std::is_same_v<T, double>) {
+            machine.set_moments(slot, cov, cross);
+        } else {
+            std::copy_n(cov, batch_.n_in * batch_.n_in, cov_.begin());
+            std::copy_n(cross, batch_.n_out * batch_.n_in, cross_.begin());
+            machine.set_moments(slot, cov_.data(), cross_.data());
+        }
+    }
+    template <class AnyMachine>
+    void set_rates(AnyMachine& machine, int slot, Index run) {
+        const Problem<T>& problem = batch_.problem;
+        const double* const steps = descent_.step_size.at(run, problem.run_shape);
+        for (Index l = 0; l < batch_.n_layers; ++l)
+            steps_[static_cast<std::size_t>(l)] = static_cast<T>(steps[l]);
+        machine.set_rates(slot, steps_.data(),
+                          static_cast<T>(batch_.scalar(problem.weight_decay, run)));
+    }
+    void set_shared_moments(int slot) {
+        const Problem<T>& problem = batch_.problem;
+        machine_.set_moments(slot, batch_.cov.data(), batch_.cross.data());
+        probe_.set_moments(slot, problem.input_cov.data, problem.cross_cov.data, 0);
+    }
+    void set_parameters(int slot) {
+        const Problem<T>& problem = batch_.problem;
+        const Index run = at(slot).run;
+        const double power = batch_.has_moments() ? batch_.scalar(problem.output_power, run) : 0;
+        set_steering(machine_, slot, at(slot));
+        probe_.set_run(slot, run);
+        if (batch_.shared_moments) {
+            probe_.set_power(slot, power);
+        } else {
+            const double* const cov = problem.input_cov.at(run, problem.run_shape);
+            const double* const cross = problem.cross_cov.at(run, problem.run_shape);
+            set_moments(machine_, slot, cov, cross);
+            probe_.set_moments(slot, cov, cross, power);
+        }
+        set_rates(machine_, slot, run);
+        const double* const steps = descent_.step_size.at(run, problem.run_shape);
+        probe_.machine().set_rates(slot, steps, batch_.scalar(problem.weight_decay, run));
+    }
+
+    /// What a slot's run has of its own, on the machine that replays it.
+    void set_parameters(DirectMachine<T>& machine, const DescentSlot& slot) {
+        const Problem<T>& problem = batch_.problem;
+        if (batch_.has_moments()) {
+            const double* const cov = problem.input_cov.at(slot.run, problem.run_shape);
+            const double* const cross = problem.cross_cov.at(slot.run, problem.run_shape);
+            set_moments(machine, 0, cov, cross);
+        }
+        set_rates(machine, 0, slot.run);
+        set_steering(machine, 0, slot);
+    }
+
+    /// Deal with every slot that is due. False if asked to stop.
+    bool events() {
+        constexpr int lanes = Machine::packed ? Machine::lanes : 1;
+        const int n_slots = machine_.n_slots();
+        // Groups that are due one after another are evaluated together.
+        Wanted wanted;
+        int first = 0;
+        for (int group = 0; group <= n_slots; group += lanes) {
+            const Wanted own = group < n_slots ? wanted_by(group, group + lanes) : Wanted{};
+            if (own.any()) {
+                probe_.machine().copy_weights(group, machine_);
+                wanted = wanted.with(own);
+                continue;
+            }
+            if (first < group && !probe_.evaluate(wanted, first, group, pulse_)) return false;
+            wanted = Wanted{};
+            first = group + lanes;
+        }
+        for (int s = 0; s < n_slots; ++s) {
+            if (at(s).run >= 0 && at(s).step == at(s).next) event(s);
+        }
+        return true;
+    }
+    /// What the slots that are due want to know.
+    Wanted wanted_by(int first_slot, int last_slot) {
+        Wanted wanted;
+        for (int s = first_slot; s < last_slot; ++s) {
+            const DescentSlot& slot = at(s);
+            if (slot.run < 0 || slot.step != slot.next) continue;
+            if (is_record(slot)) wanted = wanted.with(batch_.at_record);
+            if (is_check(slot)) wanted = wanted.with(batch_.at_check);
+        }
+        return wanted;
+    }
+    bool is_record(const DescentSlot& slot) const {
+        return slot.record < batch_.n_records && next_record(slot) == slot.step;
+    }
+    Index next_record(const DescentSlot& slot) const {
+        return static_cast<Index>(descent_.record_steps[static_cast<std::size_t>(slot.record)]);
+    }
+    bool is_check(const DescentSlot& slot) const {
+        return batch_.has_stop_rule && slot.step % descent_.check_every == 0;
+    }
+    void event(int s) {
+        DescentSlot& slot = at(s);
+        if (is_record(slot)) {
+            batch_.write_record(probe_, s, slot.run, slot.record);
+            batch_.write_weights(machine_, s, slot.run, slot.record);
+            if (has_rule()) {
+                batch_.results.time[slot.run * batch_.n_records + slot.record] =
+                    machine_.steering().steps->elapsed(s);
+            }
+            ++slot.record;
+        }
+        if (is_check(slot) && batch_.is_converged(probe_, s, slot.run)) {
+            finish(s, Status::converged, machine_);
+            return;
+        }
+        if (slot.step == last_step_) {
+            finish(s, Status::completed, machine_);
+            return;
+        }
+        slot.next = last_step_;
+        if (slot.record < batch_.n_records) slot.next = std::min(slot.next, next_record(slot));
+        if (batch_.has_stop_rule) {
+            const Index past = slot.step % descent_.check_every;
+            if (slot.next - slot.step > descent_.check_every - past)
+                slot.next = slot.step + descent_.check_every - past;
+        }
+    }
+    template <class AnyMachine>
+    void finish(int s, Status status, AnyMachine& machine) {
+        DescentSlot& slot = at(s);
+        const int place = machine.n_slots() == 1 ? 0 : s;
+        for (Index l = 0; l < batch_.n_layers; ++l) {
+            machine.get_matrix(place, id(l), batch_.final_weights(slot.run, l));
+        }
+        if (has_rule()) batch_.results.elapsed[slot.run] = machine.steering().steps->elapsed(place);
+        batch_.results.status[slot.run] = static_cast<std::int8_t>(status);
+        batch_.results.stopped_at[slot.run] = slot.step;
+        progress_.done.fetch_add(last_step_ - slot.step, std::memory_order_relaxed);
+        slot.run = -1;
+        --n_active_;
+        if (machine_.steering().loss != nullptr) machine_.steering().loss->set_run(s, -1, 0);
+        probe_.set_run(s, -1);
+    }
+    /// The weights went out of bounds somewhere in the last n steps: find out where.
+    void diverge(int s, Index n) {
+        DirectMachine<T>& replayer = *replayer_;
+        DescentSlot& slot = at(s);
+        if (static_cast<void*>(&replayer) != static_cast<void*>(&machine_))
+            set_parameters(replayer, slot);
+        set_steering(replayer, 0, slot);
+        for (Index l = 0; l < batch_.n_layers; ++l) {
+            machine_.get_checkpoint(s, id(l), dense_.data());
+            replayer.set_matrix(0, id(l), dense_.data());
+        }
+        Index taken = 0;
+        do {
+            replayer.step(1);
+            ++taken;
+        } while (taken < n && !replayer.find_non_finite(replayed_bad_));
+        progress_.done.fetch_sub(n - taken, std::memory_order_relaxed);
+        slot.step += taken;
+        finish(s, Status::diverged, replayer);
+    }
+
+    Batch<T>& batch_;
+    const Descent& descent_;
+    Index last_step_;
+    Progress& progress_;
+    Pulse& pulse_;
+    Machine machine_;
+    Probe<ProbeMachine> probe_;
+    DirectMachine<T>* replayer_;
+    std::vector<DescentSlot> slots_;
+    std::vector<char> bad_, replayed_bad_ = std::vector<char>(1);
+    Index block_;
+    int n_active_ = 0;
+    std::vector<T> dense_, steps_, cov_, cross_;
+};
+
+template <class T>
+using DirectDescent = DescentRunner<T, DirectMachine<T>, DirectMachine<double>>;
+template <class T>
+using LaneDescent = DescentRunner<T, LaneMachine<T>, LaneMachine<double>>;
+
+}  // namespace linnet

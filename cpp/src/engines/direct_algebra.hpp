@@ -1,0 +1,163 @@
+// Products of medium matrices, one run at a time: row-major, padded with zeros to whole vectors
+// both ways.
+//
+// Every entry is accumulated over the inner index in order with one fma per term, as in the lane
+// kernels: same bits.
+#pragma once
+
+#include "engines/lane_algebra.hpp"
+
+namespace linnet {
+
+/// Operands of C (rows, cols) = f(A B); leading dimensions are whole vectors.
+template <class T>
+struct DirectOperands {
+    T* c;
+    const T* a;
+    const T* b;
+    const T* subtract;
+    const T* step;   ///< update
+    const T* decay;  ///< update; null without weight decay
+    T factor;        ///< combine, copy
+    Index ldc, lda, ldb;
+    Index rows, cols, inner;
+};
+
+inline constexpr int direct_tile_rows = vector_registers >= 32 ? 8 : 6;
+inline constexpr int direct_tile_vectors = vector_registers >= 32 ? 3 : 2;
+
+/// One block of C, n_rows by n_vectors, at (row, col).
+template <class T, Product kind, int n_rows, int n_vectors>
+void direct_block(const DirectOperands<T>& o, Index row, Index col) {
+    constexpr int lanes = native_lanes<T>;
+    using V = Pack<T, lanes>;
+    constexpr bool a_transposed = kind == Product::store_tn || kind == Product::update_tn;
+    constexpr bool update = kind == Product::update_tn || kind == Product::update_nt;
+    V acc[n_rows][n_vectors];
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; ++i) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n_vectors; ++j) {
+            if constexpr (kind == Product::residual) {
+                acc[i][j] =
+                    -*reinterpret_cast<const V*>(o.subtract + (row + i) * o.ldc + col + j * lanes);
+            } else {
+                acc[i][j] = V{};
+            }
+        }
+    }
+    const T* a = a_transposed ? o.a + row : o.a + row * o.lda;
+    const T* b = o.b + col;
+    const Index lda = o.lda;
+    const Index ldb = o.ldb;
+    const Index inner = o.inner;
+    for (Index k = 0; k < inner; ++k) {
+        V b_k[n_vectors];
+#pragma GCC unroll 8
+        for (int j = 0; j < n_vectors; ++j) b_k[j] = *reinterpret_cast<const V*>(b + j * lanes);
+#pragma GCC unroll 8
+        for (int i = 0; i < n_rows; ++i) {
+            const V a_ik = broadcast<V>(a_transposed ? a[i] : a[i * lda]);
+#pragma GCC unroll 8
+            for (int j = 0; j < n_vectors; ++j) acc[i][j] = fma(a_ik, b_k[j], acc[i][j]);
+        }
+        a += a_transposed ? lda : 1;
+        b += ldb;
+    }
+    V decay{};
+    const V* const decay_pointer = o.decay == nullptr ? nullptr : &decay;
+    V step{};
+    if constexpr (update) {
+        step = broadcast<V>(*o.step);
+        if (o.decay != nullptr) decay = broadcast<V>(*o.decay);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; ++i) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n_vectors; ++j) {
+            V& out = *reinterpret_cast<V*>(o.c + (row + i) * o.ldc + col + j * lanes);
+            out = update ? descend(out, acc[i][j], step, decay_pointer) : acc[i][j];
+        }
+    }
+}
+
+template <class T>
+using DirectKernel = void (*)(const DirectOperands<T>&, Index row, Index col);
+
+namespace detail {
+
+template <class T, Product kind, int... blocks>
+constexpr auto direct_blocks(std::integer_sequence<int, blocks...>) {
+    return std::array<DirectKernel<T>, sizeof...(blocks)>{
+        direct_block<T, kind, blocks / direct_tile_vectors + 1,
+                     blocks % direct_tile_vectors + 1>...};
+}
+
+}  // namespace detail
+
+template <class T, Product kind>
+DirectKernel<T> direct_block_kernel(Index n_rows, Index n_vectors) {
+    static constexpr auto table = detail::direct_blocks<T, kind>(
+        std::make_integer_sequence<int, direct_tile_rows * direct_tile_vectors>{});
+    return table[static_cast<std::size_t>((n_rows - 1) * direct_tile_vectors + n_vectors - 1)];
+}
+
+/// C -= step (A + decay C)
+template <class T>
+void direct_update_by(const DirectOperands<T>& o) {
+    for (Index i = 0; i < o.rows; ++i) {
+        for (Index j = 0; j < o.ldc; ++j) {
+            T& out = o.c[i * o.ldc + j];
+            out = descend(out, o.a[i * o.lda + j], *o.step, o.decay);
+        }
+    }
+}
+
+/// C = A + factor C, or C = factor A
+template <class T>
+void direct_combine(const DirectOperands<T>& o, bool copy) {
+    for (Index i = 0; i < o.rows; ++i) {
+        for (Index j = 0; j < o.ldc; ++j) {
+            const T a = o.a[i * o.lda + j];
+            T& out = o.c[i * o.ldc + j];
+            out = copy ? o.factor * a : fma(o.factor, out, a);
+        }
+    }
+}
+
+/// C = A input_cov - cross_cov with a diagonal input_cov, given by its diagonal in b. As in the
+/// full product, an infinite entry of A makes its whole row NaN; fused: as the small kernels round,
+/// else as Eigen's do.
+template <class T>
+void direct_residual_diagonal(const DirectOperands<T>& o, bool fused) {
+    for (Index i = 0; i < o.rows; ++i) {
+        const T* const a = o.a + i * o.lda;
+        T check{};
+        for (Index j = 0; j < o.cols && o.cols > 1; ++j) check = fma(a[j], T{0}, check);
+        for (Index j = 0; j < o.cols; ++j) {
+            const T subtract = o.subtract[i * o.ldc + j];
+            o.c[i * o.ldc + j] =
+                (fused ? fma(a[j], o.b[j], -subtract) : a[j] * o.b[j] - subtract) + check;
+        }
+    }
+}
+
+/// to (cols, rows) = from (rows, cols)^T, both padded to whole vectors both ways.
+template <class T>
+void transpose(const T* from, Index ld_from, Index rows, Index cols, T* to, Index ld_to) {
+    constexpr int lanes = native_lanes<T>;
+    using V = Pack<T, lanes>;
+    for (Index i = 0; i < rows; i += lanes) {
+        for (Index j = 0; j < cols; j += lanes) {
+            const T* const block = from + i * ld_from + j;
+            T* const image = to + j * ld_to + i;
+            V row[lanes];
+            for (int r = 0; r < lanes; ++r)
+                row[r] = *reinterpret_cast<const V*>(block + r * ld_from);
+            transpose_square(row);
+            for (int r = 0; r < lanes; ++r) *reinterpret_cast<V*>(image + r * ld_to) = row[r];
+        }
+    }
+}
+
+}  // namespace linnet

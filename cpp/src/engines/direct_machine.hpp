@@ -1,0 +1,358 @@
+// Runs the operations of a plan for one run, with register-blocked kernels and, for large products,
+// Eigen's.
+#pragma once
+
+#include <vector>
+
+#include "base/arena.hpp"
+#include "engines/direct_algebra.hpp"
+#include "engines/pattern_algebra.hpp"
+#include "engines/steering.hpp"
+
+namespace linnet {
+
+/// Products with at least this many multiply-adds go to Eigen, whose packing pays from here on. It
+/// allocates its packing buffers in every product; the kernels below that size never allocate.
+inline constexpr double eigen_from = 448.0 * 448.0 * 448.0;
+
+/// Multiply-adds between two looks at the pulse: about a millisecond's.
+inline constexpr double pulse_every = 2e7;
+
+/// A product done by Eigen; false if `pulse` asked to stop half-way. Defined for double and float.
+template <class T>
+bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch,
+                   const std::function<bool()>& pulse);
+
+template <class T>
+class DirectMachine {
+public:
+    static constexpr bool packed = false;
+    static constexpr int lanes = native_lanes<T>;
+
+    DirectMachine(const Plan& plan, bool decay, Steering<T> steering = {})
+        : plan_(plan),
+          steering_(std::move(steering)) {
+        const auto vectors = [](Index n) { return (n + lanes - 1) / lanes; };
+        // An even number of vectors a row would put long columns into few cache sets.
+        const auto ld = [&](Index cols) {
+            return (cols >= 64 ? vectors(cols) | 1 : vectors(cols)) * lanes;
+        };
+        const auto full = [&](Index rows, Index cols) { return vectors(rows) * lanes * ld(cols); };
+        std::vector<Index> sizes(static_cast<std::size_t>(plan.n_storages), 0);
+        Index largest = 0;
+        for (const Plan::Matrix& m : plan.matrices) {
+            Index& size = sizes[static_cast<std::size_t>(m.storage)];
+            size = std::max(size, full(m.rows, m.cols));
+            largest = std::max({largest, full(m.rows, m.cols), full(m.cols, m.rows)});
+        }
+        const Index n_in = plan.n_inputs();
+        const Index n_out = plan.n_outputs();
+        Index total = 0;
+        std::vector<Index> offsets;
+        for (const Index size : sizes) {
+            offsets.push_back(total);
+            total += size;
+        }
+        offsets.push_back(total);
+        const Index cov_offset = total;
+        const bool has_moments = steering_.loss == nullptr;
+        const Index cross_offset = cov_offset + (has_moments ? full(n_in, n_in) : 0);
+        const Index scratch_offset = cross_offset + (has_moments ? full(n_out, n_in) : 0);
+        const Index rate_offset = scratch_offset + largest;
+        // The weights come first in a plan, so they lie side by side.
+        weights_size_ = offsets[static_cast<std::size_t>(plan.n_layers())];
+        backup_ = Arena<T>(weights_size_);
+        memory_ = Arena<T>(rate_offset + plan.n_layers() + 1 + ld(n_in));
+        for (const Plan::Matrix& m : plan.matrices) {
+            matrices_.push_back(
+                {memory_.data() + offsets[static_cast<std::size_t>(m.storage)], ld(m.cols)});
+        }
+        cov_ = {memory_.data() + cov_offset, ld(n_in)};
+        cross_ = {memory_.data() + cross_offset, ld(n_in)};
+        scratch_ = memory_.data() + scratch_offset;
+        rates_ = memory_.data() + rate_offset;
+        for (const Operation& operation : plan.operations) {
+            const Plan::Matrix& c = plan.matrices[static_cast<std::size_t>(operation.c)];
+            const bool residual =
+                operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
+            Call call{operation.kind,
+                      {},
+                      {},
+                      Blocks(c.rows, direct_tile_rows),
+                      Blocks(vectors(c.cols), direct_tile_vectors),
+                      0,
+                      false,
+                      nullptr,
+                      0,
+                      0,
+                      0,
+                      -1};
+            if (is_pattern(operation.kind)) {
+                const auto ld_of = [&](int id) { return id < 0 ? 0 : matrix(id).ld; };
+                call.pattern = static_cast<int>(patterns_.size());
+                patterns_.emplace_back(plan, operation, ld_of(operation.c), ld_of(operation.a),
+                                       ld_of(operation.b));
+            }
+            DirectOperands<T>& o = call.operands;
+            o.c = matrix(operation.c).data;
+            o.ldc = matrix(operation.c).ld;
+            o.a = matrix(operation.a).data;
+            o.lda = matrix(operation.a).ld;
+            if (residual) {
+                o.b = cov_.data;
+                o.ldb = cov_.ld;
+                o.subtract = cross_.data;
+            } else if (operation.b >= 0) {
+                o.b = matrix(operation.b).data;
+                o.ldb = matrix(operation.b).ld;
+            }
+            o.step = rates_ + operation.layer;
+            o.decay = decay ? rates_ + plan.n_layers() : nullptr;
+            o.factor = static_cast<T>(operation.factor);
+            o.rows = c.rows;
+            o.cols = c.cols;
+            o.inner = plan.inner(operation);
+            // Whether a product is large must not depend on whether input_cov happens to be
+            // diagonal.
+            const Index inner = operation.kind == Product::residual_diagonal ? n_in : o.inner;
+            call.work = is_pattern(operation.kind)
+                            ? plan.multiply_adds(operation)
+                            : static_cast<double>(o.rows) * static_cast<double>(o.cols) *
+                                  static_cast<double>(inner);
+            if (operation.kind == Product::residual_by_loss) call.work = steering_.work;
+            const bool is_product =
+                !is_elementwise(operation.kind) || operation.kind == Product::residual_diagonal;
+            call.by_eigen = is_product && call.work >= eigen_from;
+            if (!call.by_eigen &&
+                (operation.kind == Product::store_nt || operation.kind == Product::update_nt)) {
+                // The kernels want rows of B: transpose it first.
+                const Plan::Matrix& b = plan.matrices[static_cast<std::size_t>(operation.b)];
+                call.transpose_from = o.b;
+                call.transpose_rows = b.rows;
+                call.transpose_cols = b.cols;
+                call.transpose_ld = o.ldb;
+                o.b = scratch_;
+                o.ldb = ld(b.rows);
+            }
+            for (Index large_row = 0; large_row < 2; ++large_row) {
+                for (Index large_vector = 0; large_vector < 2; ++large_vector) {
+                    const Index rows = call.rows.small + large_row;
+                    const Index width = call.vectors.small + large_vector;
+                    const bool exists = rows <= direct_tile_rows && width <= direct_tile_vectors;
+                    call.kernels[large_row][large_vector] =
+                        exists ? kernel(operation.kind, rows, width) : nullptr;
+                }
+            }
+            calls_.push_back(call);
+        }
+        if (plan.identity >= 0) {
+            const View identity = matrix(plan.identity);
+            for (Index i = 0; i < shape(plan.identity).rows; ++i)
+                identity.data[i * identity.ld + i] = T{1};
+        }
+        pulse_ = [] { return false; };
+    }
+
+    struct View {
+        T* data;
+        Index ld;
+    };
+    int n_slots() const { return 1; }
+    const Plan& plan() const { return plan_; }
+    View view(int /*group*/, int id) const { return matrix(id); }
+    T decay(int /*group*/) const { return rates_[plan_.n_layers()]; }
+    View matrix(int id) const { return matrices_[static_cast<std::size_t>(id)]; }
+
+    /// All weights, side by side and padded.
+    T* weights(int /*group*/) const { return matrix(plan_.weights.front()).data; }
+    Index weights_size() const { return weights_size_; }
+    /// Let a slope plan write the gradients to `to`, laid out as the weights are.
+    void set_gradients(int /*group*/, T* to) {
+        for (std::size_t l = 0; l < plan_.gradients.size(); ++l) {
+            for (const int operation : plan_.gradient_operations[l]) {
+                calls_[static_cast<std::size_t>(operation)].operands.c =
+                    to + (matrix(plan_.weights[l]).data - weights(0));
+            }
+        }
+    }
+
+    Steering<T>& steering() { return steering_; }
+
+    void set_matrix(int /*slot*/, int id, const T* dense) { fill(matrix(id), shape(id), dense); }
+    void get_matrix(int /*slot*/, int id, T* dense) const { unpad(matrix(id), shape(id), dense); }
+    /// Take the weights of another machine for the same widths.
+    template <class Other>
+    void copy_weights(int /*first_slot*/, const Other& other) {
+        for (std::size_t l = 0; l < plan_.weights.size(); ++l) {
+            const auto from = other.matrix(other.plan().weights[l]);
+            const View to = matrix(plan_.weights[l]);
+            const Plan::Matrix& s = shape(plan_.weights[l]);
+            for (Index i = 0; i < s.rows; ++i) {
+                for (Index j = 0; j < s.cols; ++j)
+                    to.data[i * to.ld + j] = static_cast<T>(from.data[i * from.ld + j]);
+            }
+        }
+    }
+    void set_moments(int /*slot*/, const T* cov, const T* cross) {
+        if (steering_.loss != nullptr) return;
+        const Index n_in = plan_.n_inputs();
+        const Plan::Matrix cov_shape{n_in, n_in, 0};
+        const Plan::Matrix cross_shape{plan_.n_outputs(), n_in, 0};
+        fill(cov_, cov_shape, cov);
+        fill(cross_, cross_shape, cross);
+        for (Index j = 0; j < n_in; ++j) diagonal()[j] = cov[j * n_in + j];
+    }
+    void set_rates(int /*slot*/, const T* steps, T decay) {
+        for (Index l = 0; l < plan_.n_layers(); ++l) rates_[l] = steps[l];
+        rates_[plan_.n_layers()] = decay;
+    }
+    /// Asked between parts of products that take long.
+    void set_pulse(std::function<bool()> pulse) { pulse_ = std::move(pulse); }
+
+    /// Operations first ... last - 1, once; false if the pulse asked to stop.
+    bool run(std::size_t first, std::size_t last, std::size_t /*first_group*/ = 0,
+             std::size_t /*last_group*/ = 1) {
+        for (std::size_t k = first; k < last; ++k) {
+            const Call& call = calls_[k];
+            work_ += call.work;
+            if (work_ > pulse_every) {
+                work_ = 0;
+                if (pulse_()) return false;
+            }
+            if (is_of_loss(call.kind)) {
+                run_of_loss(call.kind, call.operands);
+            } else if (call.pattern >= 0) {
+                const DirectOperands<T>& o = call.operands;
+                patterns_[static_cast<std::size_t>(call.pattern)](o.c, o.a, o.b, o.step, o.decay);
+            } else if (call.kind == Product::update_by) {
+                direct_update_by(call.operands);
+            } else if (call.kind == Product::combine || call.kind == Product::copy) {
+                direct_combine(call.operands, call.kind == Product::copy);
+            } else if (call.kind == Product::residual_diagonal) {
+                DirectOperands<T> o = call.operands;
+                o.b = diagonal();
+                direct_residual_diagonal(o, !call.by_eigen);
+            } else if (call.by_eigen) {
+                if (!eigen_product(call.kind, call.operands, scratch_, pulse_)) return false;
+            } else {
+                product(call);
+            }
+        }
+        return true;
+    }
+    bool step(Index n_steps) {
+        for (Index s = 0; s < n_steps; ++s) {
+            if (!run(0, calls_.size())) return false;
+            if (steering_.loss != nullptr) steering_.loss->advance();
+        }
+        return true;
+    }
+
+    void checkpoint() {
+        std::memcpy(backup_.data(), memory_.data(),
+                    static_cast<std::size_t>(weights_size_) * sizeof(T));
+    }
+    void get_checkpoint(int /*slot*/, int id, T* dense) const {
+        const View m = matrix(id);
+        unpad({backup_.data() + (m.data - memory_.data()), m.ld}, shape(id), dense);
+    }
+    bool find_non_finite(std::vector<char>& bad) const {
+        T check{};
+        for (const int id : plan_.weights) {
+            const View m = matrix(id);
+            const Plan::Matrix& s = shape(id);
+            for (Index i = 0; i < s.rows; ++i) {
+                T row{};
+                for (Index j = 0; j < s.cols; ++j) row = fma(m.data[i * m.ld + j], T{0}, row);
+                check += row;
+            }
+        }
+        bad[0] = !(check == T{0});
+        return bad[0] != 0;
+    }
+
+private:
+    struct Call {
+        Product kind;
+        DirectOperands<T> operands;
+        DirectKernel<T> kernels[2][2];  // [large row block][large block of vectors]
+        Blocks rows, vectors;
+        double work;  // multiply-adds
+        bool by_eigen;
+        const T* transpose_from;
+        Index transpose_rows, transpose_cols, transpose_ld;
+        int pattern;  // which one; -1: none
+    };
+
+    static DirectKernel<T> kernel(Product kind, Index rows, Index vectors) {
+        switch (kind) {
+            case Product::store:
+            case Product::store_nt:
+                return direct_block_kernel<T, Product::store>(rows, vectors);
+            case Product::store_tn:
+                return direct_block_kernel<T, Product::store_tn>(rows, vectors);
+            case Product::update_nt:
+                return direct_block_kernel<T, Product::update_nt>(rows, vectors);
+            case Product::update_tn:
+                return direct_block_kernel<T, Product::update_tn>(rows, vectors);
+            case Product::residual:
+                return direct_block_kernel<T, Product::residual>(rows, vectors);
+            default:  // not by blocks
+                return nullptr;
+        }
+    }
+    void run_of_loss(Product kind, const DirectOperands<T>& o) {
+        if (kind == Product::residual_by_loss) {
+            steering_.loss->residual(0, o.a, o.c);
+            return;
+        }
+        const Entries<T> product{o.a, o.lda, o.rows, o.cols};
+        const Entries<T> residual{o.c, o.ldc, o.rows, o.cols};
+        const auto cross = [&](Index i, Index j) { return cross_.data[i * cross_.ld + j]; };
+        steering_.set_steps(0, product, residual, cross, rates_);
+    }
+    void product(const Call& call) {
+        if (call.transpose_from != nullptr) {
+            transpose(call.transpose_from, call.transpose_ld, call.transpose_rows,
+                      call.transpose_cols, scratch_, call.operands.ldb);
+        }
+        Index col = 0;
+        for (Index j = 0; j < call.vectors.count; ++j) {
+            Index row = 0;
+            for (Index i = 0; i < call.rows.count; ++i) {
+                call.kernels[i < call.rows.n_large][j < call.vectors.n_large](call.operands, row,
+                                                                              col);
+                row += call.rows.size(i);
+            }
+            col += call.vectors.size(j) * lanes;
+        }
+    }
+    const Plan::Matrix& shape(int id) const { return plan_.matrices[static_cast<std::size_t>(id)]; }
+    T* diagonal() const { return rates_ + plan_.n_layers() + 1; }
+    static void fill(View to, const Plan::Matrix& shape, const T* dense) {
+        for (Index i = 0; i < shape.rows; ++i)
+            std::memcpy(to.data + i * to.ld, dense + i * shape.cols,
+                        static_cast<std::size_t>(shape.cols) * sizeof(T));
+    }
+
+    static void unpad(View from, const Plan::Matrix& shape, T* dense) {
+        for (Index i = 0; i < shape.rows; ++i)
+            std::memcpy(dense + i * shape.cols, from.data + i * from.ld,
+                        static_cast<std::size_t>(shape.cols) * sizeof(T));
+    }
+
+    Plan plan_;
+    Steering<T> steering_;
+    Index weights_size_ = 0;
+    Arena<T> memory_, backup_;
+    std::vector<View> matrices_;
+    View cov_{}, cross_{};
+    T* scratch_ = nullptr;
+    T* rates_ = nullptr;
+    std::vector<Call> calls_;
+    std::vector<PatternCall<T>> patterns_;
+    std::function<bool()> pulse_;
+    double work_ = 0;  // since the pulse was asked
+};
+
+}  // namespace linnet

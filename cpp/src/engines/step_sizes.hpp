@@ -1,0 +1,99 @@
+// Step sizes that follow a rule, for the runs of a machine.
+#pragma once
+
+#include <cmath>
+
+#include "base/arena.hpp"
+#include "base/entries.hpp"
+#include "linnet/step_rule.hpp"
+#include "losses/radial_functions.hpp"
+
+namespace linnet {
+
+/// V: packs of runs, or one plain number.
+template <class V>
+class StepSizes {
+public:
+    using T = ScalarOf<V>;
+    static constexpr int lanes = PackTraits<V>::lanes;
+
+    /// law: of a spherical loss, else without use; it must outlive this.
+    StepSizes(StepKind kind, const SphericalTable& law, Index n_layers, int n_slots)
+        : kind_(kind),
+          radial_(law),
+          n_layers_(n_layers),
+          multipliers_(n_layers * (n_slots / lanes)),
+          slots_(static_cast<std::size_t>(n_slots)) {}
+
+    bool needs_loss() const { return kind_ == StepKind::loss_normalized; }
+
+    void set(int slot, const T* multipliers, double scale, double exponent, double n_steps,
+             double elapsed, double power) {
+        for (Index l = 0; l < n_layers_; ++l)
+            set_lane(own_multipliers(slot / lanes)[l], slot % lanes, multipliers[l]);
+        slots_[static_cast<std::size_t>(slot)] = {scale, exponent, n_steps, elapsed, power};
+    }
+    double elapsed(int slot) const { return slots_[static_cast<std::size_t>(slot)].elapsed; }
+    /// Mean square of the outputs, of a squared loss.
+    V power(int group) const {
+        V result{};
+        for (int r = 0; r < lanes; ++r) set_lane(result, r, static_cast<T>(at(group, r).power));
+        return result;
+    }
+
+    /// Set the step sizes of all layers for the step that is being taken.
+    void apply(int group, const Entries<V>& product, const Entries<V>& residual, V loss, V* rates) {
+        V of_interest{};
+        if (kind_ == StepKind::loss_normalized) of_interest = loss;
+        if (kind_ == StepKind::norm_proportional || kind_ == StepKind::alignment)
+            of_interest = square_root(sum_of_squares(product));
+        if (kind_ == StepKind::gradient_normalized)
+            of_interest = square_root(sum_of_squares(residual));
+        V step{};
+        for (int r = 0; r < lanes; ++r) {
+            Own& own = at(group, r);
+            const double size =
+                own.scale * factor(own, static_cast<double>(get_lane(of_interest, r)));
+            own.n_steps += 1;
+            own.elapsed += size;
+            set_lane(step, r, static_cast<T>(size));
+        }
+        const V* const multipliers = own_multipliers(group);
+        for (Index l = 0; l < n_layers_; ++l) rates[l] = step * multipliers[l];
+    }
+
+private:
+    struct Own {
+        double scale = 0, exponent = 0, n_steps = 0, elapsed = 0, power = 0;
+    };
+    double factor(const Own& own, double of_interest) const {
+        switch (kind_) {
+            case StepKind::power:
+                return std::pow(own.n_steps + 1, own.exponent);
+            case StepKind::geometric:
+                return std::pow(own.exponent, own.n_steps);
+            case StepKind::norm_proportional:
+                return of_interest;
+            case StepKind::loss_normalized:
+            case StepKind::gradient_normalized:
+                return 1 / of_interest;
+            case StepKind::alignment:
+                return of_interest > 0 ? of_interest / radial_.hq(of_interest).q : 1;
+            case StepKind::constant:
+                break;
+        }
+        return 1;
+    }
+    Own& at(int group, int lane) { return slots_[static_cast<std::size_t>(group * lanes + lane)]; }
+    const Own& at(int group, int lane) const {
+        return slots_[static_cast<std::size_t>(group * lanes + lane)];
+    }
+    V* own_multipliers(int group) const { return multipliers_.data() + group * n_layers_; }
+    StepKind kind_;
+    RadialFunctions radial_;
+    Index n_layers_;
+    Arena<V> multipliers_;
+    std::vector<Own> slots_;
+};
+
+}  // namespace linnet

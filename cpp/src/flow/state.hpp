@@ -1,0 +1,129 @@
+// Where the runs of a gradient flow are.
+#pragma once
+
+#include <cmath>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "base/arena.hpp"
+#include "base/dop853.hpp"
+#include "base/simd.hpp"
+#include "linnet/train.hpp"
+#include "plan/plan.hpp"
+#include "runs/batch.hpp"
+
+namespace linnet {
+
+/// A run on its way.
+struct FlowSlot {
+    Index run = -1;
+    Index record = 0;  ///< the next one to write
+    Index n_steps = 0;
+    double time = 0;
+    double step = -1;  ///< the step to try next; negative: not known yet
+    bool refused = false;
+};
+
+/// A machine with the runs in its slots: where they are, their slopes, and what steps are measured
+/// by.
+template <class Machine>
+class FlowState {
+public:
+    static constexpr bool packed = Machine::packed;
+    static constexpr int lanes = packed ? native_lanes<double> : 1;
+    using V = std::conditional_t<packed, Pack<double, native_lanes<double>>, double>;
+
+    FlowState(const Batch<double>& the_batch, const Flow& the_flow, Machine the_machine)
+        : batch(the_batch),
+          flow(the_flow),
+          machine(std::move(the_machine)),
+          n_groups(machine.n_slots() / lanes),
+          size(machine.weights_size()),
+          stride(size + 3 * native_lanes<double> / lanes),
+          no_rates(static_cast<std::size_t>(batch.n_layers)),
+          slots_(static_cast<std::size_t>(machine.n_slots())),
+          memory_(n_groups * (n_blocks * stride + n_values)) {
+        for (int s = 0; s < machine.n_slots() && batch.shared_cov() != nullptr; ++s)
+            machine.set_moments(s, batch.problem.input_cov.data, batch.problem.cross_cov.data);
+    }
+
+    FlowSlot& at(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
+    const FlowSlot& at(int slot) const { return slots_[static_cast<std::size_t>(slot)]; }
+
+    // Blocks of a group, each laid out as the weights.
+    V* here(int group) const { return block(group, 0); }   ///< where the runs are
+    V* there(int group) const { return block(group, 1); }  ///< where a step leads
+    V* slopes(int group) const {
+        return block(group, 2);
+    }  ///< gradients: the flow goes against them
+    /// What is ready of the stages to come; then of dense output.
+    V* terms(int group) const { return block(group, 2 + dop853::n_dense_stages); }
+
+    V& rtol(int group) const { return block(group, n_blocks)[0]; }
+    V& atol(int group) const { return block(group, n_blocks)[1]; }
+    V& reach(int group) const {
+        return block(group, n_blocks)[2];
+    }  ///< a step times its growth rate, at most
+    V& speed(int group) const { return block(group, n_blocks)[3]; }  ///< of logarithmic time
+
+    static double read(const V& x, int slot) { return get_lane(x, slot % lanes); }
+    static void put(V& x, int slot, double value) { set_lane(x, slot % lanes, value); }
+
+    /// visit(place in a block, place in the dense matrix) for the entries of a layer, row by row.
+    template <class Visit>
+    void for_each_entry(Index l, const Visit& visit) const {
+        const int id = machine.plan().weights[static_cast<std::size_t>(l)];
+        const Plan::Matrix& shape = machine.plan().matrices[static_cast<std::size_t>(id)];
+        const auto view = machine.view(0, id);
+        const Index first = view.data - machine.weights(0);
+        for (Index i = 0; i < shape.rows; ++i) {
+            for (Index j = 0; j < shape.cols; ++j)
+                visit(first + i * view.ld + j, i * shape.cols + j);
+        }
+    }
+    void set_weights(int slot, Index l, const double* dense) {
+        V* const to = here(slot / lanes);
+        for_each_entry(l, [&](Index e, Index flat) { put(to[e], slot, dense[flat]); });
+    }
+    void get_weights(int slot, Index l, double* dense) const {
+        const V* const from = here(slot / lanes);
+        for_each_entry(l, [&](Index e, Index flat) { dense[flat] = read(from[e], slot); });
+    }
+    /// What a run has of its own but for its weights.
+    void set_parameters(int slot, Index run) {
+        const Problem<double>& problem = batch.problem;
+        if (!batch.has_moments()) machine.steering().loss->set_run(slot, run, 0);
+        if (!batch.shared_moments) {
+            machine.set_moments(slot, problem.input_cov.at(run, problem.run_shape),
+                                problem.cross_cov.at(run, problem.run_shape));
+        }
+        machine.set_rates(slot, no_rates.data(), batch.scalar(problem.weight_decay, run));
+        const double relative = batch.scalar(flow.rtol, run);
+        put(rtol(slot / lanes), slot, relative);
+        put(reach(slot / lanes), slot, std::pow(relative / dop853::growth_error, 1.0 / 9));
+        put(atol(slot / lanes), slot, batch.scalar(flow.atol, run));
+    }
+
+    const Batch<double>& batch;
+    const Flow& flow;
+    Machine machine;
+    int n_groups;
+    Index size;  ///< of the weights of a group, padded
+    /// Of blocks: not a power of two, which would put them all into the same cache sets.
+    Index stride;
+    std::vector<double> no_rates;  ///< a flow has no step sizes
+
+private:
+    static constexpr Index n_blocks = 2 + dop853::n_dense_stages + dop853::n_dense_terms;
+    static constexpr Index n_values = 4;  ///< after the blocks
+
+    V* block(int group, Index which) const {
+        return memory_.data() + group * (n_blocks * stride + n_values) + which * stride;
+    }
+
+    std::vector<FlowSlot> slots_;
+    Arena<V> memory_;
+};
+
+}  // namespace linnet

@@ -1,0 +1,101 @@
+// The logistic loss under a spherically symmetric law.
+#pragma once
+
+#include <cmath>
+
+#include "base/arena.hpp"
+#include "linnet/loss.hpp"
+#include "losses/engine.hpp"
+#include "losses/radial_functions.hpp"
+
+namespace linnet {
+
+/// The mean logistic loss over a spherically symmetric law with labels sgn(v . x), in closed form
+/// but for two functions of the norm.
+template <class V>
+class SphericalEngine final : public LossEngine<V> {
+public:
+    using T = ScalarOf<V>;
+    using LossEngine<V>::lanes;
+
+    SphericalEngine(const LossData& data, Index n_features, int n_slots)
+        : LossEngine<V>(n_slots),
+          data_(data),
+          radial_(data.law),
+          n_features_(n_features),
+          directions_(n_features * (n_slots / lanes)),
+          kept_(n_slots / lanes) {}
+
+    void set_run(int slot, Index run, Index step) override {
+        LossEngine<V>::set_run(slot, run, step);
+        if (run < 0) return;
+        V* const v = directions_.data() + slot / lanes * n_features_;
+        const double* const from = data_.direction.at(run, data_.run_shape);
+        for (Index j = 0; j < n_features_; ++j)
+            set_lane(v[j], slot % lanes, static_cast<T>(from[j]));
+        set_lane(kept_.data()[slot / lanes], slot % lanes,
+                 static_cast<T>(1 - 2 * data_.noise(run)));
+    }
+
+    void residual(int group, const V* product, V* to) override {
+        const V* const v = directions_.data() + group * n_features_;
+        V square{};
+        for (Index j = 0; j < n_features_; ++j) square = fma(product[j], product[j], square);
+        const V r = square_root(square);
+        V h{};
+        V q{};
+        for (int lane = 0; lane < lanes; ++lane) {
+            const RadialFunctions::HQ own = radial_.hq(static_cast<double>(get_lane(r, lane)));
+            set_lane(h, lane, static_cast<T>(own.h));
+            set_lane(q, lane, static_cast<T>(own.q));
+        }
+        const V one = broadcast<V>(1);
+        const V inverse = select(less(V{}, r), one / r, V{});
+        const V kappa = broadcast<V>(static_cast<T>(radial_.kappa()));
+        const V kept = kept_.data()[group];
+        // q is what is small at small norms, h at large ones: neither is to be lost beside kappa.
+        const auto is_small = less(q, h);
+        const V at_small = q * inverse;
+        const V to_direction = kappa * kept;
+        for (Index j = 0; j < n_features_; ++j) {
+            const V unit = product[j] * inverse;
+            const V small = fma(at_small, product[j], -(to_direction * v[j]));
+            const V large = fma(kappa, fma(-kept, v[j], unit), -(h * unit));
+            to[j] = select(is_small, small, large);
+        }
+        if (!this->is_scaled()) return;
+        V scale{};
+        for (int lane = 0; lane < lanes; ++lane)
+            set_lane(scale, lane, static_cast<T>(std::exp(this->log_scale(group * lanes + lane))));
+        for (Index j = 0; j < n_features_; ++j) to[j] = to[j] * scale;
+    }
+
+    V loss(int group, const V* product) override {
+        const V* const v = directions_.data() + group * n_features_;
+        V square{};
+        for (Index j = 0; j < n_features_; ++j) square = fma(product[j], product[j], square);
+        const V r = square_root(square);
+        V apart{};  // |w - r v|^2 = 2 r (r - v . w)
+        for (Index j = 0; j < n_features_; ++j) {
+            const V difference = fma(-r, v[j], product[j]);
+            apart = fma(difference, difference, apart);
+        }
+        V radial{};
+        for (int lane = 0; lane < lanes; ++lane)
+            set_lane(radial, lane,
+                     static_cast<T>(radial_.loss(static_cast<double>(get_lane(r, lane)))));
+        const V short_of =
+            select(less(V{}, r), apart / (broadcast<V>(2) * larger(r, broadcast<V>(1e-30F))), V{});
+        const V kept = kept_.data()[group];
+        const V total = fma(kept, short_of, (broadcast<V>(1) - kept) * r);
+        return fma(broadcast<V>(static_cast<T>(radial_.kappa())), total, radial);
+    }
+
+private:
+    const LossData& data_;
+    RadialFunctions radial_;
+    Index n_features_;
+    Arena<V> directions_, kept_;
+};
+
+}  // namespace linnet

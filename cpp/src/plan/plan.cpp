@@ -1,0 +1,82 @@
+#include "plan/plan.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "plan/builder.hpp"
+
+namespace linnet {
+
+namespace {
+
+Plan make_plan(const Chain& chain, ResidualBy by, Purpose purpose, bool has_step_rule = false) {
+    if (!chain.is_dense()) return chain_plan(chain, by, has_step_rule, purpose);
+    std::vector<Index> widths{chain.n_inputs()};
+    for (const Factor& factor : chain.factors) widths.push_back(factor.rows);
+    return dense_plan(widths, by, has_step_rule, purpose);
+}
+
+}  // namespace
+
+Chain Chain::dense(const std::vector<Index>& widths) {
+    Chain chain;
+    for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
+        Factor factor;
+        factor.rows = widths[l + 1];
+        factor.cols = widths[l];
+        factor.array = static_cast<int>(l);
+        factor.dense = true;
+        chain.factors.push_back(std::move(factor));
+        chain.sizes.push_back(widths[l + 1] * widths[l]);
+    }
+    return chain;
+}
+
+bool Chain::is_dense() const {
+    int next = 0;
+    for (const Factor& factor : factors) {
+        if (!factor.dense || factor.array != next++ || factor.plus_identity || factor.scale != 1)
+            return false;
+    }
+    return true;
+}
+
+Index Plan::inner(const Operation& operation) const {
+    if (operation.a < 0 || operation.kind == Product::combine || operation.kind == Product::copy ||
+        operation.kind == Product::update_by || operation.kind == Product::residual_diagonal ||
+        is_of_loss(operation.kind))
+        return 1;
+    const Matrix& a = matrices[static_cast<std::size_t>(operation.a)];
+    const bool a_transposed =
+        operation.kind == Product::store_tn || operation.kind == Product::update_tn;
+    return a_transposed ? a.rows : a.cols;
+}
+
+double Plan::multiply_adds(const Operation& operation) const {
+    if (is_pattern(operation.kind)) {
+        const Index n_vectors = std::min(n_inputs(), n_outputs());
+        const Gather& gather = gathers[static_cast<std::size_t>(operation.gather)];
+        return static_cast<double>(gather.n_entries()) * static_cast<double>(n_vectors);
+    }
+    const Matrix& c = matrices[static_cast<std::size_t>(operation.c)];
+    return static_cast<double>(c.rows) * static_cast<double>(c.cols) *
+           static_cast<double>(inner(operation));
+}
+
+double Plan::multiply_adds() const {
+    double total = 0;
+    for (const Operation& operation : operations) total += multiply_adds(operation);
+    return total;
+}
+
+Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule) {
+    return make_plan(chain, by, Purpose::step, has_step_rule);
+}
+
+Plan gradient_plan(const Chain& chain, ResidualBy by) {
+    return make_plan(chain, by, Purpose::look);
+}
+
+Plan slope_plan(const Chain& chain, ResidualBy by) { return make_plan(chain, by, Purpose::slope); }
+
+}  // namespace linnet

@@ -1,0 +1,401 @@
+// The reduced gradient flow of one run: two variables, an adaptive Runge-Kutta method of order 8.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "base/dop853.hpp"
+#include "losses/radial_functions.hpp"
+
+namespace linnet::reduced {
+
+using Pair = std::array<double, 2>;
+
+inline constexpr double infinity = std::numeric_limits<double>::infinity();
+
+/// The law, with the noise of the labels: the pull along v is kappa - gap.
+struct Pulls {
+    const RadialFunctions& law;
+    double gap;    ///< 2 P(flip) kappa
+    double along;  ///< kappa - gap
+    Pulls(const RadialFunctions& functions, double noise)
+        : law(functions),
+          gap(2 * noise * functions.kappa()),
+          along((1 - 2 * noise) * functions.kappa()) {}
+    /// With noise the norm of an aligned vector comes to rest, and from there on only the angle
+    /// moves.
+    bool is_at_rest(double r, double rtol) const {
+        const double h = law.hq(r).h;
+        // As h is convex, r times its slope is at least this.
+        return along > 0 && std::abs(h - gap) < 4 * rtol * (h - law.hq(2 * r).h);
+    }
+};
+
+/// ln cosh s
+inline double log_cosh(double s) {
+    constexpr double ln_2 = 0.693147180559945309;
+    const double size = std::abs(s);
+    return size + std::log1p(std::exp(-2 * size)) - ln_2;
+}
+/// The norm of a vector of the plane, whatever its size.
+inline double length(double x, double y) {
+    const double square = fma(x, x, y * y);
+    return square > 1e-280 && square < 1e280 ? std::sqrt(square) : std::hypot(x, y);
+}
+/// s of (x, y) with the norm r and y >= 0; the zero vector counts as aligned.
+inline double half_angle(double x, double log_y, double r) {
+    if (r == 0) return -infinity;
+    return x > 0 ? log_y - std::log(r + x) : std::log(r - x) - log_y;
+}
+
+/// One layer, in the plane: the component x along v and ln y of the one across. Smooth also where w
+/// passes through zero.
+struct OneLayer {
+    Pulls pulls;
+
+    Pair start(double s, double norm) const {
+        if (norm == 0) return {0, -infinity};
+        if (std::isinf(s)) return {s > 0 ? -norm : norm, -infinity};
+        return {-norm * std::tanh(s), std::log(norm) - log_cosh(s)};
+    }
+    struct Place {
+        double y, r, one_minus_cos;
+    };
+    static Place place(const Pair& p) {
+        const double y = std::exp(p[1]);
+        const double r = length(p[0], y);
+        // A zero vector has no pull inwards that the angle could matter for.
+        if (r == 0) return {0, 0, 0};
+        return {y, r, p[0] > 0 ? y / r * (y / (r + p[0])) : 1 - p[0] / r};
+    }
+    Pair slope(const Pair& p) const {
+        const Place at = place(p);
+        const auto [h, q] = pulls.law.hq(at.r);
+        return {fma(q, at.one_minus_cos, h - pulls.gap),
+                at.r > 0 ? -q / at.r : -pulls.law.m2() / 4};
+    }
+    double scale(int i, const Pair& before, const Pair& after) const {
+        if (i == 0) return std::max(place(before).r, place(after).r);
+        return std::isinf(before[1]) ? 1 : std::max(1.0, std::abs(before[1]));
+    }
+    double rate(const Pair& p, const Pair& slope) const {
+        const double size = place(p).r + 1 / std::sqrt(pulls.law.m2());
+        return std::max(std::abs(slope[0]) / size, std::abs(slope[1]));
+    }
+    double s(const Pair& p) const { return half_angle(p[0], p[1], place(p).r); }
+    double log_norm(const Pair& p) const { return std::log(place(p).r); }
+    /// The speed of the norm, or what has its sign.
+    double growth(const Pair& p) const {
+        if (std::isinf(p[1])) {
+            // Through zero it jumps, and x does not.
+            if (p[0] <= 0) return p[0];
+            const double growth = pulls.law.hq(p[0]).h - pulls.gap;
+            return growth > 0 ? p[0] : growth;
+        }
+        const Place at = place(p);
+        return fma(-pulls.along, at.one_minus_cos, pulls.law.hq(at.r).h - pulls.gap);
+    }
+    bool is_settled(const Pair& p, double rtol) const {
+        return pulls.gap > 0 && p[0] > 0 && place(p).one_minus_cos < 1e-17 &&
+               pulls.is_at_rest(p[0], rtol);
+    }
+    /// Where the norm turns so near to zero that x is lost in rounding, the path is straight, and x
+    /// is zero.
+    Pair at_turn(const Pair& p, double time) const {
+        return {std::abs(p[0]) < 1e-15 * pulls.along * time ? 0 : p[0], p[1]};
+    }
+    static bool shrinks_for_ever(const Pair& /*p*/) { return false; }
+    static constexpr int angle = 1;  ///< which variable goes on
+};
+
+/// Two and more balanced layers: s and ln r.
+struct MoreLayers {
+    Pulls pulls;
+    double n_layers;
+
+    Pair start(double s, double norm) const { return {s, std::log(norm)}; }
+    Pair slope(const Pair& p) const {
+        const double pace = n_layers == 2 ? 1 : std::exp((1 - 2 / n_layers) * p[1]);
+        return {std::isinf(p[0]) ? 0 : -pulls.along * pace, n_layers * pace * growth(p)};
+    }
+    double scale(int i, const Pair& before, const Pair& /*after*/) const {
+        if (i == 1) return std::max(1.0, std::abs(before[1]) / 16);
+        return std::isinf(before[0]) ? 1 : std::max(1.0, std::abs(before[0]));
+    }
+    double rate(const Pair& /*p*/, const Pair& slope) const {
+        return std::max(std::abs(slope[0]), std::abs(slope[1]));
+    }
+    double s(const Pair& p) const { return p[0]; }
+    double log_norm(const Pair& p) const { return p[1]; }
+    double growth(const Pair& p) const {
+        const double e = std::exp(-2 * std::abs(p[0]));
+        const double one_minus_cos = 2 * (p[0] > 0 ? 1 : e) / (1 + e);
+        return fma(-pulls.along, one_minus_cos, pulls.law.hq(std::exp(p[1])).h - pulls.gap);
+    }
+    bool is_settled(const Pair& p, double rtol) const {
+        return pulls.gap > 0 && p[0] < -20 && pulls.is_at_rest(std::exp(p[1]), rtol);
+    }
+    Pair at_turn(const Pair& p, double /*time*/) const { return p; }
+    static bool shrinks_for_ever(const Pair& p) { return p[0] == infinity; }
+    static constexpr int angle = 0;
+};
+
+/// One step of the method, from a point with a known slope.
+template <class System>
+class Step {
+public:
+    explicit Step(const System& system) : system_(system) {}
+
+    /// Go from `here`; returns the error by the tolerance: at most 1 is good.
+    double go(const Pair& here, const Pair& slope, double step, double rtol) {
+        here_ = here;
+        step_ = step;
+        k_[0] = slope;
+        stages(std::make_integer_sequence<int, 11>{});
+        next_ = point<dop853::next_point>();
+        k_[dop853::next_point] = system_.slope(next_);
+        double error_5 = 0;
+        double error_3 = 0;
+        for (int i = 0; i < 2; ++i) {
+            // The step comes first: slopes may be so small that their squares underflow.
+            const double unit = step / (rtol * system_.scale(i, here_, next_));
+            const double a = unit * combined<dop853::error_5, 12>(i);
+            const double b = unit * combined<dop853::error_3, 12>(i);
+            error_5 = fma(a, a, error_5);
+            error_3 = fma(b, b, error_3);
+        }
+        const double both = fma(0.01, error_3, error_5);
+        return both == 0 ? 0 : error_5 / std::sqrt(2 * both);
+    }
+    const Pair& next() const { return next_; }
+    const Pair& next_slope() const { return k_[dop853::next_point]; }
+
+    /// Call before interpolate().
+    void prepare() {
+        k_[13] = system_.slope(point<13>());
+        k_[14] = system_.slope(point<14>());
+        k_[15] = system_.slope(point<15>());
+        for (int i = 0; i < 2; ++i) {
+            const auto e = static_cast<std::size_t>(i);
+            const double move = next_[e] - here_[e];
+            const double last = k_[dop853::next_point][e];
+            term_[0][e] = move;
+            term_[1][e] = fma(step_, k_[0][e], -move);
+            term_[2][e] = fma(-step_, last + k_[0][e], 2 * move);
+            term_[3][e] = step_ * combined<dop853::dense, 16>(i);
+            term_[4][e] = step_ * combined<dop853::dense + 1, 16>(i);
+            term_[5][e] = step_ * combined<dop853::dense + 2, 16>(i);
+            term_[6][e] = step_ * combined<dop853::dense + 3, 16>(i);
+        }
+    }
+    Pair interpolate(double part) const {
+        Pair result = here_;
+        for (std::size_t e = 0; e < 2; ++e) {
+            if (std::isinf(here_[e])) continue;
+            double move = 0;
+            for (std::size_t term = 7; term-- > 0;)
+                move = (move + term_[term][e]) * (term % 2 == 0 ? part : 1 - part);
+            result[e] += move;
+        }
+        return result;
+    }
+
+private:
+    template <int row, int count>
+    double combined(int i) const {
+        double total = 0;
+        add<row, count>(i, total, std::make_integer_sequence<int, count>{});
+        return total;
+    }
+    template <int row, int count, int... j>
+    void add(int i, double& total, std::integer_sequence<int, j...> /*unused*/) const {
+        (
+            [&] {
+                constexpr double coefficient = dop853::table[row][j];
+                if constexpr (coefficient != 0)
+                    total = fma(coefficient, k_[j][static_cast<std::size_t>(i)], total);
+            }(),
+            ...);
+    }
+    template <int row>
+    Pair point() const {
+        constexpr int count = std::min(row, dop853::n_dense_stages);
+        return {fma(step_, combined<row, count>(0), here_[0]),
+                fma(step_, combined<row, count>(1), here_[1])};
+    }
+    template <int... before>
+    void stages(std::integer_sequence<int, before...> /*unused*/) {
+        ((k_[before + 1] = system_.slope(point<before + 1>())), ...);
+    }
+
+    const System& system_;
+    Pair here_{}, next_{};
+    double step_ = 0;
+    std::array<Pair, dop853::n_dense_stages> k_{};
+    std::array<Pair, dop853::n_dense_terms> term_{};
+};
+
+/// Where the norm is the least.
+struct Turn {
+    double time, s, log_norm;
+};
+
+/// Follows the flow from its start.
+template <class System>
+class Follower {
+public:
+    Follower(const Follower&) = delete;
+    Follower(const System& system, double s, double norm, double rtol)
+        : system_(system),
+          trial_(system_),
+          rtol_(rtol),
+          here_(system.start(s, norm)) {
+        slope_ = system_.slope(here_);
+        const double rate = system_.rate(here_, slope_);
+        step_ = rate > 0 ? 0.01 / rate : infinity;
+    }
+
+    const Pair& here() const { return here_; }
+    double time() const { return time_; }
+
+    /// Write record k of each time; false if asked to stop.
+    template <class Write, class Stop>
+    bool record(const std::vector<double>& times, const Write& write, const Stop& stop) {
+        std::size_t k = 0;
+        const auto emit = [&](const Pair& p) {
+            write(k, system_.s(p), system_.log_norm(p));
+            ++k;
+        };
+        while (k < times.size() && times[k] == 0) emit(here_);
+        while (k < times.size()) {
+            if (system_.is_settled(here_, rtol_)) {
+                Pair p = here_;
+                p[System::angle] += (times[k] - time_) * slope_[System::angle];
+                emit(p);
+                continue;
+            }
+            const double end = times.back();
+            if (!advance(end, stop)) {
+                if (stopped_) return false;
+                for (; k < times.size(); ++k) write(k, nan, nan);
+                return true;
+            }
+            bool prepared = false;
+            for (; k < times.size() && times[k] <= time_;) {
+                if (times[k] == time_) {
+                    emit(here_);
+                    continue;
+                }
+                if (!prepared) trial_.prepare();
+                prepared = true;
+                emit(trial_.interpolate((times[k] - before_) / (time_ - before_)));
+            }
+        }
+        return true;
+    }
+
+    /// Where the norm stops shrinking; false if asked to stop.
+    template <class Stop>
+    bool find_turn(Turn& turn, const Stop& stop) {
+        const auto value = [&](const Pair& p) { return system_.growth(p); };
+        Pair from = here_;
+        double low = value(from);
+        if (low >= 0) {
+            turn = {0, system_.s(here_), system_.log_norm(here_)};
+            return true;
+        }
+        while (true) {
+            from = here_;
+            const Pair from_slope = slope_;
+            if (system_.shrinks_for_ever(here_) || system_.is_settled(here_, rtol_) ||
+                !advance(infinity, stop)) {
+                turn = {infinity, system_.s(here_), system_.log_norm(here_)};
+                if (system_.shrinks_for_ever(here_)) turn.log_norm = -infinity;
+                return !stopped_;
+            }
+            double high = value(here_);
+            if (!(high >= 0)) {
+                low = high;
+                continue;
+            }
+            // Steps of the method itself to the place, by the rule of false position with halving
+            // (Illinois).
+            double a = 0;
+            double b = time_ - before_;
+            double at = b;
+            int side = 0;
+            for (int i = 0; i < 100 && high > 0 && b - a > 1e-16 * b; ++i) {
+                at = (a * high - b * low) / (high - low);
+                if (!(at > a && at < b)) at = a + (b - a) / 2;
+                trial_.go(from, from_slope, at, rtol_);
+                const double found = value(trial_.next());
+                if (found == 0 || at == a || at == b) break;
+                if (found > 0) {
+                    b = at;
+                    high = found;
+                    if (side == 1) low /= 2;
+                    side = 1;
+                } else {
+                    a = at;
+                    low = found;
+                    if (side == -1) high /= 2;
+                    side = -1;
+                }
+            }
+            trial_.go(from, from_slope, at, rtol_);
+            const Pair p = system_.at_turn(trial_.next(), before_ + at);
+            turn = {before_ + at, system_.s(p), system_.log_norm(p)};
+            return true;
+        }
+    }
+
+private:
+    static constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    static constexpr int ask_every = 256;
+
+    /// Take a step that is good enough, not beyond `end`; false if asked to stop or if there is
+    /// none.
+    template <class Stop>
+    bool advance(double end, const Stop& stop) {
+        bool refused = false;
+        while (true) {
+            if (++n_tried_ % ask_every == 0 && stop()) {
+                stopped_ = true;
+                return false;
+            }
+            const double left = end - time_;
+            // The end is met exactly, and not by a last step that is much smaller than the one
+            // before.
+            const double step = step_ >= left ? left : step_ > left / 2 ? left / 2 : step_;
+            if (!(time_ + step > time_) || std::isinf(time_ + step)) return false;
+            const double error = trial_.go(here_, slope_, step, rtol_);
+            const double by = 0.9 * std::pow(error, -1.0 / 8);
+            if (error <= 1) {
+                before_ = time_;
+                time_ = step == left ? end : time_ + step;
+                here_ = trial_.next();
+                slope_ = trial_.next_slope();
+                const double most = refused ? 1 : 6;
+                step_ = step * (by < most ? std::max(by, 0.2) : most);
+                return true;
+            }
+            step_ = step * (by > 0.2 ? by : 0.2);
+            refused = true;
+        }
+    }
+
+    System system_;
+    Step<System> trial_;
+    double rtol_;
+    Pair here_;
+    Pair slope_{};
+    double time_ = 0;
+    double before_ = 0;
+    double step_ = 0;
+    std::int64_t n_tried_ = 0;
+    bool stopped_ = false;
+};
+
+}  // namespace linnet::reduced
