@@ -18,7 +18,7 @@ from support import on_terminal
 
 import linnet_fast as lf
 from linnet_fast import datasets
-from linnet_fast.cli import main
+from linnet_fast.cli import main, outputs
 
 NO_FILES = ["--out", "none", "--plot", "none"]
 SMALL = ["--seeds", "2", "--steps", "50", "--records", "10"]
@@ -220,7 +220,7 @@ class TestFailures:
         (folder / "broken.npz").write_text("PK no")
         before = sorted(folder.iterdir())
         arguments, message = USAGE[case]
-        assert main.main(arguments) == main.BAD_INPUT == 2
+        assert main.main(arguments) == outputs.BAD_INPUT == 2
         captured = capsys.readouterr()
         assert message in captured.err
         assert captured.err.splitlines()[-1].startswith(("linnet-fast: ", "linnet-fast train: "))
@@ -228,7 +228,7 @@ class TestFailures:
         assert sorted(folder.iterdir()) == before
 
     def test_all_runs_diverge(self, capsys, folder):
-        assert train("iris", "--step-sizes", "1e6", *SMALL) == main.FAILED == 1
+        assert train("iris", "--step-sizes", "1e6", *SMALL) == outputs.FAILED == 1
         error = capsys.readouterr().err.splitlines()[-1]
         assert re.fullmatch(
             r"linnet-fast: all 26 runs diverged, the first at step \d+; take smaller --step-sizes",
@@ -327,7 +327,7 @@ class TestProcess:
             _, error = running.communicate(timeout=10)
         finally:
             running.kill()
-        assert running.returncode == main.INTERRUPTED == 130
+        assert running.returncode == outputs.INTERRUPTED == 130
         assert error == "linnet-fast: interrupted\n"
         assert list(folder.iterdir()) == []
 
