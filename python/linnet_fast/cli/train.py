@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 
-from linnet_fast import datasets, plot
+from linnet_fast import datasets
 from linnet_fast._base import files, machine
-from linnet_fast._base.config import config
-from linnet_fast.cli import job as jobs
-from linnet_fast.cli import outputs
+from linnet_fast.cli import outputs, train_report, train_sweep
 from linnet_fast.cli.arguments import (
     Commands,
     at_least,
@@ -26,13 +26,11 @@ from linnet_fast.cli.arguments import (
     number,
     whole,
 )
-from linnet_fast.cli.job import AXES, Job
 from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.named import Dense
-from linnet_fast.rank_dynamics import reduced_rank_regression
-from linnet_fast.records.record import OBSERVABLES, Record, Stop
-from linnet_fast.training.trajectory import Trajectory
+from linnet_fast.records.record import OBSERVABLES, Record
+from linnet_fast.sweeps.batch import Batch, Progress
 
 _ALWAYS = ("loss", "singular_values")
 """What is always recorded: the table and the picture need it."""
@@ -105,7 +103,7 @@ def add(commands: Commands) -> None:
     grid = parser.add_argument_group("grid", "values are A,B,C or LOW:HIGH:N (geometric)")
     grid.add_argument(
         "--init",
-        choices=jobs.INITS,
+        choices=("orthogonal", "gaussian", "balanced", "aligned"),
         default="orthogonal",
         help="start weights: orthogonal layers (default); gaussian, standard deviation "
         "1/sqrt(inputs of the layer); balanced, of a gaussian end-to-end matrix; aligned with the "
@@ -222,62 +220,41 @@ def run(options: argparse.Namespace) -> None:
     data = _load(options)
     try:
         loss = SquaredLoss.from_data(data.X, data.Y, center=options.center)
-        network = _network(options, loss)
-        scales = options.scales
-        job = Job(
-            network=network,
-            loss=loss,
-            init=options.init,
-            scales=jobs.default_scales(network) if scales is None else scales,
-            step_sizes=options.step_sizes,
-            n_seeds=options.seeds,
-            rng=options.rng,
-            dtype=options.dtype,
-            weight_decay=options.weight_decay,
-        )
-        start = job.start()
-        job = job.with_step_sizes(start)
+        spec = train_sweep.spec_of(options, loss)
     except ValueError as error:
         raise BadInput(str(error)) from error
     threads = options.threads or machine.n_threads()
     description = f"{data.description}, {'centred' if options.center else 'not centred'}"
-    tell(_summary(options, job, description, threads))
+    tell(train_report.summary(options, spec, description, threads))
 
     record = Record.geomspace(options.records, (*_ALWAYS, *options.also))
-    stop = None if options.stop_loss is None else Stop(loss=options.stop_loss)
     try:
-        with _bar(options, job) as progress:
-            trajectory, seconds = jobs.run(
-                job,
-                start,
-                n_steps=options.steps,
-                record=record,
-                stop=stop,
-                n_threads=threads,
-                progress=progress,
-                description=description,
-            )
+        with _bar(spec.n_runs * options.steps, quiet=options.quiet) as progress:
+            begin = time.perf_counter()
+            trajectory = Batch.whole(spec).train(spec, record, threads, progress)
+            seconds = time.perf_counter() - begin
     except ValueError as error:
         raise BadInput(str(error)) from error
+    n_runs = spec.n_runs
     if not trajectory.ok.any():
         first = int(trajectory.stopped_at.min())
-        msg = (
-            f"all {job.n_runs} runs diverged, the first at step {first}; take smaller --step-sizes"
-        )
+        msg = f"all {n_runs} runs diverged, the first at step {first}; take smaller --step-sizes"
         raise Failed(msg)
 
+    coords = train_sweep.coords_of(spec)
     n_steps = int(trajectory.stopped_at.sum())
-    tell(f"\n{jobs.table(job, trajectory)}\n")
+    tell(f"\n{train_report.table(trajectory, coords)}\n")
     tell(f"{trajectory.message}; {seconds:.1f} s")
-    tell(
-        f"{job.n_runs / seconds:,.1f} runs per second, {n_steps / seconds:,.0f} run-steps per second"
-    )
+    tell(f"{n_runs / seconds:,.1f} runs per second, {n_steps / seconds:,.0f} run-steps per second")
     if result_file is not None:
-        save = partial(trajectory.save, result_file, dims=AXES, coords=job.coords)
+        note = {"data": description, "init": options.init, "rng": spec.rng, "run_axes": coords}
+        noted = replace(trajectory, provenance={**trajectory.provenance, "job": note})
+        save = partial(noted.save, result_file, dims=spec.dims, coords=coords)
         outputs.write(result_file, save, tell)
     if picture_file is not None:
         name = data.description.partition(":")[0]
-        outputs.write(picture_file, partial(_draw, picture_file, job, trajectory, name), tell)
+        draw = partial(train_report.draw, picture_file, trajectory, coords, name)
+        outputs.write(picture_file, draw, tell)
 
 
 def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
@@ -314,64 +291,12 @@ def _load(options: argparse.Namespace) -> datasets.Dataset:
         raise BadInput(str(error)) from error
 
 
-def _network(options: argparse.Namespace, loss: SquaredLoss) -> Dense:
-    ends = (loss.n_inputs, loss.n_outputs)
-    if options.widths is None:
-        hidden = [options.hidden or 32] * ((options.depth or 2) - 1)
-        return Dense((ends[0], *hidden, ends[1]))
-    if options.depth is not None or options.hidden is not None:
-        msg = "give either --widths or --depth and --hidden, not both"
-        raise BadInput(msg)
-    network = cast("Dense", options.widths)
-    if (network.n_inputs, network.n_outputs) != ends:
-        widths = ",".join(map(str, network.widths))
-        msg = f"--widths must begin with {ends[0]} and end with {ends[1]} for these data, got {widths}"
-        raise BadInput(msg)
-    return network
-
-
-def _summary(options: argparse.Namespace, job: Job, description: str, n_threads: int) -> str:
-    counts = (
-        f"{n} {name}{'' if n == 1 else 's'}"
-        for n, name in zip(job.run_shape, ("scale", "step size", "seed"), strict=True)
-    )
-    steps = ", ".join(f"{step:g}" for step in np.asarray(job.step_sizes))
-    if options.step_sizes is None:
-        steps += " (1 / sharpness, from the moments of the data)"
-    widths = " -> ".join(map(str, job.network.widths))
-    best = reduced_rank_regression(job.loss).losses[min(job.network.max_rank, job.loss.n_outputs)]
-    isa = config()["instruction_set"]
-    lines = {
-        "data": description,
-        "network": f"{widths}, {job.init} start; least loss {best:.6g}",
-        "runs": f"{job.n_runs:,} = {' x '.join(counts)}, {options.steps:,} steps each",
-        "step size": steps,
-        "machine": f"{n_threads} thread{'' if n_threads == 1 else 's'}, instruction set {isa}, "
-        f"{options.dtype}",
-    }
-    return "\n".join(f"{name:10} {text}" for name, text in lines.items())
-
-
 @contextmanager
-def _bar(
-    options: argparse.Namespace, job: Job
-) -> Iterator[Callable[[int, int], object] | Literal[False]]:
+def _bar(n_steps: int, *, quiet: bool) -> Iterator[Progress | None]:
     """Give the progress function that moves a bar on a terminal."""
-    if options.quiet:
-        yield False
+    if quiet:
+        yield None
         return
     tqdm = files.optional("tqdm", "progress").tqdm
-    total = job.n_runs * options.steps
-    with tqdm(total=total, desc="training", unit="step", unit_scale=True, disable=None) as bar:
+    with tqdm(total=n_steps, desc="training", unit="step", unit_scale=True, disable=None) as bar:
         yield lambda done, _total: bar.update(done - bar.n)
-
-
-def _draw(file: Path, job: Job, trajectory: Trajectory, name: str) -> None:
-    steps = np.asarray(job.step_sizes)
-    # One step size, the first with the fewest diverged runs: medians over several tell nothing.
-    index = int(np.argmax(np.count_nonzero(trajectory.ok, axis=(0, 2))))
-    title = f"{name}, {' → '.join(map(str, job.network.widths))}, step size {steps[index]:g}"
-    figure = plot.stages(trajectory, job.scales, run=index, title=title)
-    with files.replaced(file) as temporary:
-        figure.savefig(temporary, format=file.suffix[1:], dpi=150)
-    files.optional("matplotlib.pyplot", "plot").close(figure)
