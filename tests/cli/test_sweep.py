@@ -291,8 +291,8 @@ class TestFunctionsOfTheUser:
         assert running.returncode == outputs.INTERRUPTED == 130
         said = re.fullmatch(
             r"linnet-fast: interrupted; (\d+) of 90 runs are kept in s.zarr: the same command goes on "
-            r"from there\n",
-            error,
+            r"from there",
+            error.splitlines()[-1],  # on a slow machine after lines of progress
         )
         assert said, error
         there = kept()["status"] >= 0
