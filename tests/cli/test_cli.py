@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from support import on_terminal
 
 import linnet_fast as lf
 from linnet_fast import datasets
-from linnet_fast.cli import main
+from linnet_fast.cli import info, main, outputs
 
 NO_FILES = ["--out", "none", "--plot", "none"]
 SMALL = ["--seeds", "2", "--steps", "50", "--records", "10"]
@@ -122,6 +123,30 @@ class TestTrain:
         assert_array_equal(run.loss, expected.loss)
         assert_array_equal(run.singular_values, expected.singular_values)
 
+    def test_it_is_a_sweep(self, folder):
+        arguments = ["--scales", "0.1,1", "--step-sizes", "0.01,0.02", *SMALL, "--rng", "3"]
+        assert train("iris", *arguments, "--hidden", 5, "--out", "a.npz", "--plot", "none") == 0
+        X, Y, _ = datasets.load("iris")
+        training = lf.Training(
+            lf.Dense((4, 5, 3)),
+            lf.SquaredLoss.from_data(X, Y, center=True),
+            lf.Start("orthogonal"),
+            method=lf.GradientDescent(1.0),
+            n_steps=50,
+            record=lf.Record.geomspace(10),
+        )
+        axes = {"start.scale": [0.1, 1.0], "method.step_size": [0.01, 0.02]}
+        data = lf.sweep(lf.grid(training, axes, replicates=2, rng=3), progress=False)
+        run = lf.Trajectory.load(folder / "a.npz")
+        assert data["loss"].dims == ("scale", "step_size", "seed", "step")
+        assert_array_equal(run.loss, data["loss"])
+        assert_array_equal(run.singular_values, data["singular_values"])
+
+    def test_values_that_are_there_twice(self, capsys):
+        assert train("iris", "--scales", "0.5,0.5", "--rng", 2**70, *SMALL, *NO_FILES) == 0
+        first, second = rows(capsys.readouterr().out)
+        assert first == second
+
     @pytest.mark.parametrize("init", ["orthogonal", "gaussian", "balanced", "aligned"])
     @pytest.mark.parametrize("dtype", ["float64", "float32"])
     def test_scale_is_that_of_each_layer(self, init, dtype, folder):
@@ -193,6 +218,10 @@ USAGE = {
     "zero": (["train", "iris", "--scales", "0"], "must be finite and positive, got 0"),
     "infinite": (["train", "iris", "--step-sizes", "inf"], "finite and positive, got inf"),
     "range": (["train", "iris", "--scales", "1:2"], "neither A,B,C nor LOW:HIGH:N"),
+    "huge": (
+        ["train", "iris", "--scales", "1,1e200"],
+        "no step size is safe from a start of scale",
+    ),
     "seeds": (["train", "iris", "--seeds", "0"], "must be at least 1"),
     "steps": (["train", "iris", "--steps", "1.5"], "'1.5' is not a whole number"),
     "many steps": (["train", "iris", "--steps", str(2**62)], "below 2**62"),
@@ -220,7 +249,7 @@ class TestFailures:
         (folder / "broken.npz").write_text("PK no")
         before = sorted(folder.iterdir())
         arguments, message = USAGE[case]
-        assert main.main(arguments) == main.BAD_INPUT == 2
+        assert main.main(arguments) == outputs.BAD_INPUT == 2
         captured = capsys.readouterr()
         assert message in captured.err
         assert captured.err.splitlines()[-1].startswith(("linnet-fast: ", "linnet-fast train: "))
@@ -228,7 +257,7 @@ class TestFailures:
         assert sorted(folder.iterdir()) == before
 
     def test_all_runs_diverge(self, capsys, folder):
-        assert train("iris", "--step-sizes", "1e6", *SMALL) == main.FAILED == 1
+        assert train("iris", "--step-sizes", "1e6", *SMALL) == outputs.FAILED == 1
         error = capsys.readouterr().err.splitlines()[-1]
         assert re.fullmatch(
             r"linnet-fast: all 26 runs diverged, the first at step \d+; take smaller --step-sizes",
@@ -274,6 +303,28 @@ class TestFailures:
         assert train("iris", *SMALL, *arguments) == 1
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.endswith(f'pip install "linnet-fast[{extra}]"')
+
+
+class TestParser:
+    def test_each_command_is_in_a_file_of_its_name(self):
+        (commands,) = (
+            action.choices for action in main.parser()._actions if isinstance(action.choices, dict)
+        )
+        assert set(commands) == {"train", "sweep", "show", "reproduce", "cost", "info"}
+        for name, parser in commands.items():
+            module = importlib.import_module(f"linnet_fast.cli.{name}")
+            assert parser.get_default("run") is module.run
+
+    @pytest.mark.parametrize("command", ["train", "sweep", "show", "reproduce", "cost", "info"])
+    def test_help(self, command, capsys):
+        assert main.main([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith(f"usage: {main.parser().prog} {command} ")
+
+    def test_what_a_command_returns_is_the_exit_code(self, monkeypatch):
+        for given, expected in ((None, 0), (1, 1)):
+            monkeypatch.setattr(info, "run", lambda _options, given=given: given)
+            assert main.main(["info"]) == expected
 
 
 class TestProcess:
@@ -327,7 +378,7 @@ class TestProcess:
             _, error = running.communicate(timeout=10)
         finally:
             running.kill()
-        assert running.returncode == main.INTERRUPTED == 130
+        assert running.returncode == outputs.INTERRUPTED == 130
         assert error == "linnet-fast: interrupted\n"
         assert list(folder.iterdir()) == []
 

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import linnet_fast as lf
 from linnet_fast.cli import main
+from linnet_fast.networks.text import parse
 
 PREDICTORS = np.array([[1.0, 2, 3, 4], [0, 0, 0, 0], [1, -1, 1, -1]])
 KERNEL = "Convolution(width=4, kernel_size=2, n_layers=3)"
@@ -94,7 +95,7 @@ def test_writes_everything(capsys):
     assert cost(KERNEL, "p.npy", "--out", "c.npz") == 0
     assert "wrote c.npz" in capsys.readouterr().out
     with np.load("c.npz", allow_pickle=False) as data:
-        network = lf.architecture.parse(str(data["architecture"]))
+        network = parse(str(data["architecture"]))
         assert network == lf.Convolution(4, 2, 3)
         weights = [data[f"weights_{k}"] for k in range(3)]
         assert_allclose(network.product(weights)[:, 0], PREDICTORS, atol=1e-13)

@@ -9,7 +9,7 @@ import shlex
 import pytest
 from support import ROOT
 
-from linnet_fast.cli import arguments
+from linnet_fast.cli import main, train
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -44,7 +44,7 @@ def test_there_is_python():
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
 def test_command_lines_parse(arguments):
     if "--help" not in arguments:
-        assert arguments.parser().parse_args(arguments).command in (
+        assert main.parser().parse_args(arguments).command in (
             "train",
             "sweep",
             "show",
@@ -61,10 +61,10 @@ def test_all_command_lines_are_found():
 
 
 def test_examples_of_the_help_parse():
-    lines = re.findall(r"^  linnet-fast (.*)$", arguments._TRAIN_EPILOG, re.MULTILINE)
+    lines = re.findall(r"^  linnet-fast (.*)$", train._EPILOG, re.MULTILINE)
     assert len(lines) == 5
     for line in lines:
-        assert arguments.parser().parse_args(shlex.split(line)).command == "train"
+        assert main.parser().parse_args(shlex.split(line)).command == "train"
 
 
 def test_the_test_command_is_marked():

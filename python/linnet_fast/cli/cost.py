@@ -1,7 +1,9 @@
-"""What ``linnet-fast cost`` does: predictors from a file, their costs as a table and a file."""
+"""The command ``linnet-fast cost``: predictors of a file, their costs as a table and a file."""
 
 from __future__ import annotations
 
+import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +11,101 @@ import numpy as np
 from linnet_fast import datasets
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.cli import outputs
+from linnet_fast.cli.arguments import Commands, count, new_command, not_negative, whole
+from linnet_fast.cli.outputs import BadInput
 from linnet_fast.costs.induced import what_is
-from linnet_fast.costs.representation_cost import RepresentationCost
+from linnet_fast.costs.representation_cost import RepresentationCost, representation_cost
 from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.text import parse
+
+_DESCRIPTION = """\
+Print the representation cost of predictors: the least squared norm of the weights of a network that
+give the predictor. Weight decay c on the weights is, in effect, c/2 times that cost on the predictor."""
+
+_EPILOG = """\
+architectures, as in Python (see linnet_fast.networks.text.parse):
+  "Dense(widths=(64, 32, 10))"            "Diagonal(width=64, n_layers=3)"
+  "Convolution(width=64, kernel_size=3, n_layers=2)"    "Residual(width=64, n_blocks=4)"
+  "Chain([layers.Masked([[True, True, False], [False, True, True]]), layers.Dense(2, 1)])"
+
+predictors: a .csv or .npy file with a predictor in each row; of networks with several outputs, one
+end-to-end matrix (outputs, inputs), or in .npy and .npz several of them. A .npz file holds one array
+or one that is named predictor.
+
+exit codes: 0 done, 1 failed while running, 2 bad usage or data, 130 interrupted by Ctrl-C"""
 
 _MOST_ROWS = 40
 
 
-def read_predictors(network: Chain, file: Path) -> FloatArray:
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = new_command(
+        commands,
+        "cost",
+        run,
+        "what predictors cost in the weights of a network",
+        _DESCRIPTION,
+        _EPILOG,
+    )
+    parser.add_argument("architecture", type=_architecture, help="the network, as text")
+    parser.add_argument("predictor", type=Path, metavar="FILE", help="predictors: .npy, .csv, .npz")
+    parser.add_argument(
+        "--rtol",
+        type=not_negative,
+        default=1e-12,
+        metavar="R",
+        help="singular values and Fourier modes below this part of the largest count as 0 "
+        "(default 1e-12)",
+    )
+    parser.add_argument(
+        "--starts",
+        type=count,
+        default=16,
+        metavar="N",
+        help="random starts, where a search is needed (default 16)",
+    )
+    parser.add_argument(
+        "--rng", type=whole, default=0, metavar="SEED", help="seed of the search (default 0)"
+    )
+    parser.add_argument("--threads", type=count, metavar="N", help="threads (default: all)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write values, bounds and weights, .npz"
+    )
+
+
+def _architecture(text: str) -> Chain:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the costs, and write them if asked to."""
+    file: Path | None = options.out
+    outputs.check_file("--out", file, (".npz",))
+    tell = outputs.teller(quiet=False)
+    try:
+        predictors = _read_predictors(options.architecture, options.predictor)
+        cost = representation_cost(
+            options.architecture,
+            predictors,
+            rtol=options.rtol,
+            n_starts=options.starts,
+            rng=options.rng,
+            n_threads=options.threads,
+        )
+    except OSError as error:
+        raise outputs.cannot_read(error, options.predictor) from error
+    except (TypeError, ValueError) as error:
+        raise BadInput(str(error)) from error
+    tell(_report(options.architecture, cost))
+    if file is not None:
+        outputs.write(file, partial(_save, cost, file), tell)
+
+
+def _read_predictors(network: Chain, file: Path) -> FloatArray:
     """Return the predictors in a file as the network takes them.
 
     Rows are predictors of a network with one output; of others the file is one end-to-end matrix,
@@ -33,7 +122,7 @@ def read_predictors(network: Chain, file: Path) -> FloatArray:
     return result
 
 
-def report(network: Chain, cost: RepresentationCost, *, limit: int = _MOST_ROWS) -> str:
+def _report(network: Chain, cost: RepresentationCost, *, limit: int = _MOST_ROWS) -> str:
     """Return network, method and a table of the costs."""
     known = what_is(network)
     formula = "no formula known" if known is None else str(known)
@@ -66,7 +155,7 @@ def report(network: Chain, cost: RepresentationCost, *, limit: int = _MOST_ROWS)
     return "\n".join(rows)
 
 
-def save(cost: RepresentationCost, file: Path) -> None:
+def _save(cost: RepresentationCost, file: Path) -> None:
     """Write values, bounds and weights to a .npz file, whole or not at all."""
     arrays = {f"weights_{k}": w for k, w in enumerate(cost.weights)}
     with files.replaced(file) as temporary, temporary.open("xb") as stream:

@@ -41,9 +41,12 @@ class Batch:
 
     @classmethod
     def of(cls, spec: SweepSpec, indices: list[npt.NDArray[np.intp]]) -> Batch:
-        """Return the batch of runs of one group, given by their index along every dimension."""
+        """Return the batch of runs of one group, given by their index along every dimension.
+
+        Indices broadcast against each other, to the run axes of the batch.
+        """
         n_axes = len(spec.axes)
-        training = spec.training_at([int(i[0]) for i in indices[:n_axes]])
+        training = spec.training_at([int(i.flat[0]) for i in indices[:n_axes]])
         parts: dict[str, Any] = {
             name: getattr(training, name) for name in ("loss", "method", "stop", "start")
         }
@@ -61,6 +64,16 @@ class Batch:
         parts["method"] = parts["method"].with_streams(streams)
         return cls(training=training, streams=streams, **parts)
 
+    @classmethod
+    def whole(cls, spec: SweepSpec) -> Batch:
+        """Return the batch of all runs of a spec of one group: a run axis for each dimension."""
+        if len(spec.groups) > 1:
+            msg = f"spec must have one group of runs, got {len(spec.groups):,}"
+            raise ValueError(msg)
+        inner = range(len(spec.shape))[::-1]  # how many dimensions follow
+        sizes = zip(spec.shape, inner, strict=True)
+        return cls.of(spec, [np.arange(n).reshape(n, *(1,) * after) for n, after in sizes])
+
     def train(
         self,
         spec: SweepSpec,
@@ -71,11 +84,12 @@ class Batch:
     ) -> Trajectory:
         """Train the runs."""
         network, training = self.training.network, self.training
+        runs = (self.start.run_shape, self.loss.run_shape, self.streams.shape)
         weights = self.start.draw(
             network,
             self.loss,
             rng=spec.rng,
-            batch_shape=len(self.streams),
+            batch_shape=np.broadcast_shapes(*runs),
             streams=self.streams,
             dtype=training.dtype,
         )

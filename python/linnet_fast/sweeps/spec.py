@@ -166,7 +166,8 @@ class SweepSpec:
         """Return the random stream of runs, given by their index along every dimension."""
         if self.common_seeds:
             if self.replicates is None:
-                return np.zeros(len(indices[0]) if indices else 1, np.int64)
+                shapes = [index.shape for index in indices]
+                return np.zeros(np.broadcast_shapes(*shapes) if shapes else 1, np.int64)
             return np.asarray(indices[-1], np.int64)
         if not indices:
             return np.zeros(1, np.int64)

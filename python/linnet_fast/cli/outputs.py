@@ -1,0 +1,91 @@
+"""What every command does with files and with failures: checks before any work, writes, exit codes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from linnet_fast._base import files
+
+Tell: TypeAlias = Callable[[str], object]
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: done, failed while running, bad usage or data, Ctrl-C."""
+
+NONE = "none"
+"""What stands for no file."""
+
+PICTURES = (".png", ".pdf", ".svg")
+"""What the name of a picture may end in."""
+
+
+class BadInput(Exception):
+    """Bad usage or bad data."""
+
+
+class Failed(Exception):
+    """Failed while running."""
+
+
+def teller(*, quiet: bool) -> Tell:
+    """Return what prints a line at once, or nothing if `quiet`."""
+    return _nothing if quiet else partial(print, flush=True)
+
+
+def _nothing(_text: str) -> None:
+    """Tell nothing."""
+
+
+def cannot_read(error: OSError, what: object) -> BadInput:
+    """Return what to raise where a file, or `what` if it is not known which, cannot be read."""
+    return BadInput(f"cannot read {error.filename or what}: {error.strerror or error}")
+
+
+def named(text: str) -> Path | None:
+    """Return the file that an option names, None for "none"."""
+    return None if text == NONE else Path(text)
+
+
+def check_file(flag: str, file: Path | None, suffixes: Sequence[str]) -> None:
+    """Refuse a file, if there is to be one, of another form or that cannot be written."""
+    if file is None:
+        return
+    if file.suffix not in suffixes:
+        msg = f"{flag} must end in {' or '.join(suffixes)}, got {str(file)!r}"
+        raise BadInput(msg)
+    check_writable(file)
+
+
+def check_writable(file: Path) -> None:
+    """Refuse what cannot be written to, before any work."""
+    if not file.parent.is_dir():
+        msg = f"cannot write {file}: there is no directory {file.parent}"
+        raise Failed(msg)
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        msg = f"cannot write {file}: {'it is a directory' if file.is_dir() else 'no permission'}"
+        raise Failed(msg)
+
+
+def check_picture(file: Path | None) -> None:
+    """Refuse a picture, if there is to be one, that cannot be drawn or written."""
+    check_file("--plot", file, PICTURES)
+    if file is not None:
+        draw_without_a_window()
+
+
+def draw_without_a_window() -> None:
+    """Have matplotlib draw into files: no window is needed, and some machines have none."""
+    files.optional("matplotlib", "plot").use("agg")
+
+
+def write(file: Path, write_it: Callable[[], object], tell: Tell) -> None:
+    """Write a file and tell how large it is."""
+    try:
+        write_it()
+    except OSError as error:
+        msg = f"cannot write {file}: {error.strerror or error}"
+        raise Failed(msg) from error
+    tell(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")

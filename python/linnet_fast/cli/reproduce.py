@@ -1,0 +1,65 @@
+"""The command ``linnet-fast reproduce``: the experiments of a paper, with a verdict per claim."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from linnet_fast.cli import outputs
+from linnet_fast.cli.arguments import Commands, count, new_command
+from linnet_fast.cli.outputs import BadInput, Failed
+from linnet_fast.figures import PAPERS, Settings, reproduce
+
+_DESCRIPTION = """\
+Repeat the experiments of a paper. Writes a picture and its data for each, and report.md with every
+claim: what is expected, what was measured, and whether it holds.
+
+papers:
+  gidel2019    Gidel, Bach, Lacoste-Julien, "Implicit regularization of discrete gradient dynamics in
+               linear neural networks", NeurIPS 2019: ranks learned one by one
+  dai2021      Dai, Karzand, Srebro, "Representation costs of linear neural networks: analysis and
+               design", NeurIPS 2021: what weight decay on the weights is to the predictor
+  lin2021      Lin, Sun, Zhang, "Faster directional convergence of linear neural networks under
+               spherically symmetric data", NeurIPS 2021: how fast the direction is learned
+
+exit codes: 0 all claims hold, 1 some fail or a file cannot be written, 2 bad usage or data, 130
+interrupted by Ctrl-C"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = new_command(
+        commands,
+        "reproduce",
+        run,
+        "repeat a paper's experiments: pictures, data, a verdict per claim",
+        _DESCRIPTION,
+    )
+    parser.add_argument("paper", choices=tuple(PAPERS), help="which paper")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, within a minute")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: linnet_fast_PAPER)"
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments only")
+    parser.add_argument("--mnist", type=Path, metavar="DIR", help="folder with MNIST's IDX files")
+    parser.add_argument(
+        "--cifar10", type=Path, metavar="DIR", help="folder with CIFAR-10's binary files"
+    )
+    parser.add_argument("--threads", type=count, metavar="N", help="threads (default: all)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Repeat the experiments; return an exit code that says whether all claims hold."""
+    out = options.out or Path(f"linnet_fast_{options.paper}")
+    settings = Settings(options.quick, options.threads, options.mnist, options.cifar10)
+    outputs.draw_without_a_window()
+    tell = outputs.teller(quiet=False)
+    try:
+        claims = reproduce(options.paper, out, settings, only=options.only, tell=tell)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    except OSError as error:
+        raise Failed(str(error)) from error
+    failed = sum(not claim.holds for claim in claims)
+    tell(f"{len(claims) - failed} of {len(claims)} claims hold; wrote {out / 'report.md'}")
+    return outputs.FAILED if failed else outputs.OK

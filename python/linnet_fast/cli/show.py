@@ -1,0 +1,79 @@
+"""The command ``linnet-fast show``: what a sweep has found, also while it runs."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from linnet_fast.cli import outputs, sweep_picture, sweep_summary, sweep_table
+from linnet_fast.cli.arguments import Commands, new_command
+from linnet_fast.cli.outputs import BadInput, Failed
+from linnet_fast.sweeps.file import reader, toml
+from linnet_fast.sweeps.sweep import SweepError, open_sweep
+
+_DESCRIPTION = """\
+Show what a sweep has found, also while it runs: what was swept, how many runs are done, a table of
+medians over seeds, and a picture if asked for."""
+
+_EPILOG = """\
+examples:
+  linnet-fast show runs.zarr
+  linnet-fast show runs.zarr --of learned_rank --select n_layers=3 --plot rank.png
+
+exit codes: 0 done, 1 no such store, or a file cannot be written, 2 bad usage"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = new_command(
+        commands, "show", run, "show what a sweep has found so far", _DESCRIPTION, _EPILOG
+    )
+    parser.add_argument("store", type=Path, metavar="STORE", help="what `linnet-fast sweep` wrote")
+    parser.add_argument("--of", metavar="NAME", help="which result (default: final_loss)")
+    parser.add_argument("--x", metavar="NAME", help="parameter of the rows, and the x axis")
+    parser.add_argument("--y", metavar="NAME", help="parameter of the columns, and the y axis")
+    parser.add_argument("--by", metavar="NAME", help="parameter with a curve for each value")
+    parser.add_argument(
+        "--select",
+        type=_selection,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only the runs at this value of a parameter; as often as needed",
+    )
+    parser.add_argument(
+        "--kind", choices=reader.PLOTS, help="of the picture (default: both, if it can be)"
+    )
+    parser.add_argument("--plot", metavar="PICTURE", help="draw it: .png, .pdf or .svg")
+
+
+def _selection(text: str) -> tuple[str, Any]:
+    try:
+        names, value = toml.setting(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return ".".join(names), value
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print what there is, and draw it if asked to."""
+    picture = None if options.plot is None else outputs.named(options.plot)
+    outputs.check_picture(picture)
+    tell = outputs.teller(quiet=False)
+    names = ("of", "x", "y", "by", "kind")
+    chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    chosen["select"] = dict(options.select)
+    try:
+        data = open_sweep(options.store).load()
+        tell(sweep_summary.about(data, options.store))
+        table = sweep_table.table(data, **sweep_picture.of_table(chosen))
+        tell(f"\n{table}\n")
+        if picture is not None:
+            save = partial(sweep_picture.save, data, chosen, options.store.stem, picture)
+            outputs.write(picture, save, tell)
+    except SweepError as error:
+        raise Failed(str(error)) from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error

@@ -1,0 +1,303 @@
+"""The command ``linnet-fast train``: a grid of scales, step sizes and seeds on one data set."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linnet_fast import datasets
+from linnet_fast._base import files, machine
+from linnet_fast.cli import outputs, train_report, train_sweep
+from linnet_fast.cli.arguments import (
+    Commands,
+    at_least,
+    count,
+    new_command,
+    not_negative,
+    number,
+    whole,
+)
+from linnet_fast.cli.outputs import BadInput, Failed
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.networks.named import Dense
+from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.record import Record
+from linnet_fast.sweeps.batch import Batch, Progress
+
+_ALWAYS = ("loss", "singular_values")
+"""What is always recorded: the table and the picture need it."""
+
+_DESCRIPTION = """\
+Train networks x -> W_L ... W_1 x on data: one run for every scale of the start, step size and seed.
+Prints when each rank of the end-to-end matrix W_L ... W_1 is learned, and writes all records to a
+file and a picture."""
+
+_EPILOG = """\
+examples:
+  linnet-fast train digits
+      two-layer networks 64 -> 32 -> 10 on scikit-learn's digits, 13 scales x 20 seeds
+  linnet-fast train my_data.npz --hidden 50 --scales 1e-6,1e-3,1 --seeds 5 --out result.nc
+      arrays X (samples, inputs) and Y (samples, outputs) of a file; result for xarray
+  linnet-fast train --x inputs.csv --y labels.csv --standardize --steps 50000
+      text files; a column of labels or integers becomes one output per class
+  linnet-fast train wine --widths 13,20,20,3 --scales 0.01:0.3:8 --step-sizes 0.05,0.1,0.2
+      three layers; scales from 0.01 to 0.3 in geometric progression; several step sizes
+  linnet-fast train iris --init balanced --weight-decay 0.01 --stop-loss 0.14 --plot none
+
+reading a result in Python:
+  linnet_fast.Trajectory.load("result.npz")     or     xarray.open_dataset("result.nc")
+
+exit codes: 0 done, 1 failed while running (all runs diverged, a file cannot be written, not enough
+memory), 2 bad usage or data, 130 interrupted by Ctrl-C"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = new_command(
+        commands, "train", run, "train a grid of networks on data", _DESCRIPTION, _EPILOG
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help=f"a set of scikit-learn ({', '.join(datasets.NAMES)}) or a .npz file with arrays X and Y",
+    )
+    data.add_argument("--x", metavar="FILE", help=".npy or .csv file of inputs, a sample per row")
+    data.add_argument("--y", metavar="FILE", help=".npy or .csv file of targets, a sample per row")
+    data.add_argument(
+        "--targets",
+        choices=datasets.TARGETS,
+        default="auto",
+        help="what a single column of targets is: labels become one output per class (auto: text "
+        "and integers are labels)",
+    )
+    data.add_argument(
+        "--standardize", action="store_true", help="bring each input to mean 0 and variance 1"
+    )
+    data.add_argument(
+        "--no-center",
+        dest="center",
+        action="store_false",
+        help="do not subtract the means of inputs and targets",
+    )
+
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--widths",
+        type=_widths,
+        metavar="IN,...,OUT",
+        help="widths of all layers, such as 64,32,10",
+    )
+    network.add_argument("--depth", type=count, metavar="L", help="layers of weights (default 2)")
+    network.add_argument("--hidden", type=count, metavar="H", help="hidden width (default 32)")
+
+    grid = parser.add_argument_group("grid", "values are A,B,C or LOW:HIGH:N (geometric)")
+    grid.add_argument(
+        "--init",
+        choices=("orthogonal", "gaussian", "balanced", "aligned"),
+        default="orthogonal",
+        help="start weights: orthogonal layers (default); gaussian, standard deviation "
+        "1/sqrt(inputs of the layer); balanced, of a gaussian end-to-end matrix; aligned with the "
+        "singular vectors of the data, all modes equally strong",
+    )
+    grid.add_argument(
+        "--scales",
+        type=_numbers,
+        metavar="VALUES",
+        help="factors on each layer of the start (default 1e-12:1:13; of three layers and more, "
+        "which learn later from a small start, 0.01:1:13 and narrower)",
+    )
+    grid.add_argument(
+        "--step-sizes",
+        type=_numbers,
+        metavar="VALUES",
+        help="(default: one, 1 / sharpness from the moments of the data)",
+    )
+    grid.add_argument(
+        "--seeds", type=count, default=20, metavar="N", help="random starts (default 20)"
+    )
+    grid.add_argument(
+        "--rng", type=whole, default=0, metavar="SEED", help="seed of the seeds (default 0)"
+    )
+
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--steps", type=count, default=20_000, metavar="N", help="(default 20000)"
+    )
+    training.add_argument(
+        "--weight-decay",
+        type=not_negative,
+        default=0.0,
+        metavar="C",
+        help="adds C/2 times the sum of squared weights to the loss (default 0)",
+    )
+    training.add_argument(
+        "--stop-loss", type=not_negative, metavar="LOSS", help="end a run at this loss"
+    )
+    training.add_argument(
+        "--records",
+        type=at_least(2),
+        default=400,
+        metavar="N",
+        help="how often to record, in geometric progression (default 400)",
+    )
+    training.add_argument(
+        "--also",
+        type=_observables,
+        default=(),
+        metavar="NAMES",
+        help="what to record besides loss and singular values: any of "
+        f"{','.join(name for name in OBSERVABLES if name not in _ALWAYS)}",
+    )
+    training.add_argument(
+        "--threads", type=count, metavar="N", help="(default: the processors there are)"
+    )
+    training.add_argument("--dtype", choices=("float64", "float32"), default="float64")
+
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out",
+        metavar="FILE",
+        help="result, .npz or .nc (default linnet_fast_DATA.npz; none for none)",
+    )
+    output.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="picture, .png, .pdf or .svg (default linnet_fast_DATA.png; none for none)",
+    )
+    output.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _numbers(text: str) -> Any:
+    """Return positive numbers from ``A,B,C`` or ``LOW:HIGH:N``."""
+    if ":" in text:
+        parts = text.split(":")
+        if len(parts) != 3:
+            msg = f"{text!r} is neither A,B,C nor LOW:HIGH:N"
+            raise argparse.ArgumentTypeError(msg)
+        ends, n = [number(part) for part in parts[:2]], count(parts[2])
+    else:
+        ends, n = [number(part) for part in text.split(",")], 0
+    if not all(math.isfinite(end) and end > 0 for end in ends):
+        msg = f"values must be finite and positive, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    if n > 10**6:
+        msg = f"at most a million values, got {n}"
+        raise argparse.ArgumentTypeError(msg)
+    return np.geomspace(ends[0], ends[1], n) if n else np.array(ends)
+
+
+def _widths(text: str) -> Dense:
+    widths = [count(part) for part in text.split(",")]
+    try:
+        return Dense(widths)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _observables(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.split(",") if name not in _ALWAYS)
+    try:
+        Record.geomspace(2, (*_ALWAYS, *names))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return names
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, print a table, write what was recorded and a picture."""
+    tell = outputs.teller(quiet=options.quiet)
+    result_file, picture_file = _outputs(options)
+    data = _load(options)
+    try:
+        loss = SquaredLoss.from_data(data.X, data.Y, center=options.center)
+        spec = train_sweep.spec_of(options, loss)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    threads = options.threads or machine.n_threads()
+    description = f"{data.description}, {'centred' if options.center else 'not centred'}"
+    tell(train_report.summary(options, spec, description, threads))
+
+    record = Record.geomspace(options.records, (*_ALWAYS, *options.also))
+    try:
+        with _bar(spec.n_runs * options.steps, quiet=options.quiet) as progress:
+            begin = time.perf_counter()
+            trajectory = Batch.whole(spec).train(spec, record, threads, progress)
+            seconds = time.perf_counter() - begin
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    n_runs = spec.n_runs
+    if not trajectory.ok.any():
+        first = int(trajectory.stopped_at.min())
+        msg = f"all {n_runs} runs diverged, the first at step {first}; take smaller --step-sizes"
+        raise Failed(msg)
+
+    coords = train_sweep.coords_of(spec)
+    n_steps = int(trajectory.stopped_at.sum())
+    tell(f"\n{train_report.table(trajectory, coords)}\n")
+    tell(f"{trajectory.message}; {seconds:.1f} s")
+    tell(f"{n_runs / seconds:,.1f} runs per second, {n_steps / seconds:,.0f} run-steps per second")
+    if result_file is not None:
+        note = {"data": description, "init": options.init, "rng": spec.rng, "run_axes": coords}
+        noted = replace(trajectory, provenance={**trajectory.provenance, "job": note})
+        save = partial(noted.save, result_file, dims=spec.dims, coords=coords)
+        outputs.write(result_file, save, tell)
+    if picture_file is not None:
+        name = data.description.partition(":")[0]
+        draw = partial(train_report.draw, picture_file, trajectory, coords, name)
+        outputs.write(picture_file, draw, tell)
+
+
+def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
+    """Return where to write result and picture, after what can be checked before any work."""
+    name = Path(options.data or options.x or "").stem
+    result = outputs.named(options.out or f"linnet_fast_{name}.npz")
+    picture = outputs.named(options.plot or f"linnet_fast_{name}.png")
+    outputs.check_file("--out", result, (".npz", ".nc"))
+    outputs.check_picture(picture)
+    # What is missing is better found now than after the training.
+    if result is not None and result.suffix == ".nc":
+        files.optional("xarray", "xarray")
+        files.optional("netCDF4", "xarray")
+    return result, picture
+
+
+def _load(options: argparse.Namespace) -> datasets.Dataset:
+    if options.data is None and (options.x is None or options.y is None):
+        msg = "give DATA (a name or a .npz file), or both --x FILE and --y FILE"
+        raise BadInput(msg)
+    if options.data is not None and (options.x is not None or options.y is not None):
+        msg = "give either DATA or --x and --y, not both"
+        raise BadInput(msg)
+    try:
+        return datasets.load(
+            options.x if options.data is None else options.data,
+            options.y,
+            targets=options.targets,
+            standardize=options.standardize,
+        )
+    except OSError as error:
+        raise outputs.cannot_read(error, "the data") from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+
+
+@contextmanager
+def _bar(n_steps: int, *, quiet: bool) -> Iterator[Progress | None]:
+    """Give the progress function that moves a bar on a terminal."""
+    if quiet:
+        yield None
+        return
+    tqdm = files.optional("tqdm", "progress").tqdm
+    with tqdm(total=n_steps, desc="training", unit="step", unit_scale=True, disable=None) as bar:
+        yield lambda done, _total: bar.update(done - bar.n)

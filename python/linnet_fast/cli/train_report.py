@@ -1,0 +1,105 @@
+"""What ``linnet-fast train`` says of its runs: a summary before, then a table and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from linnet_fast import plot
+from linnet_fast._base import files, wording
+from linnet_fast._base.config import config
+from linnet_fast._base.validate import FloatArray
+from linnet_fast.cli.train_sweep import coords_of
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.rank_dynamics import reduced_rank_regression
+from linnet_fast.rank_dynamics.learned import learned_at
+from linnet_fast.sweeps.sweep import SweepSpec
+from linnet_fast.training.trajectory import Trajectory
+
+_MOST_COLUMNS = 12
+_LEGEND = """\
+Learned: the singular value crosses half of the strength at which its mode in the data rests.
+0: it is above from the start.  -: it is not within these steps."""
+
+
+def summary(options: argparse.Namespace, spec: SweepSpec, data: str, n_threads: int) -> str:
+    """Return what is going to be done."""
+    names = ("scale", "step size", "seed")
+    counts = (_plural(n, name) for n, name in zip(spec.shape, names, strict=True))
+    steps = ", ".join(f"{step:g}" for step in coords_of(spec)["step_size"])
+    if options.step_sizes is None:
+        steps += " (1 / sharpness, from the moments of the data)"
+    network, loss = spec.training.network, cast("SquaredLoss", spec.training.loss)
+    widths = " -> ".join(map(str, network.widths))
+    best = reduced_rank_regression(loss).losses[min(network.max_rank, loss.n_outputs)]
+    isa = config()["instruction_set"]
+    lines = {
+        "data": data,
+        "network": f"{widths}, {options.init} start; least loss {best:.6g}",
+        "runs": f"{spec.n_runs:,} = {' x '.join(counts)}, {options.steps:,} steps each",
+        "step size": steps,
+        "machine": f"{_plural(n_threads, 'thread')}, instruction set {isa}, {options.dtype}",
+    }
+    return "\n".join(f"{name:10} {text}" for name, text in lines.items())
+
+
+def _plural(n: int, name: str) -> str:
+    return f"{n} {name}{'' if n == 1 else 's'}"
+
+
+def table(trajectory: Trajectory, coords: Mapping[Hashable, Any]) -> str:
+    """Return when each rank is learned, the final loss and how many diverged, as text.
+
+    A line per scale and step size; medians over the seeds that did not diverge.
+    """
+    learned = learned_at(trajectory)
+    n_modes = learned.shape[-1]
+    n_columns = min(n_modes, _MOST_COLUMNS)
+    final = _final_loss(trajectory)
+    several = len(coords["step_size"]) > 1
+    head = ["scale", *(["step size"] if several else [])]
+    head += [f"rank {k + 1}" for k in range(n_columns)]
+    rows = [[*head, "final loss", "diverged"]]
+    for i, scale in enumerate(coords["scale"]):
+        for j, step in enumerate(coords["step_size"]):
+            ok = trajectory.ok[i, j]
+            # A run that never learns a rank learns it after all others.
+            times = np.nan_to_num(learned[i, j, ok, :n_columns], nan=np.inf)
+            medians = np.median(times, axis=0) if ok.any() else np.full(n_columns, np.nan)
+            rows.append(
+                [
+                    *(wording.number(x, 3) for x in ([scale, step] if several else [scale])),
+                    *(f"{time:.0f}" if math.isfinite(time) else "-" for time in medians),
+                    f"{np.median(final[i, j, ok]):.6g}" if ok.any() else "-",
+                    str(np.count_nonzero(~ok)),
+                ]
+            )
+    shown = "" if n_columns == n_modes else f" (the first {n_columns} of {n_modes})"
+    title = f"Step at which each rank is learned{shown}, median over {len(coords['seed'])} seeds"
+    return f"{title}\n\n{wording.ruled(rows)}\n\n{_LEGEND}"
+
+
+def _final_loss(trajectory: Trajectory) -> FloatArray:
+    """Return the loss at the end of each run; the last record may be before that."""
+    product = np.eye(trajectory.network.n_inputs)
+    with np.errstate(over="ignore", invalid="ignore"):  # runs that diverged
+        for layer in trajectory.final.weights:
+            product = layer @ product
+        return trajectory.squared_loss.value(product)
+
+
+def draw(file: Path, trajectory: Trajectory, coords: Mapping[Hashable, Any], name: str) -> None:
+    """Draw how the rank climbs into a file, whole or not at all."""
+    # One step size, the first with the fewest diverged runs: medians over several tell nothing.
+    index = int(np.argmax(np.count_nonzero(trajectory.ok, axis=(0, 2))))
+    widths = " → ".join(map(str, trajectory.network.widths))
+    title = f"{name}, {widths}, step size {coords['step_size'][index]:g}"
+    figure = plot.stages(trajectory, coords["scale"], run=index, title=title)
+    with files.replaced(file) as temporary:
+        figure.savefig(temporary, format=file.suffix[1:], dpi=150)
+    files.optional("matplotlib.pyplot", "plot").close(figure)

@@ -1,0 +1,118 @@
+"""What ``linnet-fast train`` trains: a small sweep over scales, step sizes and seeds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Hashable
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base.validate import FloatArray, WeightArray
+from linnet_fast.cli.outputs import BadInput
+from linnet_fast.initialization.start import Start
+from linnet_fast.losses.base import Loss
+from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
+from linnet_fast.rank_dynamics.learned import safe_step_size
+from linnet_fast.records.stop import Stop
+from linnet_fast.sweeps.spec import SEED
+from linnet_fast.sweeps.sweep import Axis, SweepSpec
+from linnet_fast.training.description import Training
+
+
+class LayerStart(Start):
+    """A start whose scale is a factor on each layer, whatever its kind."""
+
+    def draw(
+        self,
+        network: Chain,
+        loss: Loss | None = None,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        **options: Any,
+    ) -> tuple[WeightArray, ...]:
+        """Return start weights, see `Start.draw`."""
+        unit = Start(self.kind).draw(network, loss, **options)
+        scale = self.scale[..., None, None]
+        return tuple(np.multiply(w, scale, out=w).astype(dtype, copy=False) for w in unit)
+
+
+def spec_of(options: argparse.Namespace, loss: SquaredLoss) -> SweepSpec:
+    """Return the runs that the options describe, on one data set. Raises ValueError."""
+    network = _network(options, loss)
+    scales = _default_scales(network) if options.scales is None else options.scales
+    steps = options.step_sizes
+    if steps is None:
+        steps = np.array([_step_size(options, network, loss, scales.max())])
+    training = Training(
+        network,
+        loss,
+        LayerStart(options.init),
+        method=GradientDescent(steps[0], weight_decay=options.weight_decay),
+        n_steps=options.steps,
+        stop=None if options.stop_loss is None else Stop(loss=options.stop_loss),
+        dtype=options.dtype,
+    )
+    return SweepSpec(
+        training,
+        {"scale": _axis("start.scale", scales), "step_size": _axis("method.step_size", steps)},
+        options.seeds,
+        derived=(),
+        rng=options.rng,
+        common_seeds=True,
+        keep_records=False,
+    )
+
+
+def coords_of(spec: SweepSpec) -> dict[Hashable, Any]:
+    """Return the values of scale, step size and seed: the coordinates of the run axes."""
+    coords: dict[Hashable, Any] = {SEED: np.arange(spec.replicates or 1)}
+    return {name: axis.columns[0].numbers for name, axis in spec.axes.items()} | coords
+
+
+def _axis(path: str, values: FloatArray) -> Axis:
+    return Axis(range(len(values)), {path: values.tolist()})  # a value may be there twice
+
+
+def _network(options: argparse.Namespace, loss: SquaredLoss) -> Dense:
+    ends = (loss.n_inputs, loss.n_outputs)
+    if options.widths is None:
+        hidden = [options.hidden or 32] * ((options.depth or 2) - 1)
+        return Dense((ends[0], *hidden, ends[1]))
+    if options.depth is not None or options.hidden is not None:
+        msg = "give either --widths or --depth and --hidden, not both"
+        raise BadInput(msg)
+    network = cast("Dense", options.widths)
+    if (network.n_inputs, network.n_outputs) != ends:
+        widths = ",".join(map(str, network.widths))
+        msg = f"--widths must begin with {ends[0]} and end with {ends[1]} for these data, got {widths}"
+        raise BadInput(msg)
+    return network
+
+
+def _default_scales(network: Dense) -> FloatArray:
+    """Return scales of the start from 1 to so small that the ranks are learned one by one.
+
+    The time to leave a start of scale e grows as log(1/e) with two layers, and as e^(2 - L) with
+    L > 2.
+    """
+    low = 1e-12 if network.n_layers <= 2 else 0.01 ** (1 / (network.n_layers - 2))
+    return np.geomspace(low, 1, 13)
+
+
+def _step_size(
+    options: argparse.Namespace, network: Dense, loss: SquaredLoss, scale: float
+) -> float:
+    """Return a step size that is safe from starts of the largest scale, so from all."""
+    weights = LayerStart(options.init, scale).draw(
+        network, loss, rng=options.rng, batch_shape=options.seeds, dtype=options.dtype
+    )
+    try:
+        return safe_step_size(network, loss, weights, options.weight_decay)
+    except OverflowError:
+        msg = f"no step size is safe from a start of scale {scale:g}; take smaller --scales"
+        raise BadInput(msg) from None
