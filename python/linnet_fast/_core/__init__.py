@@ -71,7 +71,7 @@ def observe(**arguments: object) -> dict[str, object]:
     runs = arguments["run_shape"]
     found = train(
         **arguments,
-        step_size=np.broadcast_to(np.ones(()), (*runs, n_arrays)),  # type: ignore[misc]
+        step_size=np.broadcast_to(np.ones(n_arrays), (*runs, n_arrays)),  # type: ignore[misc]
         stop_loss=None,
         stop_gradient_norm=None,
         check_every=1,

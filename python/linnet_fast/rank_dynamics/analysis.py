@@ -407,11 +407,9 @@ def products(trajectory: Trajectory) -> FloatArray:
         listed = ", ".join(trajectory.observables) or "nothing"
         msg = f"trajectory must have product or weights recorded, got {listed}"
         raise ValueError(msg)
-    product = np.asarray(trajectory.weights[0], np.float64)
+    weights = [np.asarray(w, np.float64) for w in trajectory.weights]
     with quiet():
-        for layer in trajectory.weights[1:]:
-            product = layer @ product
-    return product
+        return np.asarray(trajectory.network.product(weights))
 
 
 def _strengths(product: FloatArray, data: JointDecomposition) -> FloatArray:

@@ -15,6 +15,7 @@ from linnet_fast.records.stop import Stop
 from linnet_fast.sweeps.derived import Derived
 from linnet_fast.sweeps.spec import SweepSpec
 from linnet_fast.training import plain
+from linnet_fast.training.beginning import beginning
 from linnet_fast.training.description import Training
 from linnet_fast.training.observe import observe
 from linnet_fast.training.state import Status
@@ -80,31 +81,47 @@ class Batch:
         record: Record,
         n_threads: int | None = None,
         progress: Progress | None = None,
-        stop: Stop | None = None,
     ) -> Trajectory:
         """Train the runs."""
-        network, training = self.training.network, self.training
-        runs = (self.start.run_shape, self.loss.run_shape, self.streams.shape)
-        weights = self.start.draw(
-            network,
-            self.loss,
-            rng=spec.rng,
-            batch_shape=np.broadcast_shapes(*runs),
-            streams=self.streams,
-            dtype=training.dtype,
-        )
+        training = self.training
         return train(
-            network,
+            training.network,
             self.loss,
-            weights,
+            self._drawn(spec),
             method=self.method,
             n_steps=training.n_steps,
             until=training.until,
             record=record,
-            stop=self.stop if stop is None else stop,
+            stop=self.stop,
             n_threads=n_threads,
             progress=progress or False,
         )
+
+    def beginning(self, spec: SweepSpec, record: Record) -> Trajectory:
+        """Return the trajectory of the runs if they ended before their first step."""
+        training = self.training
+        return beginning(
+            training.network,
+            self.loss,
+            self._drawn(spec),
+            method=self.method,
+            n_steps=training.n_steps,
+            until=training.until,
+            record=record,
+        )
+
+    def _drawn(self, spec: SweepSpec) -> tuple[npt.NDArray[Any], ...]:
+        """Return the start weights."""
+        runs = (self.start.run_shape, self.loss.run_shape, self.streams.shape)
+        weights: tuple[npt.NDArray[Any], ...] = self.start.draw(
+            self.training.network,
+            self.loss,
+            rng=spec.rng,
+            batch_shape=np.broadcast_shapes(*runs),
+            streams=self.streams,
+            dtype=self.training.dtype,
+        )
+        return weights
 
 
 def recording(spec: SweepSpec, training: Training) -> Record:
@@ -132,11 +149,28 @@ def train_group(
     indices: list[npt.NDArray[np.intp]],
     n_threads: int | None = None,
     progress: Progress | None = None,
-    stop: Stop | None = None,
-) -> tuple[Trajectory, Arrays]:
-    """Train runs of one group; return the trajectory and, by name, what is kept of it."""
+) -> Arrays:
+    """Train runs of one group; return, by name, what is kept of them."""
     batch = Batch.of(spec, indices)
-    trajectory = batch.train(spec, recording(spec, batch.training), n_threads, progress, stop)
+    trajectory = batch.train(spec, recording(spec, batch.training), n_threads, progress)
+    return _kept(spec, trajectory, indices, n_threads)
+
+
+def first_of_group(
+    spec: SweepSpec, indices: list[npt.NDArray[np.intp]]
+) -> tuple[Trajectory, Arrays]:
+    """Return the trajectory of runs that end where they begin, and what would be kept of it."""
+    batch = Batch.of(spec, indices)
+    trajectory = batch.beginning(spec, recording(spec, batch.training))
+    return trajectory, _kept(spec, trajectory, indices, 1)
+
+
+def _kept(
+    spec: SweepSpec,
+    trajectory: Trajectory,
+    indices: list[npt.NDArray[np.intp]],
+    n_threads: int | None,
+) -> Arrays:
     kept: Arrays = {}
     if spec.keep_records:
         for name, values in trajectory.observables.items():
@@ -150,7 +184,7 @@ def train_group(
         kept[d.name] = _value(d, end if d.of_end else trajectory)
     kept["stopped_at"] = trajectory.stopped_at
     kept["status"] = trajectory.status
-    return trajectory, kept
+    return kept
 
 
 def _value(derived: Derived, trajectory: Trajectory) -> npt.NDArray[Any]:

@@ -60,7 +60,7 @@ def run_block(
         tell = None
         if progress is not None:
             tell = _part(progress, before, len(where), n_runs)
-        _, kept = train_group(spec, own, n_threads, tell)
+        kept = train_group(spec, own, n_threads, tell)
         for name, value in kept.items():
             into = result[name]
             inner, most = value.shape[1:], into.shape[1:]

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base.validate import Shape
 from linnet_fast.records.observables import dims_of
-from linnet_fast.records.stop import Stop
-from linnet_fast.sweeps.batch import train_group
+from linnet_fast.sweeps.batch import first_of_group
 from linnet_fast.sweeps.spec import SEED, SweepSpec
 
 PENDING = -1
@@ -57,7 +56,7 @@ class Layout:
 
 
 def layout_of(spec: SweepSpec) -> Layout:
-    """Return the form of the result, from a training of one run of each group that ends at once."""
+    """Return the form of the result, from the start of one run of each group."""
     found: dict[str, list[npt.NDArray[Any]]] = {}
     axes_of_records = []
     working = 0
@@ -65,7 +64,7 @@ def layout_of(spec: SweepSpec) -> Layout:
         index = [np.array([i]) for i in spec.first_of(group)]
         if spec.replicates is not None:
             index.append(np.array([0]))
-        trajectory, kept = train_group(spec, index, 1, stop=Stop(loss=1e300))
+        trajectory, kept = first_of_group(spec, index)
         axes_of_records.append(trajectory.record_axis)
         parts = [*trajectory.observables.values(), 3 * trajectory.final.weights]
         arrays = [a for part in parts for a in (part if isinstance(part, tuple) else (part,))]
