@@ -171,18 +171,21 @@ class Observable(AnyObservable):
 
     def value(self, point: Point) -> FloatArray:
         """Return what the function makes of the weights, shape (*run, *shape)."""
-        runs = point.product.shape[:-2]
-        n_runs = int(np.prod(runs, dtype=np.int64))
-        weights = tuple(
-            w.reshape(n_runs, *shape)
-            for w, shape in zip(point.weights, point.network.shapes, strict=True)
-        )
-        product = np.asarray(point.product, np.float64).reshape(n_runs, *point.product.shape[-2:])
-        try:
-            found = np.asarray(self.function(weights, product))
-        except Exception as error:
-            error.add_note(f"raised by the observable {self.name!r}, for {n_runs} records")
-            raise
+        # The last records of runs that diverge may be huge.
+        with np.errstate(over="ignore", invalid="ignore"):
+            runs = point.product.shape[:-2]
+            n_runs = int(np.prod(runs, dtype=np.int64))
+            weights = tuple(
+                w.reshape(n_runs, *shape)
+                for w, shape in zip(point.weights, point.network.shapes, strict=True)
+            )
+            product = np.asarray(point.product, np.float64)
+            product = product.reshape(n_runs, *product.shape[-2:])
+            try:
+                found = np.asarray(self.function(weights, product))
+            except Exception as error:
+                error.add_note(f"raised by the observable {self.name!r}, for {n_runs} records")
+                raise
         if found.shape != (n_runs, *self.shape) or found.dtype.kind not in "biuf":
             expected = f"numbers of shape {(n_runs, *self.shape)}"
             got = f"{found.dtype} of shape {found.shape}"
