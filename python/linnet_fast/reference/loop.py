@@ -132,7 +132,11 @@ def train(
             active &= finite
             if step in at:
                 times[active, at[step]] = elapsed[active]
-                seen = Point(network, _doubles(weights), loss, decay, direction)
+                # Functions need not know what to do with what has diverged.
+                there = [
+                    np.where(_spread(active, n), w, 0) for w, n in zip(weights, inner, strict=True)
+                ]
+                seen = Point(network, _doubles(there), loss, decay, direction)
                 for name, row in record.rows.items():
                     value, array = row.value(seen), kept[name]
                     tuples = isinstance(array, tuple)
