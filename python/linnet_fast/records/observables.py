@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -17,66 +15,13 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
+from linnet_fast.records import forms
+from linnet_fast.records.point import Point
 
 Function: TypeAlias = Callable[[tuple[WeightArray, ...], FloatArray], npt.ArrayLike]
 ShapeOf: TypeAlias = Callable[[Chain], Any]
 
 _TAKEN = ("status", "stopped_at", "step", "time", "weights")
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """Where a training stands, as observables see it: arrays have run axes in front.
-
-    All is computed in the precision of the weights.
-
-    Parameters
-    ----------
-    network : Chain
-        What is trained.
-    weights : tuple of ndarray, shapes (*run, *network.shapes[l])
-        Its weights.
-    loss : Loss
-        On what.
-    weight_decay : array_like, shape (*run)
-        Coefficient of the method.
-    direction : ndarray, shape (*run, in), or None
-        What angles are measured to, of norm 1.
-    """
-
-    network: Chain
-    weights: tuple[WeightArray, ...]
-    loss: Loss
-    weight_decay: npt.ArrayLike = 0.0
-    direction: FloatArray | None = None
-
-    @cached_property
-    def product(self) -> WeightArray:
-        """The end-to-end matrix, shape (*run, out, in)."""
-        return np.asarray(self.network.product(self.weights))
-
-    @cached_property
-    def gradients(self) -> tuple[WeightArray, ...]:
-        """Gradients of the objective by each array of weights."""
-        dtype = self.weights[0].dtype
-        by_product = self.loss.gradient(self.product).astype(dtype)
-        own = self.network.gradients(self.weights, by_product)
-        decay = np.asarray(self.weight_decay, dtype)
-        return tuple(
-            decay.reshape(*decay.shape, *(1,) * len(shape)) * w + g
-            for w, g, shape in zip(self.weights, own, self.network.shapes, strict=True)
-        )
-
-    @cached_property
-    def parts(self) -> tuple[FloatArray, FloatArray]:
-        """Parts of the end-to-end vector along and across the direction, the latter >= 0."""
-        direction = self.loss.target_direction if self.direction is None else self.direction
-        if direction is None:
-            msg = "angles need a direction, got none"
-            raise TypeError(msg)
-        w = self.product[..., 0, :]
-        along = np.sum(w * direction, axis=-1)
-        return along, np.linalg.norm(w - along[..., None] * direction, axis=-1)
 
 
 class AnyObservable(ABC):
@@ -243,97 +188,6 @@ class CoreObservable(AnyObservable):
             raise ValueError(msg)
 
 
-def norm_of(array: WeightArray, n_inner: int = 2) -> FloatArray:
-    """Return the root of the sum of squares over the last axes.
-
-    Parameters
-    ----------
-    array : ndarray
-        Of floating-point numbers.
-    n_inner : int
-        How many axes.
-    """
-    norm: FloatArray = np.sqrt(np.sum(np.square(array), axis=tuple(range(-n_inner, 0))))
-    return norm
-
-
-def _singular_values(at: Point) -> FloatArray:
-    finite = np.asarray(np.isfinite(at.product).all(axis=(-2, -1), keepdims=True))
-    values = np.linalg.svd(np.where(finite, at.product, 0.0), compute_uv=False)
-    return np.where(finite[..., 0], values, np.nan)
-
-
-def _layer_norms(at: Point) -> FloatArray:
-    inner = map(len, at.network.shapes)
-    return np.stack([norm_of(w, n) for w, n in zip(at.weights, inner, strict=True)], axis=-1)
-
-
-def _imbalance(at: Point) -> FloatArray:
-    if not at.network.is_dense:
-        return np.abs(np.diff(np.square(_layer_norms(at))))
-    norms = np.empty((*at.weights[0].shape[:-2], len(at.weights) - 1))
-    for i, (before, after) in enumerate(pairwise(at.weights)):
-        norms[..., i] = norm_of(after.mT @ after - before @ before.mT)
-    return norms
-
-
-def _gradient_norm(at: Point) -> FloatArray:
-    squares = [
-        np.square(norm_of(g, len(shape)))
-        for g, shape in zip(at.gradients, at.network.shapes, strict=True)
-    ]
-    norm: FloatArray = np.sqrt(np.sum(squares, axis=0))
-    return norm
-
-
-def _angle(at: Point) -> FloatArray:
-    along, across = at.parts
-    angle: FloatArray = np.arctan2(across, along)
-    return np.where((along == 0) & (across == 0), np.nan, angle)
-
-
-def _log_tan_half_angle(at: Point) -> FloatArray:
-    along, across = at.parts
-    length = np.hypot(along, across)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ahead = np.log(across) - np.log(length + along)
-        behind = np.log(length - along) - np.log(across)
-    return np.where(along >= 0, ahead, behind)
-
-
-def _margin(at: Point) -> FloatArray:
-    with np.errstate(invalid="ignore"):
-        margin: FloatArray = at.loss.margins(at.product).min(axis=-1) / norm_of(at.product)
-    return margin
-
-
-def _singular_vectors(at: Point) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
-    """Return the first left singular vector, the singular values and the first right one, by layer."""
-    triples = []
-    for layer in at.weights:
-        finite = np.asarray(np.isfinite(layer).all(axis=(-2, -1), keepdims=True))
-        u, s, vt = np.linalg.svd(np.where(finite, layer, np.nan_to_num(layer)), full_matrices=False)
-        s = np.where(finite[..., 0] & (s[..., :1] > 0), s, np.nan)
-        triples.append((u[..., 0], s, vt[..., 0, :]))
-    return triples
-
-
-def _layer_singular_ratio(at: Point) -> FloatArray:
-    ratios = [
-        s[..., 1] / s[..., 0] if s.shape[-1] > 1 else 0 * s[..., 0]
-        for _, s, _ in _singular_vectors(at)
-    ]
-    return np.stack(ratios, axis=-1)
-
-
-def _layer_alignment(at: Point) -> FloatArray:
-    cosines = np.empty((*at.weights[0].shape[:-2], len(at.weights) - 1))
-    for i, (below, above) in enumerate(pairwise(_singular_vectors(at))):
-        known = 0 * (below[1][..., 0] + above[1][..., 0])  # NaN where there is no first vector
-        cosines[..., i] = np.abs(np.sum(below[0] * above[2], axis=-1)) + known
-    return cosines
-
-
 _ROWS = (
     CoreObservable(
         "loss", "Loss, weight decay not included.", lambda at: at.loss.value(at.product)
@@ -341,7 +195,7 @@ _ROWS = (
     CoreObservable(
         "singular_values",
         "Singular values of the end-to-end matrix, descending.",
-        _singular_values,
+        forms.singular_values,
         lambda network: (min(network.n_inputs, network.n_outputs),),
         ("mode",),
     ),
@@ -362,7 +216,7 @@ _ROWS = (
     CoreObservable(
         "layer_norms",
         "Frobenius norm of each array of weights.",
-        _layer_norms,
+        forms.layer_norms,
         lambda network: (network.n_arrays,),
         ("layer",),
     ),
@@ -371,37 +225,40 @@ _ROWS = (
         "Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T; of networks that are not chains of dense "
         "layers the absolute differences of |w_{l+1}|^2 and |w_l|^2, which gradient flow conserves "
         "between layers without fixed parts.",
-        _imbalance,
+        forms.imbalance,
         lambda network: (network.n_arrays - 1,),
         ("layer_pair",),
     ),
     CoreObservable(
         "gradient_norm",
         "Frobenius norm, over all layers, of the gradient of the objective, weight decay included.",
-        _gradient_norm,
+        forms.gradient_norm,
     ),
     CoreObservable(
-        "norm", "Frobenius norm of the end-to-end matrix.", lambda at: norm_of(at.product)
+        "norm", "Frobenius norm of the end-to-end matrix.", lambda at: forms.norm_of(at.product)
     ),
     CoreObservable(
         "angle",
         "Angle of the end-to-end vector to the direction of the record or of the loss, in radians.",
-        _angle,
+        forms.angle,
         needs=("one_output", "direction"),
     ),
     CoreObservable(
         "log_tan_half_angle",
         "Natural logarithm of tan(angle / 2), which tells apart angles near 0 and near pi.",
-        _log_tan_half_angle,
+        forms.log_tan_half_angle,
         needs=("one_output", "direction"),
     ),
     CoreObservable(
-        "margin", "Least y x . w / |w| of the samples.", _margin, needs=("margin", "one_output")
+        "margin",
+        "Least y x . w / |w| of the samples.",
+        forms.margin,
+        needs=("margin", "one_output"),
     ),
     CoreObservable(
         "layer_singular_ratio",
         "Second over first singular value of each layer.",
-        _layer_singular_ratio,
+        forms.layer_singular_ratio,
         lambda network: (network.n_arrays,),
         ("layer",),
         ("dense_layers",),
@@ -410,7 +267,7 @@ _ROWS = (
         "layer_alignment",
         "Of neighbouring layers: absolute cosine between the first left singular vector of the lower "
         "one and the first right one of the upper one.",
-        _layer_alignment,
+        forms.layer_alignment,
         lambda network: (network.n_arrays - 1,),
         ("layer_pair",),
         ("dense_layers",),

@@ -21,7 +21,8 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Batches, Method, SteppingMethod
 from linnet_fast.networks.chain import Chain
-from linnet_fast.records.observables import Point, norm_of
+from linnet_fast.records.forms import norm_of
+from linnet_fast.records.point import Point
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.reference.draws import draw

@@ -13,7 +13,8 @@ from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
-from linnet_fast.records.observables import Observable, Point, checked, rows
+from linnet_fast.records.observables import Observable, checked, rows
+from linnet_fast.records.point import Point
 
 
 def end_to_end(weights: Sequence[WeightArray]) -> WeightArray:

@@ -16,7 +16,8 @@ from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, core_factors
-from linnet_fast.records.observables import OBSERVABLES, AnyObservable, Point
+from linnet_fast.records.observables import OBSERVABLES, AnyObservable
+from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.training.state import State, Status

@@ -13,7 +13,8 @@ from linnet_fast._base import machine, validate
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.registry import checked_loss
 from linnet_fast.networks.chain import Chain
-from linnet_fast.records.observables import Observable, Point, checked, direction_of, rows
+from linnet_fast.records.observables import Observable, checked, direction_of, rows
+from linnet_fast.records.point import Point
 from linnet_fast.training.call import core_problem
 
 

@@ -1,0 +1,68 @@
+"""Where a training stands, as observables see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base.validate import FloatArray, WeightArray
+from linnet_fast.losses.base import Loss
+from linnet_fast.networks.chain import Chain
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Where a training stands, as observables see it: arrays have run axes in front.
+
+    All is computed in the precision of the weights.
+
+    Parameters
+    ----------
+    network : Chain
+        What is trained.
+    weights : tuple of ndarray, shapes (*run, *network.shapes[l])
+        Its weights.
+    loss : Loss
+        On what.
+    weight_decay : array_like, shape (*run)
+        Coefficient of the method.
+    direction : ndarray, shape (*run, in), or None
+        What angles are measured to, of norm 1.
+    """
+
+    network: Chain
+    weights: tuple[WeightArray, ...]
+    loss: Loss
+    weight_decay: npt.ArrayLike = 0.0
+    direction: FloatArray | None = None
+
+    @cached_property
+    def product(self) -> WeightArray:
+        """The end-to-end matrix, shape (*run, out, in)."""
+        return np.asarray(self.network.product(self.weights))
+
+    @cached_property
+    def gradients(self) -> tuple[WeightArray, ...]:
+        """Gradients of the objective by each array of weights."""
+        dtype = self.weights[0].dtype
+        by_product = self.loss.gradient(self.product).astype(dtype)
+        own = self.network.gradients(self.weights, by_product)
+        decay = np.asarray(self.weight_decay, dtype)
+        return tuple(
+            decay.reshape(*decay.shape, *(1,) * len(shape)) * w + g
+            for w, g, shape in zip(self.weights, own, self.network.shapes, strict=True)
+        )
+
+    @cached_property
+    def parts(self) -> tuple[FloatArray, FloatArray]:
+        """Parts of the end-to-end vector along and across the direction, the latter >= 0."""
+        direction = self.loss.target_direction if self.direction is None else self.direction
+        if direction is None:
+            msg = "angles need a direction, got none"
+            raise TypeError(msg)
+        w = self.product[..., 0, :]
+        along = np.sum(w * direction, axis=-1)
+        return along, np.linalg.norm(w - along[..., None] * direction, axis=-1)
