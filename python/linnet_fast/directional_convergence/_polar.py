@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.laws.spherical import SphericalLaw
+from linnet_fast.laws.base import SphericalLaw
 
 
 def half_angle(

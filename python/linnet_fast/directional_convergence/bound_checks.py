@@ -24,7 +24,8 @@ from linnet_fast.directional_convergence.bounds import (
     theorem5,
 )
 from linnet_fast.directional_convergence.rates import DirectionTrajectory
-from linnet_fast.laws.spherical import SphericalLaw, checked_law
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 
 _Bound = tuple[str, str, bool, FloatArray]  # name, quantity, whether it is above, values
 

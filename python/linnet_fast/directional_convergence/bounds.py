@@ -17,7 +17,8 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import _polar
 from linnet_fast.directional_convergence.dynamics import reduced_flow
-from linnet_fast.laws.spherical import SphericalLaw, checked_law
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 
 _W = 0.2784645427610738  # max of z / (1 + e^z), so r h(r) <= W for every law
 _PAPER = 0.6  # what the theorems have in place of 2 W

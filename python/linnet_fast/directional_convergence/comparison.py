@@ -13,7 +13,8 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence._polar import depth
 from linnet_fast.directional_convergence.dynamics import reduced_flow
 from linnet_fast.directional_convergence.samples import max_margin, sampling_floor, sgd_floor
-from linnet_fast.laws.spherical import Seed, SphericalLaw, checked_law
+from linnet_fast.laws.base import Seed, SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.methods.flow import GradientFlow

@@ -19,7 +19,8 @@ from linnet_fast import _core
 from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.directional_convergence import _polar
-from linnet_fast.laws.spherical import SphericalLaw, checked_law
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 from linnet_fast.methods.step_rule import KINDS, StepRule, rule_parts
 
 _MOST_STEPS = 2**53

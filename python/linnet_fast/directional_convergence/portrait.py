@@ -12,7 +12,8 @@ from scipy.special import log_expit
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import _polar
-from linnet_fast.laws.spherical import SphericalLaw, checked_law
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 
 
 def phase_velocity(

@@ -14,7 +14,8 @@ from scipy.special import expit
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence._polar import half_angle
-from linnet_fast.laws.spherical import SphericalLaw, checked_law
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 
 _LEAST_RECORDS = 5  # in each of the two windows of a fit
 _TOLERANCES = 0.02, 0.15  # how near an exponent must be to 0 or -1, by its uncertainty

@@ -10,7 +10,8 @@ from scipy.optimize import nnls
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.laws.spherical import SphericalLaw, checked_law
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 
 _WORKING_SET = 400  # samples given to one NNLS; larger data are solved by adding violators
 _SUPPORT = 1e-7  # samples this near the margin, relative, are support vectors

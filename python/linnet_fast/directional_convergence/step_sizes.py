@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.laws.spherical import SphericalLaw, checked_law
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 from linnet_fast.methods.step_rule import StepRule
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import (
     Ball,
     Gaussian,
     RadialMixture,
     Sphere,
-    SphericalLaw,
 )
 
 __all__ = [

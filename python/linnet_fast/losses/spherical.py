@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.laws.spherical import SphericalLaw
+from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.losses.base import Words
 from linnet_fast.losses.binary import BinaryLoss
 from linnet_fast.losses.samples import LogisticLoss

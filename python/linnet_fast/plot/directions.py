@@ -21,7 +21,8 @@ from linnet_fast.directional_convergence import (
     one_minus_cosine,
     phase_velocity,
 )
-from linnet_fast.laws.spherical import SphericalLaw, checked_law
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import checked_law
 from linnet_fast.plot import _parts
 from linnet_fast.plot._style import colors
 from linnet_fast.training.trajectory import Trajectory

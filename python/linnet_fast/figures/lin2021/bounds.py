@@ -20,7 +20,8 @@ from linnet_fast.directional_convergence import (
 )
 from linnet_fast.figures.lin2021.setting import LAW, LOG_TAN, flow, layers
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
-from linnet_fast.laws.spherical import Ball, Gaussian, Sphere, SphericalLaw
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import Ball, Gaussian, Sphere
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.plot._style import panels
 

@@ -20,7 +20,8 @@ from linnet_fast.directional_convergence import (
 )
 from linnet_fast.figures.lin2021.setting import DIRECTION, LAW, START, flow, network
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
-from linnet_fast.laws.spherical import Gaussian, SphericalLaw
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import Gaussian
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.plot._style import colors, panels

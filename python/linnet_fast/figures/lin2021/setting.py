@@ -9,7 +9,8 @@ import numpy as np
 from linnet_fast import initialization
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import ReducedTrajectory, reduced_flow
-from linnet_fast.laws.spherical import Sphere, SphericalLaw
+from linnet_fast.laws.base import SphericalLaw
+from linnet_fast.laws.spherical import Sphere
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.named import Dense
