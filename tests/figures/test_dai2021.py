@@ -11,8 +11,16 @@ from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose
 
 from linnet_fast import Convolution, Diagonal, datasets
-from linnet_fast.figures import Settings, dai2021
-from linnet_fast.figures.dai2021 import balls, formulas, kernels, mesh, scalars, training
+from linnet_fast.figures import Settings
+from linnet_fast.figures.dai2021 import (
+    balls,
+    experiments,
+    formulas,
+    kernels,
+    mesh,
+    scalars,
+    training,
+)
 
 VECTOR = np.array([1.0, 2.0, 3.0, 4.0])
 QUICK = Settings(quick=True)
@@ -43,7 +51,7 @@ def test_wrong_costs_fail_claims(module, name, n_failures, monkeypatch):
         return replace(found, value=found.value * (1 + 0.05 * size.max(-1) / size.sum(-1)))
 
     monkeypatch.setattr(module, "representation_cost", wrong)
-    figure = dai2021.EXPERIMENTS[name](QUICK)
+    figure = experiments.EXPERIMENTS[name](QUICK)
     assert sum(not claim.holds for claim in figure.claims) >= n_failures
     plt.close(figure.picture)
 
@@ -58,7 +66,7 @@ def test_training_that_is_too_short_fails_claims(name, monkeypatch):
         return right(*args, **options | {"n_steps": 500, "record": record})
 
     monkeypatch.setattr(training, "train", short)
-    figure = dai2021.EXPERIMENTS[name](QUICK)
+    figure = experiments.EXPERIMENTS[name](QUICK)
     assert sum(not claim.holds for claim in figure.claims) >= 2
     plt.close(figure.picture)
 

@@ -14,11 +14,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from linnet_fast import datasets
 from linnet_fast.cli.main import main
-from linnet_fast.figures import Claim, Figure, Settings, dai2021, lin2021, report, reproduce
-from linnet_fast.figures.gidel2019 import paths
+from linnet_fast.figures import Claim, Figure, Settings, report, reproduce
+from linnet_fast.figures.dai2021 import experiments as dai2021
+from linnet_fast.figures.gidel2019 import experiments as gidel2019
+from linnet_fast.figures.lin2021 import experiments as lin2021
 
 # Each with a number of claims.
-PAPERS = {"gidel2019": (paths, 36), "dai2021": (dai2021, 71), "lin2021": (lin2021, 211)}
+PAPERS = {"gidel2019": (gidel2019, 36), "dai2021": (dai2021, 71), "lin2021": (lin2021, 211)}
 EXPERIMENTS = [
     (paper, name) for paper, (module, _) in PAPERS.items() for name in module.EXPERIMENTS
 ]
@@ -100,7 +102,7 @@ def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys):
         claim = Claim("the moon is cheese", "1", 0.0, holds=False)
         return Figure("moon", "A moon.", plt.figure(), {"x": np.ones(1)}, (claim,))
 
-    monkeypatch.setattr(paths, "EXPERIMENTS", {"moon": experiment})
+    monkeypatch.setattr(gidel2019, "EXPERIMENTS", {"moon": experiment})
     assert main(["reproduce", "gidel2019", "--out", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert "FAILS  the moon is cheese" in shown

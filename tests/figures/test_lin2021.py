@@ -10,10 +10,11 @@ import pytest
 from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose, assert_array_equal
 
-from linnet_fast.figures import Settings, lin2021
+from linnet_fast.figures import Settings
 from linnet_fast.figures.lin2021 import (
     bounds,
     digits,
+    experiments,
     figure1,
     floors,
     margins,
@@ -33,7 +34,7 @@ def quick():
 
     @cache
     def run(name):
-        figures.append(lin2021.EXPERIMENTS[name](QUICK))
+        figures.append(experiments.EXPERIMENTS[name](QUICK))
         return figures[-1]
 
     yield run
@@ -42,7 +43,7 @@ def quick():
 
 
 def failures(name):
-    figure = lin2021.EXPERIMENTS[name](QUICK)
+    figure = experiments.EXPERIMENTS[name](QUICK)
     plt.close(figure.picture)
     return sum(not claim.holds for claim in figure.claims)
 
@@ -140,7 +141,7 @@ def test_steps_that_are_too_short_fail_on_digits(monkeypatch):
 # --- pictures and data
 
 
-@pytest.mark.parametrize("name", lin2021.EXPERIMENTS)
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
 def test_no_panel_is_empty_or_without_labels(quick, name):
     for ax in quick(name).picture.axes:
         assert len(ax.lines) >= 2
@@ -157,7 +158,7 @@ def test_no_panel_is_empty_or_without_labels(quick, name):
 
 
 def test_names_of_experiments_are_those_of_the_figures(quick):
-    for name in lin2021.EXPERIMENTS:
+    for name in experiments.EXPERIMENTS:
         assert quick(name).name == name
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest

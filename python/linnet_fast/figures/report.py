@@ -179,7 +179,7 @@ def reproduce(
     validate.choice("paper", paper, PAPERS)
     pyplot = files.optional("matplotlib.pyplot", "plot")
     experiments: Mapping[str, Experiment] = importlib.import_module(
-        f"linnet_fast.figures.{paper}"
+        f"linnet_fast.figures.{paper}.experiments"
     ).EXPERIMENTS
     names = list(experiments) if only is None else list(only)
     for name in names:

@@ -137,7 +137,10 @@ def reduced_rank_regression(
         factors, rest = factors_of_data(x, y)
         runs = rest.shape
     else:
-        loss = validate.instance("data", data, SquaredLoss)
+        loss = data
+        if type(loss) is not SquaredLoss:
+            msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(loss).__name__}"
+            raise TypeError(msg)
         last = _last_rank(rank, loss.n_outputs, loss.n_inputs)
         factors = _factors_of_moments(loss)
         with np.errstate(over="ignore"):

@@ -216,7 +216,7 @@ def _drawn(loss: Loss, method: Method, step: int, runs: Shape) -> Loss:
     together = type(drawn[0]).stacked(drawn, np.arange(len(drawn)))
     values = {field.name: getattr(together, field.name) for field in fields(together)}  # type: ignore[arg-type]
     for name in together.inner_axes:
-        values[name] = values[name].reshape(*runs, *values[name].shape[1:])
+        values[name] = values[name].reshape((*runs, *values[name].shape[1:]))
     return type(together)(**values)
 
 

@@ -273,7 +273,7 @@ def _full_width(n_layers: int) -> Function:
 
 def balls_2d(settings: Settings) -> Figure:
     """Draw the balls of networks with two inputs, all through e_1."""
-    count = 160 if settings.quick else 1440
+    count = 48 if settings.quick else 1440
     angle = 2 * np.pi * np.arange(count) / count
     directions = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     plan = _plane_panels()

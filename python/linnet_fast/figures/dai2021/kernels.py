@@ -358,7 +358,7 @@ def nuclear_bound(beta: FloatArray, taps: tuple[int, ...]) -> float:
 
 def channels(settings: Settings) -> Figure:
     """Count how many hidden channels convolutions need, with gaps between taps and without."""
-    n_random = 7 if settings.quick else 30
+    n_random = 3 if settings.quick else 30
     rng = np.random.default_rng(0)
     beta = np.concatenate([_EXAMPLE[None], rng.standard_normal((n_random, len(_EXAMPLE)))])
     counts = np.arange(1, 5)
