@@ -239,17 +239,17 @@ def _infimal(penalty: r.InfimalConvolution, n: int) -> Chain:
         raise NoParameterizationError(msg)
     scaled = []
     unit = np.ones(n)
-    for part, own, wanted in zip(parts, found, (penalty.first, penalty.second), strict=True):
+    for part, known, wanted in zip(parts, found, (penalty.first, penalty.second), strict=True):
         degree = bounds.homogeneous_degree(part)
-        assert own is not None
+        assert known is not None
         # What is known of a network may bear another name than the regularizer that was asked for.
-        constant = float(own.value(unit) / wanted.value(unit))
+        constant = float(known.value(unit) / wanted.value(unit))
         if constant == 1:
             scaled.append(part)
         elif degree is not None:
             scaled.append(_scaled_inputs(np.full(n, constant ** (degree / 2)), part))
         else:
-            msg = f"no network is known for {penalty!r}: {own} cannot be scaled"
+            msg = f"no network is known for {penalty!r}: {known} cannot be scaled"
             raise NoParameterizationError(msg)
     return parallel(scaled)
 
@@ -344,9 +344,9 @@ def verify(
     same_domain = bool((reached == np.isfinite(values)).all())
     if not reached.any():
         return Verification(False, math.nan, power, math.inf, 0, count)
-    cost_value, own = cost.upper[reached], values[reached] ** power
-    constant = float(np.median(cost_value / own))
-    predicted = constant * own
+    cost_value, penalty_value = cost.upper[reached], values[reached] ** power
+    constant = float(np.median(cost_value / penalty_value))
+    predicted = constant * penalty_value
     deviation = np.maximum(
         np.abs(cost_value - predicted),
         np.where(cost.exact[reached], 0, predicted - cost.lower[reached]),
@@ -381,7 +381,7 @@ def _power(network: Chain, regularizer: Regularizer) -> float:
     four = float(regularizer.value(4 * unit))
     if not (one > 0 and math.isfinite(four)):
         return 1.0
-    own = math.log2(two / one)
-    if abs(math.log2(four / two) - own) > 1e-9:
+    homogeneity = math.log2(two / one)
+    if abs(math.log2(four / two) - homogeneity) > 1e-9:
         return 1.0
-    return 2 / degree / own
+    return 2 / degree / homogeneity

@@ -173,10 +173,10 @@ def _name_grouped(network: Chain) -> InducedRegularizer | None:
     if depth == 2:
         weights = None
         if scale is not None:
-            own = [scale[list(g)] for g in groups]
-            if any(np.ptp(x) for x in own):
+            by_group = [scale[list(g)] for g in groups]
+            if any(np.ptp(x) for x in by_group):
                 return None
-            weights = tuple(float(1 / x[0]) for x in own)
+            weights = tuple(float(1 / x[0]) for x in by_group)
         return InducedRegularizer("group lasso", r.GroupLasso(tuple(groups), weights), 2)
     if scale is not None:
         return None

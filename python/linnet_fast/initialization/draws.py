@@ -240,12 +240,12 @@ def balanced(
     else:
         draw = _Draw(rng, runs, streams, hidden)
         blocks = draw.blocks
-        given = validate.real_array("product", product)
-        if given.shape[-2:] != ends:
-            msg = f"product must have shape (*run, {ends[0]}, {ends[1]}), got {given.shape}"
+        matrix = validate.real_array("product", product)
+        if matrix.shape[-2:] != ends:
+            msg = f"product must have shape (*run, {ends[0]}, {ends[1]}), got {matrix.shape}"
             raise ValueError(msg)
-        validate.fits_batch("product", given.shape[:-2], runs)
-        target = validate.unbroadcast(given, keep=2)
+        validate.fits_batch("product", matrix.shape[:-2], runs)
+        target = validate.unbroadcast(matrix, keep=2)
     u, s, vt = np.linalg.svd(target, full_matrices=False)
     s = np.where(s > np.finfo(np.float64).eps * max(ends) * s[..., :1], s, 0.0)
     ranks = np.count_nonzero(s, axis=-1)

@@ -83,8 +83,8 @@ class Start:
     ) -> None:
         object.__setattr__(self, "kind", validate.choice("kind", kind, KINDS))
         object.__setattr__(self, "scale", validate.real_array("scale", scale, at_least=0))
-        given = {"fan": fan, "product": product, "strengths": strengths, "scale_of": scale_of}
-        for name, value in given.items():
+        options = {"fan": fan, "product": product, "strengths": strengths, "scale_of": scale_of}
+        for name, value in options.items():
             if value is not None and _OPTIONS[name] != kind:
                 msg = f"{name} must be left out of a start that is {kind}, it is for {_OPTIONS[name]} ones"
                 raise ValueError(msg)

@@ -118,8 +118,8 @@ class Chain:
     @property
     def is_dense(self) -> bool:
         """Whether all layers are dense, with weights of their own."""
-        own = all(isinstance(layer, layers.Dense) for layer in self.layers)
-        return own and self.share == tuple(range(self.n_layers))
+        all_dense = all(isinstance(layer, layers.Dense) for layer in self.layers)
+        return all_dense and self.share == tuple(range(self.n_layers))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -173,8 +173,8 @@ class Chain:
             elif isinstance(layer, layers.Dense):
                 result.append(weights[number])
             else:
-                own = weights[number]
-                flat = own.reshape(*own.shape[: own.ndim - len(self.shapes[number])], -1)
+                array = weights[number]
+                flat = array.reshape(*array.shape[: array.ndim - len(self.shapes[number])], -1)
                 result.append(layer.pattern.matrix(flat))
         return tuple(result)
 

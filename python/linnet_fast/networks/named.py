@@ -19,8 +19,8 @@ class _Named(Chain):
     @property
     def spec(self) -> str:
         """The network as text that `parse` reads: how files and the command line name it."""
-        own = (f for f in fields(self) if f.repr)  # type: ignore[arg-type]
-        shown = ", ".join(f"{f.name}={as_text(getattr(self, f.name))}" for f in own)
+        parameters = (f for f in fields(self) if f.repr)  # type: ignore[arg-type]
+        shown = ", ".join(f"{f.name}={as_text(getattr(self, f.name))}" for f in parameters)
         return f"{type(self).__name__}({shown})"
 
     def __repr__(self) -> str:
@@ -203,8 +203,8 @@ class Convolution(_Named):
         usual = {"taps": None, "kernel_size": None, "padding": "circular"}
         for field in fields(self):
             value = getattr(self, field.name)
-            given = field.name in ("width", "n_layers") or value != usual.get(field.name, 1)
-            if given:
+            is_shown = field.name in ("width", "n_layers") or value != usual.get(field.name, 1)
+            if is_shown:
                 shown.append(f"{field.name}={as_text(value)}")
         return f"Convolution({', '.join(shown)})"
 

@@ -135,7 +135,7 @@ def taps_of_a_subgroup(network: Chain, p: FloatArray, rtol: float) -> Solution |
     step = extent // count
     wanted = {i * step for i in range(count)}
     places = [[x.dilation * t % extent for t in x.offsets[0]] for x in convolutions]
-    if any(len(own) != count or set(own) != wanted for own in places):
+    if any(len(taps) != count or set(taps) != wanted for taps in places):
         return None
     n_layers = network.n_layers
     scale = np.abs(p).max(axis=(1, 2))
@@ -146,9 +146,9 @@ def taps_of_a_subgroup(network: Chain, p: FloatArray, rtol: float) -> Solution |
     root, grow = strength ** (1 / n_layers), scale ** (1 / n_layers)
     kernel = np.fft.ifft(root, axis=-1).real * grow[:, None]
     weights: list[FloatArray] = []
-    for layer, own in zip(convolutions, places, strict=True):
+    for layer, taps in zip(convolutions, places, strict=True):
         w = np.zeros((len(p), *layer.weight_shape))
-        w[:, 0, 0] = kernel[:, [place // step for place in own]]
+        w[:, 0, 0] = kernel[:, [place // step for place in taps]]
         weights.append(w)
     rest = divided(modes, strength[..., None]) * root[..., None]
     top = np.zeros((len(p), 1, network.layers[-1].n_inputs))

@@ -146,16 +146,16 @@ def grouped(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
         by_size.setdefault(len(group), []).append(g)
     for numbers in by_size.values():
         members = np.array([groups[g] for g in numbers])
-        own = b[:, members]
-        size = np.abs(own).max(axis=-1, keepdims=True)
-        relative = np.abs(divided(own, size))
+        entries = b[:, members]
+        size = np.abs(entries).max(axis=-1, keepdims=True)
+        relative = np.abs(divided(entries, size))
         total = np.sum(relative ** (2 / n), axis=-1, keepdims=True)
         # S = sum |b|^(2/n) = size^(2/n) total; every layer's square is S^(n/L).
         terms = total ** (n / n_layers) * size ** (2 / n_layers)
         value += n_layers * terms.sum(axis=(1, 2))
         shared = np.where(size > 0, total, 1.0) ** (-m / (2 * n_layers)) * size ** (1 / n_layers)
         for k in range(n):
-            sign = np.sign(own) if k == n - 1 else 1.0
+            sign = np.sign(entries) if k == n - 1 else 1.0
             elementwise[k][:, members] = sign * relative ** (1 / n) * shared
         scalars[:, numbers] = np.sqrt(terms)[..., 0]
     value = np.where(bad, np.inf, value)
