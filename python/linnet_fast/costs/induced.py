@@ -276,7 +276,7 @@ def _name_convolution(network: Chain) -> InducedRegularizer | None:
     found = convolutions.circular(network)
     if found is None:
         return None
-    depth, first = network.n_layers, found[0]
+    depth, first = network.n_arrays, found[0]
     line = len(first.extents) == 1 and first.in_channels == 1
     if all(map(convolutions.is_full, found)):
         if line:

@@ -88,7 +88,7 @@ def gaussian(
     validate.choice("fan", fan, ("in", "none"))
     runs, factor, kind = _options(scale, batch_shape, dtype)
     draw = _Draw(rng, runs, streams, network.shapes)
-    fans = dict.fromkeys(range(network.n_layers), 1.0)
+    fans = dict.fromkeys(range(network.n_arrays), 1.0)
     for layer, number in zip(network.layers, network.share, strict=True):
         if fan == "in" and number is not None:
             fans[number] = max(fans[number], layer.fan_in)
