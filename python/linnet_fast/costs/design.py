@@ -18,7 +18,7 @@ from linnet_fast.costs.induced import what_is
 from linnet_fast.costs.representation_cost import Seed, representation_cost
 from linnet_fast.costs.solvers import bounds
 from linnet_fast.costs.solvers.atoms import owl_atoms, sign_vectors
-from linnet_fast.networks.chain import Chain, parallel
+from linnet_fast.networks.chain import Chain, checked_network, parallel
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
 from linnet_fast.regularizers import Regularizer
 
@@ -322,7 +322,7 @@ def verify(
     >>> bool(lf.verify(lf.Diagonal(4, n_layers=2), regularizers.L2()))
     False
     """
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     validate.instance("regularizer", regularizer, Regularizer)  # type: ignore[type-abstract]
     count = validate.integer("n_samples", n_samples, low=1, high=10**6)
     limit = validate.real("tolerance", tolerance, at_least=0)

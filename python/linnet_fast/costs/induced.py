@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from linnet_fast import layers
 from linnet_fast import regularizers as r
-from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import blocks, bounds, convolutions, matrices, structure
 from linnet_fast.costs.solvers.atoms import owl_atoms, sign_vectors
 from linnet_fast.layers.pattern import Layer
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.regularizers import Regularizer
 
 _LONG = 300  # texts beyond this many characters are abridged by str
@@ -96,7 +95,7 @@ def what_is(network: Chain) -> InducedRegularizer | None:
     >>> print(lf.what_is(lf.Residual(width=4, n_blocks=2)))
     residual: sum over singular values s of min_a 2 a^2 + s^2 / (1 + 1 a)^4
     """
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     for namer in _NAMERS:
         found = namer(network)
         if found is not None:

@@ -20,7 +20,7 @@ from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.named import Dense
 
 Seed: TypeAlias = (
@@ -84,7 +84,7 @@ def gaussian(
     >>> [w.shape for w in weights]
     [(2, 4, 5, 3), (2, 4, 2, 5)]
     """
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     validate.choice("fan", fan, ("in", "none"))
     runs, factor, kind = _options(scale, batch_shape, dtype)
     draw = _Draw(rng, runs, streams, network.shapes)
@@ -152,7 +152,7 @@ def orthogonal(
     >>> np.allclose(w @ w.T, 4 * np.eye(2))
     True
     """
-    validate.instance("network", network, Dense)
+    checked_network(network, Dense)
     runs, factor, kind = _options(scale, batch_shape, dtype)
     draw = _Draw(rng, runs, streams, network.shapes)
     layers = (b.mT if b.shape[-1] > b.shape[-2] else b for b in draw.blocks)
@@ -228,7 +228,7 @@ def balanced(
     >>> np.allclose(w2 @ w1, np.diag([4.0, 1.0])), np.allclose(w2.T @ w2, w1 @ w1.T)
     (True, True)
     """
-    validate.instance("network", network, Dense)
+    checked_network(network, Dense)
     runs, factor, kind = _options(scale, batch_shape, dtype)
     rank = network.max_rank
     ends = (network.n_outputs, network.n_inputs)
@@ -322,7 +322,7 @@ def aligned(
     >>> np.allclose(w2 @ w1, np.diag([0.5, 0.25]))
     True
     """
-    validate.instance("network", network, Dense)
+    checked_network(network, Dense)
     validate.instance("loss", loss, SquaredLoss)
     validate.choice("scale_of", scale_of, ("product", "factor"))
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):

@@ -16,7 +16,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.initialization.draws import Seed
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.named import Dense
 
 KINDS = ("gaussian", "orthogonal", "balanced", "aligned")
@@ -139,7 +139,7 @@ class Start:
         """
         if self.kind == "gaussian":
             return
-        dense = validate.instance("network", network, Dense)
+        dense = checked_network(network, Dense)
         if self.kind == "aligned":
             validate.instance("loss", loss, SquaredLoss)
             n_modes = 1 if self.strengths is None else self.strengths.size
