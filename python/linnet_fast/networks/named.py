@@ -32,6 +32,8 @@ class _Named(Chain):
 class Dense(_Named):
     """A chain of dense layers, x -> W_L ... W_1 x.
 
+    A network; a single layer of a `Chain` is `linnet_fast.layers.Dense`.
+
     Parameters
     ----------
     widths : sequence of int
@@ -79,6 +81,8 @@ class Dense(_Named):
 class Diagonal(_Named):
     """Diagonal layers and a dense top with one output: the predictor is w_1 o ... o w_L.
 
+    A network; a single layer of a `Chain` is `linnet_fast.layers.Diagonal`.
+
     Parameters
     ----------
     width : int
@@ -105,6 +109,8 @@ class Diagonal(_Named):
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Convolution(_Named):
     """Convolutions and a dense top with one output.
+
+    A network; a single layer of a `Chain` is `linnet_fast.layers.Convolution`.
 
     Parameters
     ----------
@@ -212,6 +218,8 @@ class Convolution(_Named):
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Residual(_Named):
     """Residual blocks and a dense top, x -> V (I + s W_N) ... (I + s W_1) x.
+
+    A network; a single block, a layer of a `Chain`, is `linnet_fast.layers.Residual`.
 
     Parameters
     ----------

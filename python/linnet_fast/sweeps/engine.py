@@ -39,7 +39,7 @@ _AHEAD = 2  # tasks handed out per worker
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know of a sweep; small where there is a store to read the rest from."""
+    """A sweep as its workers are told of it; small where there is a store to read the rest from."""
 
     path: Path | None
     spec: SweepSpec | None
