@@ -14,15 +14,15 @@ from linnet_fast.directional_convergence import (
     PhaseSwitch,
     check_bounds,
     cosine,
+    deep_flow_angle_bounds,
+    descent_angle_bound,
+    descent_angle_bound_behind,
     falling_time_bound,
+    flow_angle_bound,
     global_bounds,
     norm_bounds,
     one_minus_cosine,
     phase_switch,
-    theorem1,
-    theorem2,
-    theorem3,
-    theorem5,
 )
 from linnet_fast.laws import Ball, Gaussian, RadialMixture, Sphere
 
@@ -132,7 +132,7 @@ def test_no_switch_from_a_rising_start():
 # The formulas, against their form in cosines with 50 digits
 
 
-def literal_theorem1(law, t, r, s, switch):
+def literal_flow_angle_bound(law, t, r, s, switch):
     """The bound below on cos(theta), as the theorem has it, turned into s."""
     c0, r, s, t = (mp.mpf(float(x)) for x in (law.c0, r, s, t))
     time, least, angle = (
@@ -156,9 +156,11 @@ def test_theorem_1_is_as_stated():
     switch = phase_switch(law, 1, **start)
     times = [0.0, 0.5 * switch.time, switch.time, 3.0, 10.0, 40.0]
     with mp.workdps(50):
-        expected = [literal_theorem1(law, t, 1.3, 0.8, switch) for t in times]
-    assert_allclose(theorem1(law, times, **start), expected, atol=1e-12)
-    assert_array_equal(theorem1(law, times, **start, switch=switch), theorem1(law, times, **start))
+        expected = [literal_flow_angle_bound(law, t, 1.3, 0.8, switch) for t in times]
+    assert_allclose(flow_angle_bound(law, times, **start), expected, atol=1e-12)
+    assert_array_equal(
+        flow_angle_bound(law, times, **start, switch=switch), flow_angle_bound(law, times, **start)
+    )
 
 
 @pytest.mark.parametrize("printed", [False, True])
@@ -167,7 +169,7 @@ def test_theorem_5_is_as_stated(printed):
     start = {"norm": r, "log_tan_half_angle": s}
     switch = phase_switch(law, n, **start)
     times = [0.0, 0.5 * float(switch.time), float(switch.time), 3.0, 7.0]
-    lower, upper = theorem5(law, n, times, **start, printed=printed)
+    lower, upper = deep_flow_angle_bounds(law, n, times, **start, printed=printed)
     with mp.workdps(50):
         c0, root = mp.mpf(law.c0), mp.mpf("0.6")
         least, angle = mp.mpf(float(switch.norm)), mp.mpf(float(switch.log_tan_half_angle))
@@ -192,8 +194,8 @@ def test_theorems_2_and_3_are_as_stated():
     law, r, s = Sphere(3), 0.7, 0.6
     eta = np.random.default_rng(0).uniform(0.1, 2, 12)
     got = [
-        theorem2(law, eta, norm=r, log_tan_half_angle=s),
-        theorem3(law, eta, norm=r, log_tan_half_angle=s, delta=0.5),
+        descent_angle_bound_behind(law, eta, norm=r, log_tan_half_angle=s),
+        descent_angle_bound(law, eta, norm=r, log_tan_half_angle=s, delta=0.5),
     ]
     with mp.workdps(50):
         c0, cos0 = mp.mpf(law.c0), -mp.tanh(s)
@@ -263,7 +265,11 @@ def test_restarted_bounds_of_the_paper_s_figure():
         assert_allclose(cosine(run.log_tan_half_angle[1]), state[1], atol=6e-7)
         start = {"norm": run.norm[1], "log_tan_half_angle": run.log_tan_half_angle[1]}
         at = run.time[2:] - when
-        s = theorem1(law, at, **start) if n == 1 else theorem5(law, n, at, **start)[1]
+        s = (
+            flow_angle_bound(law, at, **start)
+            if n == 1
+            else deep_flow_angle_bounds(law, n, at, **start)[1]
+        )
         assert_allclose(one_minus_cosine(run.log_tan_half_angle[2:]), true, rtol=2e-2)
         assert_allclose(one_minus_cosine(s), bounds, rtol=2e-2)
 
@@ -319,7 +325,7 @@ def test_how_tight_the_bounds_are():
     start = {"norm": 2.0, "log_tan_half_angle": 1.1}
     # By the law's own constant the bound has the order of the truth, theorem 1 has not.
     own = global_bounds(Gaussian(3), 1, until, **start)[1] / run.log_tan_half_angle[-1]
-    paper = theorem1(Gaussian(3), until, **start) / run.log_tan_half_angle[-1]
+    paper = flow_angle_bound(Gaussian(3), until, **start) / run.log_tan_half_angle[-1]
     assert 0.9 < own < 1
     assert paper < 0.7
     assert gaps["global, above"].tightest_gap >= 0
@@ -336,15 +342,15 @@ def test_printed_constants_of_theorem_5_are_violated():
         switch = phase_switch(law, n, norm=1.0, log_tan_half_angle=s)
         run = flow(law, n, s, 1.0, np.geomspace(1, 1 + 0.9 * switch.time, 60) - 1)
         rows = {r.name: r for r in check_bounds(run, switch=switch, printed=True)}
-        assert rows["Theorem 5, above"].n_violations > 10
-        assert rows["Theorem 5, above"].largest_excess > least
-        assert rows["Theorem 5, sharp, above"].n_violations == 0
+        assert rows["angle by phases, above"].n_violations > 10
+        assert rows["angle by phases, above"].largest_excess > least
+        assert rows["angle by phases, sharp, above"].n_violations == 0
         assert check_bounds(run, switch=switch).n_violations == 0
     # Afterwards: A2 is too large if the norm was above 1 at the switch.
     run = flow(Gaussian(3), 3, -1.0, 3.0, np.linspace(0, 3, 40))
     rows = {r.name: r for r in check_bounds(run, printed=True)}
-    assert rows["Theorem 5, above"].n_violations > 10
-    assert rows["Theorem 5, above"].largest_excess > 0.5
+    assert rows["angle by phases, above"].n_violations > 10
+    assert rows["angle by phases, above"].largest_excess > 0.5
     assert check_bounds(run).n_violations == 0
 
 
@@ -370,7 +376,9 @@ def test_no_descent_violates_theorems_2_and_3(law, schedule):
             table = check_bounds(run, start=start, step_sizes=eta[start:])
             names = {row.name for row in table}
             behind = run.log_tan_half_angle[start] > 0
-            assert names == {"norm of descent", "Theorem 3"} | ({"Theorem 2"} if behind else set())
+            assert names == {"norm of descent", "angle of descent"} | (
+                {"angle of descent, behind"} if behind else set()
+            )
             assert table.n_violations == 0, str(table)
         worse = SimpleNamespace(**vars(run))
         worse.log_tan_half_angle = np.maximum(run.log_tan_half_angle, s - 1e-3)
@@ -382,16 +390,16 @@ def test_descent_that_may_overshoot_has_no_theorem_3():
     run = descent(Gaussian(2), 1.0, 0.3, eta)
     assert {row.name for row in check_bounds(run, step_sizes=eta)} == {
         "norm of descent",
-        "Theorem 2",
+        "angle of descent, behind",
     }
     # From a large norm no step overshoots, and that can be seen as every step is recorded.
     far = descent(Gaussian(2), 1.0, 500.0, eta)
-    assert "Theorem 3" in {row.name for row in check_bounds(far, step_sizes=eta)}
+    assert "angle of descent" in {row.name for row in check_bounds(far, step_sizes=eta)}
     sparse = SimpleNamespace(**vars(far), steps=np.arange(21)[::4])
     for name in ("time", "log_tan_half_angle", "norm"):
         setattr(sparse, name, getattr(far, name)[::4])
     table = check_bounds(sparse, step_sizes=[40.0])
-    assert {row.name for row in table} == {"norm of descent", "Theorem 2"}
+    assert {row.name for row in table} == {"norm of descent", "angle of descent, behind"}
     assert table.n_violations == 0
 
 
@@ -423,13 +431,15 @@ def test_runs_broadcast_and_missing_records_are_left_out():
 
 def test_bounds_broadcast():
     norm, s, t = np.ones((2, 1)), np.array([[[0.5]], [[1.0]], [[-1.0]]]), np.arange(5.0)
-    assert theorem1(Sphere(2), t, norm=norm, log_tan_half_angle=s).shape == (3, 2, 5)
-    for bounds in (theorem5, global_bounds, norm_bounds):
+    assert flow_angle_bound(Sphere(2), t, norm=norm, log_tan_half_angle=s).shape == (3, 2, 5)
+    for bounds in (deep_flow_angle_bounds, global_bounds, norm_bounds):
         lower, upper = bounds(Sphere(2), 3, t, norm=norm, log_tan_half_angle=s)
         assert lower.shape == upper.shape == (3, 2, 5)
         assert (lower <= upper).all()
     eta = np.ones((2, 7))
-    assert theorem3(Sphere(2), eta, norm=1.0, log_tan_half_angle=[[0.5], [0.1]]).shape == (2, 2, 8)
+    assert descent_angle_bound(
+        Sphere(2), eta, norm=1.0, log_tan_half_angle=[[0.5], [0.1]]
+    ).shape == (2, 2, 8)
 
 
 def test_messages():
@@ -456,12 +466,12 @@ def test_messages():
     assert check_bounds(trained, n_layers=3).n_violations == 0
     start = {"norm": 1.0, "log_tan_half_angle": 1.0}
     with pytest.raises(ValueError, match="n_layers must be >= 3, got 2"):
-        theorem5(Sphere(2), 2, 1.0, **start)
+        deep_flow_angle_bounds(Sphere(2), 2, 1.0, **start)
     with pytest.raises(ValueError, match="printed and sharp must not both be set"):
-        theorem5(Sphere(2), 3, 1.0, **start, printed=True, sharp=True)
+        deep_flow_angle_bounds(Sphere(2), 3, 1.0, **start, printed=True, sharp=True)
     with pytest.raises(ValueError, match="log_tan_half_angle must be > 0, got -1"):
-        theorem2(Sphere(2), [1.0], norm=1.0, log_tan_half_angle=-1.0)
+        descent_angle_bound_behind(Sphere(2), [1.0], norm=1.0, log_tan_half_angle=-1.0)
     with pytest.raises(ValueError, match="time must be >= 0"):
-        theorem1(Sphere(2), -1.0, **start)
+        flow_angle_bound(Sphere(2), -1.0, **start)
     with pytest.raises(ValueError, match="norm must be > 0"):
-        theorem1(Sphere(2), 1.0, norm=0.0, log_tan_half_angle=1.0)
+        flow_angle_bound(Sphere(2), 1.0, norm=0.0, log_tan_half_angle=1.0)

@@ -172,6 +172,48 @@ def test_wrong_weights_are_refused_by_name():
         )  # fmt: skip
 
 
+def test_a_layer_is_no_network():
+    layer, loss, start = lf.layers.Dense(3, 2), make_loss((3, 2)), [np.ones((2, 3))]
+    method = lf.GradientDescent(0.1)
+    match = (
+        r"network must be a Chain such as Dense\(\(3, 2\)\), got the layer "
+        r"layers\.Dense\(n_inputs=3, n_outputs=2\); put it into Chain\(\[\.\.\.\]\)"
+    )
+    for call in (
+        lambda: lf.train(layer, loss, start, method=method, n_steps=1),
+        lambda: reference.train(
+            layer, loss, start, method=method, n_steps=1, record=lf.Record.every(1)
+        ),
+        lambda: lf.observe(layer, loss, start, ("loss",)),
+        lambda: lf.Training(layer, loss, lf.Start("gaussian"), method, n_steps=1),
+        lambda: lf.initialization.gaussian(layer, rng=0),
+        lambda: lf.representation_cost(layer, np.ones((2, 3))),
+        lambda: lf.what_is(layer),
+        lambda: lf.verify(layer, lf.regularizers.L1()),
+    ):
+        with pytest.raises(TypeError, match=match):
+            call()
+    with pytest.raises(TypeError, match=r"networks\[1\] must be a Chain such as .* got the layer"):
+        lf.parallel([lf.Dense((3, 2)), layer])
+    # Of the same name as what is expected, but no network; and a chain of it would not do.
+    match = r"network must be a Dense such as Dense\(\(3, 2\)\), got the layer .*\)$"
+    with pytest.raises(TypeError, match=match):
+        lf.initialization.orthogonal(layer, rng=0)
+    with pytest.raises(TypeError, match="network must be a Chain, got int"):
+        lf.initialization.gaussian(3, rng=0)
+
+
+def test_layers_are_counted_and_so_are_arrays_of_weights():
+    diagonal, fixed = lf.layers.Diagonal(3), lf.layers.Fixed(np.ones((1, 3)))
+    for share, n_arrays in ((None, 2), ([0, 0, None], 1)):
+        network = lf.Chain([diagonal, diagonal, fixed], share)
+        assert (network.n_layers, network.n_arrays) == (3, n_arrays)
+        start = lf.initialization.gaussian(network, rng=0)
+        assert len(start) == len(network.shapes) == n_arrays
+        norms = lf.observe(network, make_loss((3, 1)), start, ("layer_norms",))["layer_norms"]
+        assert norms.shape == (n_arrays,)
+
+
 def test_initialisation_scales_by_what_an_output_sees():
     network = lf.Convolution(64, 9, 2)
     kernel, top = lf.initialization.gaussian(network, rng=0, batch_shape=4000)

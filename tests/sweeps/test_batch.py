@@ -25,7 +25,7 @@ def test_whole_has_the_dimensions_and_the_bits_of_the_runs(replicates, common_se
         TRAINING.network, TRAINING.loss, lf.Start(kind), method=TRAINING.method, n_steps=20
     )
     spec = grid(AXES | more, training, replicates=replicates, common_seeds=common_seeds)
-    whole = Batch.whole(spec).train(spec, RECORD)
+    whole = Batch.of_all(spec).train(spec, RECORD)
     assert whole.run_shape == spec.shape
     flat = Batch.of(spec, list(np.indices(spec.shape).reshape(len(spec.shape), -1)))
     expected = flat.train(spec, RECORD)
@@ -38,7 +38,7 @@ def test_whole_has_the_dimensions_and_the_bits_of_the_runs(replicates, common_se
 
 def test_nothing_is_repeated():
     spec = grid(AXES, replicates=4)
-    whole = Batch.whole(spec).train(spec, RECORD)
+    whole = Batch.of_all(spec).train(spec, RECORD)
     assert whole.method.step_size.shape == (2, 1)
     assert whole.time.shape == (2, 1, whole.steps.size)
     assert whole.start.weights[0].strides[1] == 0, "the start is the same at all step sizes"
@@ -46,4 +46,4 @@ def test_nothing_is_repeated():
 
 def test_whole_is_of_one_group():
     with pytest.raises(ValueError, match="one group of runs, got 2"):
-        Batch.whole(grid({"network.hidden": [2, 3]}))
+        Batch.of_all(grid({"network.hidden": [2, 3]}))

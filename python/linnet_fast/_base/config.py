@@ -54,14 +54,14 @@ def provenance() -> dict[str, str | int]:
     >>> sorted(provenance())
     ['compiler', 'created', 'isa', 'numpy', 'platform', 'python', 'version']
     """
-    own = config()
+    configuration = config()
     return {
-        "version": own["version"],
-        "isa": own["instruction_set"],
-        "compiler": own["compiler"],
-        "python": own["python"],
-        "numpy": own["numpy"],
-        "platform": own["platform"],
+        "version": configuration["version"],
+        "isa": configuration["instruction_set"],
+        "compiler": configuration["compiler"],
+        "python": configuration["python"],
+        "numpy": configuration["numpy"],
+        "platform": configuration["platform"],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

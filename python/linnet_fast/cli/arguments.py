@@ -41,7 +41,7 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(msg) from None
 
 
-def whole(text: str) -> int:
+def whole_number(text: str) -> int:
     """Return a whole number, not negative."""
     try:
         value = int(text)
@@ -58,7 +58,7 @@ def at_least(low: int) -> Callable[[str], int]:
     """Return the type of whole numbers from `low` up."""
 
     def parse(text: str) -> int:
-        value = whole(text)
+        value = whole_number(text)
         if not low <= value < 2**62:
             msg = f"must be at least {low} and below 2**62, got {value}"
             raise argparse.ArgumentTypeError(msg)

@@ -12,7 +12,7 @@ from linnet_fast import datasets
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.cli import outputs
-from linnet_fast.cli.arguments import Commands, count, new_command, not_negative, whole
+from linnet_fast.cli.arguments import Commands, count, new_command, not_negative, whole_number
 from linnet_fast.cli.outputs import BadInput
 from linnet_fast.costs.induced import what_is
 from linnet_fast.costs.representation_cost import RepresentationCost, representation_cost
@@ -66,7 +66,7 @@ def add(commands: Commands) -> None:
         help="random starts, where a search is needed (default 16)",
     )
     parser.add_argument(
-        "--rng", type=whole, default=0, metavar="SEED", help="seed of the search (default 0)"
+        "--rng", type=whole_number, default=0, metavar="SEED", help="seed of the search (default 0)"
     )
     parser.add_argument("--threads", type=count, metavar="N", help="threads (default: all)")
     parser.add_argument(

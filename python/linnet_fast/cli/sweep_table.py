@@ -14,7 +14,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.sweeps.layout import PENDING
-from linnet_fast.sweeps.results import RECORDS, Runs, Sweep, are, held_on, together
+from linnet_fast.sweeps.results import RECORDS, Runs, Sweep, held_on, matches, together
 from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ def variable_of(data: Dataset, of: str | None = None) -> str:
     names = sweep.variables
     if of is not None:
         return validate.choice("of", of, names)
-    own = [name for name in names if name != "stopped_at"] or list(names)
-    scalar = [name for name in own if set(names[name]) <= set(sweep.swept)]
-    return next((n for n in ("final_loss", "loss") if n in (scalar or own)), (scalar or own)[0])
+    candidates = [name for name in names if name != "stopped_at"] or list(names)
+    scalar = [name for name in candidates if set(names[name]) <= set(sweep.swept)]
+    return next(
+        (n for n in ("final_loss", "loss") if n in (scalar or candidates)),
+        (scalar or candidates)[0],
+    )
 
 
 def thinned(values: Sequence[Any], most: int) -> Indices:
@@ -97,12 +100,12 @@ class _Cells:
     def only(self, *places: _Place) -> tuple[FloatArray, FloatArray]:
         """Return values and status of some runs; indices along one dim twice are what both have."""
         index: dict[str, Indices] = {}
-        for dim, own in places:
-            index[dim] = np.intersect1d(index[dim], own) if dim in index else own
+        for dim, indices in places:
+            index[dim] = np.intersect1d(index[dim], indices) if dim in index else indices
         values, status = self.values, self.status
-        for dim, own in index.items():
+        for dim, indices in index.items():
             axis = self.dims.index(dim)
-            values, status = values.take(own, axis), status.take(own, axis)
+            values, status = values.take(indices, axis), status.take(indices, axis)
         return values, status
 
 
@@ -112,7 +115,7 @@ def chosen(data: Dataset, select: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in select.items():
         validate.choice("select", name, dict.fromkeys(map(str, (*data.coords, *data.dims))))
         labels = data[name].to_numpy()
-        same = np.flatnonzero(are(labels, value, _GIVEN))
+        same = np.flatnonzero(matches(labels, value, _GIVEN))
         if not same.size:
             msg = f"select {name} must be one of {wording.some(labels.tolist())}; got {value!r}"
             raise ValueError(msg)
@@ -155,13 +158,15 @@ def table(
         Values of other parameters.
     """
     for name, label in chosen(data, select or {}).items():
-        data = data.isel({data[name].dims[0]: np.flatnonzero(are(data[name].to_numpy(), label))})
+        data = data.isel(
+            {data[name].dims[0]: np.flatnonzero(matches(data[name].to_numpy(), label))}
+        )
     of = variable_of(data, of)
     cells = _Cells(data, of)
     known = dict.fromkeys((*cells.dims, *map(str, data.coords)))
-    for name, given in (("x", x), ("y", y)):
-        if given is not None:
-            validate.choice(name, given, known)
+    for name, parameter in (("x", x), ("y", y)):
+        if parameter is not None:
+            validate.choice(name, parameter, known)
     names = parameters_of(data)
     if "run" in names and x is None and y is None and not cells.extra:
         return _best(data, of, cells)
@@ -279,8 +284,8 @@ def _best(data: Dataset, of: str, cells: _Cells) -> str:
     lines = [[*names, of, "diverged"]]
     for run in order:
         diverged = np.count_nonzero(ended[run] == Status.DIVERGED)
-        own = [wording.label(of_runs[run]) for of_runs in labels]
-        lines.append([*own, _median(medians[[run]]), str(diverged)])
+        row = [wording.label(of_runs[run]) for of_runs in labels]
+        lines.append([*row, _median(medians[[run]]), str(diverged)])
     seeds = wording.count(data.sizes.get("seed", 0), "seed")
     over = f", median over {seeds}" if "seed" in data.sizes else ""
     title = f"{of}{over}, the {len(order)} least of {wording.count(data.sizes['run'], 'run')}"

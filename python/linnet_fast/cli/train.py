@@ -24,7 +24,7 @@ from linnet_fast.cli.arguments import (
     new_command,
     not_negative,
     number,
-    whole,
+    whole_number,
 )
 from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.losses.squared import SquaredLoss
@@ -127,7 +127,7 @@ def add(commands: Commands) -> None:
         "--seeds", type=count, default=20, metavar="N", help="random starts (default 20)"
     )
     grid.add_argument(
-        "--rng", type=whole, default=0, metavar="SEED", help="seed of the seeds (default 0)"
+        "--rng", type=whole_number, default=0, metavar="SEED", help="seed of the seeds (default 0)"
     )
 
     training = parser.add_argument_group("training")
@@ -232,7 +232,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         with _bar(spec.n_runs * options.steps, quiet=options.quiet) as progress:
             begin = time.perf_counter()
-            trajectory = Batch.whole(spec).train(spec, record, threads, progress)
+            trajectory = Batch.of_all(spec).train(spec, record, threads, progress)
             seconds = time.perf_counter() - begin
     except ValueError as error:
         raise BadInput(str(error)) from error

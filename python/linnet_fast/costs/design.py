@@ -18,7 +18,7 @@ from linnet_fast.costs.induced import what_is
 from linnet_fast.costs.representation_cost import Seed, representation_cost
 from linnet_fast.costs.solvers import bounds
 from linnet_fast.costs.solvers.atoms import owl_atoms, sign_vectors
-from linnet_fast.networks.chain import Chain, parallel
+from linnet_fast.networks.chain import Chain, checked_network, parallel
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
 from linnet_fast.regularizers import Regularizer
 
@@ -239,17 +239,17 @@ def _infimal(penalty: r.InfimalConvolution, n: int) -> Chain:
         raise NoParameterizationError(msg)
     scaled = []
     unit = np.ones(n)
-    for part, own, wanted in zip(parts, found, (penalty.first, penalty.second), strict=True):
+    for part, known, wanted in zip(parts, found, (penalty.first, penalty.second), strict=True):
         degree = bounds.homogeneous_degree(part)
-        assert own is not None
+        assert known is not None
         # What is known of a network may bear another name than the regularizer that was asked for.
-        constant = float(own.value(unit) / wanted.value(unit))
+        constant = float(known.value(unit) / wanted.value(unit))
         if constant == 1:
             scaled.append(part)
         elif degree is not None:
             scaled.append(_scaled_inputs(np.full(n, constant ** (degree / 2)), part))
         else:
-            msg = f"no network is known for {penalty!r}: {own} cannot be scaled"
+            msg = f"no network is known for {penalty!r}: {known} cannot be scaled"
             raise NoParameterizationError(msg)
     return parallel(scaled)
 
@@ -322,7 +322,7 @@ def verify(
     >>> bool(lf.verify(lf.Diagonal(4, n_layers=2), regularizers.L2()))
     False
     """
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     validate.instance("regularizer", regularizer, Regularizer)  # type: ignore[type-abstract]
     count = validate.integer("n_samples", n_samples, low=1, high=10**6)
     limit = validate.real("tolerance", tolerance, at_least=0)
@@ -344,9 +344,9 @@ def verify(
     same_domain = bool((reached == np.isfinite(values)).all())
     if not reached.any():
         return Verification(False, math.nan, power, math.inf, 0, count)
-    cost_value, own = cost.upper[reached], values[reached] ** power
-    constant = float(np.median(cost_value / own))
-    predicted = constant * own
+    cost_value, penalty_value = cost.upper[reached], values[reached] ** power
+    constant = float(np.median(cost_value / penalty_value))
+    predicted = constant * penalty_value
     deviation = np.maximum(
         np.abs(cost_value - predicted),
         np.where(cost.exact[reached], 0, predicted - cost.lower[reached]),
@@ -381,7 +381,7 @@ def _power(network: Chain, regularizer: Regularizer) -> float:
     four = float(regularizer.value(4 * unit))
     if not (one > 0 and math.isfinite(four)):
         return 1.0
-    own = math.log2(two / one)
-    if abs(math.log2(four / two) - own) > 1e-9:
+    homogeneity = math.log2(two / one)
+    if abs(math.log2(four / two) - homogeneity) > 1e-9:
         return 1.0
-    return 2 / degree / own
+    return 2 / degree / homogeneity

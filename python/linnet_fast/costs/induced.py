@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from linnet_fast import layers
 from linnet_fast import regularizers as r
-from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import blocks, bounds, convolutions, matrices, structure
 from linnet_fast.costs.solvers.atoms import owl_atoms, sign_vectors
 from linnet_fast.layers.pattern import Layer
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.regularizers import Regularizer
 
 _LONG = 300  # texts beyond this many characters are abridged by str
@@ -96,7 +95,7 @@ def what_is(network: Chain) -> InducedRegularizer | None:
     >>> print(lf.what_is(lf.Residual(width=4, n_blocks=2)))
     residual: sum over singular values s of min_a 2 a^2 + s^2 / (1 + 1 a)^4
     """
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     for namer in _NAMERS:
         found = namer(network)
         if found is not None:
@@ -173,10 +172,10 @@ def _name_grouped(network: Chain) -> InducedRegularizer | None:
     if depth == 2:
         weights = None
         if scale is not None:
-            own = [scale[list(g)] for g in groups]
-            if any(np.ptp(x) for x in own):
+            by_group = [scale[list(g)] for g in groups]
+            if any(np.ptp(x) for x in by_group):
                 return None
-            weights = tuple(float(1 / x[0]) for x in own)
+            weights = tuple(float(1 / x[0]) for x in by_group)
         return InducedRegularizer("group lasso", r.GroupLasso(tuple(groups), weights), 2)
     if scale is not None:
         return None
@@ -276,7 +275,7 @@ def _name_convolution(network: Chain) -> InducedRegularizer | None:
     found = convolutions.circular(network)
     if found is None:
         return None
-    depth, first = network.n_layers, found[0]
+    depth, first = network.n_arrays, found[0]
     line = len(first.extents) == 1 and first.in_channels == 1
     if all(map(convolutions.is_full, found)):
         if line:

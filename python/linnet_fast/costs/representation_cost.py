@@ -22,7 +22,7 @@ from linnet_fast.costs.solvers import (
     search,
 )
 from linnet_fast.costs.solvers.solution import EXACT_GAP, Solution
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 
 Seed: TypeAlias = (
     "int | np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | None"
@@ -255,7 +255,7 @@ def depth_limit(network: Chain, predictor: npt.ArrayLike, *, rtol: float = _RTOL
 
 def _checked(network: Chain, predictor: npt.ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
     """Return the predictor as an array, and its batch."""
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     p = validate.real_array("predictor", predictor)
     shape = (network.n_outputs, network.n_inputs)
     inner = shape[1:] if network.n_outputs == 1 else shape

@@ -15,13 +15,13 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence.bounds import (
     PhaseSwitch,
     checked_step_sizes,
+    deep_flow_angle_bounds,
+    descent_angle_bound,
+    descent_angle_bound_behind,
     falling_time_bound,
+    flow_angle_bound,
     global_bounds,
     norm_bounds,
-    theorem1,
-    theorem2,
-    theorem3,
-    theorem5,
 )
 from linnet_fast.directional_convergence.rates import DirectionTrajectory
 from linnet_fast.laws.base import SphericalLaw
@@ -134,7 +134,7 @@ def check_bounds(
         1). By default the first record whose norm rises; records before it have the bounds of the
         falling norm.
     printed : bool, default False
-        As for `theorem5`.
+        As for `deep_flow_angle_bounds`.
     tolerance : float, default 1e-8
         Excess that is no violation, relative to the quantity where that is above 1.
 
@@ -216,14 +216,21 @@ def _of_flow(
         ("global, below", angle, False, lower),
     ]
     if n == 1:
-        rows.append(("Theorem 1", angle, True, theorem1(law, t, **begin, switch=turn) + restart))
+        rows.append(
+            (
+                "angle by phases, above",
+                angle,
+                True,
+                flow_angle_bound(law, t, **begin, switch=turn) + restart,
+            )
+        )
         upper = global_bounds(law, n, t, **begin, any_law=True)[1]
         rows.append(("global of any law", angle, True, upper))
     if n > 2:
         for name, flags in (("", {"printed": printed}), (", sharp", {"sharp": True})):
-            lower, upper = theorem5(law, n, t, **begin, switch=turn, **flags)
-            rows.append((f"Theorem 5{name}, above", angle, True, upper + restart))
-            rows.append((f"Theorem 5{name}, below", angle, False, lower))
+            lower, upper = deep_flow_angle_bounds(law, n, t, **begin, switch=turn, **flags)
+            rows.append((f"angle by phases{name}, above", angle, True, upper + restart))
+            rows.append((f"angle by phases{name}, below", angle, False, lower))
     for name, sharp in (("norm", False), ("norm, sharp", True)):
         lower, upper = norm_bounds(law, n, t, **begin, sharp=sharp)
         rows.append((f"{name}, above", norm, True, np.log(upper)))
@@ -253,18 +260,25 @@ def _of_descent(
     behind = s[..., 0] > 0
     if behind.any():
         begin = start | {"log_tan_half_angle": np.where(behind, s[..., 0], 1.0)}
-        bound = theorem2(law, eta, **begin)[..., at]
+        bound = descent_angle_bound_behind(law, eta, **begin)[..., at]
         # The record after the last one behind may come after the first step that is not.
         all_behind = np.logical_and.accumulate(s > 0, axis=-1)
-        rows.append(("Theorem 2", "log_tan_half_angle", True, np.where(all_behind, bound, np.nan)))
+        rows.append(
+            (
+                "angle of descent, behind",
+                "log_tan_half_angle",
+                True,
+                np.where(all_behind, bound, np.nan),
+            )
+        )
     gentle = (eta <= 4 / law.m2).all(axis=-1)
     if n_steps == len(at) - 1:  # every step is recorded, so that overshooting would be seen
         size = np.broadcast_to(eta, (*s.shape[:-1], n_steps)) * law.q(np.nan_to_num(r[..., :-1]))
         gentle = gentle | ~(size > r[..., :-1]).any(axis=-1)
     if np.any(gentle):
-        bound = theorem3(law, eta, **start)[..., at]
+        bound = descent_angle_bound(law, eta, **start)[..., at]
         bound = np.where(np.asarray(gentle)[..., None], bound, np.nan)
-        rows.append(("Theorem 3", "log_tan_half_angle", True, bound))
+        rows.append(("angle of descent", "log_tan_half_angle", True, bound))
     return rows
 
 

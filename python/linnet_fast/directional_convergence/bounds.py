@@ -120,7 +120,7 @@ def phase_switch(
     return PhaseSwitch(turn.time, turn.norm, turn.log_tan_half_angle)
 
 
-def theorem1(
+def flow_angle_bound(
     law: SphericalLaw,
     time: npt.ArrayLike,
     *,
@@ -128,7 +128,7 @@ def theorem1(
     log_tan_half_angle: npt.ArrayLike,
     switch: PhaseSwitch | None = None,
 ) -> FloatArray:
-    """Return the bound above on s along gradient flow of one layer, by Theorem 1.
+    """Return the bound above on s along gradient flow of one layer, phase by phase (Theorem 1).
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def theorem1(
     Examples
     --------
     >>> from linnet_fast.laws import Sphere
-    >>> bound = theorem1(Sphere(2), [1.0, 20.0], norm=1.0, log_tan_half_angle=1.0986)
+    >>> bound = flow_angle_bound(Sphere(2), [1.0, 20.0], norm=1.0, log_tan_half_angle=1.0986)
     >>> bound.round(3).tolist()
     [0.78, -3.174]
     """
@@ -173,7 +173,7 @@ def theorem1(
     return np.asarray(np.where(t <= turn.time, s - law.kappa * t / r, late))
 
 
-def theorem5(
+def deep_flow_angle_bounds(
     law: SphericalLaw,
     n_layers: int,
     time: npt.ArrayLike,
@@ -184,7 +184,7 @@ def theorem5(
     printed: bool = False,
     sharp: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the bounds on s along gradient flow of three or more layers, by Theorem 5.
+    """Return bounds on s along gradient flow of three or more layers, by phases (Theorem 5).
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def theorem5(
     n_layers : int
         Layers N of the balanced network, >= 3.
     time, norm, log_tan_half_angle, switch
-        As for `theorem1`.
+        As for `flow_angle_bound`.
     printed : bool, default False
         Take the constants printed in the submission, alpha = 2 c0 / pi and A2 = 2 kappa r_T^(2 -
         2/N), which do not always hold; by default those that its proof gives, alpha = 2 / (pi (N -
@@ -219,7 +219,7 @@ def theorem5(
     Examples
     --------
     >>> from linnet_fast.laws import Sphere
-    >>> lower, upper = theorem5(Sphere(2), 4, [1.0, 20.0], norm=1.0, log_tan_half_angle=1.0986)
+    >>> lower, upper = deep_flow_angle_bounds(Sphere(2), 4, [1.0, 20.0], norm=1.0, log_tan_half_angle=1.0986)
     >>> lower.round(3).tolist(), upper.round(3).tolist()
     ([0.685, -43.465], [0.924, -1.072])
     """
@@ -244,14 +244,14 @@ def theorem5(
     return np.asarray(lower), np.asarray(np.where(t <= turn.time, early, late))
 
 
-def theorem2(
+def descent_angle_bound_behind(
     law: SphericalLaw,
     step_sizes: npt.ArrayLike,
     *,
     norm: npt.ArrayLike,
     log_tan_half_angle: npt.ArrayLike,
 ) -> FloatArray:
-    """Return the bound above on s of gradient descent on one layer from behind, by Theorem 2.
+    """Return the bound above on s of gradient descent on one layer from behind (Theorem 2).
 
     It holds up to and with the first step that reaches an angle below pi / 2.
 
@@ -282,7 +282,7 @@ def theorem2(
     Examples
     --------
     >>> from linnet_fast.laws import Sphere
-    >>> theorem2(Sphere(2), [1.0, 1.0], norm=1.0, log_tan_half_angle=1.0).round(4).tolist()
+    >>> descent_angle_bound_behind(Sphere(2), [1.0, 1.0], norm=1.0, log_tan_half_angle=1.0).round(4).tolist()
     [1.0, 0.8099, 0.69]
     """
     _, r, s = _start(law, 1, norm, log_tan_half_angle)
@@ -292,7 +292,7 @@ def theorem2(
     return _descended(law, eta, paces, r, s, 1.0)
 
 
-def theorem3(
+def descent_angle_bound(
     law: SphericalLaw,
     step_sizes: npt.ArrayLike,
     *,
@@ -300,7 +300,7 @@ def theorem3(
     log_tan_half_angle: npt.ArrayLike,
     delta: npt.ArrayLike = 1.0,
 ) -> FloatArray:
-    """Return the bound above on s of gradient descent on one layer, by Theorem 3.
+    """Return the bound above on s of gradient descent on one layer, from any angle (Theorem 3).
 
     It holds if at each step ``|w_{n+1}| + w_n.w_{n+1} / |w_n| >= (1 + delta) kappa eta_n
     cos(theta_n)``; with delta = 1 that is so if no step overshoots, ``eta_n q(|w_n|) <= |w_n|``,
@@ -309,7 +309,7 @@ def theorem3(
     Parameters
     ----------
     law, step_sizes, norm, log_tan_half_angle
-        As for `theorem2`, with any s.
+        As for `descent_angle_bound_behind`, with any s.
     delta : array_like, shape (*run), default 1
         Positive.
 
@@ -330,7 +330,7 @@ def theorem3(
     Examples
     --------
     >>> from linnet_fast.laws import Sphere
-    >>> theorem3(Sphere(2), [1.0, 1.0], norm=1.0, log_tan_half_angle=1.0).round(4).tolist()
+    >>> descent_angle_bound(Sphere(2), [1.0, 1.0], norm=1.0, log_tan_half_angle=1.0).round(4).tolist()
     [1.0, 0.9089, 0.8462]
     """
     _, r, s = _start(law, 1, norm, log_tan_half_angle)
@@ -359,7 +359,7 @@ def norm_bounds(
     n_layers : int
         Layers N, >= 1.
     time, norm, log_tan_half_angle
-        As for `theorem1`.
+        As for `flow_angle_bound`.
     sharp : bool, default False
         By default the bounds of the paper: below ``(r0^(2/N - 1) + (N - 2) c0 t)^(-N / (N - 2))``
         (0 for N < 3), above ``(r0^(2/N) + 0.6 t)^(N/2)``. Sharp ones have better constants,
@@ -415,7 +415,7 @@ def global_bounds(
     n_layers : int
         Layers N, >= 1.
     time, norm, log_tan_half_angle
-        As for `theorem1`.
+        As for `flow_angle_bound`.
     any_law : bool, default False
         For one layer, take the weaker bound above that needs only kappa of the law: it falls as
         the square root of time.

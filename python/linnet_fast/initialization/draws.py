@@ -20,7 +20,7 @@ from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.named import Dense
 
 Seed: TypeAlias = (
@@ -84,11 +84,11 @@ def gaussian(
     >>> [w.shape for w in weights]
     [(2, 4, 5, 3), (2, 4, 2, 5)]
     """
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     validate.choice("fan", fan, ("in", "none"))
     runs, factor, kind = _options(scale, batch_shape, dtype)
     draw = _Draw(rng, runs, streams, network.shapes)
-    fans = dict.fromkeys(range(network.n_layers), 1.0)
+    fans = dict.fromkeys(range(network.n_arrays), 1.0)
     for layer, number in zip(network.layers, network.share, strict=True):
         if fan == "in" and number is not None:
             fans[number] = max(fans[number], layer.fan_in)
@@ -152,7 +152,7 @@ def orthogonal(
     >>> np.allclose(w @ w.T, 4 * np.eye(2))
     True
     """
-    validate.instance("network", network, Dense)
+    checked_network(network, Dense)
     runs, factor, kind = _options(scale, batch_shape, dtype)
     draw = _Draw(rng, runs, streams, network.shapes)
     layers = (b.mT if b.shape[-1] > b.shape[-2] else b for b in draw.blocks)
@@ -228,7 +228,7 @@ def balanced(
     >>> np.allclose(w2 @ w1, np.diag([4.0, 1.0])), np.allclose(w2.T @ w2, w1 @ w1.T)
     (True, True)
     """
-    validate.instance("network", network, Dense)
+    checked_network(network, Dense)
     runs, factor, kind = _options(scale, batch_shape, dtype)
     rank = network.max_rank
     ends = (network.n_outputs, network.n_inputs)
@@ -240,12 +240,12 @@ def balanced(
     else:
         draw = _Draw(rng, runs, streams, hidden)
         blocks = draw.blocks
-        given = validate.real_array("product", product)
-        if given.shape[-2:] != ends:
-            msg = f"product must have shape (*run, {ends[0]}, {ends[1]}), got {given.shape}"
+        matrix = validate.real_array("product", product)
+        if matrix.shape[-2:] != ends:
+            msg = f"product must have shape (*run, {ends[0]}, {ends[1]}), got {matrix.shape}"
             raise ValueError(msg)
-        validate.fits_batch("product", given.shape[:-2], runs)
-        target = validate.unbroadcast(given, keep=2)
+        validate.fits_batch("product", matrix.shape[:-2], runs)
+        target = validate.unbroadcast(matrix, keep=2)
     u, s, vt = np.linalg.svd(target, full_matrices=False)
     s = np.where(s > np.finfo(np.float64).eps * max(ends) * s[..., :1], s, 0.0)
     ranks = np.count_nonzero(s, axis=-1)
@@ -322,7 +322,7 @@ def aligned(
     >>> np.allclose(w2 @ w1, np.diag([0.5, 0.25]))
     True
     """
-    validate.instance("network", network, Dense)
+    checked_network(network, Dense)
     validate.instance("loss", loss, SquaredLoss)
     validate.choice("scale_of", scale_of, ("product", "factor"))
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):

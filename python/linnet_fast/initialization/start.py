@@ -16,7 +16,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.initialization.draws import Seed
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.named import Dense
 
 KINDS = ("gaussian", "orthogonal", "balanced", "aligned")
@@ -83,8 +83,8 @@ class Start:
     ) -> None:
         object.__setattr__(self, "kind", validate.choice("kind", kind, KINDS))
         object.__setattr__(self, "scale", validate.real_array("scale", scale, at_least=0))
-        given = {"fan": fan, "product": product, "strengths": strengths, "scale_of": scale_of}
-        for name, value in given.items():
+        options = {"fan": fan, "product": product, "strengths": strengths, "scale_of": scale_of}
+        for name, value in options.items():
             if value is not None and _OPTIONS[name] != kind:
                 msg = f"{name} must be left out of a start that is {kind}, it is for {_OPTIONS[name]} ones"
                 raise ValueError(msg)
@@ -139,7 +139,7 @@ class Start:
         """
         if self.kind == "gaussian":
             return
-        dense = validate.instance("network", network, Dense)
+        dense = checked_network(network, Dense)
         if self.kind == "aligned":
             validate.instance("loss", loss, SquaredLoss)
             n_modes = 1 if self.strengths is None else self.strengths.size

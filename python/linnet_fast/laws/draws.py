@@ -57,8 +57,8 @@ def normal(
     n_pairs = (dim + 1) // 2
     x = np.empty((len(first), 2 * n_pairs))
     for pair in range(n_pairs):
-        own = words(first + pair)
-        length = np.sqrt(-2 * np.log(uniform(own, 0)))
-        turn = 2 * np.pi * uniform(own, 2)
+        random_words = words(first + pair)
+        length = np.sqrt(-2 * np.log(uniform(random_words, 0)))
+        turn = 2 * np.pi * uniform(random_words, 2)
         x[:, 2 * pair], x[:, 2 * pair + 1] = length * np.cos(turn), length * np.sin(turn)
     return x[:, :dim]

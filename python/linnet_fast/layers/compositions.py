@@ -17,6 +17,8 @@ from linnet_fast.layers.pattern import Layer, Pattern
 class Residual(Layer):
     """The identity plus a layer: ``I + scale * M``; weights as those of the layer.
 
+    A layer of a `linnet_fast.Chain`; the network of such blocks is `linnet_fast.Residual`.
+
     Parameters
     ----------
     layer : Layer

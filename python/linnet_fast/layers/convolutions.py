@@ -20,6 +20,8 @@ Padding = Literal["circular", "zero", "valid"]
 class Convolution(Layer):
     """Convolution over one or two axes, in the form of deep learning (a correlation).
 
+    A layer of a `linnet_fast.Chain`; the network of convolutions is `linnet_fast.Convolution`.
+
     ``y[o, i] = sum over channels c and taps t of w[o, c, t] x[c, stride i + dilation offset_t]``.
     Inputs and outputs are flattened, channels first.
 

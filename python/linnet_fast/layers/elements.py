@@ -18,6 +18,8 @@ from linnet_fast.layers.pattern import MAX_SIZE, Layer, Pattern, set_sizes
 class Dense(Layer):
     """Every output sees every input by a weight of its own; weights (n_outputs, n_inputs).
 
+    A layer of a `linnet_fast.Chain`; the network of dense layers is `linnet_fast.Dense`.
+
     Parameters
     ----------
     n_inputs, n_outputs : int
@@ -56,6 +58,8 @@ class Dense(Layer):
 @dataclass(frozen=True, repr=False)
 class Diagonal(Layer):
     """Output i is input i times weight i; weights (width,).
+
+    A layer of a `linnet_fast.Chain`; the network of diagonal layers is `linnet_fast.Diagonal`.
 
     Parameters
     ----------

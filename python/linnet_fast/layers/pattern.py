@@ -147,8 +147,8 @@ class Layer(ABC):
     @property
     def spec(self) -> str:
         """The layer as text that `linnet_fast.networks.text.parse` reads."""
-        own = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
-        shown = ", ".join(f"{name}={as_text(value)}" for name, value in own)
+        arguments = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        shown = ", ".join(f"{name}={as_text(value)}" for name, value in arguments)
         return f"layers.{type(self).__name__}({shown})"
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property, reduce
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from linnet_fast._base.validate import Shape, WeightArray
 from linnet_fast.layers.pattern import Layer
 
 MAX_WEIGHTS = 2**62
+_Network = TypeVar("_Network", bound="Chain")
+
 _LONG = 300  # texts beyond this many characters are abridged by repr
 
 
@@ -44,8 +46,8 @@ class Chain:
 
     Notes
     -----
-    Weights are a tuple of one array per layer that has weights of its own; "layers" of records,
-    step sizes and norms are those. A training step costs as many operations as there are entries
+    Weights are a tuple of `n_arrays` arrays, one per layer that has weights of its own; records,
+    step sizes and norms of layers have an entry for each of these. A training step costs as many operations as there are entries
     in the layers, three times, for each input or each output, whichever are fewer; dense layers
     cost what matrix products cost.
 
@@ -118,8 +120,8 @@ class Chain:
     @property
     def is_dense(self) -> bool:
         """Whether all layers are dense, with weights of their own."""
-        own = all(isinstance(layer, layers.Dense) for layer in self.layers)
-        return own and self.share == tuple(range(self.n_layers))
+        all_dense = all(isinstance(layer, layers.Dense) for layer in self.layers)
+        return all_dense and self.share == tuple(range(self.n_layers))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -173,8 +175,8 @@ class Chain:
             elif isinstance(layer, layers.Dense):
                 result.append(weights[number])
             else:
-                own = weights[number]
-                flat = own.reshape(*own.shape[: own.ndim - len(self.shapes[number])], -1)
+                array = weights[number]
+                flat = array.reshape(*array.shape[: array.ndim - len(self.shapes[number])], -1)
                 result.append(layer.pattern.matrix(flat))
         return tuple(result)
 
@@ -268,6 +270,16 @@ class Chain:
         return hash((self.layers, self.share))
 
 
+def checked_network(network: object, kind: type[_Network], name: str = "network") -> _Network:
+    """Return a network, which must be of a kind; a layer alone, whose name may be the same, is none."""
+    if not isinstance(network, Layer):
+        return validate.instance(name, network, kind)
+    example = f"Dense(({network.n_inputs}, {network.n_outputs}))"
+    way = "; put it into Chain([...])" if issubclass(Chain, kind) else ""
+    msg = f"{name} must be a {kind.__name__} such as {example}, got the layer {network!r}{way}"
+    raise TypeError(msg)
+
+
 def parallel(networks: Sequence[Chain]) -> Chain:
     """Return the chain that computes the sum of networks side by side.
 
@@ -302,7 +314,7 @@ def parallel(networks: Sequence[Chain]) -> Chain:
         msg = f"networks must be a sequence of at least one network, got {networks!r}"
         raise TypeError(msg)
     for i, network in enumerate(networks):
-        validate.instance(f"networks[{i}]", network, Chain)
+        checked_network(network, Chain, f"networks[{i}]")
         if network.share != _shared(network.layers, None):
             msg = f"networks[{i}] must not share weights between layers, got {network}"
             raise ValueError(msg)

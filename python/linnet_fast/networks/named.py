@@ -19,8 +19,8 @@ class _Named(Chain):
     @property
     def spec(self) -> str:
         """The network as text that `parse` reads: how files and the command line name it."""
-        own = (f for f in fields(self) if f.repr)  # type: ignore[arg-type]
-        shown = ", ".join(f"{f.name}={as_text(getattr(self, f.name))}" for f in own)
+        parameters = (f for f in fields(self) if f.repr)  # type: ignore[arg-type]
+        shown = ", ".join(f"{f.name}={as_text(getattr(self, f.name))}" for f in parameters)
         return f"{type(self).__name__}({shown})"
 
     def __repr__(self) -> str:
@@ -31,6 +31,8 @@ class _Named(Chain):
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Dense(_Named):
     """A chain of dense layers, x -> W_L ... W_1 x.
+
+    A network; a single layer of a `Chain` is `linnet_fast.layers.Dense`.
 
     Parameters
     ----------
@@ -79,6 +81,8 @@ class Dense(_Named):
 class Diagonal(_Named):
     """Diagonal layers and a dense top with one output: the predictor is w_1 o ... o w_L.
 
+    A network; a single layer of a `Chain` is `linnet_fast.layers.Diagonal`.
+
     Parameters
     ----------
     width : int
@@ -105,6 +109,8 @@ class Diagonal(_Named):
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Convolution(_Named):
     """Convolutions and a dense top with one output.
+
+    A network; a single layer of a `Chain` is `linnet_fast.layers.Convolution`.
 
     Parameters
     ----------
@@ -203,8 +209,8 @@ class Convolution(_Named):
         usual = {"taps": None, "kernel_size": None, "padding": "circular"}
         for field in fields(self):
             value = getattr(self, field.name)
-            given = field.name in ("width", "n_layers") or value != usual.get(field.name, 1)
-            if given:
+            is_shown = field.name in ("width", "n_layers") or value != usual.get(field.name, 1)
+            if is_shown:
                 shown.append(f"{field.name}={as_text(value)}")
         return f"Convolution({', '.join(shown)})"
 
@@ -212,6 +218,8 @@ class Convolution(_Named):
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Residual(_Named):
     """Residual blocks and a dense top, x -> V (I + s W_N) ... (I + s W_1) x.
+
+    A network; a single block, a layer of a `Chain`, is `linnet_fast.layers.Residual`.
 
     Parameters
     ----------

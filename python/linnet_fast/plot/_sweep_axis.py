@@ -32,7 +32,9 @@ class Parameter:
         self.label = readable(runs.data, name)
         self.dim = str(runs.data[name].dims[0])
         self.record = name in RECORDS
-        varying = [own for own in together(runs.data, self.dim) if n_values(runs.data, own) > 1]
+        varying = [
+            other for other in together(runs.data, self.dim) if n_values(runs.data, other) > 1
+        ]
         self.is_scattered = len(varying) > 1
         labels = runs.data[name].to_numpy()
         self.is_number = labels.dtype.kind in "iuf" and bool(np.isfinite(labels).all())
@@ -95,8 +97,8 @@ class Parameter:
             axis.set_major_locator(few if self._narrow() else ticker.LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _parts.power(value)))
             axis.set_minor_formatter(ticker.NullFormatter())
-        elif not self.log and whole(self.places):
-            whole_ticks(axis)
+        elif not self.log and all_integers(self.places):
+            integer_ticks(axis)
         ax.set(**{f"{which}label": self.label})
 
     def _few(self) -> bool:
@@ -211,13 +213,13 @@ def log_range(values: FloatArray, least: float = np.inf) -> tuple[float, float] 
     return (low, high) if np.log10(high) - np.log10(low) > _DECADES else None
 
 
-def whole(values: FloatArray) -> bool:
+def all_integers(values: FloatArray) -> bool:
     """Return whether there are values, none of them a fraction."""
     finite = values[np.isfinite(values)]
     return finite.size > 0 and bool((finite == np.rint(finite)).all())
 
 
-def whole_ticks(axis: Any) -> None:
+def integer_ticks(axis: Any) -> None:
     """Have ticks at whole numbers only."""
     ticker = files.optional("matplotlib.ticker", "plot")
     axis.set_major_locator(ticker.MaxNLocator("auto", integer=True))

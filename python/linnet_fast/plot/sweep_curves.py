@@ -12,7 +12,7 @@ import numpy as np
 
 from linnet_fast.plot import _parts
 from linnet_fast.plot._style import colors
-from linnet_fast.plot._sweep_axis import Parameter, Pool, log_range, whole, whole_ticks
+from linnet_fast.plot._sweep_axis import Parameter, Pool, all_integers, integer_ticks, log_range
 from linnet_fast.sweeps.results import RECORDS, Runs, Sweep, n_values, readable
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ def curves(
         ax.set_yscale("log")
         if least <= 0:
             ax.set_ylim(bottom=decades[0] / 2)
-    elif whole(medians):
-        whole_ticks(ax.yaxis)
+    elif all_integers(medians):
+        integer_ticks(ax.yaxis)
     ax.set_ylabel(runs.label)
     if by is not None:
         title = readable(runs.data, by)

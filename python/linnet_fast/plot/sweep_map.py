@@ -14,7 +14,7 @@ import numpy.typing as npt
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.plot import _parts
-from linnet_fast.plot._sweep_axis import ROOM, Parameter, Pool, log_range, whole
+from linnet_fast.plot._sweep_axis import ROOM, Parameter, Pool, all_integers, log_range
 from linnet_fast.sweeps.results import ROUNDING, Runs, Sweep
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _finish(
         bar.ax.tick_params(labelsize=ax.yaxis.get_ticklabels()[0].get_fontsize())
         bar.minorticks_off()
         bar.outline.set_visible(False)
-        if whole(scale.shown) and scale.ticks is None and not scale.log:
+        if all_integers(scale.shown) and scale.ticks is None and not scale.log:
             bar.locator = files.optional("matplotlib.ticker", "plot").MaxNLocator(8, integer=True)
             bar.update_ticks()
     if handles:

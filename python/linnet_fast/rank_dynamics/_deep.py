@@ -50,7 +50,7 @@ def tau_below(z: FloatArray, n_layers: int) -> FloatArray:
 def tau_above(z: FloatArray, n_layers: int) -> FloatArray:
     """Return tau up to a constant at x = 1 / expit(z) > 1."""
     head = np.exp((n_layers - 2) * _log_y(z, n_layers)) / (n_layers - 2)
-    whole = _power_integral(z, n_layers - 2, n_layers) - head
+    integral = _power_integral(z, n_layers - 2, n_layers) - head
     # Far above, the two nearly cancel: there the integral is its leading term.
     power = 2 * n_layers - 2
     log_y = _log_y(z, n_layers)
@@ -58,7 +58,7 @@ def tau_above(z: FloatArray, n_layers: int) -> FloatArray:
     series = np.zeros_like(small)
     for k in range(_POWERS // n_layers, -1, -1):
         series = series * small**n_layers + 1 / (k * n_layers + power)
-    return np.where(np.exp(log_y) < _SERIES_BELOW, series * small**power, whole)
+    return np.where(np.exp(log_y) < _SERIES_BELOW, series * small**power, integral)
 
 
 def advance_below(z: FloatArray, tau: FloatArray, n_layers: int) -> FloatArray:

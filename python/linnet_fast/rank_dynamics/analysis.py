@@ -133,11 +133,11 @@ def off_diagonal_energy(trajectory: Trajectory) -> FloatArray:
         turned = data.left[..., None, :, :].mT @ product @ data.right[..., None, :, :]
         size = np.abs(turned).max(axis=(-2, -1), keepdims=True)
         turned = turned / np.where(size == 0, 1.0, size)  # so that no square under- or overflows
-        whole = np.sum(turned * turned, axis=(-2, -1))
+        total = np.sum(turned * turned, axis=(-2, -1))
         index = np.arange(k)
         turned[..., index, index] = 0
         rest = np.sum(turned * turned, axis=(-2, -1))
-        return np.asarray(rest / np.where(whole == 0, 1.0, whole))
+        return np.asarray(rest / np.where(total == 0, 1.0, total))
 
 
 def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArray:

@@ -278,17 +278,17 @@ def aligned_hessian_eigenvalues(
     >>> aligned_hessian_eigenvalues([2.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]).tolist()
     [-2.0, -2.0, -1.0, -1.0, 1.0, 1.0, 2.0, 2.0]
     """
-    given = {
+    arrays = {
         "sigma": validate.real_array("sigma", sigma, at_least=0),
         "lam": validate.real_array("lam", lam, at_least=0),
         "first": validate.real_array("first", first),
         "second": validate.real_array("second", second),
     }
-    for name, array in given.items():
+    for name, array in arrays.items():
         if array.ndim == 0:
             msg = f"{name} must have shape (*batch, modes), got ()"
             raise ValueError(msg)
-    size = {name: array.shape[-1] for name, array in given.items()}
+    size = {name: array.shape[-1] for name, array in arrays.items()}
     n_in = size["lam"]
     n_out = size["sigma"] if n_outputs is None else n_outputs
     n_hid = max(size["first"], size["second"]) if n_hidden is None else n_hidden
@@ -304,9 +304,9 @@ def aligned_hessian_eigenvalues(
         if size[name] > most:
             msg = f"{name} must have at most {most} entries, got {size[name]}"
             raise ValueError(msg)
-    batch = validate.broadcast_runs(**{n: array.shape[:-1] for n, array in given.items()})
+    batch = validate.broadcast_runs(**{n: array.shape[:-1] for n, array in arrays.items()})
     n = max(n_in, n_hid, n_out)
-    s, power, a, b = (_padded(array, batch, n) for array in given.values())
+    s, power, a, b = (_padded(array, batch, n) for array in arrays.values())
     values = _block_eigenvalues(power, a, b, s - power * a * b, (n_in, n_hid, n_out))
     return np.sort(np.concatenate([v.reshape(*batch, -1) for v in values], axis=-1), axis=-1)
 

@@ -147,12 +147,12 @@ def joint_decomposition(loss: SquaredLoss) -> JointDecomposition:
     lead = np.broadcast_shapes(cov.shape[:-2], cross.shape[:-2])  # of runs that may differ
     n_in = loss.n_inputs
 
-    def own(array: FloatArray, keep: int) -> FloatArray:
+    def per_run(array: FloatArray, keep: int) -> FloatArray:
         return np.broadcast_to(array, (*lead, *array.shape[array.ndim - keep :])).copy()
 
     left, sigma, right_t = np.linalg.svd(cross, full_matrices=True)
     sigma = np.where(sigma > _NO_MODE * sigma[..., :1], sigma, 0.0)
-    left, sigma, right = own(left, 2), own(sigma, 1), own(right_t.mT, 2)
+    left, sigma, right = per_run(left, 2), per_run(sigma, 1), per_run(right_t.mT, 2)
     size = np.abs(np.linalg.eigvalsh(cov)).max(axis=-1)  # spectral norm
     scale = np.where(size > 0, size, 1.0)[..., None, None]
     unit = cov / scale  # so that nothing below overflows

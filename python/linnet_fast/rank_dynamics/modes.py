@@ -430,8 +430,8 @@ def _start(
 ) -> tuple[FloatArray, FloatArray]:
     """Return ln w_0 and 1 - lam w_0 / sigma from whichever of the two was given."""
     if (strength is None) == (log_strength is None):
-        given = "neither" if strength is None else "both"
-        msg = f"either strength or log_strength must be given, got {given}"
+        got = "neither" if strength is None else "both"
+        msg = f"either strength or log_strength must be given, got {got}"
         raise TypeError(msg)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if log_strength is not None:

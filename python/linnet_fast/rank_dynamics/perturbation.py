@@ -64,16 +64,16 @@ def perturbation_bound(
     (True, True, True)
     """
     validate.instance("loss", loss, SquaredLoss)
-    given = validate.real_array("strengths", strengths, at_least=0)
+    initial = validate.real_array("strengths", strengths, at_least=0)
     times = validate.real_array("time", time, at_least=0)
     data = joint_decomposition(loss)
     k = data.sigma.shape[-1]
-    if given.ndim == 0 or given.shape[-1] > k:
-        msg = f"strengths must have shape (*run, at most {k}), got {given.shape}"
+    if initial.ndim == 0 or initial.shape[-1] > k:
+        msg = f"strengths must have shape (*run, at most {k}), got {initial.shape}"
         raise ValueError(msg)
-    runs = validate.broadcast_runs(loss=loss.run_shape, strengths=given.shape[:-1])
+    runs = validate.broadcast_runs(loss=loss.run_shape, strengths=initial.shape[:-1])
     begin = np.zeros((*runs, k))
-    begin[..., : given.shape[-1]] = given
+    begin[..., : initial.shape[-1]] = initial
     reached = np.maximum(begin, data.targets)  # each mode moves monotonically between these two
     largest = reached.max(axis=-1)
     cov = np.abs(np.linalg.eigvalsh(loss.input_cov)).max(axis=-1)

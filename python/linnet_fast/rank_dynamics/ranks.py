@@ -169,8 +169,8 @@ def _values(singular_values: npt.ArrayLike) -> FloatArray:
 def _shares(singular_values: npt.ArrayLike, by: Callable[..., FloatArray]) -> FloatArray:
     """Return each value over the sum or the largest of all."""
     s = _values(singular_values)
-    whole = by(s, axis=-1, keepdims=True)
-    shares: FloatArray = s / np.where(whole == 0, 1.0, whole)
+    unit = by(s, axis=-1, keepdims=True)
+    shares: FloatArray = s / np.where(unit == 0, 1.0, unit)
     return shares
 
 

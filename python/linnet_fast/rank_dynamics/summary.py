@@ -136,7 +136,7 @@ def summary(
     if len(index) != len(runs):
         msg = f"run must have {len(runs)} indices, one per run axis {runs}, got {index}"
         raise IndexError(msg)
-    own = np.zeros(runs)[index]  # an IndexError if there is no such run
+    zeros = np.zeros(runs)[index]  # an IndexError if there is no such run
     loss = _loss_of(trajectory.squared_loss, runs, index)
     data = joint_decomposition(loss)
     n_stages = int(np.count_nonzero(data.sigma > 0))
@@ -157,7 +157,7 @@ def summary(
     predicted = np.full(n_stages, np.nan)
     try:
         times = predicted_times(loss, weights, step_size=step_size, fraction=fraction)
-        predicted = times[:n_stages] + begin + own
+        predicted = times[:n_stages] + begin + zeros
     except ValueError as error:
         notes.append(f"No prediction: {error}.")
     near = np.full((2, n_stages), np.nan)

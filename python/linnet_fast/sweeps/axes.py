@@ -90,7 +90,7 @@ def _stack(losses: Sequence[Loss]) -> bool:
     ):
         return False
     arrays = [[getattr(loss, name) for name in first.inner_axes] for loss in losses]
-    shapes = {tuple(array.shape for array in own) for own in arrays}
+    shapes = {tuple(array.shape for array in of_loss) for of_loss in arrays}
     return len(shapes) == 1 and sum(array.nbytes for array in arrays[0]) <= _MOST_STACKED
 
 
@@ -132,11 +132,11 @@ class Axis:
             raise ValueError(msg)
         columns = []
         for path, values in self.values.items():
-            given = list(values)
-            if len(given) != len(labels):
-                msg = f"values of {path} must be {len(labels)}, one per label, got {len(given)}"
+            entries = list(values)
+            if len(entries) != len(labels):
+                msg = f"values of {path} must be {len(labels)}, one per label, got {len(entries)}"
                 raise ValueError(msg)
-            columns.append(Column(path, given))
+            columns.append(Column(path, entries))
         object.__setattr__(self, "columns", tuple(columns))
 
     def __repr__(self) -> str:

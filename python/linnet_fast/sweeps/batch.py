@@ -66,7 +66,7 @@ class Batch:
         return cls(training=training, streams=streams, **parts)
 
     @classmethod
-    def whole(cls, spec: SweepSpec) -> Batch:
+    def of_all(cls, spec: SweepSpec) -> Batch:
         """Return the batch of all runs of a spec of one group: a run axis for each dimension."""
         if len(spec.groups) > 1:
             msg = f"spec must have one group of runs, got {len(spec.groups):,}"
@@ -229,14 +229,14 @@ def _end_of(
         missing = status != Status.DIVERGED
     where = np.flatnonzero(missing)
     if len(where):
-        own = Batch.of(spec, [index[where] for index in indices])
-        direction = None if own.training.record is None else own.training.record.direction
+        batch = Batch.of(spec, [index[where] for index in indices])
+        direction = None if batch.training.record is None else batch.training.record.direction
         seen = observe(
             trajectory.network,
-            own.loss,
+            batch.loss,
             [array[where] for array in final.weights],
             names,
-            weight_decay=own.method.weight_decay,
+            weight_decay=batch.method.weight_decay,
             direction=direction,
             n_threads=n_threads,
         )

@@ -56,11 +56,11 @@ def run_block(
     before = 0
     for group in np.unique(groups):
         where = np.flatnonzero(groups == group)
-        own = [index[where] for index in indices]
+        members = [index[where] for index in indices]
         tell = None
         if progress is not None:
             tell = _part(progress, before, len(where), n_runs)
-        kept = train_group(spec, own, n_threads, tell)
+        kept = train_group(spec, members, n_threads, tell)
         for name, value in kept.items():
             into = result[name]
             inner, most = value.shape[1:], into.shape[1:]
@@ -80,7 +80,7 @@ def run_block(
 
 def _part(progress: Progress, before: int, n_runs: int, all_runs: int) -> Progress:
     def tell(done: int, total: int) -> None:
-        own = 1000 * n_runs * done // max(total, 1)
-        progress(1000 * before + own, 1000 * all_runs)
+        share = 1000 * n_runs * done // max(total, 1)
+        progress(1000 * before + share, 1000 * all_runs)
 
     return tell

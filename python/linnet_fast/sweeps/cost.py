@@ -148,7 +148,6 @@ def _sample(spec: SweepSpec, group: int, n_runs: int) -> list[npt.NDArray[np.int
     if not spec.dims:
         return []
     first = spec.first_of(group)
-    own = spec.groups_of([np.array([i]) for i in first])[0] if first else 0
     rng = np.random.default_rng(0)
     columns = []
     for name, length in zip(spec.dims, spec.shape, strict=True):
@@ -157,6 +156,6 @@ def _sample(spec: SweepSpec, group: int, n_runs: int) -> list[npt.NDArray[np.int
             axis = spec.dims.index(name)
             tried = [np.full(length, i) for i in first]
             tried[axis] = candidates
-            candidates = candidates[spec.groups_of(tried) == own]
+            candidates = candidates[spec.groups_of(tried) == group]
         columns.append(rng.choice(candidates, n_runs))
     return columns

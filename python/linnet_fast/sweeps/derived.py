@@ -108,23 +108,23 @@ BUILT_IN: Mapping[str, Derived] = MappingProxyType(
 """Name -> what comes with the library."""
 
 
-def resolve(given: object) -> tuple[Derived, ...]:
+def resolve(derived: object) -> tuple[Derived, ...]:
     """Return what was asked for: names, or a mapping from names to functions.
 
     Parameters
     ----------
-    given : str, iterable of str, or mapping
+    derived : str, iterable of str, or mapping
         Names of `BUILT_IN`; or name -> a function, the name of a built-in one, ``"module:function"``,
         or a pair of one of these and the names of the axes of its result.
     """
-    if isinstance(given, str):
-        given = (given,)
-    if isinstance(given, Mapping):
-        items: list[tuple[object, object]] = list(given.items())
-    elif isinstance(given, Iterable):
-        items = [(name, name) for name in given]
+    if isinstance(derived, str):
+        derived = (derived,)
+    if isinstance(derived, Mapping):
+        items: list[tuple[object, object]] = list(derived.items())
+    elif isinstance(derived, Iterable):
+        items = [(name, name) for name in derived]
     else:
-        msg = f"derived must be names or a mapping of functions, got {type(given).__name__}"
+        msg = f"derived must be names or a mapping of functions, got {type(derived).__name__}"
         raise TypeError(msg)
     result: list[Derived] = []
     for name, value in items:

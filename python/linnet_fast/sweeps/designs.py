@@ -90,8 +90,8 @@ def grid(
     short = [key.rpartition(".")[2] for key in parameters]
     axes = {}
     for key, values in parameters.items():
-        own = key.rpartition(".")[2]
-        name = own if short.count(own) == 1 and own not in TAKEN else key.replace(".", "_")
+        last = key.rpartition(".")[2]
+        name = last if short.count(last) == 1 and last not in TAKEN else key.replace(".", "_")
         if name in axes:
             msg = f"parameters must give different names to dimensions, got {name} twice"
             raise ValueError(msg)
@@ -216,8 +216,8 @@ def sampled(
     ):
         if hasattr(of, "ppf"):
             values = of.ppf(points)
-            whole = np.issubdtype(np.asarray(of.rvs(1, random_state=0)).dtype, np.integer)
-            lists[key] = values.astype(np.int64 if whole else np.float64).tolist()
+            is_integer = np.issubdtype(np.asarray(of.rvs(1, random_state=0)).dtype, np.integer)
+            lists[key] = values.astype(np.int64 if is_integer else np.float64).tolist()
         elif isinstance(of, Sequence | np.ndarray) and not isinstance(of, str) and len(of):
             lists[key] = [of[int(i)] for i in np.minimum(points * len(of), len(of) - 1)]
         else:
@@ -304,8 +304,8 @@ def _spec(
         functions = _derived.resolve("final_loss")
     spec = SweepSpec(training, axes, replicates, functions, int(rng), common_seeds, keep)
     for group in spec.groups:
-        own = spec.training_at(spec.first_of(group))
-        names = tuple(recording(spec, own).rows)
+        training_of_group = spec.training_at(spec.first_of(group))
+        names = tuple(recording(spec, training_of_group).rows)
         for d in functions:
             if not d.of_end and not set(d.needs) <= set(names):
                 msg = f"record must have {', '.join(d.needs)} for {d.name}, got {', '.join(names)}"

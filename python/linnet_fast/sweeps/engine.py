@@ -39,7 +39,7 @@ _AHEAD = 2  # tasks handed out per worker
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know of a sweep; small where there is a store to read the rest from."""
+    """A sweep as its workers are told of it; small where there is a store to read the rest from."""
 
     path: Path | None
     spec: SweepSpec | None
@@ -159,10 +159,10 @@ def threads_of(job: Job) -> int:
 
 def _addresses() -> list[str]:
     try:
-        own = socket.gethostbyname_ex(socket.gethostname())[2]
+        addresses = socket.gethostbyname_ex(socket.gethostname())[2]
     except OSError:
-        own = []
-    return ["127.0.0.1", "localhost", *own]
+        addresses = []
+    return ["127.0.0.1", "localhost", *addresses]
 
 
 def work(job: Job, numbers: tuple[int, ...]) -> list[Done]:
@@ -313,9 +313,9 @@ def _packed(
     task = [queue.popleft()]
     seconds = cost.get(group_of(task[0]), _TASK_SECONDS)
     while queue and seconds < _TASK_SECONDS:
-        own = cost.get(group_of(queue[0]))
-        if own is None or seconds + own > 2 * _TASK_SECONDS:
+        next_cost = cost.get(group_of(queue[0]))
+        if next_cost is None or seconds + next_cost > 2 * _TASK_SECONDS:
             break
         task.append(queue.popleft())
-        seconds += own
+        seconds += next_cost
     return tuple(task)

@@ -51,7 +51,7 @@ def write_group(
         {"name": v.name, "dims": list(v.dims), "shape": list(v.shape), "dtype": v.dtype}
         for v in layout.variables
     ]
-    own = {
+    content = {
         "schema": SCHEMA,
         "spec": data,
         "spec_id": spec.id,
@@ -79,7 +79,7 @@ def write_group(
     held = group.create_group(SPEC)
     for digest, array in arrays.items():
         write_plain(held, digest, array)
-    group.attrs.update({MARK: signed(path, own), "provenance": files.to_json(note)})
+    group.attrs.update({MARK: signed(path, content), "provenance": files.to_json(note)})
 
 
 def signed(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,9 +87,9 @@ def signed(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
     names = [*(v["name"] for v in note["variables"]), *note["coordinates"], SPEC]
     held = sorted(f"{SPEC}/{file.parent.name}" for file in (path / SPEC).glob("*/zarr.json"))
     metadata = {name: _digest_of(path / name) for name in [*names, *held]}
-    own = {**note, "metadata": metadata}
-    own.pop("digest", None)
-    return own | {"digest": plain.digest(own)}
+    described = {**note, "metadata": metadata}
+    described.pop("digest", None)
+    return described | {"digest": plain.digest(described)}
 
 
 def _digest_of(folder: Path) -> str:
@@ -177,12 +177,12 @@ def check_metadata(path: Path, growing: bool) -> None:
             raise ValueError(msg)
     for name, described in note["coordinates"].items():
         meta = _json(path / name)
-        own = _of_metadata(meta)
+        found = _of_metadata(meta)
         text = described["data_type"] == "string"
         codecs = ["vlen-utf8" if text else "bytes", "crc32c"]
         expected = {**described, "chunks": described["shape"], "codecs": codecs}
         _compare(
-            name, own | {"shape": meta["shape"]}, {**expected, "fill_value": own["fill_value"]}
+            name, found | {"shape": meta["shape"]}, {**expected, "fill_value": found["fill_value"]}
         )
         file = ".".join(["c", *("0" for _ in described["shape"])])
         if not (path / name / file).exists():
@@ -196,8 +196,8 @@ def _json(folder: Path) -> Any:
 
 def _dims_of(note: Mapping[str, Any]) -> list[str]:
     spec = note["spec"]
-    own = [axis["name"] for axis in spec["axes"]]
-    return own if spec["replicates"] is None else [*own, SEED]
+    names = [axis["name"] for axis in spec["axes"]]
+    return names if spec["replicates"] is None else [*names, SEED]
 
 
 def _of_metadata(meta: Mapping[str, Any]) -> dict[str, Any]:

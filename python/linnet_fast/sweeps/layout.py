@@ -102,15 +102,15 @@ def _dims(spec: SweepSpec, name: str, n: int, record_dim: str) -> tuple[str, ...
         return ()
     named = {d.name: d for d in spec.derived}
     if name in named:
-        own = named[name].dims
-        if own is None and named[name].of_end:  # the last record of an observable
-            own = dims_of(named[name].needs[0])
-        if own is None:
-            own = tuple(f"{name}_{i}" for i in range(n))
-        if len(own) != n:
-            msg = f"derived[{name!r}] must have {n} names of axes, got {own}"
+        dims = named[name].dims
+        if dims is None and named[name].of_end:  # the last record of an observable
+            dims = dims_of(named[name].needs[0])
+        if dims is None:
+            dims = tuple(f"{name}_{i}" for i in range(n))
+        if len(dims) != n:
+            msg = f"derived[{name!r}] must have {n} names of axes, got {dims}"
             raise ValueError(msg)
-        return own
+        return dims
     inner = dims_of(name) or tuple(f"{name}_{i}" for i in range(n - 1))
     return (record_dim, *inner)
 
@@ -178,9 +178,9 @@ def _beside(spec: SweepSpec, taken: set[str]) -> dict[str, tuple[str, npt.NDArra
     short = [column.path.rpartition(".")[2] for _, column, _ in columns]
     taken = taken | set(spec.dims) | set(_RECORD_DIMS)
     result: dict[str, tuple[str, npt.NDArray[Any]]] = {}
-    for (axis_name, column, values), own in zip(columns, short, strict=True):
-        name = own
-        if own in taken or short.count(own) > 1:
+    for (axis_name, column, values), last in zip(columns, short, strict=True):
+        name = last
+        if last in taken or short.count(last) > 1:
             name = column.path.replace(".", "_")
         if name == axis_name:
             continue  # the labels are the names of its values

@@ -180,7 +180,7 @@ def _found(data: Dataset, name: str, label: object) -> npt.NDArray[np.intp]:
         msg = f"select[{name!r}] must be a number or a string, got {type(label).__name__}"
         raise TypeError(msg)
     labels = data[name].to_numpy()
-    same = are(labels, label)
+    same = matches(labels, label)
     if not same.any():
         got = label.item() if isinstance(label, np.generic) else label
         msg = f"select[{name!r}] must be one of {_listed(labels)}; got {got!r}"
@@ -188,7 +188,9 @@ def _found(data: Dataset, name: str, label: object) -> npt.NDArray[np.intp]:
     return np.flatnonzero(same)
 
 
-def are(labels: npt.NDArray[Any], value: object, rtol: float = ROUNDING) -> npt.NDArray[np.bool_]:
+def matches(
+    labels: npt.NDArray[Any], value: object, rtol: float = ROUNDING
+) -> npt.NDArray[np.bool_]:
     """Return which labels are a value; numbers are if none equals it, but these nearly do."""
     same = np.array([bool(label == value) for label in labels.tolist()], bool)
     number = isinstance(value, (int, float, np.number))

@@ -103,8 +103,8 @@ class SweepSpec:
     @property
     def shape(self) -> Shape:
         """Lengths of the dimensions."""
-        own = tuple(len(axis) for axis in self.axes.values())
-        return own if self.replicates is None else (*own, self.replicates)
+        lengths = tuple(len(axis) for axis in self.axes.values())
+        return lengths if self.replicates is None else (*lengths, self.replicates)
 
     @property
     def n_runs(self) -> int:
@@ -131,7 +131,7 @@ class SweepSpec:
         """Return the group of each of some runs, given by their index along every axis."""
         if not self.axes:
             return np.zeros(len(indices[0]) if indices else 1, np.int64)
-        codes = [own[index] for own, index in zip(self._codes, indices, strict=False)]
+        codes = [of_axis[index] for of_axis, index in zip(self._codes, indices, strict=False)]
         return np.ravel_multi_index(codes, self.group_shape)
 
     @property
@@ -150,7 +150,8 @@ class SweepSpec:
         """Return the index along each axis of the first run of a group."""
         codes = np.unravel_index(group, self.group_shape) if self.axes else ()
         return tuple(
-            int(np.argmax(own == code)) for own, code in zip(self._codes, codes, strict=True)
+            int(np.argmax(of_axis == code))
+            for of_axis, code in zip(self._codes, codes, strict=True)
         )
 
     def training_at(self, indices: Sequence[int]) -> Training:
@@ -288,7 +289,7 @@ def decode(
     arrays: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> SweepSpec:
     """Return the spec that plain data stand for; functions are not among these."""
-    given = {key: plain.decode(key, value, arrays) for key, value in data["training"].items()}
+    parts = {key: plain.decode(key, value, arrays) for key, value in data["training"].items()}
     axes = {}
     for axis in data["axes"]:
         values = {
@@ -302,7 +303,7 @@ def decode(
             labels = _listed(labels, arrays)
         axes[axis["name"]] = Axis(labels, values)
     return SweepSpec(
-        training=Training(**given),
+        training=Training(**parts),
         axes=axes,
         replicates=data["replicates"],
         derived=derived,
@@ -339,15 +340,15 @@ def apply(training: Training, settings: Mapping[str, Any]) -> Training:
         root, *rest = path.split(".")
         by_root.setdefault(root, {})[tuple(rest)] = value
     if "loss" in by_root:
-        own = by_root.pop("loss")
-        parts["loss"] = loss = checked_loss(plain.replaced_all("loss", parts["loss"], own))
+        changes = by_root.pop("loss")
+        parts["loss"] = loss = checked_loss(plain.replaced_all("loss", parts["loss"], changes))
         network = parts["network"]
         if () not in by_root.get("network", {}) and isinstance(network, Dense):
             # Data of other sizes change the ends of a dense network.
             widths = (loss.n_inputs, *network.widths[1:-1], loss.n_outputs)
             parts["network"] = network if widths == network.widths else Dense(widths)
-    for root, own in by_root.items():
-        parts[root] = plain.replaced_all(root, parts[root], own)
+    for root, changes in by_root.items():
+        parts[root] = plain.replaced_all(root, parts[root], changes)
     return Training(**parts)
 
 

@@ -235,11 +235,11 @@ class Store:
         # The status first: another process may be writing, and writes it last.
         names = {v.name: _names(self.path / v.name) for v in reversed(self.variables)}
         for number in numbers:
-            expected = {v.name: list(self._files(v, number, whole=True)) for v in self.variables}
+            expected = {v.name: list(self._files(v, number, sizes=True)) for v in self.variables}
             present = [
                 (file, size)
-                for name, own in expected.items()
-                for file, size in own
+                for name, sized in expected.items()
+                for file, size in sized
                 if file.name in names[name]
             ]
             counts = all(file.name in names["status"] for file, _ in expected["status"])
@@ -261,8 +261,8 @@ class Store:
             for file in self._files(variable, number):
                 file.unlink(missing_ok=True)
 
-    def _files(self, variable: Variable, number: int, whole: bool = False) -> Iterator[Any]:
-        """Return the files of a chunk of a variable; `whole`: with the sizes they must have."""
+    def _files(self, variable: Variable, number: int, sizes: bool = False) -> Iterator[Any]:
+        """Return the files of a chunk of a variable; `sizes`: with those they must have."""
         array = self._arrays[variable.name]
         extra = [
             range(-(-n // c))
@@ -272,7 +272,7 @@ class Store:
         for rest in product(*extra):
             place = (*self.chunks.place(number), *rest)
             file = self.path / variable.name / ".".join(["c", *map(str, place)])
-            yield (file, size) if whole else file
+            yield (file, size) if sizes else file
 
     # -- growing -----------------------------------------------------------------------------------
 
@@ -393,8 +393,8 @@ def open_dataset(path: Path) -> xarray.Dataset:
 def _arranged(data: xarray.Dataset) -> xarray.Dataset:
     """Return what a store holds as the result that it is."""
     note = data.attrs[MARK]
-    own = {variable["name"] for variable in note["variables"]}
-    data = data.set_coords([name for name in data.data_vars if name not in own])
+    variables = {variable["name"] for variable in note["variables"]}
+    data = data.set_coords([name for name in data.data_vars if name not in variables])
     # Texts as in results in memory; and everything in one order whatever the file system's.
     texts = {
         name: (array.dims, np.array(array.to_numpy().tolist()))

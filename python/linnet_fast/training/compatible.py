@@ -8,7 +8,7 @@ from linnet_fast.losses.base import Loss
 from linnet_fast.losses.registry import checked_loss
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.registry import checked_method
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.records.observables import direction_of
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
@@ -55,7 +55,7 @@ def check_training(
         If parts do not fit together.
     """
     checked_method(method, n_steps, until)
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     checked_loss(loss)
     if record is not None:
         validate.instance("record", record, Record)

@@ -12,7 +12,7 @@ from linnet_fast import _core
 from linnet_fast._base import machine, validate
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.registry import checked_loss
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.records.observables import Observable, checked, direction_of, rows
 from linnet_fast.records.point import Point
 from linnet_fast.training.call import core_problem
@@ -65,7 +65,7 @@ def observe(
     >>> seen["loss"].tolist(), seen["norm"].tolist()
     ([2.0, 0.5], [0.0, 3.0])
     """
-    validate.instance("network", network, Chain)
+    checked_network(network, Chain)
     checked_loss(loss)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"

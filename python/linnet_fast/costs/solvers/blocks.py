@@ -15,7 +15,7 @@ def residual_blocks(network: Chain, p: FloatArray, rtol: float) -> Solution | No
     """Residual dense blocks before a dense top, perhaps after a dense embedding."""
     chain = structure.simplified(network)
     parts = chain.layers
-    if chain.is_shared or network.n_layers != len(parts):
+    if chain.is_shared or network.n_arrays != len(parts):
         return None
     embedded = structure.is_dense(parts[0]) and len(parts) > 2
     blocks = parts[1 if embedded else 0 : -1]
@@ -49,7 +49,7 @@ def residual_diagonal(network: Chain, p: FloatArray, _rtol: float) -> Solution |
     """Residual diagonal blocks before a dense top with one output."""
     chain = structure.simplified(network)
     parts = chain.layers
-    if chain.is_shared or network.n_layers != len(parts) or network.n_outputs != 1:
+    if chain.is_shared or network.n_arrays != len(parts) or network.n_outputs != 1:
         return None
     inside = structure.inside_residuals(parts[:-1])
     if inside is None or not structure.is_dense(parts[-1], 1):
@@ -68,7 +68,7 @@ def two_layer_blocks(network: Chain, p: FloatArray, rtol: float) -> Solution | N
     parts = chain.layers
     if chain.is_shared or len(parts) % 2 == 0 or len(parts) < 3:
         return None
-    if network.n_layers != len(parts) or not structure.is_dense(parts[-1]):
+    if network.n_arrays != len(parts) or not structure.is_dense(parts[-1]):
         return None
     width = network.n_inputs
     inner = []

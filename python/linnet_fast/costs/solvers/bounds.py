@@ -54,7 +54,7 @@ def _wider_kernels(network: Chain, p: FloatArray) -> Iterator[Solution]:
     circular = convolutions.circular(network)
     if circular is None:
         return
-    first, n_layers = circular[0], network.n_layers
+    first, n_layers = circular[0], network.n_arrays
     full = Convolution(first.width, first.width, n_layers, in_channels=first.in_channels)
     yield _solved(convolutions.full_width(full, p, _RTOL))
     if len(first.extents) == 1 and first.in_channels == 1:
@@ -73,7 +73,7 @@ def _wider_blocks(network: Chain, p: FloatArray) -> Iterator[Solution]:
     has_top = structure.is_dense(parts[-1])
     body = parts[:-1] if has_top else parts
     residuals = [x for x in body if isinstance(x, layers.Residual)]
-    if not residuals or len(residuals) < len(body) or network.n_layers != len(parts):
+    if not residuals or len(residuals) < len(body) or network.n_arrays != len(parts):
         return
     # ||M||_F <= f |w|: a dense layer of that size can do the same.
     scale = max(abs(x.scale) * _reach(x.layer)[2] for x in residuals)
@@ -196,7 +196,7 @@ def unfolding_bound(network: Chain, targets: FloatArray) -> FloatArray:
     degree, sizes = homogeneous_degree(network), [math.prod(shape) for shape in network.shapes]
     count = math.prod(sizes)
     n_entries = network.n_outputs * network.n_inputs
-    if degree != network.n_layers or count * n_entries > _MOST_UNFOLDED:
+    if degree != network.n_arrays or count * n_entries > _MOST_UNFOLDED:
         return np.zeros(len(targets))
     units = np.meshgrid(*(np.arange(n) for n in sizes), indexing="ij")
     weights = [

@@ -24,7 +24,7 @@ def circular(network: Chain) -> list[layers.Convolution] | None:
     *convolutions, top = chain.layers
     if chain.is_shared or not convolutions or not structure.is_dense(top, 1):
         return None
-    if network.n_layers != len(chain.layers):
+    if network.n_arrays != len(chain.layers):
         return None
     found = [x for x in convolutions if isinstance(x, layers.Convolution)]
     plain = [x for x in found if x.padding == "circular" and x.stride == 1]
@@ -66,7 +66,7 @@ def full_width(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
         return None
     extents, n_layers, size = (
         convolutions[0].extents,
-        network.n_layers,
+        network.n_arrays,
         math.prod(convolutions[0].extents),
     )
     channels = convolutions[0].in_channels
@@ -104,7 +104,7 @@ def one_tap(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
         return None
     if convolutions[0].in_channels > 1:
         return None
-    n_layers, extents = network.n_layers, convolutions[0].extents
+    n_layers, extents = network.n_arrays, convolutions[0].extents
     size = norms(p[:, 0])
     root = size ** (1 / n_layers)
     weights: list[FloatArray] = []
@@ -135,9 +135,9 @@ def taps_of_a_subgroup(network: Chain, p: FloatArray, rtol: float) -> Solution |
     step = extent // count
     wanted = {i * step for i in range(count)}
     places = [[x.dilation * t % extent for t in x.offsets[0]] for x in convolutions]
-    if any(len(own) != count or set(own) != wanted for own in places):
+    if any(len(taps) != count or set(taps) != wanted for taps in places):
         return None
-    n_layers = network.n_layers
+    n_layers = network.n_arrays
     scale = np.abs(p).max(axis=(1, 2))
     table = divided(p[:, 0], scale[:, None]).reshape(len(p), count, step)
     modes = _cleaned(np.fft.fft(table, axis=1), rtol)
@@ -146,9 +146,9 @@ def taps_of_a_subgroup(network: Chain, p: FloatArray, rtol: float) -> Solution |
     root, grow = strength ** (1 / n_layers), scale ** (1 / n_layers)
     kernel = np.fft.ifft(root, axis=-1).real * grow[:, None]
     weights: list[FloatArray] = []
-    for layer, own in zip(convolutions, places, strict=True):
+    for layer, taps in zip(convolutions, places, strict=True):
         w = np.zeros((len(p), *layer.weight_shape))
-        w[:, 0, 0] = kernel[:, [place // step for place in own]]
+        w[:, 0, 0] = kernel[:, [place // step for place in taps]]
         weights.append(w)
     rest = divided(modes, strength[..., None]) * root[..., None]
     top = np.zeros((len(p), 1, network.layers[-1].n_inputs))
@@ -172,7 +172,7 @@ def kernels(network: Chain, p: FloatArray, rtol: float, n_threads: int) -> Solut
         if offsets != list(range(offsets[0], offsets[0] + len(offsets))):
             return None
         shapes.append((len(offsets), layer.dilation))
-    n_layers = network.n_layers
+    n_layers = network.n_arrays
     kinds = Counter(shapes)
     scale = np.abs(p).max(axis=(1, 2))
     b = divided(p[:, 0], scale[:, None])
@@ -230,7 +230,7 @@ def groups(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
         return None
     if len(set(convolutions)) > 1 or not isinstance(convolutions[0], layers.GroupConvolution):
         return None
-    pattern, n_layers = convolutions[0].pattern, network.n_layers
+    pattern, n_layers = convolutions[0].pattern, network.n_arrays
     table = np.array(convolutions[0].table)
     order = len(table)
     unit = int(np.flatnonzero((table == np.arange(order)).all(axis=1))[0])

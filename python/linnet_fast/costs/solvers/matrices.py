@@ -92,7 +92,7 @@ def grouped_form(network: Chain) -> tuple[list[tuple[int, ...]], int, int, bool]
     """Return groups, layers with a weight per input, layers per group, and if there is a sum."""
     chain = structure.simplified(network)
     parts = chain.layers
-    if chain.is_shared or network.n_layers != len(parts):
+    if chain.is_shared or network.n_arrays != len(parts):
         return None
     width = network.n_inputs
     n = next((k for k, x in enumerate(parts) if not isinstance(x, layers.Diagonal)), len(parts))
@@ -146,16 +146,16 @@ def grouped(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
         by_size.setdefault(len(group), []).append(g)
     for numbers in by_size.values():
         members = np.array([groups[g] for g in numbers])
-        own = b[:, members]
-        size = np.abs(own).max(axis=-1, keepdims=True)
-        relative = np.abs(divided(own, size))
+        entries = b[:, members]
+        size = np.abs(entries).max(axis=-1, keepdims=True)
+        relative = np.abs(divided(entries, size))
         total = np.sum(relative ** (2 / n), axis=-1, keepdims=True)
         # S = sum |b|^(2/n) = size^(2/n) total; every layer's square is S^(n/L).
         terms = total ** (n / n_layers) * size ** (2 / n_layers)
         value += n_layers * terms.sum(axis=(1, 2))
         shared = np.where(size > 0, total, 1.0) ** (-m / (2 * n_layers)) * size ** (1 / n_layers)
         for k in range(n):
-            sign = np.sign(own) if k == n - 1 else 1.0
+            sign = np.sign(entries) if k == n - 1 else 1.0
             elementwise[k][:, members] = sign * relative ** (1 / n) * shared
         scalars[:, numbers] = np.sqrt(terms)[..., 0]
     value = np.where(bad, np.inf, value)
@@ -183,7 +183,7 @@ def tied(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
     """
     chain = structure.simplified(network)
     n_layers = sum(isinstance(x, layers.Diagonal) for x in chain.layers)
-    if network.n_layers != 1 or n_layers < 2 or network.n_outputs != 1:
+    if network.n_arrays != 1 or n_layers < 2 or network.n_outputs != 1:
         return None
     fixed = [x for x in chain.layers if not isinstance(x, layers.Diagonal)]
     ends = [x for x in (chain.layers[0], chain.layers[-1]) if not isinstance(x, layers.Diagonal)]
@@ -221,7 +221,7 @@ def dictionary(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
     inner = Chain(chain.layers[1:])
     if not (structure.all_diagonal(inner.layers[:-1]) and structure.is_dense(inner.layers[-1], 1)):
         return None
-    atoms, n_layers = matrix.T, network.n_layers
+    atoms, n_layers = matrix.T, network.n_arrays
     scale = np.abs(p[:, 0]).max(axis=-1, keepdims=True)
     targets = divided(p[:, 0], scale)
     unique = np.linalg.matrix_rank(atoms, tol=None) == atoms.shape[1]
@@ -340,9 +340,9 @@ def skip_beside_product(network: Chain, p: FloatArray, _rtol: float) -> Solution
     tops = {order[0]: linear / s, order[1]: np.sign(rest) * root}
     # Weights of layers side by side follow each other; the skip has its weights on top only.
     weights = [
-        np.concatenate([tops[0], tops[1]], axis=-1) if k == network.n_layers - 1 else root
-        for k in range(network.n_layers)
+        np.concatenate([tops[0], tops[1]], axis=-1) if k == network.n_arrays - 1 else root
+        for k in range(network.n_arrays)
     ]
-    if network.n_layers != 2 or weights[0].shape[1:] != network.shapes[0]:
+    if network.n_arrays != 2 or weights[0].shape[1:] != network.shapes[0]:
         return None
     return Solution.closed_form(value, tuple(weights), "Huber's function")

@@ -266,8 +266,8 @@ def copies(network: Chain, count: int) -> Chain:
     identity = layers.Fixed(np.eye(network.n_inputs))
     if depth == 1:
         return Chain([layers.Stack([identity] * count), layers.Sum([network.layers[0]] * count)])
-    own = network.layers
+    chain = network.layers
     share = network.share
-    first: layers.Layer = layers.Stack([own[0]] * count)
-    middle = [layers.BlockDiagonal([layer] * count) for layer in own[1:-1]]
-    return Chain([first, *middle, layers.Sum([own[-1]] * count)], share=share)
+    first: layers.Layer = layers.Stack([chain[0]] * count)
+    middle = [layers.BlockDiagonal([layer] * count) for layer in chain[1:-1]]
+    return Chain([first, *middle, layers.Sum([chain[-1]] * count)], share=share)

@@ -58,9 +58,9 @@ class Solution:
         """Return the solution with what `other` says of the predictors that were open."""
         where = self.is_open
 
-        def put(own: FloatArray, theirs: FloatArray) -> FloatArray:
-            result = own.copy()
-            result[where] = theirs
+        def put(values: FloatArray, others: FloatArray) -> FloatArray:
+            result = values.copy()
+            result[where] = others
             return result
 
         return Solution(

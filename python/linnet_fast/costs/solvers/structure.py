@@ -90,8 +90,8 @@ def sum_of_inputs(layer: Layer) -> list[tuple[int, ...]] | None:
     if isinstance(layer, (layers.Convolution, layers.GroupConvolution, layers.Residual)):
         return None  # without a look at patterns that may be large
     p = layer.pattern
-    own = np.array_equal(np.sort(p.weight), np.arange(p.n_weights)) and p.n_weights > 0
-    if not own or (p.coefficient != 1).any():
+    each_weight_once = np.array_equal(np.sort(p.weight), np.arange(p.n_weights)) and p.n_weights > 0
+    if not each_weight_once or (p.coefficient != 1).any():
         return None
     order = np.lexsort((p.column, p.row))
     ends = np.searchsorted(p.row[order], np.arange(1, layer.n_outputs))

@@ -11,12 +11,12 @@ from linnet_fast.directional_convergence import (
     PhaseSwitch,
     ReducedTrajectory,
     check_bounds,
+    deep_flow_angle_bounds,
+    flow_angle_bound,
     global_bounds,
     one_minus_cosine,
     reduced_descent,
     reduced_flow,
-    theorem1,
-    theorem5,
 )
 from linnet_fast.figures.lin2021.setting import LAW, LOG_TAN, flow, layers
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
@@ -135,7 +135,7 @@ def _printed() -> tuple[tuple[FloatArray, ...], tuple[FloatArray, FloatArray]]:
     run = flow(n_layers, times, log_tan_half_angle=_BEHIND)
     switch = PhaseSwitch(*(np.asarray(x) for x in turn[:3]))
     printed, proved = (
-        theorem5(
+        deep_flow_angle_bounds(
             LAW, n_layers, times, norm=1.0, log_tan_half_angle=_BEHIND, switch=switch, printed=flag
         )[1]
         for flag in (True, False)
@@ -152,9 +152,9 @@ def _draw(axes: Any, late: tuple[FloatArray, ...]) -> None:
         run = flow(n_layers, time)
         lower, upper = global_bounds(LAW, n_layers, time, **begin)  # type: ignore[arg-type]
         if n_layers == 1:
-            paper = theorem1(LAW, time, **begin)  # type: ignore[arg-type]
+            paper = flow_angle_bound(LAW, time, **begin)  # type: ignore[arg-type]
         else:
-            paper = theorem5(LAW, n_layers, time, **begin)[1]  # type: ignore[arg-type]
+            paper = deep_flow_angle_bounds(LAW, n_layers, time, **begin)[1]  # type: ignore[arg-type]
         ax.plot(time, run.one_minus_cos, color="#3060a0", linewidth=1.6, label="flow")
         name = "Theorem 1" if n_layers == 1 else "Theorem 5"
         ax.plot(time, one_minus_cosine(paper), color=red, linewidth=1, label=name)

@@ -12,11 +12,11 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import (
     check_bounds,
     cosine,
+    deep_flow_angle_bounds,
+    flow_angle_bound,
     nullcline,
     one_minus_cosine,
     sgd_floor,
-    theorem1,
-    theorem5,
     time_to_angle,
 )
 from linnet_fast.figures.lin2021.setting import (
@@ -95,9 +95,9 @@ def _above(n_layers: int, time: FloatArray, norm: float, s: float) -> FloatArray
     """Return the theorem's bound above on s at times from a state, NaN before it."""
     since = np.maximum(time, 0.0)
     if n_layers == 1:
-        bound = theorem1(LAW, since, norm=norm, log_tan_half_angle=s)
+        bound = flow_angle_bound(LAW, since, norm=norm, log_tan_half_angle=s)
     else:
-        bound = theorem5(LAW, n_layers, since, norm=norm, log_tan_half_angle=s)[1]
+        bound = deep_flow_angle_bounds(LAW, n_layers, since, norm=norm, log_tan_half_angle=s)[1]
     return np.where(time >= 0, bound, np.nan)
 
 
@@ -180,7 +180,7 @@ def _half(panel: _Panel, settings: Settings) -> Figure:
         ]
     lower = None
     if n_layers > 1:
-        lower = theorem5(LAW, n_layers, time, norm=1.0, log_tan_half_angle=LOG_TAN)[0]
+        lower = deep_flow_angle_bounds(LAW, n_layers, time, norm=1.0, log_tan_half_angle=LOG_TAN)[0]
         claims += _of_four_layers(run.loss, run.log_tan_half_angle, lower, seen, time)
         at = int(np.flatnonzero(time == 30.0)[0])
         claims.append(

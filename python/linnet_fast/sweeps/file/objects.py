@@ -116,27 +116,27 @@ class Objects:
 
     def _loss(self, table: Table) -> Loss:
         kind = LOSSES[validate.choice("loss.kind", table.get("kind", "SquaredLoss"), list(LOSSES))]
-        own = plain.arguments(kind)
-        more = tuple(name for name in kind.dataset_options if name not in own)
+        fields = plain.arguments(kind)
+        more = tuple(name for name in kind.dataset_options if name not in fields)
         options = (*_DATA, *more) if kind.of_data else ()
-        refuse_unknown("loss", table, ("kind", *options, *own))
+        refuse_unknown("loss", table, ("kind", *options, *fields))
         if "data" not in table:
             extra = [key for key in table if key in options]
             if extra:
                 msg = f"loss must have data for {', '.join(extra)}, got {', '.join(table)}"
                 raise ValueError(msg)
-            if kind.of_data and not set(table) & set(own):
-                msg = f"loss must have data (or {', '.join(own)}), got {listed(table)}"
+            if kind.of_data and not set(table) & set(fields):
+                msg = f"loss must have data (or {', '.join(fields)}), got {listed(table)}"
                 raise ValueError(msg)
             loss: Loss = _decode("loss", table)
             self.data[repr(loss)] = None
             return loss
-        extra = [key for key in table if key in own and key not in kind.dataset_options]
+        extra = [key for key in table if key in fields and key not in kind.dataset_options]
         if extra:
             msg = f"loss must have either data or {', '.join(extra)}, got both"
             raise ValueError(msg)
-        given = {key: table[key] for key in kind.dataset_options if key in table}
-        made, line = kind.from_dataset(self._dataset(table), **given)
+        chosen = {key: table[key] for key in kind.dataset_options if key in table}
+        made, line = kind.from_dataset(self._dataset(table), **chosen)
         self.data[line] = None
         return made
 
@@ -160,36 +160,36 @@ class Objects:
             validate.choice("network.kind", table.get("kind", "Dense"), list(_NETWORKS))
         ]
         known = plain.arguments(kind)
-        given = {key: value for key, value in table.items() if key != "kind"}
+        settings = {key: value for key, value in table.items() if key != "kind"}
         if kind is not Dense:
-            refuse_unknown("network", given, known)
+            refuse_unknown("network", settings, known)
             if "width" in known:
-                given.setdefault("width", self._ends[0])
-            network: Chain = plain.call("network", kind, given)
+                settings.setdefault("width", self._ends[0])
+            network: Chain = plain.call("network", kind, settings)
             return network
-        refuse_unknown("network", given, ("kind", *known, "hidden", "n_layers"))
-        if "widths" in given:
-            if len(given) > 1:
+        refuse_unknown("network", settings, ("kind", *known, "hidden", "n_layers"))
+        if "widths" in settings:
+            if len(settings) > 1:
                 msg = "network must have either widths or hidden and n_layers, got both"
                 raise ValueError(msg)
-            return Dense(given["widths"])
-        if given.get("n_layers") == 1:
-            given.setdefault("hidden", 1)
-        missing = [key for key in ("hidden", "n_layers") if key not in given]
+            return Dense(settings["widths"])
+        if settings.get("n_layers") == 1:
+            settings.setdefault("hidden", 1)
+        missing = [key for key in ("hidden", "n_layers") if key not in settings]
         if missing:
             msg = f"network must have {' and '.join(missing)}, or widths; got {listed(table)}"
             raise ValueError(msg)
-        return Dense(plain.dense_widths(*self._ends, given["hidden"], given["n_layers"]))
+        return Dense(plain.dense_widths(*self._ends, settings["hidden"], settings["n_layers"]))
 
     def _record(self, table: Table) -> Record:
         refuse_unknown("record", table, (*_SCHEDULES, "observables", "direction"))
-        given = [key for key in _SCHEDULES if key in table]
-        if len(given) != 1:
-            got = " and ".join(given) or "none"
+        schedules = [key for key in _SCHEDULES if key in table]
+        if len(schedules) != 1:
+            got = " and ".join(schedules) or "none"
             msg = f"record must have one of {', '.join(_SCHEDULES)}, got {got}"
             raise ValueError(msg)
         options = {key: table[key] for key in ("observables", "direction") if key in table}
-        return _SCHEDULES[given[0]](table[given[0]], **options)
+        return _SCHEDULES[schedules[0]](table[schedules[0]], **options)
 
 
 def _decode(name: str, value: Any) -> Any:

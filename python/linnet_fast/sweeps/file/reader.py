@@ -155,8 +155,8 @@ class _Reader:
                 raise ValueError(msg)
         entries, axes = _entries(design, table)
         read = drawn if design == "sampled" else spaced
-        values = {name: read(f"{design}.{name}", given) for name, given in entries.items()}
-        columns = {name: _columns(f"{design}.{name}", given) for name, given in axes.items()}
+        values = {name: read(f"{design}.{name}", entry) for name, entry in entries.items()}
+        columns = {name: _columns(f"{design}.{name}", axis) for name, axis in axes.items()}
         _fill(tree, values, columns)
         training = self.objects.training()
         options: dict[str, Any] = {key: tree[key] for key in _SWEEP if key in tree}
@@ -164,7 +164,7 @@ class _Reader:
             options["derived"] = self._derived(options["derived"])
         plot = _plot(tree)
         if design == "grid":
-            labels = {name: given["labels"] for name, given in axes.items()}
+            labels = {name: axis["labels"] for name, axis in axes.items()}
             spec = grid(training, self._grid(values, labels, columns), **options)
         elif design == "paired":
             spec = paired(training, self._paired(values), **options)
@@ -184,29 +184,29 @@ class _Reader:
                 "for they make one loss"
             )
             raise ValueError(msg)
-        for name, given in values.items():
+        for name, column in values.items():
             if is_of_data(name):
-                own = name.rpartition(".")[2]
-                texts = [str(v).lower() if isinstance(v, bool) else v for v in given]
-                result[own] = Axis(texts, {"loss": self.objects.losses({name: given})})
+                last = name.rpartition(".")[2]
+                texts = [str(v).lower() if isinstance(v, bool) else v for v in column]
+                result[last] = Axis(texts, {"loss": self.objects.losses({name: column})})
             else:
-                result[name] = [self.objects.made(name, value) for value in given]
-        for name, own_labels in labels.items():
+                result[name] = [self.objects.made(name, value) for value in column]
+        for name, axis_labels in labels.items():
             if name in result:
                 msg = f"names of dimensions must be different, got {name} twice"
                 raise ValueError(msg)
-            result[name] = Axis(own_labels, self._paired(columns[name]))
+            result[name] = Axis(axis_labels, self._paired(columns[name]))
         return result
 
     def _paired(self, values: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         result = {
-            name: [self.objects.made(name, value) for value in given]
-            for name, given in values.items()
+            name: [self.objects.made(name, value) for value in column]
+            for name, column in values.items()
             if not is_of_data(name)
         }
-        of_data = {name: given for name, given in values.items() if is_of_data(name)}
+        of_data = {name: column for name, column in values.items() if is_of_data(name)}
         if of_data:
-            if len({len(given) for given in of_data.values()}) > 1:
+            if len({len(column) for column in of_data.values()}) > 1:
                 msg = f"{' and '.join(of_data)} must have equally many values"
                 raise ValueError(msg)
             result["loss"] = self.objects.losses(of_data)
@@ -218,23 +218,23 @@ class _Reader:
         if len(of_data) > 1:
             msg = f"sampled must have one of what makes the loss, got {' and '.join(of_data)}"
             raise ValueError(msg)
-        for name, given in values.items():
+        for name, domain in values.items():
             if name in of_data:
-                if not isinstance(given, list):
+                if not isinstance(domain, list):
                     msg = f"sampled.{name} must be a list, got a distribution"
                     raise TypeError(msg)
-                result["loss"] = self.objects.losses({name: given})
-            elif isinstance(given, list):
-                result[name] = [self.objects.made(name, value) for value in given]
+                result["loss"] = self.objects.losses({name: domain})
+            elif isinstance(domain, list):
+                result[name] = [self.objects.made(name, value) for value in domain]
             else:
-                result[name] = given
+                result[name] = domain
         return result
 
-    def _derived(self, given: Any) -> Any:
-        if isinstance(given, str):
-            given = [given]
-        if isinstance(given, list):
-            for i, name in enumerate(given):
+    def _derived(self, derived: Any) -> Any:
+        if isinstance(derived, str):
+            derived = [derived]
+        if isinstance(derived, list):
+            for i, name in enumerate(derived):
                 if not isinstance(name, str):
                     msg = f"derived[{i}] must be a name, got {shown(name)}"
                     raise TypeError(msg)
@@ -242,29 +242,29 @@ class _Reader:
                     example = '[derived] with gap = "mymodule:gap"'
                     msg = f"derived must be a table to name functions, such as {example}, got {name!r}"
                     raise ValueError(msg)
-            return given
-        if not isinstance(given, dict):
-            msg = f"derived must be a list of names or a table, got {shown(given)}"
+            return derived
+        if not isinstance(derived, dict):
+            msg = f"derived must be a list of names or a table, got {shown(derived)}"
             raise TypeError(msg)
-        return {name: self._function(f"derived.{name}", value) for name, value in given.items()}
+        return {name: self._function(f"derived.{name}", value) for name, value in derived.items()}
 
-    def _function(self, where: str, given: Any) -> Any:
+    def _function(self, where: str, entry: Any) -> Any:
         dims: tuple[list[str], ...] = ()
-        if isinstance(given, dict):
-            refuse_unknown(where, given, ("function", "dims"))
-            if "function" not in given:
-                msg = f"{where} must have function, got {listed(given)}"
+        if isinstance(entry, dict):
+            refuse_unknown(where, entry, ("function", "dims"))
+            if "function" not in entry:
+                msg = f"{where} must have function, got {listed(entry)}"
                 raise ValueError(msg)
-            if "dims" in given:
-                dims = (given["dims"],)
-            given = given["function"]
-        if not isinstance(given, str):
-            msg = f"{where} must be a name or 'module:function', got {shown(given)}"
+            if "dims" in entry:
+                dims = (entry["dims"],)
+            entry = entry["function"]
+        if not isinstance(entry, str):
+            msg = f"{where} must be a name or 'module:function', got {shown(entry)}"
             raise TypeError(msg)
-        module, sign, _ = given.partition(":")
+        module, sign, _ = entry.partition(":")
         if sign:
             self._import(where, module)
-        return (given, *dims) if dims else given
+        return (entry, *dims) if dims else entry
 
     def _import(self, where: str, module: str) -> None:
         """Import a module that the file names, also from the folder of the file."""
@@ -279,56 +279,56 @@ class _Reader:
 
 
 def _design_of(tree: Table) -> str:
-    given = [name for name in DESIGNS if name in tree]
-    if len(given) != 1:
+    designs = [name for name in DESIGNS if name in tree]
+    if len(designs) != 1:
         expected = "one of the tables [grid], [paired] and [sampled]"
-        got = " and ".join(f"[{name}]" for name in given) or "none"
+        got = " and ".join(f"[{name}]" for name in designs) or "none"
         msg = f"it must have {expected}, which say what varies, got {got}"
         raise ValueError(msg)
-    return given[0]
+    return designs[0]
 
 
 def _entries(design: str, table: Table) -> tuple[Table, dict[str, Table]]:
     """Return what is given of each parameter, and the tables of several parameters."""
     entries: Table = {}
     axes: dict[str, Table] = {}
-    for key, given in table.items():
-        if isinstance(given, dict) and "labels" in given and key not in OBJECTS:
+    for key, entry in table.items():
+        if isinstance(entry, dict) and "labels" in entry and key not in OBJECTS:
             if design != "grid":
                 msg = f"{design}.{key} must be values of a parameter, got a table with labels"
                 raise ValueError(msg)
-            axes[key] = given
+            axes[key] = entry
         else:
-            _flatten(design, key, given, entries)
+            _flatten(design, key, entry, entries)
     return entries, axes
 
 
-def _flatten(where: str, name: str, given: Any, into: Table) -> None:
+def _flatten(where: str, name: str, entry: Any, into: Table) -> None:
     """Gather parameters: "start.scale" may be one key, or a table within a table."""
     root = name.partition(".")[0]
     if root not in (*OBJECTS, *SCALARS):
-        if isinstance(given, dict):
-            msg = f"{where}.{name} must have labels, got {listed(given)}"
-            if not any(key.split(".")[0] in (*OBJECTS, *SCALARS) for key in given):
+        if isinstance(entry, dict):
+            msg = f"{where}.{name} must have labels, got {listed(entry)}"
+            if not any(key.split(".")[0] in (*OBJECTS, *SCALARS) for key in entry):
                 validate.choice(f"key of {where}", root, (*OBJECTS, *SCALARS))
             raise ValueError(msg)
         validate.choice(f"key of {where}", root, (*OBJECTS, *SCALARS))
     if root in OBJECTS and name != root:
-        own = name.split(".")[1]
-        validate.choice(f"key of {where}.{root}", own, arguments(root))
+        argument = name.split(".")[1]
+        validate.choice(f"key of {where}.{root}", argument, arguments(root))
     inner = name in OBJECTS or (
         name in _INNER
-        and isinstance(given, dict)
-        and not (len(given) == 1 and next(iter(given)) in WAYS)
+        and isinstance(entry, dict)
+        and not (len(entry) == 1 and next(iter(entry)) in WAYS)
     )
-    if isinstance(given, dict) and inner:
-        for key, value in given.items():
+    if isinstance(entry, dict) and inner:
+        for key, value in entry.items():
             _flatten(where, f"{name}.{key}", value, into)
         return
     if name in into:
         msg = f"each parameter must be given once, got {where}.{name} twice"
         raise ValueError(msg)
-    into[name] = given
+    into[name] = entry
 
 
 def _columns(where: str, table: Table) -> dict[str, list[Any]]:
@@ -338,13 +338,13 @@ def _columns(where: str, table: Table) -> dict[str, list[Any]]:
         msg = f"{where}.labels must be a list, got {shown(labels)}"
         raise TypeError(msg)
     entries: Table = {}
-    for key, given in table.items():
+    for key, entry in table.items():
         if key != "labels":
-            _flatten(where, key, given, entries)
+            _flatten(where, key, entry, entries)
     if not entries:
         msg = f"{where} must have a parameter besides labels, got none"
         raise ValueError(msg)
-    columns = {key: spaced(f"{where}.{key}", given) for key, given in entries.items()}
+    columns = {key: spaced(f"{where}.{key}", entry) for key, entry in entries.items()}
     for key, values in columns.items():
         if len(values) != len(labels):
             expected = f"{len(labels)} values, one per label"
@@ -355,9 +355,9 @@ def _columns(where: str, table: Table) -> dict[str, list[Any]]:
 
 def _fill(tree: Table, values: Mapping[str, Any], columns: Mapping[str, Table]) -> None:
     """Give what is missing in a table because it varies the first of its values."""
-    varied = {name: first(given) for name, given in values.items()}
+    varied = {name: first(domain) for name, domain in values.items()}
     for axis in columns.values():
-        varied |= {name: given[0] for name, given in axis.items()}
+        varied |= {name: column[0] for name, column in axis.items()}
     # Outer objects before what is in them.
     for name in sorted(varied, key=lambda name: name.count(".")):
         *path, last = name.split(".")

@@ -19,15 +19,15 @@ WAYS = (*_SPACED, *_DRAWN)
 _MOST_VALUES = 10**6
 
 
-def spaced(where: str, given: Any) -> list[Any]:
+def spaced(where: str, entry: Any) -> list[Any]:
     """Return values: a list, or numbers from {geomspace = [low, high, n]} and such."""
-    if isinstance(given, list):
-        if not given:
+    if isinstance(entry, list):
+        if not entry:
             msg = f"{where} must have at least one value, got none"
             raise ValueError(msg)
-        return given
+        return entry
     example = "{geomspace = [1e-6, 1.0, 13]}"
-    how, numbers = _only(where, given, example)
+    how, numbers = _only(where, entry, example)
     if how in _DRAWN:
         msg = f"{where} must be a list or a table such as {example}, got {how}, for [sampled]"
         raise ValueError(msg)
@@ -48,34 +48,34 @@ def spaced(where: str, given: Any) -> list[Any]:
     return [float(x) for x in np.linspace(low, high, n)]
 
 
-def drawn(where: str, given: Any) -> Any:
+def drawn(where: str, entry: Any) -> Any:
     """Return values to choose from, or a distribution."""
-    if isinstance(given, list):
-        return spaced(where, given)
-    how, numbers = _only(where, given, "{loguniform = [1e-6, 1.0]}")
+    if isinstance(entry, list):
+        return spaced(where, entry)
+    how, numbers = _only(where, entry, "{loguniform = [1e-6, 1.0]}")
     if how in _SPACED:
-        return spaced(where, given)
+        return spaced(where, entry)
     validate.choice(f"key of {where}", how, (*_DRAWN, *_SPACED))
     if how == "choice":
         return spaced(f"{where}.choice", numbers)
     return _distribution(f"{where}.{how}", how, numbers)
 
 
-def _only(where: str, given: Any, example: str) -> tuple[str, Any]:
+def _only(where: str, entry: Any, example: str) -> tuple[str, Any]:
     """Return the key and the value of a table of one."""
-    if not isinstance(given, dict) or len(given) != 1:
-        msg = f"{where} must be a list or a table such as {example}, got {shown(given)}"
+    if not isinstance(entry, dict) or len(entry) != 1:
+        msg = f"{where} must be a list or a table such as {example}, got {shown(entry)}"
         raise TypeError(msg)
-    ((how, numbers),) = given.items()
+    ((how, numbers),) = entry.items()
     return how, numbers
 
 
-def first(given: Any) -> Any:
+def first(values: Any) -> Any:
     """Return the first of values, or the median of a distribution."""
-    if isinstance(given, list):
-        return given[0]
-    median = float(given.median())
-    return int(median) if hasattr(given.dist, "pmf") else median
+    if isinstance(values, list):
+        return values[0]
+    median = float(values.median())
+    return int(median) if hasattr(values.dist, "pmf") else median
 
 
 def _numbers(name: str, value: Any, form: str, n: int) -> list[Any]:
