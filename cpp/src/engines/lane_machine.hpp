@@ -165,6 +165,10 @@ public:
         }
     }
 
+    /// Does a step go by one of the ways that leave the list of operations aside?
+    bool is_fused() const { return !fused_.empty(); }
+    bool is_separable() const { return !separable_.empty(); }
+
     int n_slots() const { return n_groups_ * lanes; }
     const Plan& plan() const { return plan_; }
     View view(int group, int id) const {
