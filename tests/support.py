@@ -83,6 +83,8 @@ def parts(trajectory):
         else:
             arrays[name] = value
     arrays.update({f"final[{layer}]": w for layer, w in enumerate(trajectory.final.weights)})
+    for layer, kept in enumerate(trajectory.final.memory):
+        arrays |= {f"memory[{layer}][{k}]": array for k, array in enumerate(kept)}
     if trajectory.final.elapsed is not None:
         arrays |= {"elapsed": trajectory.final.elapsed, "time": trajectory.time}
     return arrays

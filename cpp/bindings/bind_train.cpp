@@ -10,6 +10,7 @@
 #include "problem.hpp"
 #include "register.hpp"
 #include "results.hpp"
+#include "update.hpp"
 
 namespace linnet::bindings {
 
@@ -37,8 +38,9 @@ void check(const Arguments& a, const Flow& f) {
 
 template <class T>
 py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size,
-                  const std::optional<py::tuple>& rule, const std::optional<py::tuple>& draws) {
-    const Problem<T> problem = problem_of<T>(a);
+                  const std::optional<py::tuple>& rule, const std::optional<py::tuple>& draws,
+                  const std::vector<std::vector<py::array>>& start_memory) {
+    Problem<T> problem = problem_of<T>(a);
     Draws drawn;
     if (draws) {
         drawn = draws_of(*draws, problem.loss, a.chain.n_inputs());
@@ -47,6 +49,9 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
                                           {static_cast<Index>(a.shapes.size())});
     Arrays<T> arrays(a, descent.record_steps.size());
+    Memory<T> memory(policy_of(descent.update), start_memory, a.run_shape, a.shapes);
+    memory.put_into(problem, arrays.results);
+    memory.put_into(arrays.out);
     arrays.results.stopped_at = arrays.template add<std::int64_t>("stopped_at", a);
     if (rule) {
         const int kind = (*rule)[0].cast<int>();
@@ -101,7 +106,8 @@ void register_train(py::module_& m) {
            std::optional<py::array> input_cov, std::optional<py::array> cross_cov,
            std::optional<py::array> output_power, std::optional<py::dict> loss,
            std::optional<py::array> direction, py::array step_size, std::optional<py::tuple> rule,
-           std::optional<py::tuple> draws, py::array weight_decay,
+           std::optional<py::tuple> draws, const py::dict& update,
+           const std::vector<std::vector<py::array>>& memory, py::array weight_decay,
            std::optional<py::array> stop_loss, std::optional<py::array> stop_gradient_norm,
            Index check_every, Index first_step, Index n_steps,
            std::optional<py::array_t<std::int8_t>> ended, std::vector<std::int64_t> record_steps,
@@ -119,18 +125,21 @@ void register_train(py::module_& m) {
             descent.first_step = first_step;
             descent.n_steps = n_steps;
             descent.record_steps = std::move(record_steps);
+            descent.update = update_of(update, a.run_shape);
             check(a, descent);
             return py::isinstance<py::array_t<float>>(a.weights.front())
-                       ? train_as<float>(a, descent, step_size, rule, draws)
-                       : train_as<double>(a, descent, step_size, rule, draws);
+                       ? train_as<float>(a, descent, step_size, rule, draws, memory)
+                       : train_as<double>(a, descent, step_size, rule, draws, memory);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
         py::arg("weights"), py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
         py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("step_size"),
-        py::arg("rule") = py::none(), py::arg("draws") = py::none(), py::arg("weight_decay"),
-        py::arg("stop_loss"), py::arg("stop_gradient_norm"), py::arg("check_every"),
-        py::arg("first_step"), py::arg("n_steps"), py::arg("ended").noconvert(),
-        py::arg("record_steps"), py::arg("observables"), py::arg("n_threads"), py::arg("progress"),
+        py::arg("rule") = py::none(), py::arg("draws") = py::none(),
+        py::arg("update") = plain_update(), py::arg("memory") = py::tuple(),
+        py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
+        py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),
+        py::arg("ended").noconvert(), py::arg("record_steps"), py::arg("observables"),
+        py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient descent; see linnet_fast.train.");
     m.def(
         "train_flow",

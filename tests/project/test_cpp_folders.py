@@ -13,6 +13,7 @@ FOLDERS = (
     "base",
     "plan",
     "losses",
+    "updates",
     "engines",
     "observables",
     "runs",

@@ -12,6 +12,7 @@
 #include "linnet/index.hpp"
 #include "linnet/loss.hpp"
 #include "linnet/step_rule.hpp"
+#include "linnet/update.hpp"
 
 namespace linnet {
 
@@ -23,6 +24,8 @@ struct Problem {
     Chain chain;
     std::vector<Index> run_shape;  ///< extents of the run axes
     std::vector<RunArray<T>> weights;
+    /// What an update policy keeps: the first memory of every layer, then the second ...
+    std::vector<RunArray<T>> memory;
     LossData loss;
     RunArray<double> input_cov;     ///< (in, in); this and the next two of a squared loss only
     RunArray<double> cross_cov;     ///< (out, in)
@@ -41,10 +44,11 @@ struct Descent {
     StepKind rule = StepKind::constant;
     RunArray<double> scale, exponent;  ///< scalars, of a rule
     RunArray<double> elapsed;          ///< scalar, of a rule: the sum of the steps so far
-    const Draws* draws = nullptr;      ///< null: every step sees all of the loss
-    Index check_every = 1;             ///< stop rules are looked at on multiples of this step count
-    Index first_step = 0;              ///< steps already taken
-    Index n_steps = 0;                 ///< steps to take now
+    Update update;
+    const Draws* draws = nullptr;  ///< null: every step sees all of the loss
+    Index check_every = 1;         ///< stop rules are looked at on multiples of this step count
+    Index first_step = 0;          ///< steps already taken
+    Index n_steps = 0;             ///< steps to take now
     /// Increasing, within first_step .. first_step + n_steps.
     std::vector<std::int64_t> record_steps;
 };
@@ -85,6 +89,7 @@ struct Results {
     std::vector<T*> weights;  ///< per layer; empty: not wanted
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
+    std::vector<T*> final_memory;           ///< likewise, in the order of the problem's
     std::int8_t* status = nullptr;          ///< (run)
     std::int64_t* stopped_at = nullptr;     ///< (run): the last step, of a descent
     double* stopped_time = nullptr;         ///< (run): of a flow

@@ -51,6 +51,7 @@ public:
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         steps_.resize(static_cast<std::size_t>(batch.n_layers));
+        parameters_.resize(descent.update.parameters.size());
         if constexpr (!Machine::packed) {
             replayer_ = &machine_;
             // The machines ask whether to stop within long products.
@@ -77,8 +78,8 @@ public:
         const double elapsed = has_rule() ? batch_.scalar(descent_.elapsed, run) : 0;
         at(slot) = DescentSlot{run, descent_.first_step, 0, descent_.first_step, elapsed};
         set_parameters(slot);
-        for (Index l = 0; l < batch_.n_layers; ++l)
-            machine_.set_matrix(slot, id(l), batch_.start(run, l));
+        for (Index k = 0; k < batch_.n_persistent(); ++k)
+            machine_.set_matrix(slot, id(k), batch_.start(run, k));
         ++n_active_;
     }
 
@@ -87,13 +88,15 @@ public:
     void adopt(int slot, const DescentSlot& from, int from_slot, const Other& other) {
         at(slot) = from;
         set_parameters(slot);
-        for (Index l = 0; l < batch_.n_layers; ++l) {
-            other.get_weights(from_slot, l, dense_.data());
-            machine_.set_matrix(slot, id(l), dense_.data());
+        for (Index k = 0; k < batch_.n_persistent(); ++k) {
+            other.get_persistent(from_slot, k, dense_.data());
+            machine_.set_matrix(slot, id(k), dense_.data());
         }
         ++n_active_;
     }
-    void get_weights(int slot, Index l, T* dense) const { machine_.get_matrix(slot, id(l), dense); }
+    void get_persistent(int slot, Index k, T* dense) const {
+        machine_.get_matrix(slot, id(k), dense);
+    }
 
     /// Train what is in the slots, refilling free ones by `refill(slot)`, until none is left or
     /// `enough()`. False if asked to stop.
@@ -152,6 +155,11 @@ private:
     void set_steering(AnyMachine& machine, int slot, const DescentSlot& state) {
         auto& steering = machine.steering();
         if (steering.loss != nullptr) steering.loss->set_run(slot, state.run, state.step);
+        if (steering.update != nullptr) {
+            for (std::size_t k = 0; k < parameters_.size(); ++k)
+                parameters_[k] = batch_.scalar(descent_.update.parameters[k], state.run);
+            steering.update->set(slot, parameters_);
+        }
         if (!has_rule()) return;
         const double* const multipliers =
             descent_.step_size.at(state.run, batch_.problem.run_shape);
@@ -164,7 +172,7 @@ private:
                             batch_.scalar(descent_.exponent, state.run),
                             static_cast<double>(state.step), state.elapsed, power);
     }
-    int id(Index l) const { return machine_.plan().weights[static_cast<std::size_t>(l)]; }
+    int id(Index k) const { return machine_.plan().persistent(k); }
 
     template <class AnyMachine>
     void set_moments(AnyMachine& machine, int slot, const double* cov, const double* cross) {
@@ -295,9 +303,8 @@ private:
     void finish(int s, Status status, AnyMachine& machine) {
         DescentSlot& slot = at(s);
         const int place = machine.n_slots() == 1 ? 0 : s;
-        for (Index l = 0; l < batch_.n_layers; ++l) {
-            machine.get_matrix(place, id(l), batch_.final_weights(slot.run, l));
-        }
+        for (Index k = 0; k < batch_.n_persistent(); ++k)
+            machine.get_matrix(place, id(k), batch_.final_state(slot.run, k));
         if (has_rule()) batch_.results.elapsed[slot.run] = machine.steering().steps->elapsed(place);
         batch_.results.status[slot.run] = static_cast<std::int8_t>(status);
         batch_.results.stopped_at[slot.run] = slot.step;
@@ -314,9 +321,9 @@ private:
         if (static_cast<void*>(&replayer) != static_cast<void*>(&machine_))
             set_parameters(replayer, slot);
         set_steering(replayer, 0, slot);
-        for (Index l = 0; l < batch_.n_layers; ++l) {
-            machine_.get_checkpoint(s, id(l), dense_.data());
-            replayer.set_matrix(0, id(l), dense_.data());
+        for (Index k = 0; k < batch_.n_persistent(); ++k) {
+            machine_.get_checkpoint(s, id(k), dense_.data());
+            replayer.set_matrix(0, id(k), dense_.data());
         }
         Index taken = 0;
         do {
@@ -341,6 +348,7 @@ private:
     Index block_;
     int n_active_ = 0;
     std::vector<T> dense_, steps_, cov_, cross_;
+    std::vector<double> parameters_;
 };
 
 template <class T>

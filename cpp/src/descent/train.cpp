@@ -11,25 +11,27 @@ template <class T>
 bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& results,
            const Control& control) {
     Batch<T> batch(problem, results, descent.record_steps.size());
-    const Plan plan = training_plan(problem.chain, batch.by, descent.rule != StepKind::constant);
+    const UpdatePolicy& policy = update_policies()[static_cast<std::size_t>(descent.update.policy)];
+    const Plan plan = training_plan(problem.chain, batch.by, descent.rule != StepKind::constant,
+                                    {policy.stores_gradients, policy.n_memories});
     const Plan probe_plan = gradient_plan(problem.chain, batch.by);
     Costs costs = Costs::of<T>(plan);
     costs.add_loss(work_of_loss(problem.loss, descent.draws, batch.n_in), native_lanes<T>);
     const auto make_direct = [&](Progress& progress, Pulse& pulse) {
-        return DirectDescent<T>(
-            batch, descent, progress, pulse,
-            batch.template direct_machine<T>(plan, batch.has_decay, descent.draws, descent.rule),
-            batch.template direct_machine<double>(probe_plan, false), costs.direct);
+        return DirectDescent<T>(batch, descent, progress, pulse,
+                                batch.template direct_machine<T>(plan, batch.has_decay, descent),
+                                batch.template direct_machine<double>(probe_plan, false),
+                                costs.direct);
     };
     const auto make_lanes = [&](Progress& progress, Pulse& pulse, Index share,
                                 DirectDescent<T>& direct) {
         const int n_groups = lane_groups<T>(plan, share);
         const int probe_groups = n_groups * native_lanes<T> / native_lanes<double>;
-        return LaneDescent<T>(batch, descent, progress, pulse,
-                              batch.template lane_machine<T>(plan, n_groups, batch.has_decay,
-                                                             descent.draws, descent.rule),
-                              batch.template lane_machine<double>(probe_plan, probe_groups, false),
-                              costs.lanes * n_groups, &direct.machine());
+        return LaneDescent<T>(
+            batch, descent, progress, pulse,
+            batch.template lane_machine<T>(plan, n_groups, batch.has_decay, descent),
+            batch.template lane_machine<double>(probe_plan, probe_groups, false),
+            costs.lanes * n_groups, &direct.machine());
     };
     return work_through(batch, costs, control, make_direct, make_lanes);
 }

@@ -36,7 +36,9 @@ struct Costs {
                 costs.direct += work;
                 continue;
             }
-            const auto inner = static_cast<double>(plan.inner(operation));
+            double inner = static_cast<double>(plan.inner(operation));
+            if (operation.kind == Product::update_stored)  // memories are read and written
+                inner += static_cast<double>(2 * plan.n_memories());
             costs.lanes += entries_of(c) * (inner + 2) + 15;
             costs.direct += vectors_of(c) * (inner + 4) + 40;
             const double full_inner = operation.kind == Product::residual_diagonal

@@ -59,9 +59,9 @@ public:
         const Index cross_offset = cov_offset + (has_moments ? full(n_in, n_in) : 0);
         const Index scratch_offset = cross_offset + (has_moments ? full(n_out, n_in) : 0);
         const Index rate_offset = scratch_offset + largest;
-        // The weights come first in a plan, so they lie side by side.
+        // What lasts comes first in a plan, so it lies side by side.
         weights_size_ = offsets[static_cast<std::size_t>(plan.n_layers())];
-        backup_ = Arena<T>(weights_size_);
+        backup_ = Arena<T>(persistent_size());
         memory_ = Arena<T>(rate_offset + plan.n_layers() + 1 + ld(n_in));
         for (const Plan::Matrix& m : plan.matrices) {
             matrices_.push_back(
@@ -219,8 +219,8 @@ public:
                 work_ = 0;
                 if (pulse_()) return false;
             }
-            if (is_of_loss(call.kind)) {
-                run_of_loss(call.kind, call.operands);
+            if (is_steered(call.kind)) {
+                run_steered(call.kind, call.operands);
             } else if (call.pattern >= 0) {
                 const DirectOperands<T>& o = call.operands;
                 patterns_[static_cast<std::size_t>(call.pattern)](o.c, o.a, o.b, o.step, o.decay);
@@ -250,7 +250,7 @@ public:
 
     void checkpoint() {
         std::memcpy(backup_.data(), memory_.data(),
-                    static_cast<std::size_t>(weights_size_) * sizeof(T));
+                    static_cast<std::size_t>(persistent_size()) * sizeof(T));
     }
     void get_checkpoint(int /*slot*/, int id, T* dense) const {
         const View m = matrix(id);
@@ -301,9 +301,15 @@ private:
                 return nullptr;
         }
     }
-    void run_of_loss(Product kind, const DirectOperands<T>& o) {
+    void run_steered(Product kind, const DirectOperands<T>& o) {
         if (kind == Product::residual_by_loss) {
             steering_.loss->residual(0, o.a, o.c);
+            return;
+        }
+        if (kind == Product::update_stored) {
+            using V = typename Updater<T>::V;
+            steering_.update->apply(0, reinterpret_cast<V*>(o.c), reinterpret_cast<const V*>(o.a),
+                                    o.rows * o.ldc / lanes, weights_size_ / lanes, o.step, o.decay);
             return;
         }
         const Entries<T> product{o.a, o.lda, o.rows, o.cols};
@@ -327,6 +333,8 @@ private:
             col += call.vectors.size(j) * lanes;
         }
     }
+    /// Of the weights and the memories.
+    Index persistent_size() const { return weights_size_ * (plan_.n_memories() + 1); }
     const Plan::Matrix& shape(int id) const { return plan_.matrices[static_cast<std::size_t>(id)]; }
     T* diagonal() const { return rates_ + plan_.n_layers() + 1; }
     static void fill(View to, const Plan::Matrix& shape, const T* dense) {

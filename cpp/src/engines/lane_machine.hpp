@@ -52,9 +52,9 @@ public:
         const Index cross_offset = cov_offset + (shared_ ? 0 : n_in * n_in);
         const Index rate_offset = cross_offset + (shared_ ? 0 : n_out * n_in);
         group_size = rate_offset + plan.n_layers() + 1;
-        // The weights come first in a plan, so a group's lie side by side.
+        // What lasts comes first in a plan, so a group's lies side by side.
         for (const int id : plan.weights) weights_size_ += size(id);
-        backup_ = Arena<V>(weights_size_ * n_groups);
+        backup_ = Arena<V>(persistent_size() * n_groups);
         memory_ = Arena<V>(group_size * n_groups);
         for (int g = 0; g < n_groups; ++g) {
             V* const base = memory_.data() + g * group_size;
@@ -165,6 +165,10 @@ public:
         }
     }
 
+    /// Does a step go by one of the ways that leave the list of operations aside?
+    bool is_fused() const { return !fused_.empty(); }
+    bool is_separable() const { return !separable_.empty(); }
+
     int n_slots() const { return n_groups_ * lanes; }
     const Plan& plan() const { return plan_; }
     View view(int group, int id) const {
@@ -237,9 +241,9 @@ public:
             const Call& call = calls_[k];
             const LaneOperands<V>* const operands =
                 operands_.data() + k * static_cast<std::size_t>(n_groups_);
-            if (is_of_loss(call.kind)) {
+            if (is_steered(call.kind)) {
                 for (std::size_t g = first_group; g < last_group; ++g)
-                    run_of_loss(call.kind, static_cast<int>(g), operands[g]);
+                    run_steered(call.kind, static_cast<int>(g), operands[g]);
                 continue;
             }
             if (call.pattern >= 0) {
@@ -286,16 +290,16 @@ public:
         return true;
     }
 
-    /// Remember the weights of all slots, to come back to with get_checkpoint.
+    /// Remember what lasts of all slots, to come back to with get_checkpoint.
     void checkpoint() {
         for (int g = 0; g < n_groups_; ++g) {
-            std::memcpy(static_cast<void*>(backup_.data() + g * weights_size_),
+            std::memcpy(static_cast<void*>(backup_.data() + g * persistent_size()),
                         matrix(g, plan_.weights.front()),
-                        static_cast<std::size_t>(weights_size_) * sizeof(V));
+                        static_cast<std::size_t>(persistent_size()) * sizeof(V));
         }
     }
     void get_checkpoint(int slot, int id, T* dense) const {
-        const V* const from = backup_.data() + (slot / lanes) * weights_size_ +
+        const V* const from = backup_.data() + (slot / lanes) * persistent_size() +
                               (matrix(0, id) - matrix(0, plan_.weights.front()));
         for (Index i = 0; i < size(id); ++i) dense[i] = from[i][slot % lanes];
     }
@@ -324,9 +328,14 @@ private:
         Blocks rows, cols;
         int pattern;  // which one; -1: none
     };
-    void run_of_loss(Product kind, int group, const LaneOperands<V>& o) {
+    void run_steered(Product kind, int group, const LaneOperands<V>& o) {
         if (kind == Product::residual_by_loss) {
             steering_.loss->residual(group, o.a, o.c);
+            return;
+        }
+        if (kind == Product::update_stored) {
+            steering_.update->apply(group, o.c, o.a, o.rows * o.cols, weights_size_, o.step,
+                                    o.decay);
             return;
         }
         const Entries<V> product{o.a, o.cols, o.rows, o.cols};
@@ -339,6 +348,8 @@ private:
         steering_.set_steps(group, product, residual, cross,
                             rates_[static_cast<std::size_t>(group)]);
     }
+    /// Of the weights and the memories.
+    Index persistent_size() const { return weights_size_ * (plan_.n_memories() + 1); }
     Index size(int id) const {
         const Plan::Matrix& m = plan_.matrices[static_cast<std::size_t>(id)];
         return m.rows * m.cols;

@@ -43,11 +43,15 @@ public:
         for (const double x : gather.fixed) fixed_.push_back(static_cast<T>(x));
     }
 
+    /// Does it go one of the faster ways?
+    bool is_diagonal() const { return is_diagonal_; }
+    bool is_stencil() const { return reach_ > 0; }
+
     /// Run it. c, a: matrices of packs; b: weights of a product, or the other side of a gradient.
     template <class V>
     void operator()(V* c, const V* a, const V* b, const V* step, const V* decay) const {
         if (is_diagonal_) return diagonal(c, a, b, step, decay);
-        if (reach_ > 0) return stencil(c, a, b, step, decay);
+        if (is_stencil()) return stencil(c, a, b, step, decay);
         const bool single = n_vectors_ == 1;
         const bool unit = coefficient_.empty();
         if (kind_ == Product::pattern) {

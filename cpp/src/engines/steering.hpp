@@ -1,11 +1,12 @@
-// What a machine follows beside its plan: a loss that is not made of second moments, and a rule for
-// step sizes.
+// What a machine follows beside its plan: a loss that is not made of second moments, a rule for step
+// sizes, and an update policy.
 #pragma once
 
 #include <memory>
 
 #include "engines/step_sizes.hpp"
 #include "losses/registry.hpp"
+#include "updates/updater.hpp"
 
 namespace linnet {
 
@@ -13,6 +14,7 @@ template <class V>
 struct Steering {
     std::unique_ptr<LossEngine<V>> loss;  ///< null: the squared loss, from its moments
     std::unique_ptr<StepSizes<V>> steps;  ///< null: step sizes stay
+    std::unique_ptr<Updater<V>> update;   ///< null: weights move as their gradients are found
     double work = 0;                      ///< multiply-adds of one residual, about
 
     template <class Cross>
@@ -39,11 +41,13 @@ inline double work_of_loss(const LossData& data, const Draws* draws, Index n_fea
 
 template <class V>
 Steering<V> steering_of(const LossData& data, const Draws* draws, StepKind rule, Index n_features,
-                        Index n_layers, int n_slots) {
+                        const Update& update, Index n_layers, int n_slots) {
     Steering<V> steering;
     steering.loss = make_loss_engine<V>(data, draws, n_features, n_slots);
     if (rule != StepKind::constant)
         steering.steps = std::make_unique<StepSizes<V>>(rule, data.law, n_layers, n_slots);
+    if (update_policies()[static_cast<std::size_t>(update.policy)].stores_gradients)
+        steering.update = std::make_unique<Updater<V>>(update, n_slots);
     steering.work = work_of_loss(data, draws, n_features);
     return steering;
 }

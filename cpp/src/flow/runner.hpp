@@ -281,7 +281,7 @@ private:
     void finish(int s, Status status) {
         FlowSlot& slot = at(s);
         for (Index l = 0; l < batch_.n_layers; ++l)
-            get_weights(s, l, batch_.final_weights(slot.run, l));
+            get_weights(s, l, batch_.final_state(slot.run, l));
         batch_.results.status[slot.run] = static_cast<std::int8_t>(status);
         batch_.results.stopped_time[slot.run] = slot.time;
         batch_.results.n_steps_taken[slot.run] = slot.n_steps;

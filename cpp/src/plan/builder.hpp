@@ -8,9 +8,9 @@
 
 namespace linnet {
 
-/// What the gradients are for: to move the weights at once, to be looked at with all that leads to
-/// them, or to be the slopes of a flow.
-enum class Purpose { step, look, slope };
+/// What the gradients are for: to move the weights at once, to be stored for an update policy, to
+/// be looked at with all that leads to them, or to be the slopes of a flow.
+enum class Purpose { step, update, look, slope };
 
 /// A plan in the making.
 struct Builder {
@@ -45,6 +45,22 @@ struct Builder {
         if (has_step_rule) emit(Product::set_steps, plan.residual, plan.product, -1);
         plan.residual_end = plan.operations.size();
     }
+    /// What is kept of every layer, right after the weights.
+    void add_memories(int n_memories) {
+        for (int k = 0; k < n_memories; ++k) {
+            for (const int id : plan.weights) {
+                const Plan::Matrix shape = (*this)[id];
+                plan.memories.push_back(add(shape.rows, shape.cols));
+            }
+        }
+    }
+    /// All layers by their stored gradients.
+    void emit_updates() {
+        for (std::size_t l = 0; l < plan.weights.size(); ++l) {
+            emit(Product::update_stored, plan.weights[l], plan.gradients[l], -1,
+                 static_cast<int>(l));
+        }
+    }
     /// Where the gradients of a flow are written, and a power of the residual.
     void finish_slope() {
         for (const int gradient : plan.gradients) {
@@ -66,9 +82,10 @@ struct Builder {
 };
 
 Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_rule,
-                Purpose purpose);
+                Purpose purpose, int n_memories);
 
 /// Of a chain of any factors.
-Plan chain_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose);
+Plan chain_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose,
+                int n_memories);
 
 }  // namespace linnet

@@ -13,11 +13,13 @@ namespace {
 /// same shape.
 class ChainBuilder {
 public:
-    ChainBuilder(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose)
+    ChainBuilder(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose,
+                 int n_memories)
         : chain_(chain),
           by_(by),
           has_step_rule_(has_step_rule),
           purpose_(purpose),
+          n_memories_(n_memories),
           from_output_(chain.n_outputs() <= chain.n_inputs()),
           n_factors_(static_cast<int>(chain.factors.size())),
           users_(chain.sizes.size()) {
@@ -51,8 +53,8 @@ public:
         }
         b_.plan.product = side.back();
         b_.plan.product_end = b_.plan.operations.size();
-        b_.plan.residual =
-            add_side(outer_width(nth(n_factors_ - 1)), purpose_ == Purpose::step ? turns[1] : -1);
+        b_.plan.residual = add_side(outer_width(nth(n_factors_ - 1)),
+                                    share && purpose_ != Purpose::slope ? turns[1] : -1);
         b_.emit_residual(by_, has_step_rule_);
 
         int back = b_.plan.residual;
@@ -78,6 +80,7 @@ public:
             }
         }
         b_.plan.gradient_end = b_.plan.operations.size();
+        if (purpose_ == Purpose::update) b_.emit_updates();
         if (purpose_ == Purpose::slope) b_.finish_slope();
         return b_.plan;
     }
@@ -116,6 +119,7 @@ private:
         };
         for (std::size_t a = 0; a < chain_.sizes.size(); ++a)
             b_.plan.weights.push_back(b_.add(shape(a).first, shape(a).second));
+        b_.add_memories(n_memories_);
         for (std::size_t a = 0; a < chain_.sizes.size(); ++a) {
             const bool wanted = purpose_ != Purpose::step || users_[a] > 1;
             b_.plan.gradients.push_back(wanted ? b_.add(shape(a).first, shape(a).second) : -1);
@@ -204,6 +208,7 @@ private:
     ResidualBy by_;
     bool has_step_rule_;
     Purpose purpose_;
+    int n_memories_;
     bool from_output_;
     int n_factors_;
     std::vector<int> users_;
@@ -213,8 +218,9 @@ private:
 
 }  // namespace
 
-Plan chain_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose) {
-    return ChainBuilder(chain, by, has_step_rule, purpose).build();
+Plan chain_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose,
+                int n_memories) {
+    return ChainBuilder(chain, by, has_step_rule, purpose, n_memories).build();
 }
 
 }  // namespace linnet

@@ -19,8 +19,8 @@ double side_cost(const std::vector<Index>& widths, Index side) {
 }  // namespace
 
 Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_rule,
-                Purpose purpose) {
-    const bool update = purpose == Purpose::step;
+                Purpose purpose, int n_memories) {
+    const bool at_once = purpose == Purpose::step;
     const bool slope = purpose == Purpose::slope;
     Builder b;
     const auto n_layers = static_cast<int>(widths.size()) - 1;
@@ -31,6 +31,7 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
         b.plan.weights.push_back(b.add(width(l + 1), width(l)));
         b.plan.factors.push_back({l, static_cast<double>(std::min(width(l + 1), width(l))), 0.0});
     }
+    b.add_memories(n_memories);
     const auto weight = [&](int l) { return b.plan.weights[static_cast<std::size_t>(l)]; };
 
     b.plan.gradients.assign(static_cast<std::size_t>(n_layers), -1);
@@ -68,7 +69,7 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
     if (slope && n_layers == 1) {
         b.plan.residual = gradient(0);
     } else {
-        b.plan.residual = b.add(n_out, n_in, update ? turns[1] : -1);
+        b.plan.residual = b.add(n_out, n_in, share && !slope ? turns[1] : -1);
     }
     b.emit_residual(by, has_step_rule);
 
@@ -78,7 +79,7 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
         const int l = from_output ? k : n_layers - 1 - k;
         int target = weight(l);
         if (k == n_layers - 1) {  // nothing left to pass through: what came back is the gradient
-            if (update) {
+            if (at_once) {
                 b.emit(Product::update_by, target, back, -1, l);
             } else {
                 gradient(l) = back;
@@ -93,20 +94,21 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
             if (next < 0) next = b.add(width(l), n_in, turns[turn]);
             b.emit(Product::store_tn, next, weight(l), back);
         }
-        if (!update) {
+        if (!at_once) {
             if (!slope) gradient(l) = b.add(width(l + 1), width(l));
             target = gradient(l);
         }
         // The layer is changed only after its old value has been used for `next`.
         if (from_output) {
-            b.emit(update ? Product::update_tn : Product::store_tn, target, part(l + 1), back, l);
+            b.emit(at_once ? Product::update_tn : Product::store_tn, target, part(l + 1), back, l);
         } else {
-            b.emit(update ? Product::update_nt : Product::store_nt, target, back, part(l - 1), l);
+            b.emit(at_once ? Product::update_nt : Product::store_nt, target, back, part(l - 1), l);
         }
         back = next;
         turn = 1 - turn;
     }
     b.plan.gradient_end = b.plan.operations.size();
+    if (purpose == Purpose::update) b.emit_updates();
     if (slope) b.finish_slope();
     for (int l = 0; purpose == Purpose::look && l + 1 < n_layers; ++l) {
         const int upper = b.add(width(l + 1), width(l + 1));

@@ -9,11 +9,12 @@ namespace linnet {
 
 namespace {
 
-Plan make_plan(const Chain& chain, ResidualBy by, Purpose purpose, bool has_step_rule = false) {
-    if (!chain.is_dense()) return chain_plan(chain, by, has_step_rule, purpose);
+Plan make_plan(const Chain& chain, ResidualBy by, Purpose purpose, bool has_step_rule = false,
+               int n_memories = 0) {
+    if (!chain.is_dense()) return chain_plan(chain, by, has_step_rule, purpose, n_memories);
     std::vector<Index> widths{chain.n_inputs()};
     for (const Factor& factor : chain.factors) widths.push_back(factor.rows);
-    return dense_plan(widths, by, has_step_rule, purpose);
+    return dense_plan(widths, by, has_step_rule, purpose, n_memories);
 }
 
 }  // namespace
@@ -44,7 +45,7 @@ bool Chain::is_dense() const {
 Index Plan::inner(const Operation& operation) const {
     if (operation.a < 0 || operation.kind == Product::combine || operation.kind == Product::copy ||
         operation.kind == Product::update_by || operation.kind == Product::residual_diagonal ||
-        is_of_loss(operation.kind))
+        is_steered(operation.kind))
         return 1;
     const Matrix& a = matrices[static_cast<std::size_t>(operation.a)];
     const bool a_transposed =
@@ -69,8 +70,9 @@ double Plan::multiply_adds() const {
     return total;
 }
 
-Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule) {
-    return make_plan(chain, by, Purpose::step, has_step_rule);
+Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Kept kept) {
+    const Purpose purpose = kept.gradients ? Purpose::update : Purpose::step;
+    return make_plan(chain, by, purpose, has_step_rule, kept.memories);
 }
 
 Plan gradient_plan(const Chain& chain, ResidualBy by) {

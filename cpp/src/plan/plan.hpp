@@ -25,6 +25,7 @@ enum class Product {
     residual_diagonal,  ///< the same for a diagonal input_cov: the terms left out are exact zeros
     residual_by_loss,   ///< C = dloss / dA, by the loss itself
     set_steps,          ///< the step sizes of this step, from the product A and the residual C
+    update_stored,      ///< C and what is kept of it, by an update policy, from the gradient A
     combine,            ///< C = A + factor C, entry by entry
     copy,               ///< C = factor A
     pattern,            ///< C = A M, or M A, with a factor M given by its entries; weights in B
@@ -38,13 +39,15 @@ inline bool is_pattern(Product kind) {
            kind == Product::pattern_update;
 }
 
-inline bool is_of_loss(Product kind) {
-    return kind == Product::residual_by_loss || kind == Product::set_steps;
+/// Operations that are done by what a machine follows beside its plan.
+inline bool is_steered(Product kind) {
+    return kind == Product::residual_by_loss || kind == Product::set_steps ||
+           kind == Product::update_stored;
 }
 
 /// Operations that go through their operands entry by entry, not by blocks.
 inline bool is_elementwise(Product kind) {
-    return kind == Product::update_by || kind == Product::residual_diagonal || is_of_loss(kind) ||
+    return kind == Product::update_by || kind == Product::residual_diagonal || is_steered(kind) ||
            kind == Product::combine || kind == Product::copy || is_pattern(kind);
 }
 
@@ -79,7 +82,8 @@ struct Plan {
     int n_storages = 0;
     std::vector<Operation> operations;
     std::vector<int> weights;    ///< matrix number per layer
-    std::vector<int> gradients;  ///< the same, in a gradient or slope plan
+    std::vector<int> memories;   ///< the first that is kept of every layer, then the second ...
+    std::vector<int> gradients;  ///< the same, where they are stored
     std::vector<std::vector<int>>
         gradient_operations;  ///< which operations write each, in a slope plan
     int residual_power = -1;  ///< in a slope plan: (R^T R)^2 or (R R^T)^2
@@ -90,7 +94,8 @@ struct Plan {
     int residual = 0;              ///< dloss / dproduct
     std::size_t product_end = 0;   ///< operations before this one give the product
     std::size_t residual_end = 0;  ///< operations before this one give the residual
-    /// Operations before this one give the gradients, the rest grams or the residual's power.
+    /// Operations before this one give the gradients; the rest updates, grams, or the residual's
+    /// power.
     std::size_t gradient_end = 0;
 
     /// For the size of a factor: its mean square singular value is offset + |weights|^2 / rank.
@@ -104,6 +109,14 @@ struct Plan {
     int identity = -1;                ///< a matrix to be filled with the identity; -1: none
 
     Index n_layers() const { return static_cast<Index>(weights.size()); }
+    /// What lasts from step to step: the weights, then the memories. Their storages come first and
+    /// side by side, each memory's as far behind as that of all weights is large.
+    Index n_persistent() const { return static_cast<Index>(weights.size() + memories.size()); }
+    int persistent(Index k) const {
+        return k < n_layers() ? weights[static_cast<std::size_t>(k)]
+                              : memories[static_cast<std::size_t>(k - n_layers())];
+    }
+    Index n_memories() const { return n_layers() == 0 ? 0 : n_persistent() / n_layers() - 1; }
     Index n_inputs() const { return matrices[static_cast<std::size_t>(product)].cols; }
     Index n_outputs() const { return matrices[static_cast<std::size_t>(product)].rows; }
     Index inner(const Operation& operation) const;  ///< terms per entry of a matrix product
@@ -114,9 +127,15 @@ struct Plan {
 /// Where the residual comes from.
 enum class ResidualBy { moments, diagonal_moments, loss };
 
+/// What an update policy wants a plan to keep.
+struct Kept {
+    bool gradients = false;  ///< of all layers before any weight moves; else none is stored
+    int memories = 0;        ///< per layer
+};
+
 /// One step of gradient descent; the weights are updated in place. has_step_rule: step sizes are
 /// set in every step.
-Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule = false);
+Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule = false, Kept kept = {});
 
 /// Product, residual, the gradient of the loss by every layer, and grams; everything stays to be
 /// looked at.

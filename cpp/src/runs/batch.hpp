@@ -69,18 +69,25 @@ public:
             const Index run = next_.fetch_add(1, std::memory_order_relaxed);
             if (run >= n_runs) return -1;
             if (problem.ended == nullptr || problem.ended[run] == 0) return run;
-            for (Index l = 0; l < n_layers; ++l)
-                std::copy_n(start(run, l), layer_size(l), final_weights(run, l));
+            for (Index k = 0; k < n_persistent(); ++k)
+                std::copy_n(start(run, k), layer_size(k % n_layers), final_state(run, k));
         }
     }
     bool drained() const { return next_.load(std::memory_order_relaxed) >= n_runs; }
 
     Index layer_size(Index l) const { return problem.chain.sizes[static_cast<std::size_t>(l)]; }
-    const T* start(Index run, Index l) const {
-        return problem.weights[static_cast<std::size_t>(l)].at(run, problem.run_shape);
+    /// What lasts from step to step, as in a plan: the weights, then the memories.
+    Index n_persistent() const { return n_layers + static_cast<Index>(problem.memory.size()); }
+    const T* start(Index run, Index k) const {
+        const auto& array = k < n_layers ? problem.weights[static_cast<std::size_t>(k)]
+                                         : problem.memory[static_cast<std::size_t>(k - n_layers)];
+        return array.at(run, problem.run_shape);
     }
-    T* final_weights(Index run, Index l) const {
-        return results.final_weights[static_cast<std::size_t>(l)] + run * layer_size(l);
+    T* final_state(Index run, Index k) const {
+        T* const array = k < n_layers
+                             ? results.final_weights[static_cast<std::size_t>(k)]
+                             : results.final_memory[static_cast<std::size_t>(k - n_layers)];
+        return array + run * layer_size(k % n_layers);
     }
     bool has_moments() const { return by != ResidualBy::loss; }
     /// Moments that all runs share, in the numbers of the weights or in double precision; null:
@@ -103,24 +110,23 @@ public:
             return problem.cross_cov.data;
         }
     }
-    /// Machines that hold a plan of the chain, of one run or of groups of lanes. draws, rule: those
-    /// of a descent.
+    /// Machines that hold a plan of the chain, of one run or of groups of lanes. descent: what they
+    /// are to follow.
     template <class Number>
-    DirectMachine<Number> direct_machine(const Plan& plan, bool decay, const Draws* draws = nullptr,
-                                         StepKind rule = StepKind::constant) const {
-        return {plan, decay, steering<Number>(draws, rule, 1)};
+    DirectMachine<Number> direct_machine(const Plan& plan, bool decay,
+                                         const Descent& descent = {}) const {
+        return {plan, decay, steering<Number>(descent, 1)};
     }
     template <class Number>
     LaneMachine<Number> lane_machine(const Plan& plan, int n_groups, bool decay,
-                                     const Draws* draws = nullptr,
-                                     StepKind rule = StepKind::constant) const {
+                                     const Descent& descent = {}) const {
         constexpr int lanes = native_lanes<Number>;
         return {plan,
                 n_groups,
                 shared_cov<Number>(),
                 shared_cross<Number>(),
                 decay,
-                steering<Pack<Number, lanes>>(draws, rule, n_groups * lanes)};
+                steering<Pack<Number, lanes>>(descent, n_groups * lanes)};
     }
     double scalar(const RunArray<double>& array, Index run) const {
         return *array.at(run, problem.run_shape);
@@ -180,8 +186,9 @@ public:
 
 private:
     template <class V>
-    Steering<V> steering(const Draws* draws, StepKind rule, int n_slots) const {
-        return steering_of<V>(problem.loss, draws, rule, n_in, n_layers, n_slots);
+    Steering<V> steering(const Descent& descent, int n_slots) const {
+        return steering_of<V>(problem.loss, descent.draws, descent.rule, n_in, descent.update,
+                              n_layers, n_slots);
     }
 
     std::atomic<Index> next_{0};

@@ -19,6 +19,7 @@ class Trained(TypedDict, total=False):
     weights: tuple[npt.NDArray[np.floating[Any]], ...]
     status: npt.NDArray[np.int8]
     stopped_at: npt.NDArray[np.int64]
+    memory: tuple[tuple[npt.NDArray[np.floating[Any]], ...], ...]
     time: npt.NDArray[np.float64]
     elapsed: npt.NDArray[np.float64]
 
@@ -36,6 +37,8 @@ def train(
     step_size: npt.NDArray[np.float64],
     rule: tuple[Any, ...] | None = None,
     draws: tuple[Any, ...] | None = None,
+    update: dict[str, Any] = ...,
+    memory: Sequence[Sequence[npt.NDArray[np.floating[Any]]]] = (),
     weight_decay: npt.NDArray[np.float64],
     stop_loss: npt.NDArray[np.float64] | None,
     stop_gradient_norm: npt.NDArray[np.float64] | None,

@@ -74,7 +74,7 @@ class CoreCall:
             threads = machine.n_threads()
         else:
             threads = validate.integer("n_threads", self.n_threads, low=1, high=2**15)
-        _check_memory(self.network, self.begin, self.record, n_records)
+        _check_memory(self.network, self.begin, self.method, self.record, n_records)
         runs, stop = self.runs, self.stop
         has_ended = not self.going.all()
         return {
@@ -143,7 +143,9 @@ def _over(array: FloatArray | None, runs: Shape, n_inner: int) -> FloatArray | N
     return None if array is None else validate.over_runs(array, runs, n_inner)
 
 
-def _check_memory(network: Chain, begin: State, record: Record, n_records: int) -> None:
+def _check_memory(
+    network: Chain, begin: State, method: Method, record: Record, n_records: int
+) -> None:
     """Raise MemoryError, naming the bytes, if the result would not fit."""
     n_runs, dtype = begin.status.size, begin.weights[0].dtype
     per_record = 0
@@ -155,7 +157,8 @@ def _check_memory(network: Chain, begin: State, record: Record, n_records: int) 
             per_record += math.prod(cast("AnyObservable", row).record_shape(network)) * 8
     per_step = 64  # the step itself, on its way to the core and in the result
     needed = n_records * (n_runs * per_record + per_step)
-    needed += n_runs * (network.n_weights * dtype.itemsize + 9)
+    kept = 1 + method.n_memories
+    needed += n_runs * (kept * network.n_weights * dtype.itemsize + 9)
     if needed <= _ALWAYS_FITS:  # asking the system takes as long as a small training
         return
     available = machine.available_memory()

@@ -49,6 +49,10 @@ def descend(
         streams = validate.over_runs(draws.streams_of(runs), runs, 0)
         arguments["draws"] = (draws.size, draws.seed, streams, *call.loss.core_draws())
     step_sizes = method.layer_step_sizes(call.network.n_arrays)
+    memory = [
+        [validate.over_runs(part, runs, part.ndim - len(runs)) for part in kept]
+        for kept in begin.memory
+    ]
     with reporter(progress, int(np.count_nonzero(going)) * n_steps) as report:
         result = _core.train(
             **arguments,
@@ -56,6 +60,8 @@ def descend(
             check_every=1 if call.stop is None else call.stop.check_every,
             first_step=first,
             n_steps=n_steps,
+            update=method.core_fields(runs),
+            memory=memory,
             record_steps=steps.tolist(),
             progress=report,
         )
@@ -67,5 +73,6 @@ def descend(
         elapsed = np.where(going, result["elapsed"], before)
     stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
     status = np.where(going, result["status"], begin.status)
-    final = State(result["weights"], last, status, stopped_at, None, elapsed)
+    kept = result.get("memory", ())
+    final = State(result["weights"], last, status, stopped_at, None, elapsed, kept)
     return Outcome(result, steps, time, final, np.where(going, stopped_at - first, 0))
