@@ -1,28 +1,50 @@
 // Which of the compiled cores this processor can run. Compiled for the baseline, like the
-// interpreter itself.
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+// interpreter itself, and without pybind11, which would take longer to compile than all of this.
+#include <Python.h>
 
-#include <string>
-#include <vector>
+#include "levels.hpp"
 
-PYBIND11_MODULE(_cpu, m, pybind11::mod_gil_not_used()) {
-    m.doc() = "Instruction set levels of this processor.";
-    m.def("supported_levels", [] {
-        std::vector<std::string> levels;
-#if defined(__x86_64__) && !defined(_WIN32)
-        __builtin_cpu_init();
-        const bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") &&
-                        __builtin_cpu_supports("popcnt");
-        const bool v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-        const bool v4 = v3 && __builtin_cpu_supports("avx512f") &&
-                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-        if (v2) levels.emplace_back("v2");
-        if (v3) levels.emplace_back("v3");
-        if (v4) levels.emplace_back("v4");
-#endif
-        return levels;
-    });
+namespace {
+
+PyObject* supported_levels(PyObject* /*module*/, PyObject* /*none*/) {
+    PyObject* const names = PyList_New(0);
+    if (names == nullptr) return nullptr;
+    for (const int level : linnet::supported_levels()) {
+        PyObject* const name = PyUnicode_FromFormat("v%d", level);
+        const bool done = name != nullptr && PyList_Append(names, name) == 0;
+        Py_XDECREF(name);
+        if (!done) {
+            Py_DECREF(names);
+            return nullptr;
+        }
+    }
+    return names;
 }
+
+PyMethodDef methods[] = {
+    {"supported_levels", supported_levels, METH_NOARGS, "Levels of x86-64, lowest first."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef_Slot slots[] = {
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, nullptr},
+};
+
+PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    "_cpu",
+    "Instruction set levels of this processor.",
+    0,
+    methods,
+    slots,
+    nullptr,
+    nullptr,
+    nullptr,
+};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__cpu() { return PyModuleDef_Init(&module); }

@@ -200,7 +200,7 @@ def test_the_core_is_of_this_version():
     info = _core.build_info()
     assert info["version"] == lf.__version__
     assert info["float64_lanes"] in (2, 4, 8)
-    assert info["isa"] in _core._built_levels()
+    assert info["isa"] in _core.levels.built()
 
 
 def test_stubs_name_what_the_core_has():

@@ -282,8 +282,8 @@ print(json.dumps([lf._core.build_info()["isa"], losses]))
 
 def test_every_instruction_set_keeps_the_contract_and_agrees():
     results = {}
-    for level in _core._built_levels():
-        if level == "generic" or level in _core._cpu.supported_levels():
+    for level in _core.levels.built():
+        if level in _core.levels.supported():
             done = python(CHECK_LEVEL, LINNET_FAST_ISA=level)
             isa, results[level] = json.loads(done.stdout)
             assert isa == level

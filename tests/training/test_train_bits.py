@@ -206,8 +206,8 @@ print(json.dumps([lf._core.build_info()["isa"], digests, losses]))
 def levels():
     """Results of a fresh process per instruction set that this machine runs."""
     results = {}
-    for level in _core._built_levels():
-        if level == "generic" or level in _core._cpu.supported_levels():
+    for level in _core.levels.built():
+        if level in _core.levels.supported():
             done = python(CHECK_LEVEL, LINNET_FAST_ISA=level)
             results[level] = json.loads(done.stdout)
     return results

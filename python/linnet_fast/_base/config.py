@@ -10,6 +10,7 @@ import scipy
 
 from linnet_fast import _core
 from linnet_fast._base import machine
+from linnet_fast._core import levels
 
 
 def config() -> dict[str, str | int]:
@@ -23,12 +24,13 @@ def config() -> dict[str, str | int]:
     Examples
     --------
     >>> sorted(config())[:3]
-    ['compiler', 'eigen', 'float64_lanes']
+    ['built_for', 'compiler', 'eigen']
     """
     info = _core.build_info()
     return {
         "version": info["version"],
         "instruction_set": info["isa"],
+        "built_for": ", ".join(levels.built()),
         "float64_lanes": info["float64_lanes"],
         "threads": machine.n_threads(),
         "thread_backend": info["threads"],
@@ -69,8 +71,12 @@ def provenance() -> dict[str, str | int]:
 def show_config() -> None:
     """Print versions, instruction set, threads and compiler: put it into bug reports.
 
-    The environment variable ``LINNET_FAST_ISA`` (v2, v3 or v4 on x86-64) chooses another
-    instruction set when the library is imported.
+    On x86-64 the environment variable ``LINNET_FAST_ISA`` (v2, v3 or v4) chooses another instruction
+    set when the library is imported, if it was built for that too: wheels are built for all, a build
+    from source for the processor at hand.
     """
-    for name, value in config().items():
+    own = config()
+    if own["built_for"] in {"v2", "v3", "v4"}:
+        own["built_for"] = f"{own['built_for']} only; for every processor: {levels.BUILD_ALL}"
+    for name, value in own.items():
         print(f"{name:16} {value}")  # noqa: T201  (printing is what it is for)
