@@ -110,6 +110,7 @@ def test_contributing_and_nox_name_what_exists():
             ROOT,
             ROOT / "python" / "linnet_fast",
             ROOT / "cpp" / "bindings",
+            ROOT / "cpp" / "src",
             ROOT / ".github" / "workflows",
         )
         assert any((place / path).exists() for place in places), path

@@ -134,7 +134,7 @@ TABLE = [
     ("weight_decay", NAN, ValueError, "weight_decay must be finite"),
     ("weight_decay", ones(3), ValueError, "run axes must broadcast"),
     ("layer_multipliers", ones(2), ValueError, r"layer_multipliers must have shape \(\*run, 1\), one per layer, got \(2,\)"),
-    ("layer_multipliers", 1.0, ValueError, r"layer_multipliers must have shape \(\*run, n_layers\), got \(\)"),
+    ("layer_multipliers", 1.0, ValueError, r"layer_multipliers must have shape \(\*run, n_arrays\), got \(\)"),
     ("layer_multipliers", [-1.0], ValueError, "layer_multipliers must be >= 0"),
     ("layer_multipliers", [INF], ValueError, "layer_multipliers must be finite"),
     ("method", 0.1, TypeError, "method must be one of GradientDescent, StochasticGradientDescent, GradientFlow, got float"),

@@ -202,7 +202,7 @@ class SteppingMethod(Method):
         if layer_multipliers is not None:
             multipliers = validate.real_array("layer_multipliers", layer_multipliers, at_least=0)
             if multipliers.ndim == 0:
-                msg = "layer_multipliers must have shape (*run, n_layers), got ()"
+                msg = "layer_multipliers must have shape (*run, n_arrays), got ()"
                 raise ValueError(msg)
         object.__setattr__(self, "step_size", step)
         object.__setattr__(self, "weight_decay", decay)

@@ -30,7 +30,7 @@ class GradientDescent(SteppingMethod):
         Positive, finite; one number or one per run. Or a rule by which it changes from step to step.
     weight_decay : array_like, shape (*run), default 0
         Coefficient c >= 0: the objective is loss + c/2 times the sum of squares of all weights.
-    layer_multipliers : array_like, shape (*run, n_layers), optional
+    layer_multipliers : array_like, shape (*run, n_arrays), optional
         Factors >= 0 on the step size of each layer. A layer with factor 0 stays as it is.
     momentum : array_like, shape (*run), default 0
         0 <= momentum < 1. What is remembered is part of the final state, so that a training that is
@@ -42,7 +42,7 @@ class GradientDescent(SteppingMethod):
     ----------
     step_size : ndarray of float64, shape (*run), or StepRule
     weight_decay : ndarray of float64, shape (*run)
-    layer_multipliers : ndarray of float64, shape (*run, n_layers), or None
+    layer_multipliers : ndarray of float64, shape (*run, n_arrays), or None
     momentum : ndarray of float64, shape (*run)
         Read-only views of the arguments.
 
