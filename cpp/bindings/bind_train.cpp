@@ -41,19 +41,20 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     const Problem<T> problem = problem_of<T>(a);
     Draws drawn;
     if (draws) {
-        drawn = draws_of(*draws, problem.loss, a.chain.n_inputs());
+        drawn = draws_of(*draws, problem.loss);
         descent.draws = &drawn;
     }
     descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
                                           {static_cast<Index>(a.shapes.size())});
     Arrays<T> arrays(a, descent.record_steps.size());
+    arrays.add_final(a);
     arrays.results.stopped_at = arrays.template add<std::int64_t>("stopped_at", a);
     if (rule) {
         const int kind = (*rule)[0].cast<int>();
         require(kind > 0 && kind <= static_cast<int>(StepKind::alignment), "unknown step rule");
         descent.rule = static_cast<StepKind>(kind);
-        require(descent.rule != StepKind::alignment || problem.loss.kind == LossKind::spherical,
-                "alignment needs a spherical loss");
+        require(descent.rule != StepKind::alignment || problem.loss.law() != nullptr,
+                "alignment needs the loss of a law");
         const auto parameter = [&](std::size_t k, const char* name) {
             return run_array<double>((*rule)[k].cast<py::array>(), name, a.run_shape, {});
         };
@@ -77,6 +78,7 @@ py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, cons
     method.rtol = run_array<double>(rtol, "rtol", a.run_shape, {});
     method.atol = run_array<double>(atol, "atol", a.run_shape, {});
     Arrays<double> arrays(a, method.record_times.size());
+    arrays.add_final(a);
     arrays.results.stopped_time = arrays.add<double>("stopped_at", a);
     arrays.results.n_steps_taken = arrays.add<std::int64_t>("n_steps", a);
     if (method.begin == method.until || a.ended) {  // runs that had ended take no step
@@ -97,9 +99,7 @@ void register_train(py::module_& m) {
     m.def(
         "train",
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
-           std::vector<Index> run_shape, std::vector<py::array> weights,
-           std::optional<py::array> input_cov, std::optional<py::array> cross_cov,
-           std::optional<py::array> output_power, std::optional<py::dict> loss,
+           std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array step_size, std::optional<py::tuple> rule,
            std::optional<py::tuple> draws, py::array weight_decay,
            std::optional<py::array> stop_loss, std::optional<py::array> stop_gradient_norm,
@@ -109,8 +109,7 @@ void register_train(py::module_& m) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
-                std::move(weights),      std::move(input_cov),   std::move(cross_cov),
-                std::move(output_power), std::move(loss),        std::move(direction),
+                std::move(weights),      std::move(loss),        std::move(direction),
                 std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
                 std::move(ended),        std::move(observables), n_threads,
                 std::move(progress)};
@@ -120,24 +119,21 @@ void register_train(py::module_& m) {
             descent.n_steps = n_steps;
             descent.record_steps = std::move(record_steps);
             check(a, descent);
-            return py::isinstance<py::array_t<float>>(a.weights.front())
-                       ? train_as<float>(a, descent, step_size, rule, draws)
-                       : train_as<double>(a, descent, step_size, rule, draws);
+            return a.is_single() ? train_as<float>(a, descent, step_size, rule, draws)
+                                 : train_as<double>(a, descent, step_size, rule, draws);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
-        py::arg("weights"), py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
-        py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("step_size"),
-        py::arg("rule") = py::none(), py::arg("draws") = py::none(), py::arg("weight_decay"),
-        py::arg("stop_loss"), py::arg("stop_gradient_norm"), py::arg("check_every"),
-        py::arg("first_step"), py::arg("n_steps"), py::arg("ended").noconvert(),
-        py::arg("record_steps"), py::arg("observables"), py::arg("n_threads"), py::arg("progress"),
+        py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(),
+        py::arg("step_size"), py::arg("rule") = py::none(), py::arg("draws") = py::none(),
+        py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
+        py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),
+        py::arg("ended").noconvert(), py::arg("record_steps"), py::arg("observables"),
+        py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient descent; see linnet_fast.train.");
     m.def(
         "train_flow",
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
-           std::vector<Index> run_shape, std::vector<py::array> weights,
-           std::optional<py::array> input_cov, std::optional<py::array> cross_cov,
-           std::optional<py::array> output_power, std::optional<py::dict> loss,
+           std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array rtol, py::array atol,
            py::array weight_decay, std::optional<py::array> stop_loss,
            std::optional<py::array> stop_gradient_norm, bool log_time, double begin, double until,
@@ -147,8 +143,7 @@ void register_train(py::module_& m) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
-                std::move(weights),      std::move(input_cov),   std::move(cross_cov),
-                std::move(output_power), std::move(loss),        std::move(direction),
+                std::move(weights),      std::move(loss),        std::move(direction),
                 std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
                 std::move(ended),        std::move(observables), n_threads,
                 std::move(progress)};
@@ -162,8 +157,7 @@ void register_train(py::module_& m) {
             return train_flow(a, method, rtol, atol);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
-        py::arg("weights"), py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
-        py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("rtol"),
+        py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(), py::arg("rtol"),
         py::arg("atol"), py::arg("weight_decay"), py::arg("stop_loss"),
         py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"),
         py::arg("until"), py::arg("max_steps"), py::arg("ended").noconvert(),

@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "linnet/chain.hpp"
 #include "linnet/index.hpp"
 #include "linnet/loss.hpp"
+#include "linnet/observables.hpp"
 #include "linnet/step_rule.hpp"
 
 namespace linnet {
@@ -24,12 +26,9 @@ struct Problem {
     std::vector<Index> run_shape;  ///< extents of the run axes
     std::vector<RunArray<T>> weights;
     LossData loss;
-    RunArray<double> input_cov;     ///< (in, in); this and the next two of a squared loss only
-    RunArray<double> cross_cov;     ///< (out, in)
-    RunArray<double> output_power;  ///< scalar
-    RunArray<double> direction;     ///< (in): what angles are measured to; no data: none
-    RunArray<double> weight_decay;  ///< scalar
-    RunArray<double> stop_loss;     ///< scalar; no data: no such rule
+    RunArray<double> direction;           ///< (in): what angles are measured to; no data: none
+    RunArray<double> weight_decay;        ///< scalar
+    RunArray<double> stop_loss;           ///< scalar; no data: no such rule
     RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
     /// Per run, not 0: leave it as it is; null: all are to be trained.
     const std::int8_t* ended = nullptr;
@@ -65,24 +64,9 @@ struct Flow {
 /// end of a run are not written, the caller fills them beforehand.
 template <class T>
 struct Results {
-    double* loss = nullptr;
-    double* singular_values = nullptr;  ///< (min(in, out)), descending
-    double* product = nullptr;          ///< (out, in)
-    double* layer_norms = nullptr;      ///< (n_layers)
-    double* imbalance =
-        nullptr;  ///< (n_layers - 1): of dense chains by matrices, else by squared norms
-    double* gradient_norm = nullptr;
-    double* angle =
-        nullptr;  ///< of the product to the direction; like the next three, of one output
-    double* log_tan_half_angle = nullptr;
-    double* norm = nullptr;
-    double* margin = nullptr;  ///< least over the norm
-    double* layer_singular_ratio =
-        nullptr;  ///< (n_layers): second over first singular value of dense layers
-    double* layer_alignment =
-        nullptr;  ///< (n_layers - 1): cosines between first singular vectors of neighbours
-    double* time = nullptr;   ///< of a descent with a step rule: the sum of its steps
-    std::vector<T*> weights;  ///< per layer; empty: not wanted
+    std::vector<double*> observed;  ///< by place in observables(); empty: none are wanted
+    std::vector<T*> weights;        ///< per layer; empty: not wanted
+    double* time = nullptr;         ///< of a descent with a step rule: the sum of its steps
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
     std::int8_t* status = nullptr;          ///< (run)
@@ -90,6 +74,12 @@ struct Results {
     double* stopped_time = nullptr;         ///< (run): of a flow
     double* elapsed = nullptr;              ///< (run): of a descent with a step rule
     std::int64_t* n_steps_taken = nullptr;  ///< (run): of a flow
+
+    /// Where an observable goes.
+    double*& to(const std::string& name) {
+        observed.resize(observables().size());
+        return observed[observable_of(name)];
+    }
 };
 
 /// Train every run. Returns false when poll asked to stop; results are then incomplete.
