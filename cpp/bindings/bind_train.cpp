@@ -93,6 +93,33 @@ py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, cons
     return arrays.out;
 }
 
+template <class T>
+py::dict observe_as(const Arguments& a) {
+    const Problem<T> problem = problem_of<T>(a);
+    Arrays<T> arrays(a, std::nullopt);
+    run_interruptible(a.n_threads, a.progress,
+                      [&](const Control& control) { observe(problem, arrays.results, control); });
+    return arrays.out["observables"];
+}
+
+/// Ways to move the weights.
+const char* const updates[] = {"plain"};
+
+/// The names of what the core knows.
+py::dict known() {
+    const auto names_of = [](const auto& rows, const auto& name_of) {
+        py::list names;
+        for (const auto& row : rows) names.append(name_of(row));
+        return names;
+    };
+    const auto own_name = [](const auto& row) { return row.name; };
+    py::dict all;
+    all["observables"] = names_of(observables(), own_name);
+    all["losses"] = names_of(losses(), own_name);
+    all["updates"] = names_of(updates, [](const char* name) { return name; });
+    return all;
+}
+
 }  // namespace
 
 void register_train(py::module_& m) {
@@ -163,6 +190,31 @@ void register_train(py::module_& m) {
         py::arg("until"), py::arg("max_steps"), py::arg("ended").noconvert(),
         py::arg("record_times"), py::arg("observables"), py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");
+    m.def(
+        "observe",
+        [](const py::list& factors, std::vector<std::vector<Index>> shapes,
+           std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
+           std::optional<py::array> direction, py::array weight_decay,
+           std::set<std::string> observables, int n_threads) {
+            Arguments a{};
+            a.chain = chain_of(factors, shapes);
+            a.shapes = std::move(shapes);
+            a.run_shape = std::move(run_shape);
+            a.weights = std::move(weights);
+            a.loss = std::move(loss);
+            a.direction = std::move(direction);
+            a.weight_decay = std::move(weight_decay);
+            a.observables = std::move(observables);
+            a.n_threads = n_threads;
+            a.progress = py::none();
+            check(a);
+            return a.is_single() ? observe_as<float>(a) : observe_as<double>(a);
+        },
+        py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
+        py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(),
+        py::arg("weight_decay"), py::arg("observables"), py::arg("n_threads"),
+        "What a training would record of its weights, by name; see linnet_fast.observe.");
+    m.def("known", known, "The names of the observables, losses and updates there are.");
     m.def("status_messages", [] {
         std::map<int, std::string> messages;
         for (const Status status :

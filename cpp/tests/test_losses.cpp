@@ -114,3 +114,21 @@ TEST(losses_and_observables_are_known_by_name) {
     }
     CHECK(n_refused == 2);
 }
+
+TEST(runs_are_observed_where_they_stand) {
+    for (const std::vector<Index>& widths : {std::vector<Index>{4, 4, 4}, {5, 3, 7, 2}}) {
+        const Index n_runs = 37;
+        tests::Batch<double> recorded(widths, n_runs, 2, 1);
+        CHECK(train(recorded.problem, recorded.descent, recorded.results, {1, {}}));
+        tests::Batch<double> seen(widths, n_runs, 2, 1);
+        CHECK(observe(seen.problem, seen.results, {2, {}}));
+        CHECK(seen.loss == recorded.loss);
+        CHECK(seen.gradient == recorded.gradient);
+        CHECK(seen.values == recorded.values);
+        CHECK(seen.norms == recorded.norms);
+        CHECK(seen.imbalance == recorded.imbalance);
+    }
+    tests::Batch<double> stopped({8, 8}, 100, 1, 1);
+    CHECK(!observe(stopped.problem, stopped.results, {1, [](std::int64_t) { return true; }}) ||
+          stopped.loss[99] != 0);
+}

@@ -1,4 +1,5 @@
-// The C++ face of the core: describe a batch of runs with plain structs, call train() or flow().
+// The C++ face of the core: describe a batch of runs with plain structs, call train(), flow() or
+// observe().
 //
 // A network computes x -> M_L ... M_1 x; most often M_l is its array of weights W_l, (rows, cols)
 // and row-major. Every array that belongs to runs may broadcast along any of the run axes (stride
@@ -98,5 +99,14 @@ extern template bool train<float>(const Problem<float>&, const Descent&, const R
 /// The same along the gradient flow. Progress is polled in thousandths of the time of a run.
 bool flow(const Problem<double>& problem, const Flow& method, const Results<double>& results,
           const Control& control);
+
+/// Write to the one record of every run what a training would record of its weights, with the same
+/// bits, and nothing else. Returns false when poll asked to stop.
+template <class T>
+bool observe(const Problem<T>& problem, const Results<T>& results, const Control& control);
+
+extern template bool observe<double>(const Problem<double>&, const Results<double>&,
+                                     const Control&);
+extern template bool observe<float>(const Problem<float>&, const Results<float>&, const Control&);
 
 }  // namespace linnet

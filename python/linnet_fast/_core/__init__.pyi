@@ -77,6 +77,25 @@ def train_flow(
     n_threads: int,
     progress: Callable[[int], object] | None,
 ) -> TrainedFlow: ...
+def observe(
+    *,
+    factors: Sequence[tuple[Any, ...]],
+    shapes: Sequence[Sequence[int]],
+    run_shape: Sequence[int],
+    weights: Sequence[npt.NDArray[np.floating[Any]]],
+    loss: dict[str, Any],
+    direction: npt.NDArray[np.float64] | None = None,
+    weight_decay: npt.NDArray[np.float64],
+    observables: Collection[str],
+    n_threads: int,
+) -> dict[str, Any]: ...
+@type_check_only
+class Known(TypedDict):
+    observables: list[str]
+    losses: list[str]
+    updates: list[str]
+
+def known() -> Known: ...
 def logit_descent(
     *, logit: npt.NDArray[np.float64], rate: npt.NDArray[np.float64], steps: Sequence[int]
 ) -> npt.NDArray[np.float64]: ...
@@ -163,8 +182,10 @@ __all__ = [
     "factor_descent",
     "fma_peak",
     "kernel_cost",
+    "known",
     "layer_descent",
     "logit_descent",
+    "observe",
     "radial_functions",
     "reduced_descent",
     "reduced_flow",
