@@ -43,7 +43,7 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     Problem<T> problem = problem_of<T>(a);
     Draws drawn;
     if (draws) {
-        drawn = draws_of(*draws, problem.loss, a.chain.n_inputs());
+        drawn = draws_of(*draws, problem.loss);
         descent.draws = &drawn;
     }
     descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
@@ -52,13 +52,14 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     Memory<T> memory(policy_of(descent.update), start_memory, a.run_shape, a.shapes);
     memory.put_into(problem, arrays.results);
     memory.put_into(arrays.out);
+    arrays.add_final(a);
     arrays.results.stopped_at = arrays.template add<std::int64_t>("stopped_at", a);
     if (rule) {
         const int kind = (*rule)[0].cast<int>();
         require(kind > 0 && kind <= static_cast<int>(StepKind::alignment), "unknown step rule");
         descent.rule = static_cast<StepKind>(kind);
-        require(descent.rule != StepKind::alignment || problem.loss.kind == LossKind::spherical,
-                "alignment needs a spherical loss");
+        require(descent.rule != StepKind::alignment || problem.loss.law() != nullptr,
+                "alignment needs the loss of a law");
         const auto parameter = [&](std::size_t k, const char* name) {
             return run_array<double>((*rule)[k].cast<py::array>(), name, a.run_shape, {});
         };
@@ -82,6 +83,7 @@ py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, cons
     method.rtol = run_array<double>(rtol, "rtol", a.run_shape, {});
     method.atol = run_array<double>(atol, "atol", a.run_shape, {});
     Arrays<double> arrays(a, method.record_times.size());
+    arrays.add_final(a);
     arrays.results.stopped_time = arrays.add<double>("stopped_at", a);
     arrays.results.n_steps_taken = arrays.add<std::int64_t>("n_steps", a);
     if (method.begin == method.until || a.ended) {  // runs that had ended take no step
@@ -96,15 +98,37 @@ py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, cons
     return arrays.out;
 }
 
+template <class T>
+py::dict observe_as(const Arguments& a) {
+    const Problem<T> problem = problem_of<T>(a);
+    Arrays<T> arrays(a, std::nullopt);
+    run_interruptible(a.n_threads, a.progress,
+                      [&](const Control& control) { observe(problem, arrays.results, control); });
+    return arrays.out["observables"];
+}
+
+/// The names of what the core knows.
+py::dict known() {
+    const auto names_of = [](const auto& rows, const auto& name_of) {
+        py::list names;
+        for (const auto& row : rows) names.append(name_of(row));
+        return names;
+    };
+    const auto own_name = [](const auto& row) { return row.name; };
+    py::dict all;
+    all["observables"] = names_of(observables(), own_name);
+    all["losses"] = names_of(losses(), own_name);
+    all["updates"] = names_of(update_policies(), own_name);
+    return all;
+}
+
 }  // namespace
 
 void register_train(py::module_& m) {
     m.def(
         "train",
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
-           std::vector<Index> run_shape, std::vector<py::array> weights,
-           std::optional<py::array> input_cov, std::optional<py::array> cross_cov,
-           std::optional<py::array> output_power, std::optional<py::dict> loss,
+           std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array step_size, std::optional<py::tuple> rule,
            std::optional<py::tuple> draws, const py::dict& update,
            const std::vector<std::vector<py::array>>& memory, py::array weight_decay,
@@ -115,8 +139,7 @@ void register_train(py::module_& m) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
-                std::move(weights),      std::move(input_cov),   std::move(cross_cov),
-                std::move(output_power), std::move(loss),        std::move(direction),
+                std::move(weights),      std::move(loss),        std::move(direction),
                 std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
                 std::move(ended),        std::move(observables), n_threads,
                 std::move(progress)};
@@ -127,14 +150,13 @@ void register_train(py::module_& m) {
             descent.record_steps = std::move(record_steps);
             descent.update = update_of(update, a.run_shape);
             check(a, descent);
-            return py::isinstance<py::array_t<float>>(a.weights.front())
+            return a.is_single()
                        ? train_as<float>(a, descent, step_size, rule, draws, memory)
                        : train_as<double>(a, descent, step_size, rule, draws, memory);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
-        py::arg("weights"), py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
-        py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("step_size"),
-        py::arg("rule") = py::none(), py::arg("draws") = py::none(),
+        py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(),
+        py::arg("step_size"), py::arg("rule") = py::none(), py::arg("draws") = py::none(),
         py::arg("update") = plain_update(), py::arg("memory") = py::tuple(),
         py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
         py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),
@@ -144,9 +166,7 @@ void register_train(py::module_& m) {
     m.def(
         "train_flow",
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
-           std::vector<Index> run_shape, std::vector<py::array> weights,
-           std::optional<py::array> input_cov, std::optional<py::array> cross_cov,
-           std::optional<py::array> output_power, std::optional<py::dict> loss,
+           std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array rtol, py::array atol,
            py::array weight_decay, std::optional<py::array> stop_loss,
            std::optional<py::array> stop_gradient_norm, bool log_time, double begin, double until,
@@ -156,8 +176,7 @@ void register_train(py::module_& m) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
-                std::move(weights),      std::move(input_cov),   std::move(cross_cov),
-                std::move(output_power), std::move(loss),        std::move(direction),
+                std::move(weights),      std::move(loss),        std::move(direction),
                 std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
                 std::move(ended),        std::move(observables), n_threads,
                 std::move(progress)};
@@ -171,13 +190,37 @@ void register_train(py::module_& m) {
             return train_flow(a, method, rtol, atol);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
-        py::arg("weights"), py::arg("input_cov"), py::arg("cross_cov"), py::arg("output_power"),
-        py::arg("loss") = py::none(), py::arg("direction") = py::none(), py::arg("rtol"),
+        py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(), py::arg("rtol"),
         py::arg("atol"), py::arg("weight_decay"), py::arg("stop_loss"),
         py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"),
         py::arg("until"), py::arg("max_steps"), py::arg("ended").noconvert(),
         py::arg("record_times"), py::arg("observables"), py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");
+    m.def(
+        "observe",
+        [](const py::list& factors, std::vector<std::vector<Index>> shapes,
+           std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
+           std::optional<py::array> direction, py::array weight_decay,
+           std::set<std::string> observables, int n_threads) {
+            Arguments a{};
+            a.chain = chain_of(factors, shapes);
+            a.shapes = std::move(shapes);
+            a.run_shape = std::move(run_shape);
+            a.weights = std::move(weights);
+            a.loss = std::move(loss);
+            a.direction = std::move(direction);
+            a.weight_decay = std::move(weight_decay);
+            a.observables = std::move(observables);
+            a.n_threads = n_threads;
+            a.progress = py::none();
+            check(a);
+            return a.is_single() ? observe_as<float>(a) : observe_as<double>(a);
+        },
+        py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
+        py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(),
+        py::arg("weight_decay"), py::arg("observables"), py::arg("n_threads"),
+        "What a training would record of its weights, by name; see linnet_fast.observe.");
+    m.def("known", known, "The names of the observables, losses and updates there are.");
     m.def("status_messages", [] {
         std::map<int, std::string> messages;
         for (const Status status :

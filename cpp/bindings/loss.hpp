@@ -1,11 +1,13 @@
-// Losses that are not made of second moments, and samples that are drawn, as Python describes them.
+// Losses, and samples that are drawn, as Python describes them.
 #pragma once
 
 #include <pybind11/stl.h>
 
-#include <optional>
+#include <algorithm>
+#include <set>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
@@ -15,47 +17,97 @@
 
 namespace linnet::bindings {
 
-/// A loss, of runs in precision T, from a dict: kind, n_samples, inputs and single_inputs; or kind,
-/// law and direction. Without one it is the squared loss.
-template <class T>
-LossData loss_of(const std::optional<py::dict>& fields, const std::vector<Index>& run_shape,
-                 Index n_in) {
-    LossData loss;
-    loss.run_shape = run_shape;
-    if (!fields) return loss;
-    const py::dict& d = *fields;
-    const auto kind = d["kind"].cast<std::string>();
-    if (kind == "spherical") {
-        loss.kind = LossKind::spherical;
-        loss.law = spherical_table_of(d["law"].cast<py::tuple>());
-        loss.direction =
-            run_array<double>(d["direction"].cast<py::array>(), "direction", run_shape, {n_in});
-    } else {
-        require(kind == "logistic" || kind == "exponential", "unknown loss '" + kind + "'");
-        loss.kind = kind == "logistic" ? LossKind::logistic : LossKind::exponential;
-        loss.n_samples = d["n_samples"].cast<Index>();
-        const auto inputs = d["inputs"].cast<py::array>();
-        loss.stride = inputs.ndim() > 0 ? inputs.shape(inputs.ndim() - 1) : 0;
-        require(loss.n_samples >= 1 && loss.stride % 16 == 0 && loss.stride >= loss.n_samples,
-                "inputs must be padded to a multiple of 16 samples");
-        loss.inputs = run_array<double>(inputs, "inputs", run_shape, {n_in, loss.stride});
-        if (!d["single_inputs"].is_none()) {
-            loss.single_inputs = run_array<float>(d["single_inputs"].cast<py::array>(),
-                                                  "single_inputs", run_shape, {n_in, loss.stride});
+/// What a field holds, as one of C++'s types; TypeError that names the field if it is another.
+template <class To>
+To field_as(const py::handle& value, const std::string& name, const char* expected) {
+    if (py::isinstance<To>(value)) return py::reinterpret_borrow<To>(value);
+    throw py::type_error(name + " must be " + expected + ", got " +
+                         py::type::of(value).attr("__name__").cast<std::string>());
+}
+
+/// Reads the fields of a loss by its declaration.
+class LossReader {
+public:
+    explicit LossReader(LossData& loss) : loss_(loss) {}
+
+    void read(const LossField& field, const py::handle& value) {
+        const std::string name = field.name;
+        switch (field.type) {
+            case LossField::Type::array:
+                return read_array<double>(field, value);
+            case LossField::Type::single_array:
+                return read_array<float>(field, value);
+            case LossField::Type::count: {
+                const auto count = field_as<py::int_>(value, name, "an integer").cast<Index>();
+                require(count >= 1, name + " must be at least 1, got " + std::to_string(count));
+                loss_.values[name] = count;
+                return;
+            }
+            case LossField::Type::law:
+                loss_.values[name] =
+                    spherical_table_of(field_as<py::tuple>(value, name, "a tuple"));
+                return;
         }
-        require(!std::is_same_v<T, float> || loss.single_inputs.data != nullptr,
-                "runs in single precision need single_inputs");
     }
-    if (!d["label_noise"].is_none()) {
-        loss.label_noise =
-            run_array<double>(d["label_noise"].cast<py::array>(), "label_noise", run_shape, {});
-        loss.has_noise = true;
+
+private:
+    template <class T>
+    void read_array(const LossField& field, const py::handle& value) {
+        const std::string name = field.name;
+        const auto array = field_as<py::array>(value, name, "an array");
+        const auto first = static_cast<py::ssize_t>(loss_.run_shape.size());
+        const auto n_axes = first + static_cast<py::ssize_t>(field.axes.size());
+        const bool has_samples =
+            std::count(field.axes.begin(), field.axes.end(), LossAxis::sample) > 0;
+        require(array.ndim() == n_axes || !has_samples,
+                name + " must have " + std::to_string(n_axes) + " axes, got shape " +
+                    shape_text(shape_of(array)));
+        std::vector<Index> inner;
+        for (const LossAxis axis : field.axes) {
+            const auto place = first + static_cast<py::ssize_t>(inner.size());
+            if (axis == LossAxis::sample && loss_.sample_extent == 0)
+                loss_.sample_extent = array.shape(place);
+            inner.push_back(axis == LossAxis::input    ? loss_.n_inputs
+                            : axis == LossAxis::output ? loss_.n_outputs
+                                                       : loss_.sample_extent);
+        }
+        loss_.values[name] = run_array<T>(array, field.name, loss_.run_shape, inner);
     }
+
+    LossData& loss_;
+};
+
+/// A loss, of runs in precision T, from a dict with its name and its fields.
+template <class T>
+LossData loss_of(const py::dict& fields, const std::vector<Index>& run_shape, Index n_in,
+                 Index n_out) {
+    require(fields.contains("name"), "loss must have a name");
+    const auto name = field_as<py::str>(fields["name"], "name", "a str").cast<std::string>();
+    LossData loss(name, run_shape, n_in, n_out);
+    const LossDeclaration& declaration = loss.declaration();
+    require(n_out == 1 || !declaration.needs_one_output,
+            "a " + name + " loss needs one output, got " + std::to_string(n_out));
+    LossReader reader(loss);
+    std::set<std::string> known{"name"};
+    for (const LossField& field : declaration.fields) {
+        known.insert(field.name);
+        const bool is_given = fields.contains(field.name) && !fields[field.name].is_none();
+        if (is_given) reader.read(field, fields[field.name]);
+        const bool is_single = field.type == LossField::Type::single_array;
+        require(is_given || field.is_optional || (is_single && !std::is_same_v<T, float>),
+                "a " + name + " loss needs " + field.name +
+                    (is_single ? " for runs in single precision" : ""));
+    }
+    for (const auto item : fields) {
+        const auto key = py::str(item.first).cast<std::string>();
+        require(known.count(key) == 1, "a " + name + " loss has no field '" + key + "'");
+    }
+    if (declaration.check != nullptr) declaration.check(loss);
     return loss;
 }
 
 /// Samples drawn for every step, from a tuple (batch_size, seed, streams, law, radii, cumulative).
-inline Draws draws_of(const py::tuple& t, const LossData& loss, Index n_in) {
+inline Draws draws_of(const py::tuple& t, const LossData& loss) {
     Draws draws;
     draws.batch_size = t[0].cast<Index>();
     draws.seed = t[1].cast<std::uint64_t>();
@@ -65,9 +117,10 @@ inline Draws draws_of(const py::tuple& t, const LossData& loss, Index n_in) {
     draws.law = static_cast<LawKind>(law);
     draws.radii = t[4].cast<std::vector<double>>();
     draws.cumulative = t[5].cast<std::vector<double>>();
-    require(loss.kind != LossKind::squared, "samples can only be drawn of data or a law");
+    require(loss.declaration().can_draw,
+            std::string("samples cannot be drawn of a ") + loss.declaration().name + " loss");
     // Every pair of coordinates has a block of random numbers, counted in 32 bits.
-    const Index most = (Index{1} << 32) / (n_in / 2 + 2);
+    const Index most = (Index{1} << 32) / (loss.n_inputs / 2 + 2);
     require(draws.batch_size >= 1 && draws.batch_size <= most - 32, "batch_size is out of range");
     require(!draws.radii.empty() && draws.cumulative.size() == draws.radii.size(),
             "a law needs radii and their probabilities");

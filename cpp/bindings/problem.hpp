@@ -16,14 +16,13 @@
 
 namespace linnet::bindings {
 
-/// The arguments that do not depend on the method or on the number type.
+/// What to look at or to train, whatever the method and the number type.
 struct Arguments {
     Chain chain;
     std::vector<std::vector<Index>> shapes;  // of the weights
     std::vector<Index> run_shape;
     std::vector<py::array> weights;
-    std::optional<py::array> input_cov, cross_cov, output_power;  // of a squared loss
-    std::optional<py::dict> loss;                                 // of another one
+    py::dict loss;
     std::optional<py::array> direction;
     py::array weight_decay;
     std::optional<py::array> stop_loss, stop_gradient_norm;
@@ -31,6 +30,8 @@ struct Arguments {
     std::set<std::string> observables;
     int n_threads;
     py::object progress;
+
+    bool is_single() const { return py::isinstance<py::array_t<float>>(weights.front()); }
 };
 
 inline void check(const Arguments& a) {
@@ -38,23 +39,21 @@ inline void check(const Arguments& a) {
     require(!a.weights.empty() && a.weights.size() == a.shapes.size(),
             "weights must have one array per shape");
     require(a.n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(a.n_threads));
-    static const std::set<std::string> known{
-        "loss",           "singular_values", "product",
-        "weights",        "layer_norms",     "imbalance",
-        "gradient_norm",  "angle",           "log_tan_half_angle",
-        "norm",           "margin",          "layer_singular_ratio",
-        "layer_alignment"};
-    for (const std::string& name : a.observables)
-        require(known.count(name) == 1, "unknown observable '" + name + "'");
-    const auto wants = [&](const char* name) { return a.observables.count(name) == 1; };
-    require(a.direction || !(wants("angle") || wants("log_tan_half_angle")),
-            "angles need a direction");
-    require(a.chain.is_dense() || !(wants("layer_singular_ratio") || wants("layer_alignment")),
-            "singular vectors are known of dense layers only");
-    require(a.chain.n_outputs() == 1 || !(a.loss || a.direction || wants("margin")),
-            "losses but the squared one, angles and margins need one output");
-    require(a.loss || (a.input_cov && a.cross_cov && a.output_power),
-            "a squared loss needs its moments");
+    require(!a.direction || a.chain.n_outputs() == 1, "a direction needs one output");
+    for (const std::string& name : a.observables) {
+        const ObservableDeclaration& row = observables()[observable_of(name)];
+        require(!row.needs_one_output || a.chain.n_outputs() == 1, name + " needs one output");
+        require(!row.needs_direction || a.direction, name + " needs a direction");
+        require(!row.needs_dense_layers || a.chain.is_dense(), name + " needs dense layers");
+    }
+}
+
+/// Observables fit a loss.
+inline void check(const std::set<std::string>& names, const LossDeclaration& loss) {
+    for (const std::string& name : names) {
+        require(!observables()[observable_of(name)].needs_margins || loss.has_margins,
+                name + " needs samples with labels, and a " + loss.name + " loss has none");
+    }
 }
 
 /// Records must increase and lie within a training.
@@ -69,7 +68,6 @@ void check_records(const std::vector<T>& records, T first, T last, const char* t
 template <class T>
 Problem<T> problem_of(const Arguments& a) {
     const Index n_in = a.chain.n_inputs();
-    const Index n_out = a.chain.n_outputs();
     Problem<T> problem;
     problem.chain = a.chain;
     problem.run_shape = a.run_shape;
@@ -78,13 +76,8 @@ Problem<T> problem_of(const Arguments& a) {
         problem.weights.push_back(
             run_array<T>(a.weights[l], name.c_str(), a.run_shape, a.shapes[l]));
     }
-    problem.loss = loss_of<T>(a.loss, a.run_shape, n_in);
-    if (!a.loss) {
-        problem.input_cov = run_array<double>(*a.input_cov, "input_cov", a.run_shape, {n_in, n_in});
-        problem.cross_cov =
-            run_array<double>(*a.cross_cov, "cross_cov", a.run_shape, {n_out, n_in});
-        problem.output_power = run_array<double>(*a.output_power, "output_power", a.run_shape, {});
-    }
+    problem.loss = loss_of<T>(a.loss, a.run_shape, n_in, a.chain.n_outputs());
+    check(a.observables, problem.loss.declaration());
     if (a.direction)
         problem.direction = run_array<double>(*a.direction, "direction", a.run_shape, {n_in});
     problem.weight_decay = run_array<double>(a.weight_decay, "weight_decay", a.run_shape, {});

@@ -50,9 +50,10 @@ struct Batch {
         cross.resize(static_cast<std::size_t>(n_out * n_in));
         for (double& x : cross) x = 0.5 * normal(generator);
         steps.assign(static_cast<std::size_t>(n_layers), step_size);
-        problem.input_cov = {cov.data(), {0}};
-        problem.cross_cov = {cross.data(), {0}};
-        problem.output_power = {power.data(), {0}};
+        problem.loss = LossData("squared", {n_runs}, n_in, n_out);
+        set_moment("input_cov", cov, 0);
+        set_moment("cross_cov", cross, 0);
+        set_moment("output_power", power, 0);
         descent.step_size = {steps.data(), {0}};
         problem.weight_decay = {decay.data(), {0}};
         flow.rtol = flow.atol = {tolerance.data(), {0}};
@@ -69,11 +70,7 @@ struct Batch {
         values.resize(cells * static_cast<std::size_t>(std::min(n_in, n_out)));
         norms.resize(cells * static_cast<std::size_t>(n_layers));
         imbalance.resize(cells * static_cast<std::size_t>(n_layers));
-        results.loss = loss.data();
-        results.gradient_norm = gradient.data();
-        results.singular_values = values.data();
-        results.layer_norms = norms.data();
-        results.imbalance = imbalance.data();
+        observe();
         status.resize(runs);
         stopped_at.resize(runs);
         results.status = status.data();
@@ -82,6 +79,19 @@ struct Batch {
         n_steps_taken.resize(runs);
         results.stopped_time = stopped_time.data();
         results.n_steps_taken = n_steps_taken.data();
+    }
+
+    /// One for all runs with stride 0, else one for each.
+    void set_moment(const char* name, const std::vector<double>& moment, Index stride) {
+        problem.loss.values[name] = RunArray<double>{moment.data(), {stride}};
+    }
+    /// Record into the vectors as they are now.
+    void observe() {
+        results.to("loss") = loss.data();
+        results.to("gradient_norm") = gradient.data();
+        results.to("singular_values") = values.data();
+        results.to("layer_norms") = norms.data();
+        results.to("imbalance") = imbalance.data();
     }
 };
 

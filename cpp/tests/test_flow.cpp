@@ -36,8 +36,8 @@ TEST(a_flow_of_one_mode_is_the_logistic_curve) {
     const double sigma = 1.5;
     batch.cross = {sigma};
     batch.cov = {1};
-    batch.problem.cross_cov.data = batch.cross.data();
-    batch.problem.input_cov.data = batch.cov.data();
+    batch.set_moment("cross_cov", batch.cross, 0);
+    batch.set_moment("input_cov", batch.cov, 0);
     batch.tolerance = {1e-10};
     batch.flow.rtol = batch.flow.atol = {batch.tolerance.data(), {0}};
     for (std::size_t run = 0; run < 11; ++run) {
@@ -45,7 +45,7 @@ TEST(a_flow_of_one_mode_is_the_logistic_curve) {
         batch.weights[0][run] = batch.weights[1][run] = factor;
     }
     std::vector<double> product(11 * 50);
-    batch.results.product = product.data();
+    batch.results.to("product") = product.data();
     std::vector<double> tiny{1e-16};
     batch.flow.atol = {tiny.data(), {0}};
     CHECK(flow(batch.problem, batch.flow, batch.results, {2, {}}));
@@ -117,7 +117,7 @@ TEST(a_flow_ends_as_its_status_says) {
     for (int run = 0; run < 20; ++run) {
         for (const double x : batch.cov) covs.push_back(run == 7 ? -x : x);
     }
-    batch.problem.input_cov = {covs.data(), {9}};
+    batch.set_moment("input_cov", covs, 9);
     flow(batch.problem, batch.flow, batch.results, {2, {}});
     for (std::size_t run = 0; run < 20; ++run) {
         CHECK(batch.status[run] ==

@@ -93,6 +93,12 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
         const auto c = random_entries<T>(generator, size(0));
         auto cov = random_entries<T>(generator, cols * cols);
         const auto cross = random_entries<T>(generator, rows * cols);
+        const std::vector<double> double_cov(cov.begin(), cov.end());
+        const std::vector<double> double_cross(cross.begin(), cross.end());
+        const auto set_moments = [&](auto& machine, int slot) {
+            if (plan.has_moments())
+                machine.set_moments(slot, double_cov.data(), double_cross.data());
+        };
         const T step = static_cast<T>(0.37);
         const T decay = with_decay ? static_cast<T>(0.11) : T{0};
         const auto want = expected(kind, plan, c, a, b, cov, cross, step, decay);
@@ -102,7 +108,7 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
                                  std::to_string(inner);
 
         DirectMachine<T> direct(plan, with_decay);
-        direct.set_moments(0, cov.data(), cross.data());
+        set_moments(direct, 0);
         direct.set_rates(0, &step, decay);
         direct.set_matrix(0, 1, a.data());
         if (kind != Product::update_by) direct.set_matrix(0, 2, b.data());
@@ -117,7 +123,7 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
             LaneMachine<T> lanes(plan, 2, shared ? cov.data() : nullptr,
                                  shared ? cross.data() : nullptr, with_decay);
             for (const int slot : {0, native_lanes<T> + 1}) {
-                lanes.set_moments(slot, cov.data(), cross.data());
+                set_moments(lanes, slot);
                 lanes.set_rates(slot, &step, decay);
                 lanes.set_matrix(slot, 1, a.data());
                 if (kind != Product::update_by) lanes.set_matrix(slot, 2, b.data());

@@ -80,28 +80,29 @@ struct Data {
     std::vector<double> noise{0.0, 0.25, 0.0};
     std::vector<std::int64_t> streams;
     std::vector<double> directions;
+    Index stride;
     LossData loss;
     Draws draws;
 
-    Data(LossKind kind, Index n_runs, Index dim, Index n_samples, bool shared, bool noisy) {
+    Data(const std::string& name, Index n_runs, Index dim, Index n_samples, bool shared, bool noisy)
+        : loss(name, {n_runs}, dim, 1) {
         std::mt19937 generator(4);
         std::normal_distribution<double> normal;
-        loss.kind = kind;
-        loss.run_shape = {n_runs};
-        loss.n_samples = n_samples;
-        loss.stride = (n_samples + 15) / 16 * 16;
+        stride = (n_samples + 15) / 16 * 16;
         const Index sets = shared ? 1 : n_runs;
-        inputs.assign(static_cast<std::size_t>(sets * dim * loss.stride), 0.0);
+        inputs.assign(static_cast<std::size_t>(sets * dim * stride), 0.0);
         for (Index row = 0; row < sets * dim; ++row) {
             for (Index k = 0; k < n_samples; ++k)
-                inputs[static_cast<std::size_t>(row * loss.stride + k)] = normal(generator);
+                inputs[static_cast<std::size_t>(row * stride + k)] = normal(generator);
         }
-        loss.inputs = {inputs.data(), {shared ? 0 : dim * loss.stride}};
+        const bool is_of_law = name == "spherical";
+        if (!is_of_law) {
+            loss.sample_extent = stride;
+            loss.values["n_samples"] = n_samples;
+            loss.values["inputs"] = RunArray<double>{inputs.data(), {shared ? 0 : dim * stride}};
+        }
         noise.resize(static_cast<std::size_t>(n_runs), 0.1);
-        if (noisy) {
-            loss.label_noise = {noise.data(), {1}};
-            loss.has_noise = true;
-        }
+        if (noisy) loss.values["label_noise"] = RunArray<double>{noise.data(), {1}};
         for (Index run = 0; run < n_runs; ++run) {
             streams.push_back(3 * run + 1);
             double square = 0;
@@ -112,7 +113,10 @@ struct Data {
             for (Index j = 0; j < dim; ++j)
                 directions[static_cast<std::size_t>(run * dim + j)] /= std::sqrt(square);
         }
-        loss.direction = {directions.data(), {dim}};
+        if (is_of_law) {
+            loss.values["law"] = SphericalTable{};
+            loss.values["direction"] = RunArray<double>{directions.data(), {dim}};
+        }
         draws.seed = 0x0123456789abcdef;
         draws.batch_size = n_samples;
         draws.stream = {streams.data(), {1}};
@@ -128,7 +132,7 @@ void compare_engines(const Data& data, const Draws* draws, Index dim,
     const auto n_slots = static_cast<int>(slots.size());
     std::mt19937 generator(9);
     std::normal_distribution<double> normal;
-    const auto packed = make_loss_engine<P>(data.loss, draws, dim, n_slots);
+    const auto packed = Losses::engine<P>(data.loss, draws, n_slots);
     Arena<P> products(dim * n_slots / lanes);
     Arena<P> residuals(dim * n_slots / lanes);
     Arena<double> product(dim);
@@ -140,22 +144,23 @@ void compare_engines(const Data& data, const Draws* draws, Index dim,
     }
     for (int taken = 0; taken < 2; ++taken) {
         for (int group = 0; group < n_slots / lanes; ++group) {
-            const P* const w = products.data() + group * dim;
-            packed->residual(group, w, residuals.data() + group * dim);
-            const P losses = packed->loss(group, w);
+            const Entries<P> w{products.data() + group * dim, dim, 1, dim};
+            packed->residual(group, w, {residuals.data() + group * dim, dim, 1, dim});
+            const P losses = packed->loss(group, w, {});
             const P margins = packed->margin(group, w);
             for (int r = 0; r < lanes; ++r) {
                 const int slot = group * lanes + r;
                 const Index run = slots[static_cast<std::size_t>(slot)];
                 if (run < 0) continue;
-                const auto alone = make_loss_engine<double>(data.loss, draws, dim, 1);
+                const auto alone = Losses::engine<double>(data.loss, draws, 1);
                 alone->set_run(0, run, slot + taken);
-                for (Index j = 0; j < dim; ++j) product.data()[j] = w[j][r];
-                alone->residual(0, product.data(), residual.data());
+                for (Index j = 0; j < dim; ++j) product.data()[j] = w(0, j)[r];
+                const Entries<double> own{product.data(), dim, 1, dim};
+                alone->residual(0, own, {residual.data(), dim, 1, dim});
                 for (Index j = 0; j < dim; ++j)
                     CHECK(residuals.data()[group * dim + j][r] == residual.data()[j]);
-                CHECK(losses[r] == alone->loss(0, product.data()));
-                CHECK(margins[r] == alone->margin(0, product.data()));
+                CHECK(losses[r] == alone->loss(0, own, {}));
+                CHECK(margins[r] == alone->margin(0, own));
             }
         }
         packed->advance();
@@ -164,7 +169,7 @@ void compare_engines(const Data& data, const Draws* draws, Index dim,
 
 long allocations_of(Index n_steps, bool draws) {
     tests::Batch<double> batch({3, 4, 1}, 20, n_steps, 1);
-    const Data data(LossKind::logistic, 20, 3, 50, true, false);
+    const Data data("logistic", 20, 3, 50, true, false);
     batch.problem.loss = data.loss;
     if (draws) batch.descent.draws = &data.draws;
     batch.descent.rule = StepKind::loss_normalized;
@@ -235,13 +240,14 @@ TEST(samples_follow_their_rules) {
     for (const LawKind law :
          {LawKind::gaussian, LawKind::sphere, LawKind::ball, LawKind::mixture}) {
         for (const Index dim : {2, 3, 17}) {
-            Data data(LossKind::spherical, 3, dim, 100, true, false);
+            Data data("spherical", 3, dim, 100, true, false);
             data.draws.law = law;
             if (law == LawKind::mixture) {
                 data.draws.radii = {0.5, 1.0, 4.0};
                 data.draws.cumulative = {0.2, 0.7, 1.0};
             }
-            Sampler<double> sampler(data.loss, &data.draws, dim);
+            const SampleData samples(data.loss);
+            Sampler<double> sampler(samples, &data.draws);
             const Index ld = 64;
             std::vector<double> drawn(static_cast<std::size_t>(dim * ld));
             const Index first = 128;
@@ -266,17 +272,18 @@ TEST(samples_follow_their_rules) {
 }
 
 TEST(samples_of_data_are_rows_of_it) {
-    Data data(LossKind::logistic, 3, 4, 23, false, false);
-    Sampler<double> sampler(data.loss, &data.draws, 4);
+    Data data("logistic", 3, 4, 23, false, false);
+    const SampleData samples(data.loss);
+    Sampler<double> sampler(samples, &data.draws);
     std::vector<double> drawn(4 * 32);
-    const double* const all = data.loss.inputs_of<double>(1);
+    const double* const all = samples.inputs_of<double>(1);
     sampler.draw(1, 9, 64, 32, all, drawn.data(), 32);
     for (std::size_t i = 0; i < 32; ++i) {
         const double u = plain_uniform(
             plain_philox(data.draws.seed, 9, 4, static_cast<std::uint32_t>(64 + i)), 0);
         const auto row = static_cast<Index>(u * 23);
         for (std::size_t j = 0; j < 4; ++j)
-            CHECK(drawn[j * 32 + i] == all[static_cast<Index>(j) * data.loss.stride + row]);
+            CHECK(drawn[j * 32 + i] == all[static_cast<Index>(j) * data.stride + row]);
     }
 }
 
@@ -288,13 +295,13 @@ TEST(a_loss_in_lanes_gives_the_bits_of_a_loss_alone) {
         full.push_back((5 * slot + 2) % n_slots);
         holes.push_back(slot % 3 == 1 ? -1 : slot);
     }
-    for (const LossKind kind : {LossKind::logistic, LossKind::exponential, LossKind::spherical}) {
+    for (const char* const name : {"logistic", "exponential", "spherical"}) {
         for (const Index dim : {2, 5, 70}) {
             for (const Index n_samples : {1, 15, 16, 17, 255, 257, 600}) {
                 for (const bool shared : {true, false}) {
                     for (const bool noisy : {false, true}) {
-                        const Data data(kind, n_slots, dim, n_samples, shared, noisy);
-                        const bool by_law = kind == LossKind::spherical;
+                        const Data data(name, n_slots, dim, n_samples, shared, noisy);
+                        const bool by_law = data.loss.law() != nullptr;
                         for (const auto& slots : {full, holes}) {
                             if (!by_law) compare_engines(data, nullptr, dim, slots);
                             compare_engines(data, &data.draws, dim, slots);
@@ -309,20 +316,21 @@ TEST(a_loss_in_lanes_gives_the_bits_of_a_loss_alone) {
 TEST(a_loss_on_samples_is_the_mean_over_them) {
     for (const Index n_samples : {1, 16, 31, 300}) {
         const Index dim = 3;
-        const Data data(LossKind::logistic, 1, dim, n_samples, true, false);
-        const auto engine = make_loss_engine<double>(data.loss, nullptr, dim, 1);
+        const Data data("logistic", 1, dim, n_samples, true, false);
+        const auto engine = Losses::engine<double>(data.loss, nullptr, 1);
         engine->set_run(0, 0, 0);
         Arena<double> w(dim);
         Arena<double> residual(dim);
         for (Index j = 0; j < dim; ++j) w.data()[j] = 1 - 0.7 * static_cast<double>(j);
-        engine->residual(0, w.data(), residual.data());
+        const Entries<double> product{w.data(), dim, 1, dim};
+        engine->residual(0, product, {residual.data(), dim, 1, dim});
         double loss = 0;
         double least = 1e300;
         std::vector<double> gradient(3);
         for (Index k = 0; k < n_samples; ++k) {
             double margin = 0;
             const auto z = [&](Index j) {
-                return data.inputs[static_cast<std::size_t>(j * data.loss.stride + k)];
+                return data.inputs[static_cast<std::size_t>(j * data.stride + k)];
             };
             for (Index j = 0; j < dim; ++j) margin += z(j) * w.data()[j];
             least = std::min(least, margin);
@@ -332,8 +340,8 @@ TEST(a_loss_on_samples_is_the_mean_over_them) {
         }
         const double norm = std::sqrt(1 + 0.3 * 0.3 + 0.4 * 0.4);
         const auto n = static_cast<double>(n_samples);
-        CHECK(std::abs(engine->loss(0, w.data()) / (loss / n) - 1) < 1e-13);
-        CHECK(std::abs(engine->margin(0, w.data()) - least / norm) < 1e-13);
+        CHECK(std::abs(engine->loss(0, product, {}) / (loss / n) - 1) < 1e-13);
+        CHECK(std::abs(engine->margin(0, product) - least / norm) < 1e-13);
         for (Index j = 0; j < dim; ++j)
             CHECK(std::abs(residual.data()[j] - gradient[static_cast<std::size_t>(j)] / n) < 1e-13);
     }

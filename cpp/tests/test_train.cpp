@@ -131,11 +131,7 @@ TEST(no_runs_and_no_steps_are_fine) {
     still.values.resize(6);
     still.norms.resize(3);
     still.imbalance.resize(3);
-    still.results.loss = still.loss.data();
-    still.results.gradient_norm = still.gradient.data();
-    still.results.singular_values = still.values.data();
-    still.results.layer_norms = still.norms.data();
-    still.results.imbalance = still.imbalance.data();
+    still.observe();
     CHECK(train(still.problem, still.descent, still.results, {1, {}}));
     CHECK(still.final_weights[0] == still.weights[0]);
     CHECK(still.loss[0] != 0);

@@ -225,15 +225,40 @@ def test_progress_without_tqdm_names_the_extra(monkeypatch):
 ABSENT = object()
 
 
+SQUARED = {
+    "name": "squared",
+    "input_cov": np.ones((2, 3, 3)),
+    "cross_cov": np.ones((2, 2, 3)),
+    "output_power": np.ones(2),
+}
+LOGISTIC = {
+    "name": "logistic",
+    "label_noise": None,
+    "n_samples": 5,
+    "inputs": np.ones((2, 3, 16)),
+    "single_inputs": None,
+}
+SPHERICAL = {
+    "name": "spherical",
+    "label_noise": None,
+    "law": tuple(lf.laws.Sphere(3).table),
+    "direction": np.full((2, 3), 3**-0.5),
+}
+
+
+def given(arguments):
+    return {name: value for name, value in arguments.items() if value is not ABSENT}
+
+
 def call_core(**changes):
+    """Call the core; changes of the fields of the squared loss, and of the other arguments."""
+    of_loss = {name: changes.pop(name) for name in list(changes) if name in SQUARED}
     arguments = {
         "factors": [(4, 3, 0, False, 1.0), (2, 4, 1, False, 1.0)],
         "shapes": [(4, 3), (2, 4)],
         "run_shape": [2],
         "weights": [np.ones((2, 4, 3)), np.ones((2, 2, 4))],
-        "input_cov": np.ones((2, 3, 3)),
-        "cross_cov": np.ones((2, 2, 3)),
-        "output_power": np.ones(2),
+        "loss": given(SQUARED | of_loss),
         "step_size": np.full((2, 2), 0.1),
         "weight_decay": np.zeros(2),
         "stop_loss": None,
@@ -247,7 +272,7 @@ def call_core(**changes):
         "n_threads": 1,
         "progress": None,
     } | changes
-    return _core.train(**{k: v for k, v in arguments.items() if v is not ABSENT})
+    return _core.train(**given(arguments))
 
 
 def strided(*shape):
@@ -294,10 +319,19 @@ CORE_TABLE = [
     ("input_cov", np.ones((2, 3, 3), np.float32), TypeError, "input_cov must have dtype float64, got float32"),
     ("input_cov", np.ones((3, 3)), ValueError, r"input_cov must have shape \(2, 3, 3\), got \(3, 3\)"),
     ("input_cov", np.broadcast_to(1.0, (2, 3, 3)), ValueError, "input_cov must be contiguous within a run"),
-    ("input_cov", None, ValueError, "a squared loss needs its moments"),
+    ("input_cov", None, ValueError, "a squared loss needs input_cov"),
+    ("cross_cov", ABSENT, ValueError, "a squared loss needs cross_cov"),
     ("cross_cov", np.ones((2, 3, 2)), ValueError, r"cross_cov must have shape \(2, 2, 3\), got \(2, 3, 2\)"),
     ("output_power", np.ones(3), ValueError, r"output_power must have shape \(2,\), got \(3,\)"),
-    ("output_power", 1.0, TypeError, "incompatible function arguments"),
+    ("output_power", 1.0, TypeError, "output_power must be an array, got float"),
+    ("loss", None, TypeError, "incompatible function arguments"),
+    ("loss", ABSENT, TypeError, "incompatible function arguments"),
+    ("loss", {}, ValueError, "loss must have a name"),
+    ("loss", SQUARED | {"name": 3}, TypeError, "name must be a str, got int"),
+    ("loss", SQUARED | {"name": "cubic"}, ValueError, "loss must be one of squared, .*, got 'cubic'"),
+    ("loss", SQUARED | {"inputs": None}, ValueError, "a squared loss has no field 'inputs'"),
+    ("loss", SQUARED | {3: None}, ValueError, "a squared loss has no field '3'"),
+    ("loss", LOGISTIC, ValueError, "a logistic loss needs one output, got 2"),
     ("step_size", np.ones(2), ValueError, r"step_size must have shape \(2, 2\), got \(2,\)"),
     ("weight_decay", np.zeros(2, np.float32), TypeError, "weight_decay must have dtype float64"),
     ("weight_decay", np.zeros(2, [("a", "i1"), ("b", "f8")])["b"], ValueError, "weight_decay is not aligned"),
@@ -335,16 +369,7 @@ def test_core_refuses(argument, value, exception, message):
 
 
 def call_core_binary(loss=None, draws=(), rule=(), **changes):
-    """Call the core with a loss of one output; changes of its dict, and of the other arguments."""
-    own = {
-        "kind": "logistic",
-        "label_noise": None,
-        "n_samples": 5,
-        "inputs": np.ones((2, 3, 16)),
-        "single_inputs": None,
-        "law": tuple(lf.laws.Sphere(3).table),
-        "direction": np.full((2, 3), 3**-0.5),
-    } | (loss or {})
+    """Call the core with a loss of one output, and changes of the other arguments."""
     drawn = [4, 0, np.zeros(2, np.int64), 0, [1.0], [1.0]]
     stepped = [1, np.ones(2), np.zeros(2), np.zeros(2)]
     for whole, parts in ((drawn, draws), (stepped, rule)):
@@ -354,10 +379,7 @@ def call_core_binary(loss=None, draws=(), rule=(), **changes):
         "factors": [(1, 3, 0, False, 1.0)],
         "shapes": [(1, 3)],
         "weights": [np.ones((2, 1, 3))],
-        "input_cov": None,
-        "cross_cov": None,
-        "output_power": None,
-        "loss": own,
+        "loss": LOGISTIC if loss is None else given(loss),
         "step_size": np.full((2, 1), 0.1),
         "draws": tuple(drawn),
         "rule": tuple(stepped),
@@ -369,22 +391,27 @@ def call_core_binary(loss=None, draws=(), rule=(), **changes):
 
 TABLE_10 = list(lf.laws.Sphere(3).table)
 CORE_BINARY_TABLE = [
-    ({"loss": {"kind": "logistics"}}, ValueError, "unknown loss 'logistics'"),
-    ({"loss": {"kind": 1}}, RuntimeError, "Unable to cast"),
-    ({"loss": {"inputs": np.ones((2, 3, 15))}}, ValueError, "padded to a multiple of 16"),
-    ({"loss": {"n_samples": 17}}, ValueError, "padded to a multiple of 16"),
-    ({"loss": {"n_samples": 0}}, ValueError, "padded to a multiple of 16"),
-    ({"loss": {"inputs": np.ones((2, 4, 16))}}, ValueError, "inputs must have shape"),
-    ({"loss": {"inputs": np.ones((3, 16))}}, ValueError, "inputs must have shape"),
-    ({"loss": {"inputs": np.float64(1)}}, ValueError, "padded to a multiple of 16"),
-    ({"loss": {"inputs": np.ones((2, 3, 16), np.float32)}}, TypeError, "inputs must have dtype float64"),
-    ({"loss": {"label_noise": np.ones(3)}}, ValueError, "label_noise must have shape"),
-    ({"loss": {"kind": "spherical", "law": None}}, TypeError, "not iterable"),
-    ({"loss": {"kind": "spherical", "law": (*TABLE_10[:9],)}}, ValueError, "10 fields"),
-    ({"loss": {"kind": "spherical", "law": (*TABLE_10[:3], 0.3, *TABLE_10[4:])}}, ValueError, "powers of two"),
-    ({"loss": {"kind": "spherical", "direction": np.ones((2, 2))}}, ValueError, "direction must have shape"),
-    ({"weights": [np.ones((2, 1, 3), np.float32)]}, ValueError, "single precision need single_inputs"),
-    ({"loss": {"single_inputs": np.ones((2, 3, 16))}}, TypeError, "single_inputs must have dtype float32"),
+    ({"loss": LOGISTIC | {"name": "logistics"}}, ValueError, "loss must be one of .*, got 'logistics'"),
+    ({"loss": LOGISTIC | {"inputs": np.ones((2, 3, 15))}}, ValueError, "padded to a multiple of 16"),
+    ({"loss": LOGISTIC | {"n_samples": 17}}, ValueError, "padded to a multiple of 16"),
+    ({"loss": LOGISTIC | {"n_samples": 0}}, ValueError, "n_samples must be at least 1, got 0"),
+    ({"loss": LOGISTIC | {"n_samples": 5.0}}, TypeError, "n_samples must be an integer, got float"),
+    ({"loss": LOGISTIC | {"n_samples": 2**70}}, RuntimeError, "Unable to cast"),
+    ({"loss": LOGISTIC | {"n_samples": ABSENT}}, ValueError, "a logistic loss needs n_samples"),
+    ({"loss": LOGISTIC | {"law": TABLE_10}}, ValueError, "a logistic loss has no field 'law'"),
+    ({"loss": LOGISTIC | {"inputs": [[1.0]]}}, TypeError, "inputs must be an array, got list"),
+    ({"loss": LOGISTIC | {"inputs": np.ones((2, 4, 16))}}, ValueError, "inputs must have shape"),
+    ({"loss": LOGISTIC | {"inputs": np.ones((3, 16))}}, ValueError, "inputs must have 3 axes"),
+    ({"loss": LOGISTIC | {"inputs": np.array(1.0)}}, ValueError, r"inputs must have 3 axes, got shape \(\)"),
+    ({"loss": LOGISTIC | {"inputs": np.ones((2, 3, 16), np.float32)}}, TypeError, "inputs must have dtype float64"),
+    ({"loss": LOGISTIC | {"label_noise": np.ones(3)}}, ValueError, "label_noise must have shape"),
+    ({"loss": SPHERICAL | {"law": None}}, ValueError, "a spherical loss needs law"),
+    ({"loss": SPHERICAL | {"law": (*TABLE_10[:9],)}}, ValueError, "10 fields"),
+    ({"loss": SPHERICAL | {"law": (*TABLE_10[:3], 0.3, *TABLE_10[4:])}}, ValueError, "powers of two"),
+    ({"loss": SPHERICAL | {"law": TABLE_10}}, TypeError, "law must be a tuple, got list"),
+    ({"loss": SPHERICAL | {"direction": np.ones((2, 2))}}, ValueError, "direction must have shape"),
+    ({"weights": [np.ones((2, 1, 3), np.float32)]}, ValueError, "needs single_inputs for runs in single precision"),
+    ({"loss": LOGISTIC | {"single_inputs": np.ones((2, 3, 16))}}, TypeError, "single_inputs must have dtype float32"),
     ({"draws": {0: 0}}, ValueError, "batch_size is out of range"),
     ({"draws": {0: -1}}, ValueError, "batch_size is out of range"),
     ({"draws": {0: 2**32}}, ValueError, "batch_size is out of range"),
@@ -400,9 +427,10 @@ CORE_BINARY_TABLE = [
     ({"rule": {0: 6}}, ValueError, "alignment|law"),
     ({"rule": {1: np.ones(3)}}, ValueError, "must have shape"),
     ({"rule": {3: np.ones(2, int)}}, TypeError, "elapsed must have dtype float64"),
-    ({"direction": None}, ValueError, "angles need a direction"),
+    ({"direction": None}, ValueError, "needs a direction"),
     ({"direction": np.ones((2, 4))}, ValueError, "direction must have shape"),
-    ({"loss": {"direction": None}, "observables": {"margins"}}, ValueError, "unknown observable 'margins'"),
+    ({"observables": {"margins"}}, ValueError, "unknown observable 'margins'"),
+    ({"loss": SPHERICAL}, ValueError, "margin needs samples with labels, and a spherical loss has none"),
 ]  # fmt: skip
 
 
@@ -416,14 +444,14 @@ def test_core_refuses_of_one_output(changes, exception, message):
 
 
 def test_core_refuses_what_needs_one_output_or_another_loss():
-    with pytest.raises(ValueError, match="need one output"):
+    with pytest.raises(ValueError, match="margin needs one output"):
         call_core(observables={"margin"})
-    with pytest.raises(ValueError, match="need one output"):
+    with pytest.raises(ValueError, match="a direction needs one output"):
         call_core(observables={"angle"}, direction=np.ones((2, 3)))
-    with pytest.raises(ValueError, match="samples can only be drawn of data or a law"):
+    with pytest.raises(ValueError, match="samples cannot be drawn of a squared loss"):
         call_core(draws=(4, 0, np.zeros(2, np.int64), 0, [1.0], [1.0]))
     factors = [entries(1, 3, 0)]
-    with pytest.raises(ValueError, match="singular vectors are known of dense layers only"):
+    with pytest.raises(ValueError, match="layer_singular_ratio needs dense layers"):
         call_core_binary(factors=factors, observables={"layer_singular_ratio"})
 
 

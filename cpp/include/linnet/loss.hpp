@@ -1,8 +1,12 @@
-// What a loss that is not made of second moments knows of its samples, and how samples are drawn.
+// Losses of the end-to-end matrix: what each says of itself, the data of one, and how samples are
+// drawn.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <type_traits>
+#include <map>
+#include <string>
+#include <variant>
 #include <vector>
 
 #include "linnet/index.hpp"
@@ -10,40 +14,84 @@
 
 namespace linnet {
 
-enum class LossKind : std::int8_t { squared = 0, logistic = 1, exponential = 2, spherical = 3 };
+/// An axis of a loss's array, behind those of the runs. Samples are as many as a loss likes, the
+/// same in all of its arrays.
+enum class LossAxis { input, output, sample };
 
-/// What a loss of a network of one output knows of the samples x with labels y = 1 or -1.
+/// A field of a loss.
+struct LossField {
+    enum class Type {
+        array,         ///< in double precision
+        single_array,  ///< in single precision: runs in single precision need it, others do not
+        count,         ///< a whole number, at least 1
+        law,           ///< the table of a spherically symmetric law
+    };
+    const char* name;
+    Type type;
+    std::vector<LossAxis> axes{};  ///< of an array
+    bool is_optional = false;
+};
+
+struct LossData;
+
+/// Second moments: the loss of a product P is 1/2 (output_power + sum P o (R - cross_cov)), and its
+/// residual is R = P input_cov - cross_cov.
+struct Moments {
+    RunArray<double> input_cov;     ///< (in, in)
+    RunArray<double> cross_cov;     ///< (out, in)
+    RunArray<double> output_power;  ///< scalar
+};
+
+/// What a loss says of itself, in src/losses.
+struct LossDeclaration {
+    const char* name;
+    std::vector<LossField> fields;
+    bool needs_one_output = false;
+    bool has_margins = false;
+    bool can_draw = false;  ///< samples can be drawn anew for every step
+    /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to ask.
+    void (*check)(const LossData&) = nullptr;
+    /// Null: it is not made of moments. One that is gets its residual from the machines.
+    Moments (*moments)(const LossData&) = nullptr;
+};
+
+/// All losses there are.
+const std::vector<LossDeclaration>& losses();
+
+/// A loss with the values of its fields.
 struct LossData {
-    LossKind kind = LossKind::squared;
+    using Value = std::variant<RunArray<double>, RunArray<float>, Index, SphericalTable>;
+
+    std::size_t kind = 0;  ///< place in losses()
     std::vector<Index> run_shape;
+    Index n_inputs = 0, n_outputs = 0;
+    Index sample_extent = 0;  ///< of sample axes
+    std::map<std::string, Value> values;
 
-    /// y x of samples, (in, stride): those of one feature side by side, padded with zeros
-    RunArray<double> inputs;
-    RunArray<float> single_inputs;  ///< the same, of runs in single precision
-    Index n_samples = 0, stride = 0;
+    LossData() = default;
+    /// Of a name in losses(); std::invalid_argument if it is not there.
+    LossData(const std::string& name, std::vector<Index> the_run_shape, Index n_in, Index n_out);
 
-    SphericalTable law;
-    RunArray<double> direction;  ///< (in), of norm 1: labels are its sides
-
-    RunArray<double> label_noise;  ///< scalar: how likely a label is the other one; no data: never
-    bool has_noise = false;
-
-    template <class T>
-    const T* inputs_of(Index run) const {
-        if constexpr (std::is_same_v<T, float>) {
-            return single_inputs.at(run, run_shape);
-        } else {
-            return inputs.at(run, run_shape);
-        }
+    const LossDeclaration& declaration() const { return losses()[kind]; }
+    /// The value of a field; null if it has none.
+    template <class Content>
+    const Content* find(const std::string& name) const {
+        const auto found = values.find(name);
+        return found == values.end() ? nullptr : std::get_if<Content>(&found->second);
     }
-    double noise(Index run) const {
-        return label_noise.data == nullptr ? 0 : *label_noise.at(run, run_shape);
+    /// Without data if it has no value.
+    template <class T = double>
+    RunArray<T> array(const std::string& name) const {
+        const auto* const found = find<RunArray<T>>(name);
+        return found == nullptr ? RunArray<T>{} : *found;
     }
+    /// The law it is of; null: none.
+    const SphericalTable* law() const;
 };
 
 enum class LawKind : std::int8_t { gaussian = 0, sphere = 1, ball = 2, mixture = 3 };
 
-/// Samples that are drawn anew for every step: of the law of a spherical loss, or of its data.
+/// Samples that are drawn anew for every step: of the law of a loss, or of its data.
 struct Draws {
     Index batch_size = 0;
     std::uint64_t seed = 0;

@@ -1,4 +1,5 @@
-// The C++ face of the core: describe a batch of runs with plain structs, call train() or flow().
+// The C++ face of the core: describe a batch of runs with plain structs, call train(), flow() or
+// observe().
 //
 // A network computes x -> M_L ... M_1 x; most often M_l is its array of weights W_l, (rows, cols)
 // and row-major. Every array that belongs to runs may broadcast along any of the run axes (stride
@@ -6,11 +7,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "linnet/chain.hpp"
 #include "linnet/index.hpp"
 #include "linnet/loss.hpp"
+#include "linnet/observables.hpp"
 #include "linnet/step_rule.hpp"
 #include "linnet/update.hpp"
 
@@ -27,12 +30,9 @@ struct Problem {
     /// What an update policy keeps: the first memory of every layer, then the second ...
     std::vector<RunArray<T>> memory;
     LossData loss;
-    RunArray<double> input_cov;     ///< (in, in); this and the next two of a squared loss only
-    RunArray<double> cross_cov;     ///< (out, in)
-    RunArray<double> output_power;  ///< scalar
-    RunArray<double> direction;     ///< (in): what angles are measured to; no data: none
-    RunArray<double> weight_decay;  ///< scalar
-    RunArray<double> stop_loss;     ///< scalar; no data: no such rule
+    RunArray<double> direction;           ///< (in): what angles are measured to; no data: none
+    RunArray<double> weight_decay;        ///< scalar
+    RunArray<double> stop_loss;           ///< scalar; no data: no such rule
     RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
     /// Per run, not 0: leave it as it is; null: all are to be trained.
     const std::int8_t* ended = nullptr;
@@ -69,24 +69,9 @@ struct Flow {
 /// end of a run are not written, the caller fills them beforehand.
 template <class T>
 struct Results {
-    double* loss = nullptr;
-    double* singular_values = nullptr;  ///< (min(in, out)), descending
-    double* product = nullptr;          ///< (out, in)
-    double* layer_norms = nullptr;      ///< (n_layers)
-    double* imbalance =
-        nullptr;  ///< (n_layers - 1): of dense chains by matrices, else by squared norms
-    double* gradient_norm = nullptr;
-    double* angle =
-        nullptr;  ///< of the product to the direction; like the next three, of one output
-    double* log_tan_half_angle = nullptr;
-    double* norm = nullptr;
-    double* margin = nullptr;  ///< least over the norm
-    double* layer_singular_ratio =
-        nullptr;  ///< (n_layers): second over first singular value of dense layers
-    double* layer_alignment =
-        nullptr;  ///< (n_layers - 1): cosines between first singular vectors of neighbours
-    double* time = nullptr;   ///< of a descent with a step rule: the sum of its steps
-    std::vector<T*> weights;  ///< per layer; empty: not wanted
+    std::vector<double*> observed;  ///< by place in observables(); empty: none are wanted
+    std::vector<T*> weights;        ///< per layer; empty: not wanted
+    double* time = nullptr;         ///< of a descent with a step rule: the sum of its steps
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
     std::vector<T*> final_memory;           ///< likewise, in the order of the problem's
@@ -95,6 +80,12 @@ struct Results {
     double* stopped_time = nullptr;         ///< (run): of a flow
     double* elapsed = nullptr;              ///< (run): of a descent with a step rule
     std::int64_t* n_steps_taken = nullptr;  ///< (run): of a flow
+
+    /// Where an observable goes.
+    double*& to(const std::string& name) {
+        observed.resize(observables().size());
+        return observed[observable_of(name)];
+    }
 };
 
 /// Train every run. Returns false when poll asked to stop; results are then incomplete.
@@ -113,5 +104,14 @@ extern template bool train<float>(const Problem<float>&, const Descent&, const R
 /// The same along the gradient flow. Progress is polled in thousandths of the time of a run.
 bool flow(const Problem<double>& problem, const Flow& method, const Results<double>& results,
           const Control& control);
+
+/// Write to the one record of every run what a training would record of its weights, with the same
+/// bits, and nothing else. Returns false when poll asked to stop.
+template <class T>
+bool observe(const Problem<T>& problem, const Results<T>& results, const Control& control);
+
+extern template bool observe<double>(const Problem<double>&, const Results<double>&,
+                                     const Control&);
+extern template bool observe<float>(const Problem<float>&, const Results<float>&, const Control&);
 
 }  // namespace linnet

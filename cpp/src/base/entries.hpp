@@ -15,6 +15,15 @@ struct Entries {
     V operator()(Index i, Index j) const { return data[i * ld + j]; }
 };
 
+/// The same, to be written.
+template <class V>
+struct Places {
+    V* data;
+    Index ld;
+    Index rows, cols;
+    V& operator()(Index i, Index j) const { return data[i * ld + j]; }
+};
+
 template <class V>
 V sum_of_squares(const Entries<V>& m) {
     V total{};

@@ -41,13 +41,12 @@ public:
           progress_(progress),
           pulse_(pulse),
           machine_(std::move(machine)),
-          probe_(std::move(probe_machine), batch.shared_cross(),
-                 batch.has_moments() ? batch.n_out * batch.n_in : 0),
+          probe_(std::move(probe_machine), batch.sizes),
           replayer_(replayer),
           slots_(static_cast<std::size_t>(machine_.n_slots())),
           bad_(slots_.size()),
           block_(std::clamp<Index>(static_cast<Index>(2e7 / step_cost), 1, 4096)) {
-        Index largest = std::max(batch.n_in * batch.n_in, batch.n_out * batch.n_in);
+        Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         steps_.resize(static_cast<std::size_t>(batch.n_layers));
@@ -58,12 +57,8 @@ public:
             machine_.set_pulse([this] { return pulse_(); });
             probe_.machine().set_pulse([this] { return pulse_(); });
         }
-        if (!batch.has_moments()) return;
-        cov_.resize(static_cast<std::size_t>(batch.n_in * batch.n_in));
-        cross_.resize(static_cast<std::size_t>(batch.n_out * batch.n_in));
-        for (std::size_t s = 0; s < slots_.size(); ++s) {
-            if (batch.shared_moments && batch.n_runs > 0) set_shared_moments(static_cast<int>(s));
-        }
+        batch.set_shared_moments(machine_);
+        batch.set_shared_moments(probe_.machine());
     }
 
     DescentRunner(const DescentRunner&) = delete;
@@ -165,25 +160,12 @@ private:
             descent_.step_size.at(state.run, batch_.problem.run_shape);
         for (Index l = 0; l < batch_.n_layers; ++l)
             steps_[static_cast<std::size_t>(l)] = static_cast<T>(multipliers[l]);
-        const double power = batch_.problem.output_power.data == nullptr
-                                 ? 0
-                                 : batch_.scalar(batch_.problem.output_power, state.run);
         steering.steps->set(slot, steps_.data(), batch_.scalar(descent_.scale, state.run),
                             batch_.scalar(descent_.exponent, state.run),
-                            static_cast<double>(state.step), state.elapsed, power);
+                            static_cast<double>(state.step), state.elapsed);
     }
     int id(Index k) const { return machine_.plan().persistent(k); }
 
-    template <class AnyMachine>
-    void set_moments(AnyMachine& machine, int slot, const double* cov, const double* cross) {
-        if constexpr (std::is_same_v<T, double>) {
-            machine.set_moments(slot, cov, cross);
-        } else {
-            std::copy_n(cov, batch_.n_in * batch_.n_in, cov_.begin());
-            std::copy_n(cross, batch_.n_out * batch_.n_in, cross_.begin());
-            machine.set_moments(slot, cov_.data(), cross_.data());
-        }
-    }
     template <class AnyMachine>
     void set_rates(AnyMachine& machine, int slot, Index run) {
         const Problem<T>& problem = batch_.problem;
@@ -193,25 +175,13 @@ private:
         machine.set_rates(slot, steps_.data(),
                           static_cast<T>(batch_.scalar(problem.weight_decay, run)));
     }
-    void set_shared_moments(int slot) {
-        const Problem<T>& problem = batch_.problem;
-        machine_.set_moments(slot, batch_.cov.data(), batch_.cross.data());
-        probe_.set_moments(slot, problem.input_cov.data, problem.cross_cov.data, 0);
-    }
     void set_parameters(int slot) {
         const Problem<T>& problem = batch_.problem;
         const Index run = at(slot).run;
-        const double power = batch_.has_moments() ? batch_.scalar(problem.output_power, run) : 0;
         set_steering(machine_, slot, at(slot));
         probe_.set_run(slot, run);
-        if (batch_.shared_moments) {
-            probe_.set_power(slot, power);
-        } else {
-            const double* const cov = problem.input_cov.at(run, problem.run_shape);
-            const double* const cross = problem.cross_cov.at(run, problem.run_shape);
-            set_moments(machine_, slot, cov, cross);
-            probe_.set_moments(slot, cov, cross, power);
-        }
+        batch_.set_own_moments(machine_, slot, run);
+        batch_.set_own_moments(probe_.machine(), slot, run);
         set_rates(machine_, slot, run);
         const double* const steps = descent_.step_size.at(run, problem.run_shape);
         probe_.machine().set_rates(slot, steps, batch_.scalar(problem.weight_decay, run));
@@ -219,12 +189,7 @@ private:
 
     /// What a slot's run has of its own, on the machine that replays it.
     void set_parameters(DirectMachine<T>& machine, const DescentSlot& slot) {
-        const Problem<T>& problem = batch_.problem;
-        if (batch_.has_moments()) {
-            const double* const cov = problem.input_cov.at(slot.run, problem.run_shape);
-            const double* const cross = problem.cross_cov.at(slot.run, problem.run_shape);
-            set_moments(machine, 0, cov, cross);
-        }
+        batch_.set_own_moments(machine, 0, slot.run);
         set_rates(machine, 0, slot.run);
         set_steering(machine, 0, slot);
     }
@@ -240,7 +205,7 @@ private:
             const Wanted own = group < n_slots ? wanted_by(group, group + lanes) : Wanted{};
             if (own.any()) {
                 probe_.machine().copy_weights(group, machine_);
-                wanted = wanted.with(own);
+                wanted |= own;
                 continue;
             }
             if (first < group && !probe_.evaluate(wanted, first, group, pulse_)) return false;
@@ -258,8 +223,8 @@ private:
         for (int s = first_slot; s < last_slot; ++s) {
             const DescentSlot& slot = at(s);
             if (slot.run < 0 || slot.step != slot.next) continue;
-            if (is_record(slot)) wanted = wanted.with(batch_.at_record);
-            if (is_check(slot)) wanted = wanted.with(batch_.at_check);
+            if (is_record(slot)) wanted |= batch_.at_record;
+            if (is_check(slot)) wanted |= batch_.at_check;
         }
         return wanted;
     }
@@ -347,7 +312,7 @@ private:
     std::vector<char> bad_, replayed_bad_ = std::vector<char>(1);
     Index block_;
     int n_active_ = 0;
-    std::vector<T> dense_, steps_, cov_, cross_;
+    std::vector<T> dense_, steps_;
     std::vector<double> parameters_;
 };
 

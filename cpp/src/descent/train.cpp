@@ -16,12 +16,11 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
                                     {policy.stores_gradients, policy.n_memories});
     const Plan probe_plan = gradient_plan(problem.chain, batch.by);
     Costs costs = Costs::of<T>(plan);
-    costs.add_loss(work_of_loss(problem.loss, descent.draws, batch.n_in), native_lanes<T>);
+    costs.add_loss(Losses::work(problem.loss, descent.draws), native_lanes<T>);
     const auto make_direct = [&](Progress& progress, Pulse& pulse) {
         return DirectDescent<T>(batch, descent, progress, pulse,
                                 batch.template direct_machine<T>(plan, batch.has_decay, descent),
-                                batch.template direct_machine<double>(probe_plan, false),
-                                costs.direct);
+                                batch.direct_probe(probe_plan), costs.direct);
     };
     const auto make_lanes = [&](Progress& progress, Pulse& pulse, Index share,
                                 DirectDescent<T>& direct) {
@@ -30,8 +29,7 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
         return LaneDescent<T>(
             batch, descent, progress, pulse,
             batch.template lane_machine<T>(plan, n_groups, batch.has_decay, descent),
-            batch.template lane_machine<double>(probe_plan, probe_groups, false),
-            costs.lanes * n_groups, &direct.machine());
+            batch.lane_probe(probe_plan, probe_groups), costs.lanes * n_groups, &direct.machine());
     };
     return work_through(batch, costs, control, make_direct, make_lanes);
 }

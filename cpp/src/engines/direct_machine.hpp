@@ -55,7 +55,7 @@ public:
         }
         offsets.push_back(total);
         const Index cov_offset = total;
-        const bool has_moments = steering_.loss == nullptr;
+        const bool has_moments = plan.has_moments();
         const Index cross_offset = cov_offset + (has_moments ? full(n_in, n_in) : 0);
         const Index scratch_offset = cross_offset + (has_moments ? full(n_out, n_in) : 0);
         const Index rate_offset = scratch_offset + largest;
@@ -177,6 +177,7 @@ public:
     }
 
     Steering<T>& steering() { return steering_; }
+    const Steering<T>& steering() const { return steering_; }
 
     void set_matrix(int /*slot*/, int id, const T* dense) { fill(matrix(id), shape(id), dense); }
     void get_matrix(int /*slot*/, int id, T* dense) const { unpad(matrix(id), shape(id), dense); }
@@ -193,14 +194,13 @@ public:
             }
         }
     }
-    void set_moments(int /*slot*/, const T* cov, const T* cross) {
-        if (steering_.loss != nullptr) return;
+    void set_moments(int /*slot*/, const double* cov, const double* cross) {
         const Index n_in = plan_.n_inputs();
         const Plan::Matrix cov_shape{n_in, n_in, 0};
         const Plan::Matrix cross_shape{plan_.n_outputs(), n_in, 0};
         fill(cov_, cov_shape, cov);
         fill(cross_, cross_shape, cross);
-        for (Index j = 0; j < n_in; ++j) diagonal()[j] = cov[j * n_in + j];
+        for (Index j = 0; j < n_in; ++j) diagonal()[j] = static_cast<T>(cov[j * n_in + j]);
     }
     void set_rates(int /*slot*/, const T* steps, T decay) {
         for (Index l = 0; l < plan_.n_layers(); ++l) rates_[l] = steps[l];
@@ -302,8 +302,9 @@ private:
         }
     }
     void run_steered(Product kind, const DirectOperands<T>& o) {
+        const Entries<T> product{o.a, o.lda, o.rows, o.cols};
         if (kind == Product::residual_by_loss) {
-            steering_.loss->residual(0, o.a, o.c);
+            steering_.loss->residual(0, product, Places<T>{o.c, o.ldc, o.rows, o.cols});
             return;
         }
         if (kind == Product::update_stored) {
@@ -312,10 +313,7 @@ private:
                                     o.rows * o.ldc / lanes, weights_size_ / lanes, o.step, o.decay);
             return;
         }
-        const Entries<T> product{o.a, o.lda, o.rows, o.cols};
-        const Entries<T> residual{o.c, o.ldc, o.rows, o.cols};
-        const auto cross = [&](Index i, Index j) { return cross_.data[i * cross_.ld + j]; };
-        steering_.set_steps(0, product, residual, cross, rates_);
+        steering_.set_steps(0, product, Entries<T>{o.c, o.ldc, o.rows, o.cols}, rates_);
     }
     void product(const Call& call) {
         if (call.transpose_from != nullptr) {
@@ -337,10 +335,12 @@ private:
     Index persistent_size() const { return weights_size_ * (plan_.n_memories() + 1); }
     const Plan::Matrix& shape(int id) const { return plan_.matrices[static_cast<std::size_t>(id)]; }
     T* diagonal() const { return rates_ + plan_.n_layers() + 1; }
-    static void fill(View to, const Plan::Matrix& shape, const T* dense) {
-        for (Index i = 0; i < shape.rows; ++i)
-            std::memcpy(to.data + i * to.ld, dense + i * shape.cols,
-                        static_cast<std::size_t>(shape.cols) * sizeof(T));
+    template <class From>
+    static void fill(View to, const Plan::Matrix& shape, const From* dense) {
+        for (Index i = 0; i < shape.rows; ++i) {
+            for (Index j = 0; j < shape.cols; ++j)
+                to.data[i * to.ld + j] = static_cast<T>(dense[i * shape.cols + j]);
+        }
     }
 
     static void unpad(View from, const Plan::Matrix& shape, T* dense) {

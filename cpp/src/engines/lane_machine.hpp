@@ -32,8 +32,7 @@ public:
                 bool decay, Steering<V> steering = {})
         : plan_(plan),
           n_groups_(n_groups),
-          shared_(shared_cov != nullptr || steering.loss != nullptr),
-          shared_cross_(shared_cross),
+          shared_(shared_cov != nullptr || !plan.has_moments()),
           steering_(std::move(steering)) {
         std::vector<Index> sizes(static_cast<std::size_t>(plan.n_storages), 0);
         for (const Plan::Matrix& matrix : plan.matrices) {
@@ -193,6 +192,7 @@ public:
     }
 
     Steering<V>& steering() { return steering_; }
+    const Steering<V>& steering() const { return steering_; }
 
     void set_matrix(int slot, int id, const T* dense) {
         scatter(slot, matrix(slot / lanes, id), size(id), dense);
@@ -222,7 +222,7 @@ public:
             }
         }
     }
-    void set_moments(int slot, const T* cov, const T* cross) {
+    void set_moments(int slot, const double* cov, const double* cross) {
         if (shared_) return;
         const auto g = static_cast<std::size_t>(slot / lanes);
         scatter(slot, covs_[g], plan_.n_inputs() * plan_.n_inputs(), cov);
@@ -329,8 +329,9 @@ private:
         int pattern;  // which one; -1: none
     };
     void run_steered(Product kind, int group, const LaneOperands<V>& o) {
+        const Entries<V> product{o.a, o.cols, o.rows, o.cols};
         if (kind == Product::residual_by_loss) {
-            steering_.loss->residual(group, o.a, o.c);
+            steering_.loss->residual(group, product, Places<V>{o.c, o.cols, o.rows, o.cols});
             return;
         }
         if (kind == Product::update_stored) {
@@ -338,14 +339,7 @@ private:
                                     o.decay);
             return;
         }
-        const Entries<V> product{o.a, o.cols, o.rows, o.cols};
-        const Entries<V> residual{o.c, o.cols, o.rows, o.cols};
-        const V* const own = crosses_[static_cast<std::size_t>(group)];
-        const auto cross = [&](Index i, Index j) {
-            const Index at = i * o.cols + j;
-            return shared_ ? broadcast<V>(shared_cross_[at]) : own[at];
-        };
-        steering_.set_steps(group, product, residual, cross,
+        steering_.set_steps(group, product, Entries<V>{o.c, o.cols, o.rows, o.cols},
                             rates_[static_cast<std::size_t>(group)]);
     }
     /// Of the weights and the memories.
@@ -354,14 +348,14 @@ private:
         const Plan::Matrix& m = plan_.matrices[static_cast<std::size_t>(id)];
         return m.rows * m.cols;
     }
-    static void scatter(int slot, V* to, Index count, const T* from) {
-        for (Index i = 0; i < count; ++i) to[i][slot % lanes] = from[i];
+    template <class From>
+    static void scatter(int slot, V* to, Index count, const From* from) {
+        for (Index i = 0; i < count; ++i) to[i][slot % lanes] = static_cast<T>(from[i]);
     }
 
     Plan plan_;
     int n_groups_;
     bool shared_;
-    const T* shared_cross_;
     Steering<V> steering_;
     Index weights_size_ = 0;
     Arena<V> memory_, backup_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 
 #include "base/arena.hpp"
 #include "base/entries.hpp"
@@ -17,29 +18,24 @@ public:
     using T = ScalarOf<V>;
     static constexpr int lanes = PackTraits<V>::lanes;
 
-    /// law: of a spherical loss, else without use; it must outlive this.
-    StepSizes(StepKind kind, const SphericalTable& law, Index n_layers, int n_slots)
+    /// law: of the loss, null if it has none; it must outlive this.
+    StepSizes(StepKind kind, const SphericalTable* law, Index n_layers, int n_slots)
         : kind_(kind),
-          radial_(law),
           n_layers_(n_layers),
           multipliers_(n_layers * (n_slots / lanes)),
-          slots_(static_cast<std::size_t>(n_slots)) {}
+          slots_(static_cast<std::size_t>(n_slots)) {
+        if (law != nullptr) radial_.emplace(*law);
+    }
 
     bool needs_loss() const { return kind_ == StepKind::loss_normalized; }
 
     void set(int slot, const T* multipliers, double scale, double exponent, double n_steps,
-             double elapsed, double power) {
+             double elapsed) {
         for (Index l = 0; l < n_layers_; ++l)
             set_lane(own_multipliers(slot / lanes)[l], slot % lanes, multipliers[l]);
-        slots_[static_cast<std::size_t>(slot)] = {scale, exponent, n_steps, elapsed, power};
+        slots_[static_cast<std::size_t>(slot)] = {scale, exponent, n_steps, elapsed};
     }
     double elapsed(int slot) const { return slots_[static_cast<std::size_t>(slot)].elapsed; }
-    /// Mean square of the outputs, of a squared loss.
-    V power(int group) const {
-        V result{};
-        for (int r = 0; r < lanes; ++r) set_lane(result, r, static_cast<T>(at(group, r).power));
-        return result;
-    }
 
     /// Set the step sizes of all layers for the step that is being taken.
     void apply(int group, const Entries<V>& product, const Entries<V>& residual, V loss, V* rates) {
@@ -64,7 +60,7 @@ public:
 
 private:
     struct Own {
-        double scale = 0, exponent = 0, n_steps = 0, elapsed = 0, power = 0;
+        double scale = 0, exponent = 0, n_steps = 0, elapsed = 0;
     };
     double factor(const Own& own, double of_interest) const {
         switch (kind_) {
@@ -78,19 +74,16 @@ private:
             case StepKind::gradient_normalized:
                 return 1 / of_interest;
             case StepKind::alignment:
-                return of_interest > 0 ? of_interest / radial_.hq(of_interest).q : 1;
+                return of_interest > 0 ? of_interest / radial_->hq(of_interest).q : 1;
             case StepKind::constant:
                 break;
         }
         return 1;
     }
     Own& at(int group, int lane) { return slots_[static_cast<std::size_t>(group * lanes + lane)]; }
-    const Own& at(int group, int lane) const {
-        return slots_[static_cast<std::size_t>(group * lanes + lane)];
-    }
     V* own_multipliers(int group) const { return multipliers_.data() + group * n_layers_; }
     StepKind kind_;
-    RadialFunctions radial_;
+    std::optional<RadialFunctions> radial_;
     Index n_layers_;
     Arena<V> multipliers_;
     std::vector<Own> slots_;

@@ -14,11 +14,11 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
     const Plan probe_plan = gradient_plan(problem.chain, batch.by);
     // Per slope about eight others are combined.
     Costs costs = Costs::of<double>(plan, 8);
-    costs.add_loss(work_of_loss(problem.loss, nullptr, batch.n_in), native_lanes<double>);
+    costs.add_loss(Losses::work(problem.loss, nullptr), native_lanes<double>);
     const auto make_direct = [&](Progress& progress, Pulse& pulse) {
         return DirectFlow(batch, method, progress, pulse,
                           batch.direct_machine<double>(plan, batch.has_decay),
-                          batch.direct_machine<double>(probe_plan, false));
+                          batch.direct_probe(probe_plan));
     };
     const auto make_lanes = [&](Progress& progress, Pulse& pulse, Index /*share*/,
                                 DirectFlow& /*direct*/) {
@@ -26,7 +26,7 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
         // other.
         return LaneFlow(batch, method, progress, pulse,
                         batch.lane_machine<double>(plan, 1, batch.has_decay),
-                        batch.lane_machine<double>(probe_plan, 1, false));
+                        batch.lane_probe(probe_plan, 1));
     };
     return work_through(batch, costs, control, make_direct, make_lanes);
 }

@@ -36,15 +36,13 @@ public:
           state_(batch, flow, std::move(machine)),
           stepper_(state_),
           growth_(state_),
-          probe_(std::move(probe_machine), batch.shared_cross(),
-                 batch.has_moments() ? batch.n_out * batch.n_in : 0),
+          probe_(std::move(probe_machine), batch.sizes),
           is_new_(static_cast<std::size_t>(state_.n_groups)) {
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         for (std::vector<int>* list : {&fresh_, &taken_, &due_}) list->reserve(lanes);
-        for (int s = 0; s < n_slots() && batch.shared_cov() != nullptr; ++s)
-            probe_.set_moments(s, batch.problem.input_cov.data, batch.problem.cross_cov.data, 0);
+        batch.set_shared_moments(probe_.machine());
         if constexpr (!Machine::packed) {
             // The machines ask whether to stop within long products.
             state_.machine.set_pulse([this] { return pulse_(); });
@@ -120,17 +118,10 @@ private:
     void prepare(int slot, Index run) {
         is_new_[static_cast<std::size_t>(slot / lanes)] = 1;
         state_.set_parameters(slot, run);
-        const Problem<double>& problem = batch_.problem;
-        const double power = batch_.has_moments() ? batch_.scalar(problem.output_power, run) : 0;
         probe_.set_run(slot, run);
-        if (batch_.shared_moments) {
-            probe_.set_power(slot, power);
-        } else {
-            probe_.set_moments(slot, problem.input_cov.at(run, problem.run_shape),
-                               problem.cross_cov.at(run, problem.run_shape), power);
-        }
+        batch_.set_own_moments(probe_.machine(), slot, run);
         probe_.machine().set_rates(slot, state_.no_rates.data(),
-                                   batch_.scalar(problem.weight_decay, run));
+                                   batch_.scalar(batch_.problem.weight_decay, run));
     }
 
     /// Slopes and first steps of groups with new runs; records and stop rules where a run begins.
@@ -289,7 +280,7 @@ private:
                                  std::memory_order_relaxed);
         slot.run = -1;
         --n_active_;
-        if (!batch_.has_moments()) state_.machine.steering().loss->set_run(s, -1, 0);
+        state_.set_run(s, -1);
         probe_.set_run(s, -1);
     }
     std::int64_t thousandths(double time) const {

@@ -44,8 +44,7 @@ public:
           no_rates(static_cast<std::size_t>(batch.n_layers)),
           slots_(static_cast<std::size_t>(machine.n_slots())),
           memory_(n_groups * (n_blocks * stride + n_values)) {
-        for (int s = 0; s < machine.n_slots() && batch.shared_cov() != nullptr; ++s)
-            machine.set_moments(s, batch.problem.input_cov.data, batch.problem.cross_cov.data);
+        batch.set_shared_moments(machine);
     }
 
     FlowSlot& at(int slot) { return slots_[static_cast<std::size_t>(slot)]; }
@@ -90,15 +89,15 @@ public:
         const V* const from = here(slot / lanes);
         for_each_entry(l, [&](Index e, Index flat) { dense[flat] = read(from[e], slot); });
     }
+    /// Which run a slot holds; -1: none.
+    void set_run(int slot, Index run) {
+        if (machine.steering().loss != nullptr) machine.steering().loss->set_run(slot, run, 0);
+    }
     /// What a run has of its own but for its weights.
     void set_parameters(int slot, Index run) {
-        const Problem<double>& problem = batch.problem;
-        if (!batch.has_moments()) machine.steering().loss->set_run(slot, run, 0);
-        if (!batch.shared_moments) {
-            machine.set_moments(slot, problem.input_cov.at(run, problem.run_shape),
-                                problem.cross_cov.at(run, problem.run_shape));
-        }
-        machine.set_rates(slot, no_rates.data(), batch.scalar(problem.weight_decay, run));
+        set_run(slot, run);
+        batch.set_own_moments(machine, slot, run);
+        machine.set_rates(slot, no_rates.data(), batch.scalar(batch.problem.weight_decay, run));
         const double relative = batch.scalar(flow.rtol, run);
         put(rtol(slot / lanes), slot, relative);
         put(reach(slot / lanes), slot, std::pow(relative / dop853::growth_error, 1.0 / 9));

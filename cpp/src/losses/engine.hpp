@@ -1,33 +1,41 @@
-// Losses of one output that are not made of second moments.
+// A loss at work.
 #pragma once
 
+#include <stdexcept>
 #include <vector>
 
+#include "base/entries.hpp"
 #include "base/simd.hpp"
 #include "linnet/index.hpp"
 
 namespace linnet {
 
-/// What a machine asks of such a loss. A run is a slot, `lanes` of them are a group and share packs
-/// V; a product has one row.
+/// What machines and probes ask of a loss. A run is a slot, `lanes` of them are a group and share
+/// packs V.
 template <class V>
 class LossEngine {
 public:
     static constexpr int lanes = PackTraits<V>::lanes;
 
-    explicit LossEngine(int n_slots)
+    /// needs_residual: of `loss`; a residual then comes from the moments.
+    explicit LossEngine(int n_slots, bool needs_residual = false)
         : runs_(static_cast<std::size_t>(n_slots), -1),
           steps_(static_cast<std::size_t>(n_slots), 0),
-          log_scales_(static_cast<std::size_t>(n_slots), 0.0) {}
+          log_scales_(static_cast<std::size_t>(n_slots), 0.0),
+          needs_residual_(needs_residual) {}
     virtual ~LossEngine() = default;
     LossEngine(const LossEngine&) = delete;
     LossEngine& operator=(const LossEngine&) = delete;
 
-    /// to <- dloss / dproduct, of every run of a group.
-    virtual void residual(int group, const V* product, V* to) = 0;
-    virtual V loss(int group, const V* product) = 0;
-    /// The least of the margins over the norm of the product.
-    virtual V margin(int /*group*/, const V* /*product*/) { return V{}; }
+    /// to <- dloss / dproduct, of every run of a group; not of a loss that is made of moments.
+    virtual void residual(int /*group*/, const Entries<V>& /*product*/, const Places<V>& /*to*/) {
+        throw std::logic_error("the residual of this loss comes from its moments");
+    }
+    /// residual: that of the product, where the loss needs it.
+    virtual V loss(int group, const Entries<V>& product, const Entries<V>& residual) = 0;
+    bool needs_residual() const { return needs_residual_; }
+    /// The least of the margins over the norm of the product, of a loss that has margins.
+    virtual V margin(int /*group*/, const Entries<V>& /*product*/) { return V{}; }
     virtual void set_run(int slot, Index run, Index step) {
         runs_[static_cast<std::size_t>(slot)] = run;
         steps_[static_cast<std::size_t>(slot)] = step;
@@ -51,6 +59,7 @@ protected:
 private:
     std::vector<Index> runs_, steps_;
     std::vector<double> log_scales_;
+    bool needs_residual_;
     bool is_scaled_ = false;
 };
 

@@ -1,24 +1,37 @@
-// Which engine is that of a loss.
+// The list of losses. Each is a struct with its declaration, and with
+//
+//     engine<V>(data, draws, n_slots)   what evaluates it; draws: samples are drawn anew for every
+//                                       step, if not null
+//     work(data, draws)                 of one residual, in multiply-adds, about
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "losses/samples.hpp"
 #include "losses/spherical.hpp"
+#include "losses/squared.hpp"
 
 namespace linnet {
 
-/// The engine of a loss; null: it is made of second moments. draws: samples are drawn anew for
-/// every step.
-template <class V>
-std::unique_ptr<LossEngine<V>> make_loss_engine(const LossData& data, const Draws* draws,
-                                                Index n_features, int n_slots) {
-    if (data.kind == LossKind::squared) return nullptr;
-    if (data.kind == LossKind::exponential)
-        return std::make_unique<SampleEngine<V, true>>(data, draws, n_features, n_slots);
-    if (data.kind == LossKind::spherical && draws == nullptr)
-        return std::make_unique<SphericalEngine<V>>(data, n_features, n_slots);
-    return std::make_unique<SampleEngine<V, false>>(data, draws, n_features, n_slots);
-}
+template <class... Losses>
+struct LossList {
+    static std::vector<LossDeclaration> declarations() { return {Losses::declaration()...}; }
+
+    template <class V>
+    static std::unique_ptr<LossEngine<V>> engine(const LossData& data, const Draws* draws,
+                                                 int n_slots) {
+        using Make = std::unique_ptr<LossEngine<V>> (*)(const LossData&, const Draws*, int);
+        static constexpr Make makes[] = {Losses::template engine<V>...};
+        return makes[data.kind](data, draws, n_slots);
+    }
+    static double work(const LossData& data, const Draws* draws) {
+        using Work = double (*)(const LossData&, const Draws*);
+        static constexpr Work works[] = {Losses::work...};
+        return works[data.kind](data, draws);
+    }
+};
+
+using Losses = LossList<SquaredLoss, LogisticLoss, ExponentialLoss, SphericalLoss>;
 
 }  // namespace linnet

@@ -5,6 +5,7 @@
 #include "base/arena.hpp"
 #include "base/philox.hpp"
 #include "linnet/loss.hpp"
+#include "losses/sample_data.hpp"
 #include "losses/sample_kernels.hpp"
 
 namespace linnet {
@@ -17,11 +18,12 @@ class Sampler {
 public:
     using V = Pack<double, philox_lanes>;
 
-    Sampler(const LossData& data, const Draws* draws, Index n_features)
+    /// data must outlive this.
+    Sampler(const SampleData& data, const Draws* draws)
         : data_(data),
           draws_(draws),
-          n_features_(n_features),
-          n_pairs_((n_features + 1) / 2),
+          n_features_(data.n_features),
+          n_pairs_((n_features_ + 1) / 2),
           point_(draws == nullptr ? 0 : 2 * n_pairs_) {}
 
     /// Samples first ... first + count - 1 of a step; `all`: the data to choose from, if any.
@@ -31,7 +33,7 @@ public:
         key.step = static_cast<std::uint64_t>(step);
         key.stream = static_cast<std::uint32_t>(*draws_->stream.at(run, data_.run_shape));
         for (Index i = 0; i < count; i += philox_lanes) {
-            if (data_.kind == LossKind::spherical) {
+            if (data_.is_of_law()) {
                 fresh(key, data_.direction.at(run, data_.run_shape), first + i, to + i, ld);
             } else {
                 choose(key, first + i, all, to + i, ld);
@@ -109,7 +111,7 @@ private:
         }
     }
 
-    const LossData& data_;
+    const SampleData& data_;
     const Draws* draws_;
     Index n_features_, n_pairs_;
     Arena<V> point_;

@@ -4,19 +4,21 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "base/arena.hpp"
 #include "base/vector_math.hpp"
 #include "linnet/loss.hpp"
 #include "losses/engine.hpp"
+#include "losses/sample_data.hpp"
 #include "losses/sample_kernels.hpp"
 #include "losses/sampler.hpp"
 
 namespace linnet {
 
-/// The mean of a function of the margins y x . w of samples: all of them, or some that are drawn
-/// for each step.
+/// The mean of a function of the margins y x . w of samples, with the one row w of a product: all of
+/// them, or some that are drawn for each step.
 template <class V, bool exponential>
 class SampleEngine final : public LossEngine<V> {
 public:
@@ -24,35 +26,35 @@ public:
     using P = Pack<T, native_lanes<T>>;
     using LossEngine<V>::lanes;
 
-    SampleEngine(const LossData& data, const Draws* draws, Index n_features, int n_slots)
+    SampleEngine(const LossData& data, const Draws* draws, int n_slots)
         : LossEngine<V>(n_slots),
           data_(data),
           draws_(draws),
-          n_features_(n_features),
-          chunk_(std::clamp<Index>(16384 / n_features / 64 * 64, 64, sample_chunk)),
-          n_samples_(draws == nullptr ? data.n_samples : draws->batch_size),
-          sampler_(data, draws, n_features),
+          n_features_(data_.n_features),
+          chunk_(std::clamp<Index>(16384 / n_features_ / 64 * 64, 64, sample_chunk)),
+          n_samples_(draws == nullptr ? data_.n_samples : draws->batch_size),
+          sampler_(data_, draws),
           inputs_(static_cast<std::size_t>(n_slots), nullptr),
           noise_(static_cast<std::size_t>(n_slots), T{0}),
           factors_(lanes * sample_chunk),
-          sums_(n_features * lanes),
-          drawn_(draws == nullptr ? 0 : n_features * sample_chunk) {}
+          sums_(n_features_ * lanes),
+          drawn_(draws == nullptr ? 0 : n_features_ * sample_chunk) {}
 
     void set_run(int slot, Index run, Index step) override {
         LossEngine<V>::set_run(slot, run, step);
         if (run < 0) return;
         const auto s = static_cast<std::size_t>(slot);
-        if (data_.kind != LossKind::spherical) inputs_[s] = data_.inputs_of<T>(run);
+        if (!data_.is_of_law()) inputs_[s] = data_.inputs_of<T>(run);
         noise_[s] = static_cast<T>(data_.noise(run));
     }
 
-    void residual(int group, const V* product, V* to) override {
+    void residual(int group, const Entries<V>& product, const Places<V>& to) override {
         for_each_bunch(group, [&](int first, int count) {
-            const RunVectors<const T> w{reinterpret_cast<const T*>(product) + first, lanes};
-            const RunVectors<T> out{reinterpret_cast<T*>(to) + first, lanes};
+            const RunVectors<const T> w{reinterpret_cast<const T*>(product.data) + first, lanes};
+            const RunVectors<T> out{reinterpret_cast<T*>(to.data) + first, lanes};
             T shifts[lanes] = {};
             const int slot = group * lanes + first;
-            if (this->is_scaled() && !data_.has_noise) find_shifts(slot, count, w, shifts);
+            if (this->is_scaled() && !data_.has_noise()) find_shifts(slot, count, w, shifts);
             std::fill_n(sums_.data(), n_features_ * count, P{});
             for_each_chunk(slot, [&](const T* z, Index ld, Index n) {
                 const Index n_vectors = vectors(n);
@@ -74,7 +76,7 @@ public:
             if constexpr (lanes == native_lanes<T>) {
                 if (count == lanes) {
                     for (Index j = 0; j < n_features_; ++j)
-                        to[j] = -(sums_of_lanes(sums_.data() + j * count) * factors);
+                        to(0, j) = -(sums_of_lanes(sums_.data() + j * count) * factors);
                     return;
                 }
             }
@@ -85,10 +87,10 @@ public:
         });
     }
 
-    V loss(int group, const V* product) override {
+    V loss(int group, const Entries<V>& product, const Entries<V>& /*residual*/) override {
         V result{};
         for_each_bunch(group, [&](int first, int count) {
-            const RunVectors<const T> w{reinterpret_cast<const T*>(product) + first, lanes};
+            const RunVectors<const T> w{reinterpret_cast<const T*>(product.data) + first, lanes};
             const int slot = group * lanes + first;
             P totals[lanes] = {};
             for_each_chunk(slot, [&](const T* z, Index ld, Index n) {
@@ -113,10 +115,10 @@ public:
         return result;
     }
 
-    V margin(int group, const V* product) override {
+    V margin(int group, const Entries<V>& product) override {
         V result{};
         for_each_bunch(group, [&](int first, int count) {
-            const RunVectors<const T> w{reinterpret_cast<const T*>(product) + first, lanes};
+            const RunVectors<const T> w{reinterpret_cast<const T*>(product.data) + first, lanes};
             T least[lanes];
             find_least(group * lanes + first, count, w, least);
             for (int r = 0; r < count; ++r) {
@@ -231,7 +233,7 @@ private:
         }
     }
 
-    const LossData& data_;
+    SampleData data_;
     const Draws* draws_;
     Index n_features_, chunk_, n_samples_;
     Sampler<T> sampler_;
@@ -241,5 +243,39 @@ private:
     Arena<P> sums_;
     Arena<T> drawn_;
 };
+
+/// A mean over samples, of the logistic or the exponential loss of their margins.
+template <bool exponential>
+struct SampleLoss {
+    static LossDeclaration declaration() {
+        using Type = LossField::Type;
+        const std::vector<LossAxis> axes{LossAxis::input, LossAxis::sample};
+        LossDeclaration loss =
+            SampleData::declaration(exponential ? "exponential" : "logistic",
+                                    {{"n_samples", Type::count},
+                                     {"inputs", Type::array, axes},
+                                     {"single_inputs", Type::single_array, axes}});
+        loss.has_margins = true;
+        loss.check = [](const LossData& data) {
+            const SampleData samples(data);
+            if (samples.stride % 16 != 0 || samples.stride < samples.n_samples)
+                throw std::invalid_argument("inputs must be padded to a multiple of 16 samples");
+        };
+        return loss;
+    }
+    template <class V>
+    static std::unique_ptr<LossEngine<V>> engine(const LossData& data, const Draws* draws,
+                                                 int n_slots) {
+        return std::make_unique<SampleEngine<V, exponential>>(data, draws, n_slots);
+    }
+    static double work(const LossData& data, const Draws* draws) {
+        if (draws != nullptr) return work_of_draws(data, *draws);
+        return static_cast<double>(SampleData(data).n_samples) *
+               (2 * static_cast<double>(data.n_inputs) + 30);
+    }
+};
+
+using LogisticLoss = SampleLoss<false>;
+using ExponentialLoss = SampleLoss<true>;
 
 }  // namespace linnet

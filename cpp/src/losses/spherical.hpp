@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 
 #include "base/arena.hpp"
 #include "linnet/loss.hpp"
 #include "losses/engine.hpp"
 #include "losses/radial_functions.hpp"
+#include "losses/sample_data.hpp"
+#include "losses/samples.hpp"
 
 namespace linnet {
 
@@ -18,12 +21,13 @@ public:
     using T = ScalarOf<V>;
     using LossEngine<V>::lanes;
 
-    SphericalEngine(const LossData& data, Index n_features, int n_slots)
+    /// data must outlive this.
+    SphericalEngine(const LossData& data, int n_slots)
         : LossEngine<V>(n_slots),
           data_(data),
-          radial_(data.law),
-          n_features_(n_features),
-          directions_(n_features * (n_slots / lanes)),
+          radial_(*data.law()),
+          n_features_(data.n_inputs),
+          directions_(n_features_ * (n_slots / lanes)),
           kept_(n_slots / lanes) {}
 
     void set_run(int slot, Index run, Index step) override {
@@ -37,7 +41,9 @@ public:
                  static_cast<T>(1 - 2 * data_.noise(run)));
     }
 
-    void residual(int group, const V* product, V* to) override {
+    void residual(int group, const Entries<V>& of, const Places<V>& places) override {
+        const V* const product = of.data;
+        V* const to = places.data;
         const V* const v = directions_.data() + group * n_features_;
         V square{};
         for (Index j = 0; j < n_features_; ++j) square = fma(product[j], product[j], square);
@@ -70,7 +76,8 @@ public:
         for (Index j = 0; j < n_features_; ++j) to[j] = to[j] * scale;
     }
 
-    V loss(int group, const V* product) override {
+    V loss(int group, const Entries<V>& of, const Entries<V>& /*residual*/) override {
+        const V* const product = of.data;
         const V* const v = directions_.data() + group * n_features_;
         V square{};
         for (Index j = 0; j < n_features_; ++j) square = fma(product[j], product[j], square);
@@ -92,10 +99,28 @@ public:
     }
 
 private:
-    const LossData& data_;
+    SampleData data_;
     RadialFunctions radial_;
     Index n_features_;
     Arena<V> directions_, kept_;
+};
+
+struct SphericalLoss {
+    static LossDeclaration declaration() {
+        return SampleData::declaration("spherical",
+                                       {{"law", LossField::Type::law},
+                                        {"direction", LossField::Type::array, {LossAxis::input}}});
+    }
+    template <class V>
+    static std::unique_ptr<LossEngine<V>> engine(const LossData& data, const Draws* draws,
+                                                 int n_slots) {
+        if (draws != nullptr) return std::make_unique<SampleEngine<V, false>>(data, draws, n_slots);
+        return std::make_unique<SphericalEngine<V>>(data, n_slots);
+    }
+    static double work(const LossData& data, const Draws* draws) {
+        if (draws != nullptr) return work_of_draws(data, *draws);
+        return 6 * static_cast<double>(data.n_inputs) + 500;
+    }
 };
 
 }  // namespace linnet

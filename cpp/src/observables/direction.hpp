@@ -15,12 +15,15 @@ struct Direction {
     double log_tan_half_angle = 0;
 };
 
-/// The norm of w, whatever the size of its entries.
+/// The norm of w, whatever the size of its entries; NaN if one of them is NaN.
 inline double norm_of(const double* w, Index n) {
     double largest = 0;
     for (Index j = 0; j < n; ++j) largest = std::max(largest, std::fabs(w[j]));
     double square = 0;
-    for (Index j = 0; j < n && largest > 0; ++j) square += w[j] / largest * (w[j] / largest);
+    for (Index j = 0; j < n; ++j) {
+        const double part = largest > 0 ? w[j] / largest : w[j];
+        square += part * part;
+    }
     return largest * std::sqrt(square);
 }
 

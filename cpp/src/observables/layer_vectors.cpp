@@ -33,14 +33,15 @@ Leading leading_of(const Eigen::MatrixXd& matrix) {
 
 }  // namespace
 
-void LayerVectors::write(const std::vector<const double*>& layers, double* ratios,
-                         double* alignments) const {
+LayerVectors layer_vectors_of(const std::vector<std::pair<Index, Index>>& shapes,
+                              const std::vector<std::vector<double>>& layers) {
     using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    LayerVectors found;
     Eigen::VectorXd left;  // of the layer below
     for (std::size_t l = 0; l < layers.size(); ++l) {
-        const auto [rows, cols] = shapes_[l];
-        const Eigen::MatrixXd weights = Eigen::Map<const Matrix>(layers[l], rows, cols);
+        const auto [rows, cols] = shapes[l];
+        const Eigen::MatrixXd weights = Eigen::Map<const Matrix>(layers[l].data(), rows, cols);
         double ratio = nan;
         double cosine = nan;
         Eigen::VectorXd next_left = Eigen::VectorXd::Constant(rows, nan);
@@ -52,10 +53,11 @@ void LayerVectors::write(const std::vector<const double*>& layers, double* ratio
                 next_left = leading.left;
             }
         }
-        if (ratios != nullptr) ratios[l] = ratio;
-        if (alignments != nullptr && l > 0) alignments[l - 1] = cosine;
+        found.ratios.push_back(ratio);
+        if (l > 0) found.cosines.push_back(cosine);
         left = next_left;
     }
+    return found;
 }
 
 }  // namespace linnet

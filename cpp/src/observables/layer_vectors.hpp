@@ -8,19 +8,15 @@
 
 namespace linnet {
 
-class LayerVectors {
-public:
-    /// Layers (rows, cols), the first one sees the input.
-    explicit LayerVectors(std::vector<std::pair<Index, Index>> shapes)
-        : shapes_(std::move(shapes)) {}
-
-    /// ratios: the second over the first singular value of each layer. alignments: of neighbours,
-    /// the absolute cosine between the first left singular vector of the lower and the first right
-    /// one of the upper. Null: not wanted.
-    void write(const std::vector<const double*>& layers, double* ratios, double* alignments) const;
-
-private:
-    std::vector<std::pair<Index, Index>> shapes_;
+struct LayerVectors {
+    std::vector<double> ratios;  ///< the second over the first singular value of each layer
+    /// Of neighbours: the absolute cosine between the first left singular vector of the lower and
+    /// the first right one of the upper.
+    std::vector<double> cosines;
 };
+
+/// Of layers with shapes (rows, cols), the first of which sees the input.
+LayerVectors layer_vectors_of(const std::vector<std::pair<Index, Index>>& shapes,
+                              const std::vector<std::vector<double>>& layers);
 
 }  // namespace linnet

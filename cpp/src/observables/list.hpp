@@ -1,56 +1,233 @@
-// The observables: which are wanted, and where they are written.
+// The observables. A row is a struct with its name, the shape of one record, what it needs, and
+//
+//     evaluate(at, to)   of a group of runs at once, in packs, if it is by_group; `at` is what a
+//                        probe shows of the group
+//     write(at, to)      else: of one run, in plain numbers; `at` is what a probe shows of the run
+//
+// and is listed in `All`. Both are in probe.hpp.
 #pragma once
+
+#include <algorithm>
+#include <bitset>
+#include <type_traits>
+#include <vector>
+
+#include "base/entries.hpp"
+#include "linnet/chain.hpp"
 
 namespace linnet {
 
-/// Which observables are wanted.
-struct Wanted {
-    bool loss = false;
-    bool singular_values = false;
-    bool product = false;
-    bool layer_norms = false;
-    bool imbalance = false;
-    bool gradient_norm = false;
-    bool margin = false;
-    bool direction = false;      ///< angle or norm of the product
-    bool layer_vectors = false;  ///< what needs singular vectors of the layers
+/// What an observable needs: of the probe besides the product, and of a problem.
+struct Needs {
+    static constexpr unsigned nothing = 0;
+    static constexpr unsigned loss = 1;             ///< and the residual, if the loss needs that
+    static constexpr unsigned gradients = 2;        ///< by the layers
+    static constexpr unsigned grams = 4;            ///< of neighbouring layers
+    static constexpr unsigned singular_values = 8;  ///< of the product
+    static constexpr unsigned one_output = 16;
+    static constexpr unsigned direction = 32;
+    static constexpr unsigned dense_layers = 64;
+    static constexpr unsigned margins = 128;  ///< a loss that has them
+};
 
-    bool any() const {
-        return loss || singular_values || product || layer_norms || imbalance || gradient_norm ||
-               margin || direction || layer_vectors;
+namespace observable {
+
+/// What is not said otherwise.
+struct Row {
+    static constexpr unsigned needs = Needs::nothing;
+    static constexpr bool by_group = false;
+    static std::vector<Index> shape(const Chain&) { return {}; }
+};
+struct PerLayer : Row {
+    static std::vector<Index> shape(const Chain& chain) {
+        return {static_cast<Index>(chain.sizes.size())};
     }
-    Wanted with(const Wanted& b) const {
-        return {loss || b.loss,
-                singular_values || b.singular_values,
-                product || b.product,
-                layer_norms || b.layer_norms,
-                imbalance || b.imbalance,
-                gradient_norm || b.gradient_norm,
-                margin || b.margin,
-                direction || b.direction,
-                layer_vectors || b.layer_vectors};
+};
+struct PerPair : Row {
+    static std::vector<Index> shape(const Chain& chain) {
+        return {static_cast<Index>(chain.sizes.size()) - 1};
     }
 };
 
-/// Where a probe writes for one run; null: not wanted.
-struct ObservedArrays {
-    double* singular_values = nullptr;
-    double* product = nullptr;
-    double* layer_norms = nullptr;
-    double* imbalance = nullptr;
-    double* angle = nullptr;
-    double* log_tan_half_angle = nullptr;
-    double* norm = nullptr;
-    double* margin = nullptr;
-    double* layer_singular_ratio = nullptr;
-    double* layer_alignment = nullptr;
-
-    bool wants_direction() const {
-        return angle != nullptr || log_tan_half_angle != nullptr || norm != nullptr;
-    }
-    bool wants_layer_vectors() const {
-        return layer_singular_ratio != nullptr || layer_alignment != nullptr;
+struct Loss : Row {
+    static constexpr const char* name = "loss";
+    static constexpr unsigned needs = Needs::loss;
+    static constexpr bool by_group = true;
+    template <class At, class V>
+    static void evaluate(const At& at, V* to) {
+        *to = at.engine().loss(at.group(), at.product(), at.residual());
     }
 };
+
+struct SingularValues : Row {
+    static constexpr const char* name = "singular_values";
+    static constexpr unsigned needs = Needs::singular_values;
+    static std::vector<Index> shape(const Chain& chain) {
+        return {std::min(chain.n_inputs(), chain.n_outputs())};
+    }
+    template <class At>
+    static void write(At& at, double* to) {
+        at.get_singular_values(to);
+    }
+};
+
+struct Product : Row {
+    static constexpr const char* name = "product";
+    static std::vector<Index> shape(const Chain& chain) {
+        return {chain.n_outputs(), chain.n_inputs()};
+    }
+    template <class At>
+    static void write(At& at, double* to) {
+        at.get_product(to);
+    }
+};
+
+/// The weights themselves: written by whoever has them in the numbers of the run.
+struct Weights : Row {
+    static constexpr const char* name = "weights";
+};
+
+struct LayerNorms : PerLayer {
+    static constexpr const char* name = "layer_norms";
+    static constexpr bool by_group = true;
+    template <class At, class V>
+    static void evaluate(const At& at, V* to) {
+        for (Index l = 0; l < at.n_layers(); ++l)
+            to[l] = square_root(sum_of_squares(at.weights(l)));
+    }
+};
+
+/// Of dense chains by matrices, else by squared norms.
+struct Imbalance : PerPair {
+    static constexpr const char* name = "imbalance";
+    static constexpr unsigned needs = Needs::grams;
+    static constexpr bool by_group = true;
+    template <class At, class V>
+    static void evaluate(const At& at, V* to) {
+        if (at.has_grams()) {
+            for (Index l = 0; l + 1 < at.n_layers(); ++l)
+                to[l] = square_root(squared_distance(at.upper_gram(l), at.lower_gram(l)));
+            return;
+        }
+        for (Index l = 0; l + 1 < at.n_layers(); ++l)
+            to[l] = absolute(sum_of_squares(at.weights(l + 1)) - sum_of_squares(at.weights(l)));
+    }
+};
+
+struct GradientNorm : Row {
+    static constexpr const char* name = "gradient_norm";
+    static constexpr unsigned needs = Needs::gradients;
+    static constexpr bool by_group = true;
+    template <class At, class V>
+    static void evaluate(const At& at, V* to) {
+        const V decay = at.decay();
+        V squares{};
+        for (Index l = 0; l < at.n_layers(); ++l) {
+            const Entries<V> gradient = at.gradient(l);
+            const Entries<V> weight = at.weights(l);
+            V total{};
+            for (Index i = 0; i < gradient.rows; ++i) {
+                V row{};
+                for (Index j = 0; j < gradient.cols; ++j) {
+                    const V g = fma(decay, weight(i, j), gradient(i, j));
+                    row = fma(g, g, row);
+                }
+                total = total + row;
+            }
+            squares = squares + total;
+        }
+        *to = square_root(squares);
+    }
+};
+
+struct Norm : Row {
+    static constexpr const char* name = "norm";
+    template <class At>
+    static void write(At& at, double* to) {
+        *to = at.norm();
+    }
+};
+
+struct Angle : Row {
+    static constexpr const char* name = "angle";
+    static constexpr unsigned needs = Needs::one_output | Needs::direction;
+    template <class At>
+    static void write(At& at, double* to) {
+        *to = at.to_direction().angle;
+    }
+};
+
+struct LogTanHalfAngle : Row {
+    static constexpr const char* name = "log_tan_half_angle";
+    static constexpr unsigned needs = Needs::one_output | Needs::direction;
+    template <class At>
+    static void write(At& at, double* to) {
+        *to = at.to_direction().log_tan_half_angle;
+    }
+};
+
+/// The least one over the norm of the product.
+struct Margin : Row {
+    static constexpr const char* name = "margin";
+    static constexpr unsigned needs = Needs::one_output | Needs::margins;
+    static constexpr bool by_group = true;
+    template <class At, class V>
+    static void evaluate(const At& at, V* to) {
+        *to = at.engine().margin(at.group(), at.product());
+    }
+};
+
+/// Second over first singular value.
+struct LayerSingularRatio : PerLayer {
+    static constexpr const char* name = "layer_singular_ratio";
+    static constexpr unsigned needs = Needs::dense_layers;
+    template <class At>
+    static void write(At& at, double* to) {
+        const std::vector<double>& ratios = at.layer_vectors().ratios;
+        std::copy(ratios.begin(), ratios.end(), to);
+    }
+};
+
+/// Cosines between first singular vectors of neighbours.
+struct LayerAlignment : PerPair {
+    static constexpr const char* name = "layer_alignment";
+    static constexpr unsigned needs = Needs::dense_layers;
+    template <class At>
+    static void write(At& at, double* to) {
+        const std::vector<double>& cosines = at.layer_vectors().cosines;
+        std::copy(cosines.begin(), cosines.end(), to);
+    }
+};
+
+template <class... Rows>
+struct List {
+    static constexpr std::size_t size = sizeof...(Rows);
+
+    /// Where a row stands.
+    template <class One>
+    static constexpr std::size_t place() {
+        constexpr bool same[] = {std::is_same_v<One, Rows>...};
+        std::size_t at = 0;
+        while (!same[at]) ++at;
+        return at;
+    }
+    /// visit(row, place) for all of them; a row has no content.
+    template <class Visit>
+    static void for_each(const Visit& visit) {
+        std::size_t at = 0;
+        (visit(Rows{}, at++), ...);
+    }
+};
+
+using All = List<Loss, SingularValues, Product, Weights, LayerNorms, Imbalance, GradientNorm, Norm,
+                 Angle, LogTanHalfAngle, Margin, LayerSingularRatio, LayerAlignment>;
+
+}  // namespace observable
+
+/// A set of observables.
+using Wanted = std::bitset<observable::All::size>;
+
+template <class One>
+inline constexpr std::size_t place_of = observable::All::place<One>();
 
 }  // namespace linnet

@@ -53,6 +53,12 @@ Index Plan::inner(const Operation& operation) const {
     return a_transposed ? a.rows : a.cols;
 }
 
+bool Plan::has_moments() const {
+    return std::any_of(operations.begin(), operations.end(), [](const Operation& operation) {
+        return operation.kind == Product::residual || operation.kind == Product::residual_diagonal;
+    });
+}
+
 double Plan::multiply_adds(const Operation& operation) const {
     if (is_pattern(operation.kind)) {
         const Index n_vectors = std::min(n_inputs(), n_outputs());

@@ -120,6 +120,8 @@ struct Plan {
     Index n_inputs() const { return matrices[static_cast<std::size_t>(product)].cols; }
     Index n_outputs() const { return matrices[static_cast<std::size_t>(product)].rows; }
     Index inner(const Operation& operation) const;  ///< terms per entry of a matrix product
+    /// Does the residual come from second moments?
+    bool has_moments() const;
     double multiply_adds(const Operation& operation) const;
     double multiply_adds() const;
 };

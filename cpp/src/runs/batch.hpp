@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "engines/direct_machine.hpp"
@@ -21,37 +23,32 @@ public:
         : problem(the_problem),
           results(the_results),
           n_layers(static_cast<Index>(the_problem.chain.sizes.size())),
-          n_records(static_cast<Index>(records)) {
+          n_records(static_cast<Index>(records)),
+          sizes(observable_sizes(the_problem.chain)) {
         for (const Index extent : problem.run_shape) n_runs *= extent;
         n_in = problem.chain.n_inputs();
         n_out = problem.chain.n_outputs();
-        if (problem.loss.kind != LossKind::squared) {
-            by = ResidualBy::loss;
-            shared_moments = true;  // there are none
-        } else if (n_runs > 0 && problem.input_cov.shared() && problem.cross_cov.shared()) {
-            shared_moments = true;
-            cov.assign(problem.input_cov.data, problem.input_cov.data + n_in * n_in);
-            cross.assign(problem.cross_cov.data, problem.cross_cov.data + n_out * n_in);
+        if (const auto moments_of = problem.loss.declaration().moments) {
+            moments = moments_of(problem.loss);
+            by = ResidualBy::moments;
+            shares_moments =
+                n_runs > 0 && moments->input_cov.shared() && moments->cross_cov.shared();
+        }
+        if (shares_moments) {
+            const double* const all = moments->input_cov.data;
+            cov_.assign(all, all + n_in * n_in);
+            cross_.assign(moments->cross_cov.data, moments->cross_cov.data + n_out * n_in);
             by = ResidualBy::diagonal_moments;
             for (Index i = 0; i < n_in * n_in; ++i) {
-                if (i % (n_in + 1) != 0 && problem.input_cov.data[i] != 0) by = ResidualBy::moments;
+                if (i % (n_in + 1) != 0 && all[i] != 0) by = ResidualBy::moments;
             }
         }
         has_stop_rule =
             problem.stop_loss.data != nullptr || problem.stop_gradient_norm.data != nullptr;
-        at_check.loss = problem.stop_loss.data != nullptr;
-        at_check.gradient_norm = problem.stop_gradient_norm.data != nullptr;
-        at_record.loss = results.loss != nullptr;
-        at_record.singular_values = results.singular_values != nullptr;
-        at_record.product = results.product != nullptr;
-        at_record.layer_norms = results.layer_norms != nullptr;
-        at_record.imbalance = results.imbalance != nullptr;
-        at_record.gradient_norm = results.gradient_norm != nullptr;
-        at_record.margin = results.margin != nullptr;
-        at_record.direction = results.angle != nullptr || results.log_tan_half_angle != nullptr ||
-                              results.norm != nullptr;
-        at_record.layer_vectors =
-            results.layer_singular_ratio != nullptr || results.layer_alignment != nullptr;
+        at_check[place_of<observable::Loss>] = problem.stop_loss.data != nullptr;
+        at_check[place_of<observable::GradientNorm>] = problem.stop_gradient_norm.data != nullptr;
+        for (std::size_t k = 0; k < results.observed.size(); ++k)
+            at_record[k] = results.observed[k] != nullptr;
         // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
         const auto every_decay_is_zero = [&] {
             for (Index run = 0; run < n_runs; ++run) {
@@ -89,26 +86,19 @@ public:
                              : results.final_memory[static_cast<std::size_t>(k - n_layers)];
         return array + run * layer_size(k % n_layers);
     }
-    bool has_moments() const { return by != ResidualBy::loss; }
-    /// Moments that all runs share, in the numbers of the weights or in double precision; null:
-    /// there are none.
-    template <class Number = double>
-    const Number* shared_cov() const {
-        if (!shared_moments || !has_moments()) return nullptr;
-        if constexpr (std::is_same_v<Number, T>) {
-            return cov.data();
-        } else {
-            return problem.input_cov.data;
-        }
+    bool has_moments() const { return moments.has_value(); }
+    /// Give a machine the moments that all runs share, if they do, for good.
+    template <class Machine>
+    void set_shared_moments(Machine& machine) const {
+        for (int s = 0; shares_moments && s < machine.n_slots(); ++s)
+            machine.set_moments(s, moments->input_cov.data, moments->cross_cov.data);
     }
-    template <class Number = double>
-    const Number* shared_cross() const {
-        if (!shared_moments || !has_moments()) return nullptr;
-        if constexpr (std::is_same_v<Number, T>) {
-            return cross.data();
-        } else {
-            return problem.cross_cov.data;
-        }
+    /// Give a machine the moments of a run that has its own.
+    template <class Machine>
+    void set_own_moments(Machine& machine, int slot, Index run) const {
+        if (!has_moments() || shares_moments) return;
+        machine.set_moments(slot, moments->input_cov.at(run, problem.run_shape),
+                            moments->cross_cov.at(run, problem.run_shape));
     }
     /// Machines that hold a plan of the chain, of one run or of groups of lanes. descent: what they
     /// are to follow.
@@ -121,12 +111,18 @@ public:
     LaneMachine<Number> lane_machine(const Plan& plan, int n_groups, bool decay,
                                      const Descent& descent = {}) const {
         constexpr int lanes = native_lanes<Number>;
-        return {plan,
-                n_groups,
-                shared_cov<Number>(),
-                shared_cross<Number>(),
-                decay,
-                steering<Pack<Number, lanes>>(descent, n_groups * lanes)};
+        return lane_machine<Number>(plan, n_groups, decay,
+                                    steering<Pack<Number, lanes>>(descent, n_groups * lanes));
+    }
+    /// The same for a probe, with the loss to look at.
+    DirectMachine<double> direct_probe(const Plan& plan) const {
+        return {plan, false, steering_of<double>(problem.loss, 1)};
+    }
+    LaneMachine<double> lane_probe(const Plan& plan, int n_groups) const {
+        constexpr int lanes = native_lanes<double>;
+        return lane_machine<double>(
+            plan, n_groups, false,
+            steering_of<Pack<double, lanes>>(problem.loss, n_groups * lanes));
     }
     double scalar(const RunArray<double>& array, Index run) const {
         return *array.at(run, problem.run_shape);
@@ -136,25 +132,12 @@ public:
     template <class AnyProbe>
     void write_record(AnyProbe& probe, int slot, Index run, Index record) const {
         const Index place = run * n_records + record;
-        const auto cell = [&](double* base, Index size) {
-            return base == nullptr ? nullptr : base + place * size;
-        };
-        if (results.loss != nullptr) results.loss[place] = probe.loss(slot);
-        if (results.gradient_norm != nullptr)
-            results.gradient_norm[place] = probe.gradient_norm(slot);
-        ObservedArrays to;
-        to.singular_values = cell(results.singular_values, std::min(n_in, n_out));
-        to.product = cell(results.product, n_in * n_out);
-        to.layer_norms = cell(results.layer_norms, n_layers);
-        to.imbalance = cell(results.imbalance, n_layers - 1);
-        to.angle = cell(results.angle, 1);
-        to.log_tan_half_angle = cell(results.log_tan_half_angle, 1);
-        to.norm = cell(results.norm, 1);
-        to.margin = cell(results.margin, 1);
-        to.layer_singular_ratio = cell(results.layer_singular_ratio, n_layers);
-        to.layer_alignment = cell(results.layer_alignment, n_layers - 1);
+        ObservableCells cells{};
+        for (std::size_t k = 0; k < results.observed.size(); ++k) {
+            if (results.observed[k] != nullptr) cells[k] = results.observed[k] + place * sizes[k];
+        }
         const bool has_direction = problem.direction.data != nullptr;
-        probe.write(slot, to,
+        probe.write(slot, cells,
                     has_direction ? problem.direction.at(run, problem.run_shape) : nullptr);
     }
     /// Write the weights in a slot of a machine as a record.
@@ -172,25 +155,43 @@ public:
         const auto reached = [&](const RunArray<double>& limit, double value) {
             return limit.data != nullptr && value <= scalar(limit, run);
         };
-        return reached(problem.stop_loss, probe.loss(slot)) ||
-               reached(problem.stop_gradient_norm, probe.gradient_norm(slot));
+        return reached(problem.stop_loss, probe.template value<observable::Loss>(slot)) ||
+               reached(problem.stop_gradient_norm,
+                       probe.template value<observable::GradientNorm>(slot));
     }
 
     const Problem<T>& problem;
     const Results<T>& results;
     Index n_layers, n_records, n_runs = 1, n_in, n_out;
-    ResidualBy by = ResidualBy::moments;
-    bool shared_moments = false, has_stop_rule = false, has_decay = false;
-    std::vector<T> cov, cross;  ///< shared moments
+    ObservableSizes sizes;
+    std::optional<Moments> moments;  ///< of a loss that is made of them
+    ResidualBy by = ResidualBy::loss;
+    bool shares_moments = false;  ///< do all runs have the same?
+    bool has_stop_rule = false, has_decay = false;
     Wanted at_record, at_check;
 
 private:
     template <class V>
     Steering<V> steering(const Descent& descent, int n_slots) const {
-        return steering_of<V>(problem.loss, descent.draws, descent.rule, n_in, descent.update,
-                              n_layers, n_slots);
+        return steering_of<V>(problem.loss, descent.draws, descent.rule, descent.update, n_layers,
+                              n_slots);
+    }
+    template <class Number>
+    LaneMachine<Number> lane_machine(const Plan& plan, int n_groups, bool decay,
+                                     Steering<Pack<Number, native_lanes<Number>>> steering) const {
+        const Number* shared_cov = nullptr;
+        const Number* shared_cross = nullptr;
+        if constexpr (std::is_same_v<Number, T>) {
+            shared_cov = shares_moments ? cov_.data() : nullptr;
+            shared_cross = shares_moments ? cross_.data() : nullptr;
+        } else {  // a probe beside machines in single precision
+            shared_cov = shares_moments ? moments->input_cov.data : nullptr;
+            shared_cross = shares_moments ? moments->cross_cov.data : nullptr;
+        }
+        return {plan, n_groups, shared_cov, shared_cross, decay, std::move(steering)};
     }
 
+    std::vector<T> cov_, cross_;  // those that all runs share
     std::atomic<Index> next_{0};
 };
 

@@ -29,10 +29,7 @@ def train(
     shapes: Sequence[Sequence[int]],
     run_shape: Sequence[int],
     weights: Sequence[npt.NDArray[np.floating[Any]]],
-    input_cov: npt.NDArray[np.float64] | None,
-    cross_cov: npt.NDArray[np.float64] | None,
-    output_power: npt.NDArray[np.float64] | None,
-    loss: dict[str, Any] | None = None,
+    loss: dict[str, Any],
     direction: npt.NDArray[np.float64] | None = None,
     step_size: npt.NDArray[np.float64],
     rule: tuple[Any, ...] | None = None,
@@ -66,10 +63,7 @@ def train_flow(
     shapes: Sequence[Sequence[int]],
     run_shape: Sequence[int],
     weights: Sequence[npt.NDArray[np.float64]],
-    input_cov: npt.NDArray[np.float64] | None,
-    cross_cov: npt.NDArray[np.float64] | None,
-    output_power: npt.NDArray[np.float64] | None,
-    loss: dict[str, Any] | None = None,
+    loss: dict[str, Any],
     direction: npt.NDArray[np.float64] | None = None,
     rtol: npt.NDArray[np.float64],
     atol: npt.NDArray[np.float64],
@@ -86,6 +80,25 @@ def train_flow(
     n_threads: int,
     progress: Callable[[int], object] | None,
 ) -> TrainedFlow: ...
+def observe(
+    *,
+    factors: Sequence[tuple[Any, ...]],
+    shapes: Sequence[Sequence[int]],
+    run_shape: Sequence[int],
+    weights: Sequence[npt.NDArray[np.floating[Any]]],
+    loss: dict[str, Any],
+    direction: npt.NDArray[np.float64] | None = None,
+    weight_decay: npt.NDArray[np.float64],
+    observables: Collection[str],
+    n_threads: int,
+) -> dict[str, Any]: ...
+@type_check_only
+class Known(TypedDict):
+    observables: list[str]
+    losses: list[str]
+    updates: list[str]
+
+def known() -> Known: ...
 def logit_descent(
     *, logit: npt.NDArray[np.float64], rate: npt.NDArray[np.float64], steps: Sequence[int]
 ) -> npt.NDArray[np.float64]: ...
@@ -172,8 +185,10 @@ __all__ = [
     "factor_descent",
     "fma_peak",
     "kernel_cost",
+    "known",
     "layer_descent",
     "logit_descent",
+    "observe",
     "radial_functions",
     "reduced_descent",
     "reduced_flow",

@@ -126,16 +126,12 @@ def core_problem(
     network: Chain, loss: Loss, weights: tuple[npt.NDArray[Any], ...], runs: Shape
 ) -> dict[str, Any]:
     """Return network, weights and loss as the core takes them."""
-    fields = loss.core_fields(runs, weights[0].dtype)
-    moments = dict.fromkeys(("input_cov", "cross_cov", "output_power"))
     return {
         "factors": core_factors(network),
         "shapes": network.shapes,
         "run_shape": runs,
         "weights": [validate.over_runs(w, runs, w.ndim - len(runs)) for w in weights],
-        **(
-            moments | ({"loss": {"kind": loss.core} | fields} if loss.core != "squared" else fields)
-        ),
+        "loss": {"name": loss.core, **loss.core_fields(runs, weights[0].dtype)},
     }
 
 

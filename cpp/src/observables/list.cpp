@@ -1,0 +1,45 @@
+#include "observables/list.hpp"
+
+#include <stdexcept>
+#include <string>
+
+#include "linnet/observables.hpp"
+
+namespace linnet {
+
+namespace {
+
+template <class Row>
+ObservableDeclaration declaration_of(Row /*row*/) {
+    const auto needs = [](unsigned what) { return (Row::needs & what) != 0; };
+    return {Row::name,
+            std::is_same_v<Row, observable::Weights> ? nullptr : Row::shape,
+            needs(Needs::one_output),
+            needs(Needs::direction),
+            needs(Needs::dense_layers),
+            needs(Needs::margins)};
+}
+
+std::vector<ObservableDeclaration> declarations() {
+    std::vector<ObservableDeclaration> all;
+    observable::All::for_each(
+        [&](auto row, std::size_t /*place*/) { all.push_back(declaration_of(row)); });
+    return all;
+}
+
+}  // namespace
+
+const std::vector<ObservableDeclaration>& observables() {
+    static const std::vector<ObservableDeclaration> all = declarations();
+    return all;
+}
+
+std::size_t observable_of(const std::string& name) {
+    const std::vector<ObservableDeclaration>& all = observables();
+    for (std::size_t k = 0; k < all.size(); ++k) {
+        if (name == all[k].name) return k;
+    }
+    throw std::invalid_argument("unknown observable '" + name + "'");
+}
+
+}  // namespace linnet
