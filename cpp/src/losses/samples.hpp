@@ -242,4 +242,14 @@ private:
     Arena<T> drawn_;
 };
 
+// Compiled once, in engines.cpp.
+extern template class SampleEngine<double, false>;
+extern template class SampleEngine<float, false>;
+extern template class SampleEngine<Pack<double, native_lanes<double>>, false>;
+extern template class SampleEngine<Pack<float, native_lanes<float>>, false>;
+extern template class SampleEngine<double, true>;
+extern template class SampleEngine<float, true>;
+extern template class SampleEngine<Pack<double, native_lanes<double>>, true>;
+extern template class SampleEngine<Pack<float, native_lanes<float>>, true>;
+
 }  // namespace linnet

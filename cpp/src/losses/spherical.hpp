@@ -98,4 +98,10 @@ private:
     Arena<V> directions_, kept_;
 };
 
+// Compiled once, in engines.cpp.
+extern template class SphericalEngine<double>;
+extern template class SphericalEngine<float>;
+extern template class SphericalEngine<Pack<double, native_lanes<double>>>;
+extern template class SphericalEngine<Pack<float, native_lanes<float>>>;
+
 }  // namespace linnet
