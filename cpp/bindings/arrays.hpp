@@ -63,6 +63,13 @@ RunArray<T> run_array(const py::array& array, const char* name, const std::vecto
     return view;
 }
 
+using Numbers = py::array_t<double, py::array::c_style>;
+
+/// The entries of an array of n numbers.
+inline const double* values(const Numbers& array, const char* name, Index n) {
+    return run_array<double>(array, name, {}, {n}).data;
+}
+
 /// A new array of shape (*run_shape, *inner), every entry NaN.
 template <class T>
 py::array_t<T> nan_array(const std::vector<Index>& run_shape, const std::vector<Index>& inner) {

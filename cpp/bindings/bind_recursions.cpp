@@ -9,8 +9,6 @@ namespace linnet::bindings {
 
 namespace {
 
-using Numbers = py::array_t<double, py::array::c_style>;
-
 void check_steps(const std::vector<std::int64_t>& steps) {
     std::int64_t previous = 0;
     for (const std::int64_t step : steps) {
@@ -18,14 +16,6 @@ void check_steps(const std::vector<std::int64_t>& steps) {
             throw py::value_error("steps must be in increasing order and not negative");
         previous = step;
     }
-}
-
-const double* values(const Numbers& array, const char* name, Index n) {
-    if (shape_of(array) != std::vector<Index>{n}) {
-        throw py::value_error(std::string(name) + " must have shape " + shape_text({n}) + ", got " +
-                              shape_text(shape_of(array)));
-    }
-    return array.data();
 }
 
 /// Call work(stop) without the interpreter's lock; signals are looked at now and then.

@@ -12,12 +12,6 @@ namespace linnet::bindings {
 
 namespace {
 
-using Numbers = py::array_t<double, py::array::c_style>;
-
-const double* values(const Numbers& array, const char* name, Index n) {
-    return run_array<double>(array, name, {}, {n}).data;
-}
-
 template <class T>
 void check_records(const std::vector<T>& records, const char* message) {
     T previous = 0;

@@ -140,7 +140,7 @@ public:
                     const Index width = call.vectors.small + large_vector;
                     const bool exists = rows <= direct_tile_rows && width <= direct_tile_vectors;
                     call.kernels[large_row][large_vector] =
-                        exists ? kernel(operation.kind, rows, width) : nullptr;
+                        exists ? direct_kernel<T>(operation.kind, rows, width) : nullptr;
                 }
             }
             calls_.push_back(call);
@@ -284,23 +284,6 @@ private:
         int pattern;  // which one; -1: none
     };
 
-    static DirectKernel<T> kernel(Product kind, Index rows, Index vectors) {
-        switch (kind) {
-            case Product::store:
-            case Product::store_nt:
-                return direct_block_kernel<T, Product::store>(rows, vectors);
-            case Product::store_tn:
-                return direct_block_kernel<T, Product::store_tn>(rows, vectors);
-            case Product::update_nt:
-                return direct_block_kernel<T, Product::update_nt>(rows, vectors);
-            case Product::update_tn:
-                return direct_block_kernel<T, Product::update_tn>(rows, vectors);
-            case Product::residual:
-                return direct_block_kernel<T, Product::residual>(rows, vectors);
-            default:  // not by blocks
-                return nullptr;
-        }
-    }
     void run_steered(Product kind, const DirectOperands<T>& o) {
         const Entries<T> product{o.a, o.lda, o.rows, o.cols};
         if (kind == Product::residual_by_loss) {

@@ -42,7 +42,7 @@ public:
           stride_(state.stride) {}
 
     /// The slopes where the runs are, from the weights in the machine; false if asked to stop.
-    bool start(int group) { return evaluate<0>(group, V{}); }
+    bool start(int group) { return evaluate(0, group, V{}); }
 
     /// A hundredth of the time in which the weights change by their own size, as measured by the
     /// tolerances; infinite where they do not move.
@@ -75,29 +75,29 @@ public:
     bool go_through(int group, V step, V& error) {
         const auto next_three = std::make_integer_sequence<int, 3>{};
         go_to<1>(group, step);
-        if (!evaluate<1>(group, step)) return false;
+        if (!evaluate(1, group, step)) return false;
         go_to<2>(group, step);
-        if (!evaluate<2>(group, step)) return false;
+        if (!evaluate(2, group, step)) return false;
         go_to<3>(group, step);
-        if (!evaluate<3>(group, step)) return false;
+        if (!evaluate(3, group, step)) return false;
         go_to<4>(group, step);
-        if (!evaluate<4>(group, step)) return false;
+        if (!evaluate(4, group, step)) return false;
         go_to_and_prepare<5>(group, step, next_three);
-        if (!evaluate<5>(group, step)) return false;
+        if (!evaluate(5, group, step)) return false;
         go_on_to<6, 5>(group, step);
-        if (!evaluate<6>(group, step)) return false;
+        if (!evaluate(6, group, step)) return false;
         go_on_to<7, 5>(group, step);
-        if (!evaluate<7>(group, step)) return false;
+        if (!evaluate(7, group, step)) return false;
         go_on_to<8, 5>(group, step);
-        if (!evaluate<8>(group, step)) return false;
+        if (!evaluate(8, group, step)) return false;
         go_to_and_prepare<9>(group, step, next_three);
-        if (!evaluate<9>(group, step)) return false;
+        if (!evaluate(9, group, step)) return false;
         go_on_to<10, 9>(group, step);
-        if (!evaluate<10>(group, step)) return false;
+        if (!evaluate(10, group, step)) return false;
         go_on_to<11, 9>(group, step);
-        if (!evaluate<11>(group, step)) return false;
+        if (!evaluate(11, group, step)) return false;
         error = finish_step(group, step);
-        return evaluate<dop853::next_point>(group, step);
+        return evaluate(dop853::next_point, group, step);
     }
     /// The factor between one step and the next, error^(-1/8).
     static V step_factor(V error) {
@@ -143,11 +143,11 @@ public:
         V* const term = state_.terms(group);
         next = std::copy_n(next, size_, state_.there(group)) - size_;
         go_to<13>(group, step);
-        if (!evaluate<13>(group, step)) return false;
+        if (!evaluate(13, group, step)) return false;
         go_to<14>(group, step);
-        if (!evaluate<14>(group, step)) return false;
+        if (!evaluate(14, group, step)) return false;
         go_to<15>(group, step);
-        if (!evaluate<15>(group, step)) return false;
+        if (!evaluate(15, group, step)) return false;
         const V* const last = k + dop853::next_point * stride_;
         const auto highest = [&](auto row, Index e) {
             return -step * combined<dop853::dense + decltype(row)::value, 0, 16>(k, stride_, e);
@@ -192,8 +192,7 @@ private:
 
     /// slope number `to` <- the gradient at the weights in the machine, at the node of a step that
     /// belongs to it; false if asked to stop.
-    template <int to>
-    bool evaluate(int group, V step) {
+    bool evaluate(int to, int group, V step) {
         const auto g = static_cast<std::size_t>(group);
         V* const slope = state_.slopes(group) + to * stride_;
         machine_.set_gradients(group, slope);

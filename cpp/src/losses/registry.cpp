@@ -5,6 +5,24 @@
 
 namespace linnet {
 
+template <class... List>
+template <class V>
+std::unique_ptr<LossEngine<V>> LossList<List...>::engine(const LossData& data, const Draws* draws,
+                                                         int n_slots) {
+    using Make = std::unique_ptr<LossEngine<V>> (*)(const LossData&, const Draws*, int);
+    static constexpr Make makes[] = {List::template engine<V>...};
+    return makes[data.kind](data, draws, n_slots);
+}
+
+template <class V>
+using MadeEngine = std::unique_ptr<LossEngine<V>>;
+using DoubleLanes = Pack<double, native_lanes<double>>;
+using FloatLanes = Pack<float, native_lanes<float>>;
+template MadeEngine<double> Losses::engine<double>(const LossData&, const Draws*, int);
+template MadeEngine<float> Losses::engine<float>(const LossData&, const Draws*, int);
+template MadeEngine<DoubleLanes> Losses::engine<DoubleLanes>(const LossData&, const Draws*, int);
+template MadeEngine<FloatLanes> Losses::engine<FloatLanes>(const LossData&, const Draws*, int);
+
 const std::vector<LossDeclaration>& losses() {
     static const std::vector<LossDeclaration> all = Losses::declarations();
     return all;

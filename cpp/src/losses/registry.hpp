@@ -18,13 +18,10 @@ template <class... Losses>
 struct LossList {
     static std::vector<LossDeclaration> declarations() { return {Losses::declaration()...}; }
 
+    /// Compiled once, in registry.cpp: for one run, and for as many as there are lanes.
     template <class V>
     static std::unique_ptr<LossEngine<V>> engine(const LossData& data, const Draws* draws,
-                                                 int n_slots) {
-        using Make = std::unique_ptr<LossEngine<V>> (*)(const LossData&, const Draws*, int);
-        static constexpr Make makes[] = {Losses::template engine<V>...};
-        return makes[data.kind](data, draws, n_slots);
-    }
+                                                 int n_slots);
     static double work(const LossData& data, const Draws* draws) {
         using Work = double (*)(const LossData&, const Draws*);
         static constexpr Work works[] = {Losses::work...};
