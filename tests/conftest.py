@@ -41,6 +41,14 @@ def subnormals_survive():
     assert (np.array([1e-310]) * 1.0)[0] == 1e-310
 
 
+@pytest.fixture(autouse=True)
+def no_pictures_are_left_open():
+    """Tests share a process in any order: none sees the pictures of another."""
+    yield
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close("all")
+
+
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory):
     """Return a whole store of a design in chunks of so many runs; not to be changed."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from binary_problems import LOSSES, direction, make_binary, observed
 from numpy.testing import assert_array_equal
-from support import CHAINS, EVERYTHING, make_loss, make_start
+from support import CHAINS, EVERYTHING, make_loss
 
 import linnet_fast as lf
 from linnet_fast import _core
@@ -123,7 +123,7 @@ def test_large_products_are_those_of_a_training():
 
 def by_core(runs=(2,), **changes):
     network = lf.Dense((3, 4, 2))
-    weights = make_start((3, 4, 2), runs)
+    weights = weights_of(network, runs)
     arguments = {
         **core_problem(network, squared(network), weights, runs),
         "direction": None,
@@ -134,15 +134,9 @@ def by_core(runs=(2,), **changes):
     return _core.observe(**arguments), weights
 
 
-def test_core_looks_at_no_runs():
-    seen, _ = by_core((0,), observables={"loss", "product"})
-    assert seen["loss"].shape == (0,)
-    assert seen["product"].shape == (0, 2, 3)
-
-
 def test_core_gives_the_weights_as_they_are():
     for dtype in (np.float64, np.float32):
-        given = tuple(w.astype(dtype) for w in make_start((3, 4, 2), (5,)))
+        given = tuple(w.astype(dtype) for w in weights_of(lf.Dense((3, 4, 2)), (5,)))
         for observables in ({"weights"}, {"weights", "loss"}):
             seen, _ = by_core((5,), weights=given, observables=observables)
             assert set(seen) == observables

@@ -22,8 +22,8 @@ struct SphericalTable {
     double low = 1;    ///< powers of two: the pieces cover low <= z < high
     double high = 1;
     std::ptrdiff_t split = 0;  ///< the first piece in which h is tabulated, and no longer q
-    std::vector<double>
-        gradient;  ///< (piece, coefficient) of q or h, polynomials in t from -1/2 to 1/2
+    /// (piece, coefficient) of q or h, polynomials in t from -1/2 to 1/2.
+    std::vector<double> gradient;
     std::vector<double> loss;  ///< the same of H
     Series small{};            ///< below: q = z sum_k small[k] (z / low)^(2 k)
     Series large{};            ///< above: h = sum_k large[k] (high / z)^(2 k + 2)

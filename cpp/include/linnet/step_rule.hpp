@@ -12,8 +12,8 @@ enum class StepKind : int {
     loss_normalized = 3,      ///< scale / loss
     norm_proportional = 4,    ///< scale |P|, the Frobenius norm of the end-to-end matrix
     gradient_normalized = 5,  ///< scale / |dloss/dP|
-    alignment =
-        6,  ///< scale r / q(r) with r = |P|, of a spherically symmetric law: aligned in one step
+    /// scale r / q(r) with r = |P|, of a spherically symmetric law: aligned in one step.
+    alignment = 6,
 };
 
 }  // namespace linnet

@@ -14,8 +14,8 @@ inline constexpr int n_dense_terms = 7;
 inline constexpr int next_point = 12;
 inline constexpr int error_5 = 16;  ///< error estimates
 inline constexpr int error_3 = 17;
-inline constexpr int dense =
-    18;  ///< the four highest terms of dense output; the lower ones come from the ends of a step
+/// The four highest terms of dense output; the lower ones come from the ends of a step.
+inline constexpr int dense = 18;
 
 /// What of each slope goes where. Rows 1 ... 15 are points: stages, the next point, the extra
 /// stages of dense output.

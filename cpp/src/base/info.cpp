@@ -18,8 +18,8 @@ int lanes_of_double() { return native_lanes<double>; }
 template <class T>
 double fma_peak(int n_threads, double seconds) {
     using V = Pack<T, native_lanes<T>>;
-    constexpr int chains =
-        12;  // more than latency times units; all fit in 16 registers beside the factors
+    // more than latency times units; all fit in 16 registers beside the factors
+    constexpr int chains = 12;
     constexpr int block = 20000;
     Progress progress;
     const auto start = std::chrono::steady_clock::now();

@@ -92,6 +92,7 @@ def observe(
     observables: Collection[str],
     n_threads: int,
 ) -> dict[str, Any]: ...
+
 @type_check_only
 class Known(TypedDict):
     observables: list[str]

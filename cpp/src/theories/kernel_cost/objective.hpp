@@ -19,8 +19,8 @@ using Vector = Eigen::VectorXd;
 using View = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
 
 inline constexpr double infinity = std::numeric_limits<double>::infinity();
-inline constexpr double good_gap =
-    1e-11;  ///< in F over the number of layers: then the search is over
+/// In F over the number of layers: then the search is over.
+inline constexpr double good_gap = 1e-11;
 
 /// cos and sin of t * dilation * 2 pi f / extent, (frequency, tap), reduced before they are
 /// multiplied by pi.
