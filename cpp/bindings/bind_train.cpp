@@ -150,9 +150,8 @@ void register_train(py::module_& m) {
             descent.record_steps = std::move(record_steps);
             descent.update = update_of(update, a.run_shape);
             check(a, descent);
-            return a.is_single()
-                       ? train_as<float>(a, descent, step_size, rule, draws, memory)
-                       : train_as<double>(a, descent, step_size, rule, draws, memory);
+            return a.is_single() ? train_as<float>(a, descent, step_size, rule, draws, memory)
+                                 : train_as<double>(a, descent, step_size, rule, draws, memory);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
         py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(),

@@ -164,8 +164,8 @@ TEST(patterns_of_convolutions_and_diagonals_are_recognised) {
     };
     for (const bool one_output : {false, true}) {
         for (const int n_taps : {2, 3, 8}) {
-            // Per convolution: on the way to the product, back, and by the weights; but nothing goes
-            // further back than the first one.
+            // Per convolution: on the way to the product, back, and by the weights; but nothing
+            // goes further back than the first one.
             every_plan(convolutions(8, n_taps, 3, one_output), [&](const Patterns& found) {
                 CHECK(found.stencil == (one_output ? 9 : 8));
                 CHECK(found.diagonal == 0 && found.other == 0);

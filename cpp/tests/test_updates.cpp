@@ -1,5 +1,5 @@
-// Update policies: the same on every machine, entry by entry; plans that keep what they ask for; and
-// trainings that remember.
+// Update policies: the same on every machine, entry by entry; plans that keep what they ask for;
+// and trainings that remember.
 #include <algorithm>
 #include <cmath>
 #include <string>

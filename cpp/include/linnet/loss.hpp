@@ -49,7 +49,8 @@ struct LossDeclaration {
     bool needs_one_output = false;
     bool has_margins = false;
     bool can_draw = false;  ///< samples can be drawn anew for every step
-    /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to ask.
+    /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to
+    /// ask.
     void (*check)(const LossData&) = nullptr;
     /// Null: it is not made of moments. One that is gets its residual from the machines.
     Moments (*moments)(const LossData&) = nullptr;

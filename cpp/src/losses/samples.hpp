@@ -17,8 +17,8 @@
 
 namespace linnet {
 
-/// The mean of a function of the margins y x . w of samples, with the one row w of a product: all of
-/// them, or some that are drawn for each step.
+/// The mean of a function of the margins y x . w of samples, with the one row w of a product: all
+/// of them, or some that are drawn for each step.
 template <class V, bool exponential>
 class SampleEngine final : public LossEngine<V> {
 public:
