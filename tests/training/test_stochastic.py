@@ -53,7 +53,7 @@ def drawn(loss, n_runs, *, seed=0, step=0, streams=None, batch_size=1):
 def by_reference(loss, n_runs, *, seed=0, step=0, streams=None, batch_size=1):
     method = StochasticGradientDescent(2.0, batch_size, seed, streams)
     means = []
-    for stream in method.streams_of((n_runs,)):
+    for stream in method.batches.streams_of((n_runs,)):
         batch = draw(loss, method, step, int(stream))
         means.append((batch.labels[:, None] * batch.inputs).mean(axis=0))
     return np.array(means)
