@@ -15,11 +15,11 @@ std::vector<UpdatePolicy> described(const std::tuple<Policies...>& /*list*/) {
                          {Policies::choices.begin(), Policies::choices.end()}}...};
 }
 
+/// Made when the library is loaded: a training must not be the first to ask.
+const std::vector<UpdatePolicy> all_policies = described(UpdateList{});
+
 }  // namespace
 
-const std::vector<UpdatePolicy>& update_policies() {
-    static const std::vector<UpdatePolicy> all = described(UpdateList{});
-    return all;
-}
+const std::vector<UpdatePolicy>& update_policies() { return all_policies; }
 
 }  // namespace linnet
