@@ -98,8 +98,10 @@ def assert_same(actual, expected, which=...):
 
 
 def python(code, *, timeout=120, check=True, **environment):
-    """Run code in a fresh interpreter that finds this module; return the completed process."""
-    env = {**os.environ, **environment, "PYTHONPATH": str(Path(__file__).parent)}
+    """Run code in a fresh interpreter that finds this module and the tests of training; return how it ended."""
+    here = Path(__file__).parent
+    folders = (here, here / "training")  # whose modules the code may import
+    env = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=env,

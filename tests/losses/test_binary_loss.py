@@ -324,8 +324,8 @@ X, Y = make_data(4, 3)
         (X, Y, [0.1, 2.0], ValueError, r"label_noise must be <= 1, got 2.0 at index \(1,\)"),
         (X, Y, np.nan, ValueError, "label_noise must be finite"),
         (X, Y, "0", TypeError, "label_noise must be"),
-        (np.stack([X] * 2), np.stack([Y] * 3), 0.0, ValueError, r"run axes must broadcast .* X \(2,\), y \(3,\)"),
-        (np.stack([X] * 2), Y, [0.1] * 3, ValueError, r"X \(2,\).* label_noise \(3,\)"),
+        (np.stack([X] * 2), np.stack([Y] * 3), 0.0, ValueError, r"run axes must broadcast .* inputs \(2,\), labels \(3,\)"),
+        (np.stack([X] * 2), Y, [0.1] * 3, ValueError, r"inputs \(2,\).* label_noise \(3,\)"),
     ],
 )  # fmt: skip
 def test_samples_are_refused(cls, x, y, noise, exception, message):

@@ -28,6 +28,7 @@ class Residual(Layer):
 
     Examples
     --------
+    >>> from linnet_fast.layers import Diagonal
     >>> Residual(Diagonal(2)).pattern.matrix(np.array([0.5, 1.0])).tolist()
     [[1.5, 0.0], [0.0, 2.0]]
     """
@@ -146,6 +147,7 @@ class Stack(_Composite):
 
     Examples
     --------
+    >>> from linnet_fast.layers import Dense, Diagonal
     >>> Stack([Diagonal(2), Dense(2, 1)]).n_outputs
     3
     """
@@ -177,6 +179,7 @@ class BlockDiagonal(_Composite):
 
     Examples
     --------
+    >>> from linnet_fast.layers import Dense, Diagonal
     >>> block = BlockDiagonal([Dense(2, 1), Diagonal(3)])
     >>> block.n_inputs, block.n_outputs
     (5, 4)
@@ -204,6 +207,7 @@ class Sum(_Composite):
 
     Examples
     --------
+    >>> from linnet_fast.layers import Dense
     >>> total = Sum([Dense(2, 1), Dense(3, 1)])
     >>> total.n_inputs, total.n_outputs
     (5, 1)

@@ -164,6 +164,7 @@ class Chain:
         Examples
         --------
         >>> import numpy as np
+        >>> from linnet_fast import Diagonal
         >>> network = Diagonal(width=2, n_layers=2)
         >>> [m.tolist() for m in network.matrices([np.array([1.0, 2.0]), np.array([[3.0, 4.0]])])]
         [[[1.0, 0.0], [0.0, 2.0]], [[3.0, 4.0]]]
@@ -195,6 +196,7 @@ class Chain:
         Examples
         --------
         >>> import numpy as np
+        >>> from linnet_fast import Diagonal
         >>> Diagonal(2, 2).product([np.array([1.0, 2.0]), np.array([[3.0, 4.0]])]).tolist()
         [[3.0, 8.0]]
         """
