@@ -89,18 +89,18 @@ class CoreCall:
         }
 
     def _of_core(self) -> set[str]:
-        own = {name for name, row in self.record.rows.items() if row.of_core}
-        return own | set(_needed(self.record))
+        named = {name for name, row in self.record.rows.items() if row.of_core}
+        return named | set(_needed(self.record))
 
-    def observed(self, result: Any, final: State) -> dict[str, Any]:
+    def observed(self, result: Any) -> dict[str, Any]:
         """Return what was recorded, by name, functions of it included."""
         known = result["observables"]
         found: dict[str, Any] = {}
         for name, row in self.record.rows.items():
-            found[name] = known[name] if row.of_core else self._computed(row, known, final)
+            found[name] = known[name] if row.of_core else self._computed(row, known)
         return found
 
-    def _computed(self, row: AnyObservable, known: dict[str, Any], final: State) -> FloatArray:
+    def _computed(self, row: AnyObservable, known: dict[str, Any]) -> FloatArray:
         """Return an observable that is a function, NaN where a run had ended."""
         runs = self.runs
         first = known["weights"][0]
@@ -112,7 +112,6 @@ class CoreCall:
         if is_there.any():
             weights = tuple(np.asarray(w[is_there]) for w in known["weights"])
             values[is_there] = row.value(Point(self.network, weights, self.loss))
-        assert final.status.shape == runs
         return values
 
 

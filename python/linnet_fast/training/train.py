@@ -151,7 +151,7 @@ def train(
         begin,
         outcome.steps,
         outcome.time,
-        call.observed(outcome.result, outcome.final),
+        call.observed(outcome.result),
         outcome.final,
         made,
         outcome.n_steps,
