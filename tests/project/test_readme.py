@@ -69,7 +69,7 @@ def test_examples_of_the_help_parse():
 
 def test_the_test_command_is_marked():
     (command,) = re.findall(r"<!-- test command -->\n```sh\n(.*)\n```", README)
-    assert command.endswith("-m pytest")
+    assert command.endswith("-m pytest -n auto --dist loadfile")
     assert "[test]" in command
 
 
