@@ -17,10 +17,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 import linnet_fast as lf
 from linnet_fast import reference
 from linnet_fast._base import validate
-from linnet_fast.losses import registry as losses
 from linnet_fast.losses.base import Loss
-from linnet_fast.methods import registry as methods
+from linnet_fast.losses.registry import LOSSES
 from linnet_fast.methods.base import SteppingMethod
+from linnet_fast.methods.registry import METHODS
 from linnet_fast.training import plain
 
 # --- a loss: its fields, its value, its gradient; one line registers it
@@ -73,11 +73,11 @@ class AveragedSigns(SteppingMethod):
 
 @pytest.fixture(autouse=True, scope="module")
 def registered():
-    losses.register(QuarticLoss)
-    methods.register(AveragedSigns)
+    LOSSES.register(QuarticLoss)
+    METHODS.register(AveragedSigns)
     yield
-    losses._KINDS.pop("QuarticLoss")
-    methods._KINDS.pop("AveragedSigns")
+    LOSSES.forget("QuarticLoss")
+    METHODS.forget("AveragedSigns")
 
 
 NETWORK = lf.Dense((3, 4, 2))
@@ -158,7 +158,7 @@ def test_a_second_of_the_same_name_is_refused():
     class AveragedSigns(SteppingMethod):
         pass
 
-    for register, kind in ((losses.register, QuarticLoss), (methods.register, AveragedSigns)):
+    for register, kind in ((LOSSES.register, QuarticLoss), (METHODS.register, AveragedSigns)):
         with pytest.raises(ValueError, match=f"name of its own, got a second {kind.__name__}"):
             register(kind)
 
@@ -242,6 +242,8 @@ def test_functions_that_do_not_do(function, exception, message):
     [
         (("loss", largest_entry), ValueError, "must not be that of another result, got 'loss'"),
         (("status", largest_entry), ValueError, "another result, got 'status'"),
+        (("start_status", largest_entry), ValueError, "another result, got 'start_status'"),
+        (("weights_0", largest_entry), ValueError, "another result, got 'weights_0'"),
         (("a b", largest_entry), ValueError, "name must be an identifier"),
         ((3, largest_entry), TypeError, "name must be a str"),
         (("mine", 3), TypeError, "function must be callable, got int"),

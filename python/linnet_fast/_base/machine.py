@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from linnet_fast import _core
+from linnet_fast._base import validate
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -25,6 +26,11 @@ def n_threads() -> int:
     if (quota := _cpu_quota()) is not None:
         limits.append(-int(-quota // 1))
     return max(1, min(limits))
+
+
+def checked_threads(asked: int | None) -> int:
+    """Return how many threads to use: as many as asked for, by default `n_threads`."""
+    return n_threads() if asked is None else validate.integer("n_threads", asked, low=1, high=2**15)
 
 
 def available_memory() -> int | None:

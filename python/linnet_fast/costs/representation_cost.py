@@ -174,10 +174,7 @@ def representation_cost(
     p, batch = _checked(network, predictor)
     cut = _checked_rtol(rtol)
     starts = validate.integer("n_starts", n_starts, low=1, high=10**6)
-    if n_threads is None:
-        threads = machine.n_threads()
-    else:
-        threads = validate.integer("n_threads", n_threads, low=1, high=2**15)
+    threads = machine.checked_threads(n_threads)
     generator = np.random.default_rng(rng)
     flat = np.array(p.reshape(math.prod(batch), network.n_outputs, network.n_inputs))
     with np.errstate(over="ignore", under="ignore"):  # squares that overflow cost inf

@@ -396,8 +396,5 @@ def _runs(
     runs: dict[str, Any] = {
         name: np.ascontiguousarray(np.broadcast_to(x, shape)).ravel() for name, x in arrays.items()
     }
-    if n_threads is None:
-        threads = machine.n_threads()
-    else:
-        threads = validate.integer("n_threads", n_threads, low=1, high=2**15)
+    threads = machine.checked_threads(n_threads)
     return {**runs, "table": law.table, "n_layers": depth, "n_threads": threads}, shape

@@ -24,7 +24,7 @@ class Loss(ABC):
     """A loss of the end-to-end matrix of a network.
 
     A loss is a frozen dataclass whose fields are the arguments it is made with. Arrays among them have
-    leading run axes, which broadcast. Give it to `linnet_fast.losses.registry.register`, so that
+    leading run axes, which broadcast. Give it to `linnet_fast.losses.registry.LOSSES.register`, so that
     files and tests know it.
     """
 

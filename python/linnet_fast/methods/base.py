@@ -73,7 +73,7 @@ class Method(ABC):
     """A way to go down a loss.
 
     A method is a frozen dataclass whose fields are the arguments it is made with. Arrays among them
-    have leading run axes, which broadcast. Give it to `linnet_fast.methods.registry.register`, so that
+    have leading run axes, which broadcast. Give it to `linnet_fast.methods.registry.METHODS.register`, so that
     files and tests know it.
     """
 

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TypeVar
-
+from linnet_fast._base.registry import Registry
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 
-_Kind = TypeVar("_Kind", bound=type[Method])
-
-_KINDS: dict[str, type[Method]] = {}
-
-METHODS: Mapping[str, type[Method]] = MappingProxyType(_KINDS)
-"""Name of each method -> its class."""
-
-
-def register(kind: _Kind) -> _Kind:
-    """Make a method known by its name: to files, configurations and tests. May decorate the class.
-
-    Parameters
-    ----------
-    kind : subclass of Method
-        With a name of its own.
-
-    Returns
-    -------
-    type
-        `kind`.
-
-    Raises
-    ------
-    ValueError
-        If another method has the name.
-    """
-    if _KINDS.setdefault(kind.__name__, kind) is not kind:
-        msg = f"kind must have a name of its own, got a second {kind.__name__}"
-        raise ValueError(msg)
-    return kind
-
-
-for _kind in (GradientDescent, StochasticGradientDescent, GradientFlow):
-    register(_kind)
+METHODS: Registry[type[Method]] = Registry(
+    [GradientDescent, StochasticGradientDescent, GradientFlow]
+)
+"""Name of each method -> its class; ``METHODS.register`` takes another one."""
 
 
 def checked_method(method: object, n_steps: object, until: object) -> Method:

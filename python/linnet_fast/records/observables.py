@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,11 @@ from linnet_fast.records.point import Point
 Function: TypeAlias = Callable[[tuple[WeightArray, ...], FloatArray], npt.ArrayLike]
 ShapeOf: TypeAlias = Callable[[Chain], Any]
 
-_TAKEN = ("status", "stopped_at", "step", "time", "weights")
+# What results, and their files, have besides observables.
+_TAKEN = re.compile(
+    r"status|stopped_at|step|time|n_steps|linnet_fast|plain_time|weights_\d+|array_.*"
+    r"|(start|final)_(weights_\d+|memory_.*|status|stopped_at|elapsed)"
+)
 
 
 class AnyObservable(ABC):
@@ -97,7 +102,7 @@ class Observable(AnyObservable):
         if not self.name.isidentifier() or self.name.startswith("_"):
             msg = f"name must be an identifier such as 'trace', got {self.name!r}"
             raise ValueError(msg)
-        if self.name in (*OBSERVABLES, *_TAKEN):
+        if self.name in OBSERVABLES or _TAKEN.fullmatch(self.name):
             msg = f"name must not be that of another result, got {self.name!r}"
             raise ValueError(msg)
         function: object = self.function
@@ -333,6 +338,35 @@ def rows(observables: Sequence[str | Observable]) -> dict[str, AnyObservable]:
         one if isinstance(one, Observable) else OBSERVABLES[one] for one in observables
     )
     return {row.name: row for row in found}
+
+
+def empty_records(
+    observables: Mapping[str, AnyObservable],
+    network: Chain,
+    lead: Shape,
+    dtype: np.dtype[Any],
+) -> dict[str, Any]:
+    """Return arrays of NaN for records, by name.
+
+    Parameters
+    ----------
+    observables : mapping
+        As `rows` gives them.
+    network : Chain
+        What is trained.
+    lead : tuple of int
+        Run axes and the axis of records.
+    dtype : dtype
+        Of the weights.
+    """
+    kept: dict[str, Any] = {}
+    for name, row in observables.items():
+        shape = row.record_shape(network)
+        if name == "weights":
+            kept[name] = tuple(np.full((*lead, *s), np.nan, dtype) for s in shape)
+        else:
+            kept[name] = np.full((*lead, *shape), np.nan)
+    return kept
 
 
 def direction_of(

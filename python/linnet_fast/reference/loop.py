@@ -22,6 +22,7 @@ from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Batches, Method, SteppingMethod
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
+from linnet_fast.records.observables import empty_records
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
@@ -114,7 +115,7 @@ def train(
     last = first + n_steps
     steps = record.steps(first, last)
     at = {int(step): index for index, step in enumerate(steps)}
-    kept = _empty_records(network, record, runs, len(steps), dtype)
+    kept = empty_records(record.rows, network, (*runs, len(steps)), dtype)
     decay = np.broadcast_to(method.weight_decay, runs)
     layer_steps = stepping.layer_step_sizes(network.n_arrays).astype(dtype)
     elapsed = np.zeros(runs) if state.elapsed is None else state.elapsed.copy()
@@ -240,20 +241,6 @@ def _step_sizes(method: SteppingMethod, whole: Loss, here: Point, step: int) -> 
     return sizes
 
 
-def _empty_records(
-    network: Chain, record: Record, runs: Shape, n_records: int, dtype: np.dtype[Any]
-) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, row in record.rows.items():
-        shape = row.record_shape(network)
-        if name == "weights":
-            layers = network.shapes
-            kept[name] = tuple(np.full((*runs, n_records, *s), np.nan, dtype) for s in layers)
-        else:
-            kept[name] = np.full((*runs, n_records, *shape), np.nan)
-    return kept
-
-
 def _provenance(method: Method, **length: float) -> dict[str, Any]:
     parameters = {name: getattr(method, name) for name in plain.arguments(type(method))}
     return {
@@ -278,7 +265,7 @@ def _flow(
     runs, begin = state.status.shape, state.time or 0.0
     end = validate.real("until", until, at_least=begin)
     times = record.times(begin, end)
-    kept = _empty_records(network, record, runs, len(times), np.dtype(np.float64))
+    kept = empty_records(record.rows, network, (*runs, len(times)), np.dtype(np.float64))
     rtol = np.broadcast_to(method.rtol, runs)
     atol = np.broadcast_to(method.absolute_tolerance(state.weights, len(runs)), runs)
     decay = np.broadcast_to(method.weight_decay, runs)

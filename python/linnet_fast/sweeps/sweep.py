@@ -71,13 +71,7 @@ def estimate_sweep(spec: SweepSpec, *, n_threads: int | None = None) -> SweepEst
     (2000, 34000, [1000, 1000])
     """
     validate.instance("spec", spec, SweepSpec)
-    return _estimate(spec, layout_of(spec), _threads(n_threads))
-
-
-def _threads(n_threads: int | None) -> int:
-    if n_threads is None:
-        return machine.n_threads()
-    return validate.integer("n_threads", n_threads, low=1, high=2**15)
+    return _estimate(spec, layout_of(spec), machine.checked_threads(n_threads))
 
 
 def sweep(
@@ -171,7 +165,7 @@ def sweep(
     validate.instance("spec", spec, SweepSpec)
     files.optional("xarray", "sweep")
     if n_threads is not None:
-        _threads(n_threads)
+        machine.checked_threads(n_threads)
     if chunk_runs is not None:
         chunk_runs = validate.integer("chunk_runs", chunk_runs, low=1, high=2**48)
     part, n_parts = _shard(shard, store)

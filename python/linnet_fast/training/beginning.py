@@ -11,6 +11,7 @@ import numpy.typing as npt
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method, SteppingMethod
 from linnet_fast.networks.chain import Chain
+from linnet_fast.records.observables import empty_records
 from linnet_fast.records.record import Record
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.compatible import check_training
@@ -59,14 +60,7 @@ def beginning(
     else:
         steps = None
         axis = time = record.times(0.0, until or 0.0)
-    kept: dict[str, Any] = {}
-    for name, row in record.rows.items():
-        shape = row.record_shape(network)
-        if name == "weights":
-            dtype = begin.weights[0].dtype
-            kept[name] = tuple(np.full((*runs, len(axis), *s), np.nan, dtype) for s in shape)
-        else:
-            kept[name] = np.full((*runs, len(axis), *shape), np.nan)
+    kept = empty_records(record.rows, network, (*runs, len(axis)), begin.weights[0].dtype)
     if len(axis) and axis[0] == 0:
         seen = observe(
             network,

@@ -70,10 +70,7 @@ class CoreCall:
 
     def arguments(self, n_records: int) -> dict[str, Any]:
         """Return the arguments of the core; MemoryError, naming the bytes, if the result would not fit."""
-        if self.n_threads is None:
-            threads = machine.n_threads()
-        else:
-            threads = validate.integer("n_threads", self.n_threads, low=1, high=2**15)
+        threads = machine.checked_threads(self.n_threads)
         _check_memory(self.network, self.begin, self.method, self.record, n_records)
         runs, stop = self.runs, self.stop
         has_ended = not self.going.all()

@@ -14,6 +14,16 @@ from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
 
 
+def check_problem(network: Chain, loss: Loss) -> None:
+    """Raise unless these are a network and a loss of as many inputs and outputs."""
+    checked_network(network, Chain)
+    checked_loss(loss)
+    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
+        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
+        msg = f"loss must match the network's widths {network.widths}, got {got}"
+        raise ValueError(msg)
+
+
 def check_training(
     network: Chain,
     loss: Loss,
@@ -55,16 +65,11 @@ def check_training(
         If parts do not fit together.
     """
     checked_method(method, n_steps, until)
-    checked_network(network, Chain)
-    checked_loss(loss)
+    check_problem(network, loss)
     if record is not None:
         validate.instance("record", record, Record)
     if stop is not None:
         validate.instance("stop", stop, Stop)
-    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
-        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
-        msg = f"loss must match the network's widths {network.widths}, got {got}"
-        raise ValueError(msg)
     method.check_arrays(network.n_arrays)
     if method.batches is not None and "draws" not in loss.supports:
         msg = f"loss must have samples or a law to draw from for {type(method).__name__}, "

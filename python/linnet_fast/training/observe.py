@@ -11,11 +11,11 @@ import numpy.typing as npt
 from linnet_fast import _core
 from linnet_fast._base import machine, validate
 from linnet_fast.losses.base import Loss
-from linnet_fast.losses.registry import checked_loss
-from linnet_fast.networks.chain import Chain, checked_network
+from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import Observable, checked, direction_of, rows
 from linnet_fast.records.point import Point
 from linnet_fast.training.call import core_problem
+from linnet_fast.training.compatible import check_problem
 
 
 def observe(
@@ -65,12 +65,7 @@ def observe(
     >>> seen["loss"].tolist(), seen["norm"].tolist()
     ([2.0, 0.5], [0.0, 3.0])
     """
-    checked_network(network, Chain)
-    checked_loss(loss)
-    if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
-        got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
-        msg = f"loss must match the network's widths {network.widths}, got {got}"
-        raise ValueError(msg)
+    check_problem(network, loss)
     wanted = checked(observables)
     to = direction_of(network, loss, wanted, direction)
     decay = validate.real_array("weight_decay", weight_decay, at_least=0)
@@ -82,10 +77,7 @@ def observe(
     full = tuple(
         np.broadcast_to(w, (*runs, *s)) for w, s in zip(arrays, network.shapes, strict=True)
     )
-    if n_threads is None:
-        threads = machine.n_threads()
-    else:
-        threads = validate.integer("n_threads", n_threads, low=1, high=2**15)
+    threads = machine.checked_threads(n_threads)
     found = rows(wanted)
     own = {name for name, row in found.items() if row.of_core and name != "weights"}
     known: Any = {}
