@@ -14,7 +14,10 @@ from hypothesis import settings
 
 HERE = Path(__file__).parent
 # For `support` and others that several test files share.
-sys.path += [str(HERE), str(HERE / "costs"), str(HERE / "sweeps")]
+sys.path += [
+    str(HERE),
+    *(str(HERE / name) for name in ("costs", "directional_convergence", "sweeps")),
+]
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

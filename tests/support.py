@@ -115,6 +115,18 @@ def python(code, *, timeout=120, check=True, **environment):
     return done
 
 
+def command(*arguments, **options):
+    """Run the command in a process of its own; return how it ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "linnet_fast", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
 def on_terminal(*arguments, columns):
     """Run the command with its errors on a pseudo-terminal; return what this shows."""
     import termios

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.ours import OURS
 from bench.timing import CHECKED_STEPS, best_ratio, enter, median_ratio, race, rate_of
+from linnet_fast import reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bench.problem import Run
+    from bench.problem import Run, Weights
     from bench.timing import Entry, Race, Settings
+    from linnet_fast.losses.base import Loss
+    from linnet_fast.networks.chain import Chain
 
 Goal: TypeAlias = "Mapping[str, Any]"
 """A row of goals.toml."""
@@ -130,3 +133,18 @@ def race_of_trainings(
         measures[rival] = entry.measure
         entries[rival] = entry
     return over_rival(case, goal, race(measures, settings), settings, entries)
+
+
+def reference_run(
+    network: Chain, loss: Loss, weights: Weights, step_size: float, decay: float
+) -> Run:
+    """Return descent by the gradients of the library's reference, all runs at once in NumPy."""
+
+    def run(n_steps: int) -> Weights:
+        now = weights
+        for _ in range(n_steps):
+            moves = reference.gradients(now, loss, decay, network)
+            now = tuple(w - step_size * g for w, g in zip(now, moves, strict=True))
+        return now
+
+    return run

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import linnet_fast as lf
-from bench.sections.base import race_of_trainings
-from linnet_fast import laws, reference
+from bench.sections.base import race_of_trainings, reference_run
+from linnet_fast import laws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,15 +202,9 @@ def torch_ways(problem: BinaryProblem) -> dict[str, Run]:
 
 def reference_ways(problem: BinaryProblem) -> dict[str, Run]:
     """Return the library's reference, all runs at once in NumPy."""
-
-    def run(n_steps: int) -> Weights:
-        weights = problem.weights
-        for _ in range(n_steps):
-            moves = reference.gradients(weights, problem.loss, 0.0, problem.network)
-            weights = tuple(w - _STEP_SIZE * g for w, g in zip(weights, moves, strict=True))
-        return weights
-
-    return {"matrices": run}
+    return {
+        "matrices": reference_run(problem.network, problem.loss, problem.weights, _STEP_SIZE, 0.0)
+    }
 
 
 BINARY_RIVALS: dict[str, Callable[[BinaryProblem], dict[str, Run]]] = {

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import linnet_fast as lf
-from bench.sections.base import race_of_trainings
-from linnet_fast import reference
+from bench.sections.base import race_of_trainings, reference_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,15 +165,11 @@ def jax_ways(problem: ChainProblem) -> dict[str, Run]:
 
 def reference_ways(problem: ChainProblem) -> dict[str, Run]:
     """Return the library's reference, all runs at once in NumPy."""
-
-    def run(n_steps: int) -> Weights:
-        weights = problem.weights
-        for _ in range(n_steps):
-            moves = reference.gradients(weights, problem.loss, _DECAY, problem.network)
-            weights = tuple(w - _STEP_SIZE * g for w, g in zip(weights, moves, strict=True))
-        return weights
-
-    return {"matrices": run}
+    return {
+        "matrices": reference_run(
+            problem.network, problem.loss, problem.weights, _STEP_SIZE, _DECAY
+        )
+    }
 
 
 CHAIN_RIVALS: dict[str, Callable[[ChainProblem], dict[str, Run]]] = {

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose, assert_array_equal
-from support import on_terminal
+from support import command, on_terminal
 
 import linnet_fast as lf
 from linnet_fast import datasets
@@ -34,18 +34,6 @@ def folder(tmp_path, monkeypatch):
 
 def train(*arguments):
     return main.main(["train", *map(str, arguments)])
-
-
-def command(*arguments, **options):
-    """Run the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "linnet_fast", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **options,
-    )
 
 
 def rows(output):

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from support import ROOT, on_terminal
+from support import ROOT, command, on_terminal
 
 import linnet_fast as lf
 from linnet_fast._base import wording
@@ -101,17 +101,6 @@ def kept(name="s.zarr"):
 
 def names(folder):
     return {path.name for path in folder.iterdir()}
-
-
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "linnet_fast", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )
 
 
 class TestSweep:

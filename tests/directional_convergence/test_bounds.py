@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import mpmath as mp
 import numpy as np
 import pytest
+from balanced_flow import flow
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.integrate import solve_ivp
 
 from linnet_fast.directional_convergence import (
     PhaseSwitch,
@@ -35,24 +35,6 @@ LAWS = [
     RadialMixture(2, [0.5, 2.0], [0.3, 0.7]),
 ]
 FIGURE = {"norm": 1.0, "log_tan_half_angle": np.log(3)}  # the start of the paper's figure 1
-
-
-def flow(law, n_layers, s, r, times, *, rtol=1e-12):
-    """Balanced gradient flow in s and p = r^(2/N); the norm must stay away from 0."""
-    n = n_layers
-
-    def velocity(_, state):
-        p = max(state[1], 1e-300)
-        pull = law.h(p ** (n / 2)) - law.kappa * (1 + np.tanh(state[0]))
-        return [-law.kappa * p ** (n / 2 - 1), 2 * p ** (n / 2) * pull]
-
-    begin = [s, r ** (2 / n)]
-    span = times[0], times[-1]
-    done = solve_ivp(velocity, span, begin, "DOP853", rtol=rtol, atol=1e-13, t_eval=times)
-    assert done.success
-    return SimpleNamespace(
-        time=times, log_tan_half_angle=done.y[0], norm=done.y[1] ** (n / 2), law=law, n_layers=n
-    )
 
 
 def descent(law, s, r, step_sizes):

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import mpmath as mp
 import numpy as np
 import pytest
+from balanced_flow import flow
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.integrate import quad, solve_ivp
+from scipy.integrate import quad
 
 from linnet_fast.directional_convergence import (
     classify_rate,
@@ -22,25 +23,6 @@ from linnet_fast.methods.step_rule import StepRule
 
 LAWS = [Gaussian(3), Sphere(2), Ball(3, 2.0), RadialMixture(2, [0.5, 2.0], [0.3, 0.7])]
 S0 = 1.10179710305  # ln tan of half the angle 2.5
-
-
-def flow(law, n_layers, s, r, times):
-    """Balanced gradient flow in s and p = r^(2/N), from time 0."""
-    n = n_layers
-
-    def velocity(_, state):
-        p = max(state[1], 1e-300)
-        pull = law.h(p ** (n / 2)) - law.kappa * (1 + np.tanh(state[0]))
-        return [-law.kappa * p ** (n / 2 - 1), 2 * p ** (n / 2) * pull]
-
-    begin = [s, r ** (2 / n)]
-    done = solve_ivp(
-        velocity, (0, times[-1]), begin, "DOP853", rtol=1e-12, atol=1e-13, t_eval=times
-    )
-    assert done.success
-    return SimpleNamespace(
-        time=times, log_tan_half_angle=done.y[0], norm=done.y[1] ** (n / 2), law=law, n_layers=n
-    )
 
 
 def next_step(law, rule, n, norm, gap, h):

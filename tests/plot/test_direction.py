@@ -45,15 +45,6 @@ def run():
     return descent()
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_open():
-    plt.close("all")  # what the examples of docstrings drew
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
-
-
 # --- direction
 
 

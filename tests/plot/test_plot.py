@@ -43,14 +43,6 @@ def diverged():
     return run
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_open():
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
-
-
 PANELS = {
     "singular_values": lambda trajectory, ax=None, **options: plot.singular_values(
         trajectory, ax, **options

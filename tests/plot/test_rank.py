@@ -50,15 +50,6 @@ def run():
     return flow()
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_open():
-    plt.close("all")  # what the examples of docstrings drew
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
-
-
 PANELS = {
     "modes": plot.modes,
     "rank_staircase": plot.rank_staircase,

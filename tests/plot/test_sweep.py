@@ -24,16 +24,6 @@ STEP_SIZES = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 PENDING, COMPLETED, CONVERGED, DIVERGED, EXHAUSTED = range(-1, 4)
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_open():
-    before = dict(mpl.rcParams)
-    yield
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()  # nothing may warn then either
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
-
-
 def sweep(coords, *, low=1e-5, status=None, seed=0):
     """Return a sweep with the given coordinates and random losses, log-uniform in (low, 1)."""
     dims = tuple(coords)

@@ -65,7 +65,9 @@ def process_pools():
 
 @pytest.fixture(scope="module")
 def dask_client():
-    distributed = pytest.importorskip("distributed")
+    distributed = pytest.importorskip(
+        "distributed"
+    )  # which the sanitizers' environment does without
     with (
         distributed.LocalCluster(
             processes=True,
@@ -87,6 +89,7 @@ def executor(request):
         with ThreadPoolExecutor(3) as pool:
             yield pool
     elif name == "loky":
+        # which the sanitizers' environment does without
         yield pytest.importorskip("loky").get_reusable_executor(2, timeout=300)
     elif name.startswith("dask"):
         client = request.getfixturevalue("dask_client")
@@ -253,7 +256,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not MPIEXEC.exists(), reason="no MPI")
 def test_mpi(kept, tmp_path):
-    pytest.importorskip("mpi4py")
+    pytest.importorskip("mpi4py")  # which the sanitizers' environment does without
     (tmp_path / "script.py").write_text(MPI)
     done = subprocess.run(
         [MPIEXEC, "-n", "3", sys.executable, "-m", "mpi4py.futures", "script.py"],

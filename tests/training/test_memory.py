@@ -245,7 +245,7 @@ def test_rules_draws_and_places_do_not_matter(rule, drawn):
 def test_1000_steps_equal_400_and_600(n_runs, suffix, dtype, tmp_path):
     """With runs that converge and diverge in either part; through a file as well."""
     if suffix == ".nc":
-        pytest.importorskip("netCDF4")
+        pytest.importorskip("netCDF4")  # which the sanitizers' environment does without
     batch = Remembering((8, 5, 3), dtype=dtype, n_runs=n_runs)
     which = 0 if n_runs == 1 else slice(None)
     batch.momentum[:] = np.linspace(0.5, 0.95, n_runs)

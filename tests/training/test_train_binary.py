@@ -16,6 +16,7 @@ from binary_problems import (
     make_law,
     observed,
 )
+from drawn import draw_factors, draw_stop
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -136,23 +137,13 @@ def trainings(draw):
     start = make_start(
         widths, runs, scale=draw(st.sampled_from([0.3, 0.8])), dtype=dtype, seed=seed
     )
-    decay = draw(st.sampled_from([0.0, 0.3, "own"]))
-    multipliers = draw(st.sampled_from([None, "shared", "own"]))
     scale = 0.05 * rng.uniform(0.5, 1, draw(some))
     rule = draw(st.sampled_from(["constant", *RULES]))
     method = lf.GradientDescent(
         scale if rule == "constant" else RULES[rule](scale),
-        rng.choice([0.0, 0.1, 1.0], runs) if decay == "own" else decay,
-        None
-        if multipliers is None
-        else rng.uniform(0, 2, (*(runs if multipliers == "own" else ()), len(widths) - 1)),
+        *draw_factors(draw, rng, runs, len(widths) - 1),
     )
-    stop = None
-    if dtype == np.float64 and draw(st.booleans()):  # float32 might miss a threshold by rounding
-        first = reference.observe("loss", start, loss)
-        limits = np.where(rng.random(first.shape) < 0.5, 0.995 * first, 0.0)
-        stop = lf.Stop(loss=limits, check_every=3)
-    return lf.Dense(widths), loss, start, method, stop
+    return lf.Dense(widths), loss, start, method, draw_stop(draw, rng, start, loss)
 
 
 @settings(max_examples=150, deadline=None)

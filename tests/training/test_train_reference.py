@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from drawn import draw_factors, draw_stop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -59,26 +60,15 @@ def trainings(draw):
     dtype = draw(st.sampled_from([np.float64, np.float32]))
     scale = draw(st.sampled_from([0.1, 0.5, 1.0]))
     start = make_start(widths, runs, scale=scale, dtype=dtype, seed=seed)
-    decay = draw(st.sampled_from([0.0, 0.3, "own"]))
-    multipliers = draw(st.sampled_from([None, "shared", "own"]))
     # So small that no run leaves in ten steps, which would blow rounding errors up.
     slope = np.max(reference.observe("gradient_norm", start, loss)) / np.min(
         reference.observe("layer_norms", start, loss)
     )
     method = lf.GradientDescent(
         0.02 / max(1, slope) * rng.uniform(0.5, 1, draw(some)),
-        rng.choice([0.0, 0.1, 1.0], runs) if decay == "own" else decay,
-        None
-        if multipliers is None
-        else rng.uniform(0, 2, (*(runs if multipliers == "own" else ()), len(widths) - 1)),
+        *draw_factors(draw, rng, runs, len(widths) - 1),
     )
-    stop = None
-    if dtype == np.float64 and draw(st.booleans()):  # float32 might miss a threshold by rounding
-        first = reference.observe("loss", start, loss)
-        stop = lf.Stop(
-            loss=np.where(rng.random(first.shape) < 0.5, 0.995 * first, 0.0), check_every=3
-        )
-    return widths, loss, start, method, stop
+    return widths, loss, start, method, draw_stop(draw, rng, start, loss)
 
 
 @settings(max_examples=250)
