@@ -16,7 +16,10 @@ HERE = Path(__file__).parent
 # For `support` and others that several test files share.
 sys.path += [
     str(HERE),
-    *(str(HERE / name) for name in ("costs", "directional_convergence", "sweeps")),
+    *(
+        str(HERE / name)
+        for name in ("costs", "directional_convergence", "plot", "rank_dynamics", "sweeps")
+    ),
 ]
 
 settings.register_profile("local", deadline=None)
