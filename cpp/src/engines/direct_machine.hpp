@@ -38,23 +38,15 @@ public:
             return (cols >= 64 ? vectors(cols) | 1 : vectors(cols)) * lanes;
         };
         const auto full = [&](Index rows, Index cols) { return vectors(rows) * lanes * ld(cols); };
-        std::vector<Index> sizes(static_cast<std::size_t>(plan.n_storages), 0);
+        const std::vector<Index> offsets = plan.storage_offsets(
+            [&](const Plan::Matrix& m) { return full(m.rows, m.cols); });
         Index largest = 0;
         for (const Plan::Matrix& m : plan.matrices) {
-            Index& size = sizes[static_cast<std::size_t>(m.storage)];
-            size = std::max(size, full(m.rows, m.cols));
             largest = std::max({largest, full(m.rows, m.cols), full(m.cols, m.rows)});
         }
         const Index n_in = plan.n_inputs();
         const Index n_out = plan.n_outputs();
-        Index total = 0;
-        std::vector<Index> offsets;
-        for (const Index size : sizes) {
-            offsets.push_back(total);
-            total += size;
-        }
-        offsets.push_back(total);
-        const Index cov_offset = total;
+        const Index cov_offset = offsets.back();
         const bool has_moments = plan.has_moments();
         const Index cross_offset = cov_offset + (has_moments ? full(n_in, n_in) : 0);
         const Index scratch_offset = cross_offset + (has_moments ? full(n_out, n_in) : 0);

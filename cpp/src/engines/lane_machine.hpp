@@ -34,23 +34,14 @@ public:
           n_groups_(n_groups),
           shared_(shared_cov != nullptr || !plan.has_moments()),
           steering_(std::move(steering)) {
-        std::vector<Index> sizes(static_cast<std::size_t>(plan.n_storages), 0);
-        for (const Plan::Matrix& matrix : plan.matrices) {
-            Index& size = sizes[static_cast<std::size_t>(matrix.storage)];
-            size = std::max(size, matrix.rows * matrix.cols);
-        }
+        const std::vector<Index> offsets = plan.storage_offsets(
+            [](const Plan::Matrix& matrix) { return matrix.rows * matrix.cols; });
         const Index n_in = plan.n_inputs();
         const Index n_out = plan.n_outputs();
-        Index group_size = 0;
-        std::vector<Index> offsets;
-        for (const Index size : sizes) {
-            offsets.push_back(group_size);
-            group_size += size;
-        }
-        const Index cov_offset = group_size;
+        const Index cov_offset = offsets.back();
         const Index cross_offset = cov_offset + (shared_ ? 0 : n_in * n_in);
         const Index rate_offset = cross_offset + (shared_ ? 0 : n_out * n_in);
-        group_size = rate_offset + plan.n_layers() + 1;
+        const Index group_size = rate_offset + plan.n_layers() + 1;
         // What lasts comes first in a plan, so a group's lies side by side.
         for (const int id : plan.weights) weights_size_ += size(id);
         backup_ = Arena<V>(persistent_size() * n_groups);

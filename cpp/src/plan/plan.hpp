@@ -5,7 +5,9 @@
 // written down.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -115,6 +117,17 @@ struct Plan {
     int persistent(Index k) const {
         return k < n_layers() ? weights[static_cast<std::size_t>(k)]
                               : memories[static_cast<std::size_t>(k - n_layers())];
+    }
+    /// Where each storage begins, and last where they end, if a matrix takes size(matrix).
+    template <class F>
+    std::vector<Index> storage_offsets(F size) const {
+        std::vector<Index> offsets(static_cast<std::size_t>(n_storages) + 1, 0);
+        for (const Matrix& matrix : matrices) {
+            Index& end = offsets[static_cast<std::size_t>(matrix.storage) + 1];
+            end = std::max(end, size(matrix));
+        }
+        std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
+        return offsets;
     }
     Index n_memories() const { return n_layers() == 0 ? 0 : n_persistent() / n_layers() - 1; }
     Index n_inputs() const { return matrices[static_cast<std::size_t>(product)].cols; }
