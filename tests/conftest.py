@@ -18,7 +18,14 @@ sys.path += [
     str(HERE),
     *(
         str(HERE / name)
-        for name in ("costs", "directional_convergence", "plot", "rank_dynamics", "sweeps")
+        for name in (
+            "costs",
+            "directional_convergence",
+            "plot",
+            "project",
+            "rank_dynamics",
+            "sweeps",
+        )
     ),
 ]
 

@@ -1,0 +1,1 @@
+"""Calls of everything public with arguments that are wrong, or right in an unusual form."""
