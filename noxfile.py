@@ -40,6 +40,17 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session
+def tests_thorough(session: nox.Session) -> None:
+    """Run the tests of properties on ten times the examples, and ten times the hostile calls."""
+    session.install(".[test]")
+    env = {"HYPOTHESIS_PROFILE": "thorough", "LINNET_FAST_HOSTILE_CALLS": "20000"}
+    session.run(
+        "pytest", "-m", "hypothesis", "--timeout", "3600", "-n", "auto", *session.posargs, env=env
+    )
+    session.run("pytest", "tests/project/test_hostile_calls.py", env=env)
+
+
 @nox.session(python="3.11", venv_backend="uv")
 def tests_min(session: nox.Session) -> None:
     """Run the Python tests with the oldest versions that pyproject.toml allows."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
+_SETTINGS = "_hypothesis_internal_use_settings"  # where `settings` puts itself
 HERE = Path(__file__).parent
 # For `support` and others that several test files share.
 sys.path += [
@@ -29,9 +30,22 @@ sys.path += [
     ),
 ]
 
-settings.register_profile("local", deadline=None)
+settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+settings.register_profile("thorough", deadline=None, print_blob=True)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
+settings.load_profile(PROFILE)
+
+
+def pytest_collection_modifyitems(items):
+    """Let every property be tried on ten times as many examples, also where a test says how many."""
+    if PROFILE != "thorough":
+        return
+    tests = {item.function for item in items if hasattr(item, "function")}
+    for test in tests:
+        if is_hypothesis_test(test):
+            own = getattr(test, _SETTINGS, settings.default)
+            setattr(test, _SETTINGS, settings(own, max_examples=10 * own.max_examples))
 
 
 def pytest_configure():

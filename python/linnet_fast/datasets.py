@@ -98,10 +98,13 @@ def load(
     >>> description
     'iris: 150 samples, 4 inputs -> 3 classes (one-hot), features standardised'
     """
+    path = validate.path("source", source)
     validate.choice("targets", targets, TARGETS)
+    standardize = validate.flag("standardize", standardize)
     note = ""
     if targets_file is not None:
-        x, y = _read(Path(source)), _read(Path(targets_file))
+        of_targets = validate.path("targets_file", targets_file)
+        x, y = _read(path, "source"), _read(of_targets, "targets_file")
         name = Path(source).name
     elif Path(source).suffix == ".npz":
         x, y = _read_npz(Path(source))
@@ -264,7 +267,7 @@ def _unknown(source: str) -> str:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if Path(source).suffix in (".npy", ".csv"):
         hint = "; a .npy or .csv file of inputs needs another one of targets"
-    return f"data must be one of {', '.join(NAMES)} or a .npz file, got {source!r}{hint}"
+    return f"source must be one of {', '.join(NAMES)} or a .npz file, got {source!r}{hint}"
 
 
 def _bundled(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -347,12 +350,12 @@ def _read_npz(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     return result
 
 
-def _read(path: Path) -> npt.NDArray[Any]:
+def _read(path: Path, name: str = "file") -> npt.NDArray[Any]:
     if path.suffix == ".npy":
         return np.asarray(_parsed(path, lambda: np.load(path, allow_pickle=False)))
     if path.suffix == ".csv":
         return np.asarray(_parsed(path, lambda: _read_csv(path)))
-    msg = f"files of numbers must end in .npy or .csv, got {str(path)!r}"
+    msg = f"{name} must end in .npy or .csv, got {str(path)!r}"
     raise ValueError(msg)
 
 

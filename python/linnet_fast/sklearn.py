@@ -19,6 +19,9 @@ except ImportError:
 __all__ = ["ReducedRankRegression"]
 
 
+_LARGEST = 1e140  # of whose squares sums are finite
+
+
 class ReducedRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Least squares for several targets with coefficients of limited rank.
 
@@ -103,8 +106,19 @@ class ReducedRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  #
             If X or y has a wrong shape or is not finite, `rank` is larger than min(n_targets,
             n_features), or `ridge` is negative.
         """
-        x, target = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        try:
+            with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+                x, target = validate_data(
+                    self, X, y, dtype=np.float64, multi_output=True, y_numeric=True
+                )
+        except OverflowError as error:
+            msg = f"X and y must be finite as float64: {error}"
+            raise ValueError(msg) from error
         target = np.asarray(target, dtype=np.float64)
+        for name, array in (("X", x), ("y", target)):
+            if (size := np.abs(array).max()) > _LARGEST:
+                msg = f"{name} must be at most {_LARGEST:g} in size, got {size:g}"
+                raise ValueError(msg)
         single = target.ndim == 1
         if single:
             target = target[:, None]
@@ -118,7 +132,7 @@ class ReducedRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  #
                 f"{x.shape[1]}, got {rank}"
             )
             raise ValueError(msg)
-        ridge = float(validate.real_array("ridge", self.ridge, at_least=0))
+        ridge = validate.real("ridge", self.ridge, at_least=0)
         if self.fit_intercept:
             mean_x, mean_y = x.mean(axis=0), target.mean(axis=0)
             x, target = x - mean_x, target - mean_y
@@ -154,5 +168,11 @@ class ReducedRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  #
             If X has a wrong shape or is not finite.
         """
         check_is_fitted(self)
-        x = validate_data(self, X, dtype=np.float64, reset=False)
-        return np.asarray(x @ self.coef_.T + self.intercept_, dtype=np.float64)
+        try:
+            with np.errstate(over="ignore"):
+                x = validate_data(self, X, dtype=np.float64, reset=False)
+        except OverflowError as error:
+            msg = f"X must be finite as float64: {error}"
+            raise ValueError(msg) from error
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(x @ self.coef_.T + self.intercept_, dtype=np.float64)

@@ -106,7 +106,7 @@ def test_layer_multipliers_must_be_one_per_layer():
 def test_logarithmic_time_is_said_and_checked():
     assert not GradientFlow().log_time
     assert repr(GradientFlow(1e-6, log_time=True)).endswith("weight_decay=0, log_time=True)")
-    for bad in (1, None, np.True_, "yes"):
+    for bad in (1, None, np.array([True]), "yes"):
         with pytest.raises(TypeError, match="log_time must be a bool, got"):
             GradientFlow(log_time=bad)
 

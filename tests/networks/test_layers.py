@@ -170,7 +170,7 @@ def test_parallel_adds_networks():
         (lambda: layers.GroupConvolution([[0, 1]]), ValueError, "table"),
         (lambda: layers.Custom([[0, 2]]), ValueError, "without gaps"),
         (lambda: layers.Custom([0, 1]), ValueError, "shape"),
-        (lambda: layers.Masked([[0, 1]]), ValueError, "bool array"),
+        (lambda: layers.Masked([[0, 1]]), TypeError, "mask must be an array of bools"),
         (
             lambda: layers.Masked.of_groups([(0, 5)], 3),
             ValueError,

@@ -207,8 +207,8 @@ def test_only_step_0():
     [
         ({"quantity": "angel"}, ValueError, "did you mean 'angle'"),
         ({"against": "epochs"}, ValueError, "against"),
-        ({"run": (0, 0)}, IndexError, "run must have at most 1"),
-        ({"run": 7}, IndexError, "out of bounds"),
+        ({"run": (0, 0)}, ValueError, "run must have at most 1"),
+        ({"run": 7}, ValueError, r"run\[0\] must be <= "),
         ({"expected": dc.late_time_law(LAW, 1)}, ValueError, "must be a DescentLaw here"),
         (
             {"expected": dc.descent_law(LAW, lf.StepRule.power([1.0, 2.0], 0.0))},
@@ -226,7 +226,7 @@ def test_bad_requests_of_direction(options, error, message, run):
 def test_bad_requests_of_flows():
     with pytest.raises(ValueError, match="'time' for a flow"):
         plot.direction(flow(), against="steps")
-    with pytest.raises(IndexError, match="at most 1"):
+    with pytest.raises(ValueError, match="at most 1"):
         plot.direction(flow(), run=(0, 1))
     law = dc.descent_law(LAW, lf.StepRule.power(1.0, 0.0))
     with pytest.raises(ValueError, match="must be a LateTimeLaw here"):

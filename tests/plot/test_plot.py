@@ -75,9 +75,9 @@ class TestPanels:
         assert len(ax.collections) == (len(ax.lines) if n_runs > 1 else 0)  # the bands
 
     def test_no_such_run(self, panel, run):
-        with pytest.raises(IndexError):
+        with pytest.raises(ValueError, match="run"):
             panel(run, run=(3,))
-        with pytest.raises(IndexError, match="run must have at most 2 indices"):
+        with pytest.raises(ValueError, match="run must have at most 2 indices"):
             panel(run, run=(0, 0, 0))
 
     def test_diverged_runs_are_left_out(self, panel, diverged):

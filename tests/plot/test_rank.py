@@ -75,9 +75,9 @@ class TestPanels:
         assert (tmp_path / "panel.png").stat().st_size > 5_000
 
     def test_no_such_run(self, panel, run):
-        with pytest.raises(IndexError):
+        with pytest.raises(ValueError, match="run"):
             panel(run, run=3)
-        with pytest.raises(IndexError, match="run must have at most 1 indices"):
+        with pytest.raises(ValueError, match="run must have at most 1 indices"):
             panel(run, run=(0, 0))
 
     def test_diverged_runs_are_left_out(self, panel):

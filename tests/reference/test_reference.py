@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from fractions import Fraction
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -107,6 +108,11 @@ def fractions(array):
     return np.vectorize(Fraction, otypes=[object])(array)
 
 
+def multiplied(layers):
+    """Return W_L ... W_1 of exact numbers."""
+    return reduce(lambda product, layer: layer @ product, layers)
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 @pytest.mark.parametrize("widths", [(2, 3), (2, 2, 2), (3, 1, 2), (2, 1, 2, 2)])
 def test_first_steps_are_exact_on_dyadic_numbers(widths, decay):
@@ -126,7 +132,7 @@ def test_first_steps_are_exact_on_dyadic_numbers(widths, decay):
     )
     exact = [fractions(w) for w in start]
     for step in range(n_steps + 1):
-        product = reference.end_to_end(exact)
+        product = multiplied(exact)
         value = (product @ cov * product).sum() / 2 - (product * cross).sum() + 4
         if step < 2:  # by then the products have too many bits, the weights not yet
             assert_array_equal(fractions(result.product[step]), product)
@@ -136,10 +142,8 @@ def test_first_steps_are_exact_on_dyadic_numbers(widths, decay):
         residual = product @ cov - cross
         moves = []
         for i, w in enumerate(exact):
-            after = reference.end_to_end(
-                [fractions(np.eye(widths[i + 1], dtype=int)), *exact[i + 1 :]]
-            )
-            before = reference.end_to_end([fractions(np.eye(widths[0], dtype=int)), *exact[:i]])
+            after = multiplied([fractions(np.eye(widths[i + 1], dtype=int)), *exact[i + 1 :]])
+            before = multiplied([fractions(np.eye(widths[0], dtype=int)), *exact[:i]])
             moves.append(after.T @ residual @ before.T + Fraction(decay) * w)
         exact = [w - Fraction(step_size) * g for w, g in zip(exact, moves, strict=True)]
 

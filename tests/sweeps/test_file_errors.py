@@ -21,7 +21,7 @@ class TestErrors:
             ({"n_step": 3}, "key must be one of .*did you mean 'n_steps'"),
             ({"loss": {"dat": "iris"}}, "key of loss must be one of .*did you mean 'data'"),
             ({"loss": {"kind": "SquareLoss"}}, "loss.kind must be .*did you mean 'SquaredLoss'"),
-            ({"loss": {"data": "irs"}}, "data must be one of .*did you mean 'iris'"),
+            ({"loss": {"data": "irs"}}, "source must be one of .*did you mean 'iris'"),
             ({"loss": {"data": 3}}, "loss.data must be a text, got 3"),
             ({"loss": {"data": "iris", "targets": "class"}}, "did you mean 'classes'"),
             ({"loss": {"data": "iris", "center": 1}}, "loss.center must be a bool, got int"),

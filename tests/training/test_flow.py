@@ -473,11 +473,11 @@ def test_flows_refuse_bad_tolerances(arguments, exception, message):
 @pytest.mark.parametrize(
     ("times", "exception", "message"),
     [
-        ([], ValueError, "times must not be empty"),
-        ([1.0, 1.0], ValueError, "times must be strictly increasing, got 1.0 before 1.0"),
-        ([-1.0, 1.0], ValueError, "times must be >= 0"),
-        (1.0, ValueError, r"times must have shape \(n_rec,\), got \(\)"),
-        (["a"], TypeError, "times must be a real number"),
+        ([], ValueError, "time must not be empty"),
+        ([1.0, 1.0], ValueError, "time must be strictly increasing, got 1.0 before 1.0"),
+        ([-1.0, 1.0], ValueError, "time must be >= 0"),
+        (1.0, ValueError, r"time must have shape \(n_rec,\), got \(\)"),
+        (["a"], TypeError, "time must be a real number"),
     ],
 )
 def test_records_refuse_bad_times(times, exception, message):

@@ -11,7 +11,7 @@ from support import make_loss, make_start, python
 
 import linnet_fast as lf
 from linnet_fast import _core
-from linnet_fast._base import machine
+from linnet_fast._base import memory
 
 INF, NAN = np.inf, np.nan
 RUN = lf.train(
@@ -486,7 +486,7 @@ def test_a_result_larger_than_memory_is_refused_before_any_work(every, n_steps, 
     n_records = n_steps // every + 1
     per_record = {"loss": 8, "weights": 48, "product": 48}
     least = 2 * n_records * sum(per_record[name] for name in observables)
-    available = machine.available_memory()
+    available = memory.available()
     if available is not None and least < available:
         least = 2**62  # a machine of hundreds of GB: ask for more
         n_steps, every = 2**62, 1

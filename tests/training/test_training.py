@@ -401,11 +401,11 @@ def test_threads_do_not_matter():
 @pytest.mark.parametrize(
     ("options", "exception", "message"),
     [
-        ({"stream": -1}, ValueError, "streams must be >= 0, got -1"),
-        ({"stream": 0.0}, TypeError, "streams must be integers, got dtype float64"),
-        ({"stream": 2**60}, ValueError, r"streams must be < 2\*\*60"),
-        ({"stream": [0, 1]}, ValueError, "streams must have run axes"),
-        ({"rng": -1}, ValueError, "non-negative"),
+        ({"stream": -1}, ValueError, "stream must be >= 0, got -1"),
+        ({"stream": 0.0}, TypeError, "stream must be an integer, got float 0.0"),
+        ({"stream": 2**60}, ValueError, "stream must be <= "),
+        ({"stream": [0, 1]}, TypeError, "stream must be an integer"),
+        ({"rng": -1}, ValueError, "rng must be >= 0"),
     ],
 )
 def test_bad_seeds_and_streams_are_refused(options, exception, message):

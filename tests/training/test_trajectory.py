@@ -337,7 +337,7 @@ class TestDamagedFiles:
             ("observables", 3, "TypeError"),
             ("final.step", "6", "step must be an integer"),
             ("final.step", -1, "step must be >= 0"),
-            ("final.time", 1.0, "State must have a step or a time"),
+            ("final.time", 1.0, "step or time must be given"),
             ("method", {"kind": "os.system"}, "os.system"),
             ("method.step_size", -0.1, "step_size must be > 0"),
             (
@@ -346,7 +346,7 @@ class TestDamagedFiles:
                 "input_cov must have a non-negative diag",
             ),
             ("loss_function.input_cov", {"array": "0"}, "KeyError"),
-            ("provenance", [1], "argument must be a mapping, not list"),
+            ("provenance", [1], "provenance must be a mapping"),
         ],
     )
     def test_wrong_headers(self, arrays, path, key, value, message):
@@ -467,8 +467,12 @@ def test_to_xarray_refuses(mixed, options, message):
     ("changes", "exception", "message"),
     [
         ({"weights": ()}, ValueError, "weights must have one array per layer, got none"),
-        ({"time": 1.0}, ValueError, "State must have a step or a time, got step 5 and time 1.0"),
-        ({"step": None}, ValueError, "State must have a step or a time"),
+        (
+            {"time": 1.0},
+            ValueError,
+            "step or time must be given, one of them, got step 5 and time 1.0",
+        ),
+        ({"step": None}, ValueError, "step or time must be given"),
         ({"step": None, "time": -1.0}, ValueError, "time must be >= 0, got -1"),
         ({"step": None, "time": [1.0]}, TypeError, "time must be a single number"),
         ({"step": None, "time": 1.0}, ValueError, "stopped_at must be float64"),

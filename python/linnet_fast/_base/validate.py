@@ -8,11 +8,14 @@ range. Messages read "argument, expected, got".
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import operator
+import os
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -57,10 +60,18 @@ def instance(name: str, value: object, kind: type[_T]) -> _T:
     return value
 
 
+def one_of(name: str, value: object, *kinds: type) -> None:
+    """Refuse what is an instance of none of these classes."""
+    if not isinstance(value, kinds):
+        names = " or a ".join(kind.__name__ for kind in kinds)
+        msg = f"{name} must be a {names}, got {type(value).__name__}"
+        raise TypeError(msg)
+
+
 def flag(name: str, value: object) -> bool:
     """Return `value`, True or False; nothing else counts as either."""
     if not isinstance(value, bool | np.bool_):
-        msg = f"{name} must be True or False, got {shown(value)}"
+        msg = f"{name} must be a bool, got {shown(value)}"
         raise TypeError(msg)
     return bool(value)
 
@@ -84,6 +95,54 @@ def sequence(name: str, value: object, *, of: str) -> tuple[Any, ...]:
         msg = f"{name} must have at most {MOST_ENTRIES:,} entries, got {len(value):,}"
         raise ValueError(msg)
     return tuple(value)
+
+
+def parts(name: str, value: object, *, of: str) -> tuple[Any, ...]:
+    """Return the parts of anything that has an end and goes in order, a generator, too."""
+    if isinstance(value, Iterator):
+        found = tuple(itertools.islice(value, MOST_ENTRIES + 1))
+        return sequence(name, found, of=of)
+    return sequence(name, value, of=of)
+
+
+def texts(name: str, value: object) -> tuple[str, ...]:
+    """Return a sequence of texts as a tuple; a single text is none."""
+    if isinstance(value, str):
+        msg = f"{name} must be a sequence of texts, got {shown(value)}"
+        raise TypeError(msg)
+    found = parts(name, value, of="texts")
+    for i, part in enumerate(found):
+        instance(f"{name}[{i}]", part, str)
+    return found
+
+
+def path(name: str, value: object) -> Path:
+    """Return `value`, a text or a path-like object, as a path."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        msg = f"{name} must be a path, got {shown(value)}"
+        raise TypeError(msg)
+    text = os.fspath(value)
+    if not text or "\0" in text:
+        msg = f"{name} must be the name of a file or folder, got {text!r}"
+        raise ValueError(msg)
+    return Path(text)
+
+
+def bools(name: str, value: object) -> npt.NDArray[np.bool_]:
+    """Return `value` as an array of truth values; numbers do not count as such."""
+    if isinstance(value, np.ma.MaskedArray):
+        msg = f"{name} must be a plain array, got a masked array; fill or drop the masked entries"
+        raise TypeError(msg)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, NotImplementedError):
+        msg = f"{name} must be a regular array of bools, got {shown(value)}"
+        raise TypeError(msg) from None
+    if array.dtype != np.bool_:
+        got = f"dtype {array.dtype}" if array.dtype != object else shown(value)
+        msg = f"{name} must be an array of bools, got {got}"
+        raise TypeError(msg)
+    return array
 
 
 def integer(name: str, value: object, *, low: int, high: int | None) -> int:
@@ -119,9 +178,11 @@ def integers(
     name: str, values: object, *, low: int, high: int | None, most: int = MOST_ENTRIES
 ) -> tuple[int, ...]:
     """Return a sequence of at most so many integers as a tuple; a number or a string is a TypeError."""
-    if isinstance(
-        values, str | bytes | Mapping | AbstractSet | np.ma.MaskedArray | type
-    ) or not isinstance(values, Iterable):
+    if (
+        isinstance(values, str | bytes | Mapping | AbstractSet | np.ma.MaskedArray | type)
+        or not isinstance(values, Iterable)
+        or getattr(values, "ndim", 1) == 0
+    ):
         msg = f"{name} must be a sequence of integers, got {shown(values)}"
         raise TypeError(msg)
     n = operator.length_hint(values)
@@ -177,7 +238,12 @@ def unbroadcast(array: npt.NDArray[Any], *, keep: int = 0) -> npt.NDArray[Any]:
 
 
 def numbers(
-    name: str, value: object, *, of: str = "real numbers", repeats: int = MOST_REPEATS
+    name: str,
+    value: object,
+    *,
+    of: str = "real numbers",
+    repeats: int = MOST_REPEATS,
+    empty: bool = False,
 ) -> npt.NDArray[Any]:
     """Return `value` as an array of real numbers, finite or not, or of integers, in the dtype it has.
 
@@ -198,7 +264,8 @@ def numbers(
         msg = f"{name} must be a real number or an array of them, got {shown(value)}"
         raise TypeError(msg) from None
     if array.dtype.kind not in ("iu" if of == "integers" else "fiu"):
-        got = f"dtype {array.dtype}" if array.dtype != object else type(value).__name__
+        own = array.dtype != object or isinstance(value, np.ndarray)
+        got = f"dtype {array.dtype}" if own else type(value).__name__
         expected = "a real number or an array of them" if of == "real numbers" else of
         msg = f"{name} must be {expected}, got {got}"
         raise TypeError(msg)
@@ -206,10 +273,11 @@ def numbers(
         msg = f"{name} must have at most {_MOST_AXES} axes, got {array.ndim}"
         raise ValueError(msg)
     if array.size == 0:
+        if empty:
+            return array
         msg = f"{name} must not be empty, got shape {array.shape}"
         raise ValueError(msg)
-    n_repeats = array.size // unbroadcast(array).size
-    if n_repeats > repeats:
+    if 0 in array.strides and array.size // unbroadcast(array).size > repeats:
         msg = f"{name} must be repeated at most {repeats:,} times, got shape {array.shape}"
         raise ValueError(msg)
     return array
@@ -272,6 +340,8 @@ def refuse(name: str, expected: str, array: npt.NDArray[Any], bad: npt.NDArray[n
 
 def broadcast_runs(**shapes: Shape) -> Shape:
     """Return the common shape of the run axes of several arguments, given by name."""
+    if len(different := set(shapes.values())) == 1:
+        return different.pop()
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:
@@ -332,25 +402,51 @@ def weights(
     return arrays
 
 
+def floating(name: str, value: object, inner: Shape) -> WeightArray:
+    """Return numbers of shape ``(*batch, *inner)``, finite or not, as float64, or float32 if they are."""
+    array = numbers(name, value, empty=True)
+    if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        with np.errstate(over="ignore"):
+            array = np.broadcast_to(unbroadcast(array).astype(np.float64), array.shape)
+    if array.shape[max(array.ndim - len(inner), 0) :] != inner:
+        expected = ", ".join(map(str, ("*batch", *inner)))
+        msg = f"{name} must have shape ({expected}), got {array.shape}"
+        raise ValueError(msg)
+    return array
+
+
 def products(value: object, shape: Shape, runs: Shape) -> npt.NDArray[Any]:
     """Return end-to-end matrices of shape ``(*batch, *shape)``, finite or not; batch fits `runs`.
 
     Their dtype is float32 or float64.
     """
-    matrix = numbers("product", value)
-    if matrix.dtype != np.float32:
-        with np.errstate(over="ignore"):
-            matrix = np.broadcast_to(unbroadcast(matrix).astype(np.float64), matrix.shape)
-    if matrix.shape[-2:] != shape:
-        msg = f"product must have shape (*batch, {shape[0]}, {shape[1]}), got {matrix.shape}"
-        raise ValueError(msg)
+    matrix = floating("product", value, shape)
     broadcast_runs(product=matrix.shape[:-2], loss=runs)
     return matrix
 
 
+def layer_arrays(name: str, values: object, shapes: Sequence[Shape]) -> tuple[WeightArray, ...]:
+    """Return one array per layer of shapes ``(*batch, *shapes[l])``, finite or not, batches fitting."""
+    arrays = sequence(name, values, of=f"{len(shapes)} arrays")
+    if len(arrays) != len(shapes):
+        msg = f"{name} must have {len(shapes)} arrays, one per layer, got {len(arrays)}"
+        raise ValueError(msg)
+    found = tuple(
+        floating(f"{name}[{layer}]", array, shape)
+        for layer, (array, shape) in enumerate(zip(arrays, shapes, strict=True))
+    )
+    broadcast_runs(
+        **{
+            f"{name}[{i}]": array.shape[: array.ndim - len(shape)]
+            for i, (array, shape) in enumerate(zip(found, shapes, strict=True))
+        }
+    )
+    return found
+
+
 def plain_array(name: str, array: object) -> None:
-    """Refuse what is no array of NumPy, and masked ones."""
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+    """Refuse what is no array of NumPy, and subclasses, whose operations may be other ones."""
+    if type(array) is not np.ndarray:
         msg = f"{name} must be an array, got {shown(array)}"
         raise TypeError(msg)
 

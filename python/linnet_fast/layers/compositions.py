@@ -88,12 +88,13 @@ class _Composite(Layer):
     layers: tuple[Layer, ...]
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        if isinstance(layers, Layer) or not layers:
+        parts = validate.sequence("layers", layers, of="at least one layer")
+        if not parts:
             msg = f"layers must be a sequence of at least one layer, got {layers!r}"
             raise TypeError(msg)
-        for i, layer in enumerate(layers):
+        for i, layer in enumerate(parts):
             validate.instance(f"layers[{i}]", layer, Layer)  # type: ignore[type-abstract]
-        object.__setattr__(self, "layers", tuple(layers))
+        object.__setattr__(self, "layers", parts)
 
     @property
     def weight_shape(self) -> Shape | None:

@@ -199,9 +199,10 @@ class GroupConvolution(Layer):
     table: tuple[tuple[int, ...], ...]
 
     def __init__(self, table: Sequence[Sequence[int]]) -> None:
+        listed = validate.sequence("table", table, of="rows of integers")
         rows = tuple(
-            validate.integers(f"table[{i}]", row, low=0, high=len(table) - 1)
-            for i, row in enumerate(table)
+            validate.integers(f"table[{i}]", row, low=0, high=len(listed) - 1)
+            for i, row in enumerate(listed)
         )
         array = np.array(rows) if len({len(row) for row in rows}) == 1 else np.empty((0, 0))
         order = len(rows)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.layers.pattern import MAX_SIZE, Layer, Pattern, set_sizes
 
@@ -122,10 +122,9 @@ class Custom(Layer):
         coefficient: npt.ArrayLike = 1.0,
         offset: npt.ArrayLike = 0.0,
     ) -> None:
-        numbers = np.asarray(index)
-        if numbers.ndim != 2 or numbers.size == 0 or numbers.dtype.kind not in "iu":
-            got = f"shape {numbers.shape} and dtype {numbers.dtype}"
-            msg = f"index must be an integer array of shape (n_outputs, n_inputs), got {got}"
+        numbers = validate.numbers("index", index, of="integers")
+        if numbers.ndim != 2 or numbers.size > MAX_SIZE:
+            msg = f"index must have shape (n_outputs, n_inputs), got {numbers.shape}"
             raise ValueError(msg)
         used = np.unique(numbers[numbers >= 0])
         if numbers.min() < -1 or not np.array_equal(used, np.arange(len(used))):
@@ -191,11 +190,10 @@ class Masked(Layer):
     mask: tuple[tuple[bool, ...], ...]
 
     def __init__(self, mask: npt.ArrayLike) -> None:
-        array = np.asarray(mask)
-        if array.ndim != 2 or array.dtype != np.bool_ or not array.any():
-            got = f"shape {array.shape} and dtype {array.dtype}"
-            msg = f"mask must be a bool array (n_outputs, n_inputs), not all False, got {got}"
-            raise ValueError(msg)
+        array = validate.bools("mask", mask)
+        if array.ndim != 2 or array.size > MAX_SIZE or not array.any():
+            msg = "mask must have shape (n_outputs, n_inputs) and not be all False, got shape "
+            raise ValueError(msg + str(array.shape))
         object.__setattr__(self, "mask", tuple(tuple(row) for row in array.tolist()))
 
     @classmethod
@@ -217,8 +215,14 @@ class Masked(Layer):
         size = validate.integer("n_inputs", n_inputs, low=1, high=MAX_SIZE)
         lists = [
             validate.integers(f"groups[{j}]", group, low=0, high=size - 1)
-            for j, group in enumerate(groups)
+            for j, group in enumerate(validate.parts("groups", groups, of="groups of inputs"))
         ]
+        if not any(lists):
+            msg = f"groups must have at least one input, got {lists}"
+            raise ValueError(msg)
+        memory.check_room(
+            "n_inputs", 9 * len(lists) * size
+        )  # of a bool each, and then of a pointer
         mask = np.zeros((len(lists), size), dtype=bool)
         for row, group in zip(mask, lists, strict=True):
             row[list(group)] = True
@@ -263,7 +267,7 @@ class Fixed(Layer):
 
     def __init__(self, matrix: npt.ArrayLike) -> None:
         array = validate.real_array("matrix", matrix)
-        if array.ndim != 2:
+        if array.ndim != 2 or array.size > MAX_SIZE:
             msg = f"matrix must have shape (n_outputs, n_inputs), got {array.shape}"
             raise ValueError(msg)
         object.__setattr__(self, "matrix", _nested(array, array.shape))

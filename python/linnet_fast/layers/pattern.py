@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,16 +56,95 @@ class Pattern:
         weight: npt.ArrayLike,
         coefficient: npt.ArrayLike = 1.0,
     ) -> Pattern:
-        """Return a pattern from arrays that broadcast against each other."""
-        parts = np.broadcast_arrays(row, column, weight, coefficient)
-        kinds = (np.int32, np.int32, np.int32, np.float64)
-        flat = [np.array(p, k).ravel() for p, k in zip(parts, kinds, strict=True)]
-        for part in flat:
-            part.setflags(write=False)
-        return cls(shape[0], shape[1], n_weights, flat[0], flat[1], flat[2], flat[3])
+        """Return a pattern from arrays that broadcast against each other.
 
-    def matrix(self, weights: WeightArray) -> WeightArray:
-        """Return M, (*batch, n_outputs, n_inputs), for weights (*batch, n_weights)."""
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns of M.
+        n_weights : int
+            Number of weights.
+        row, column, weight, coefficient : array_like
+            As of the class.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something is no integer, or out of range, or arrays do not broadcast.
+
+        Examples
+        --------
+        >>> Pattern.of((2, 2), 1, [0, 1], [0, 1], 0).matrix(np.array([3.0])).tolist()
+        [[3.0, 0.0], [0.0, 3.0]]
+        """
+        if len(sizes := validate.integers("shape", shape, low=1, high=MAX_SIZE)) != 2:
+            msg = f"shape must be (n_outputs, n_inputs), got {sizes}"
+            raise ValueError(msg)
+        given = {
+            name: validate.numbers(name, value, of=of, empty=True)
+            for name, value, of in (
+                ("row", row, "integers"),
+                ("column", column, "integers"),
+                ("weight", weight, "integers"),
+                ("coefficient", coefficient, "real numbers"),
+            )
+        }
+        try:
+            common = np.broadcast_shapes(*(array.shape for array in given.values()))
+        except ValueError:
+            got = ", ".join(f"{name} {array.shape}" for name, array in given.items())
+            msg = f"row, column, weight and coefficient must broadcast with each other, got {got}"
+            raise ValueError(msg) from None
+        if math.prod(common) > MAX_SIZE:
+            msg = f"row must have at most {MAX_SIZE} entries, with the others, got {common}"
+            raise ValueError(msg)
+        flat: dict[str, Any] = {}
+        for name, array in given.items():
+            low, high = (-1, MAX_SIZE) if name == "weight" else (0, MAX_SIZE)
+            if name != "coefficient":
+                stored = validate.unbroadcast(array)
+                validate.refuse(name, f"from {low} up", stored, (stored < low) | (stored > high))
+            kind = np.float64 if name == "coefficient" else np.int32
+            flat[name] = np.array(np.broadcast_to(array, common), kind).ravel()
+            flat[name].setflags(write=False)
+        return cls(sizes[0], sizes[1], n_weights, **flat)
+
+    def __post_init__(self) -> None:
+        """Check that entries are where there are rows, columns and weights."""
+        for name, low in (("n_outputs", 1), ("n_inputs", 1), ("n_weights", 0)):
+            value = validate.integer(name, getattr(self, name), low=low, high=MAX_SIZE)
+            object.__setattr__(self, name, value)
+        validate.plain_array("row", self.row)
+        for name, low, size in (
+            ("row", 0, self.n_outputs),
+            ("column", 0, self.n_inputs),
+            ("weight", -1, self.n_weights),
+        ):
+            part = getattr(self, name)
+            validate.exact(name, part, (self.row.size,), np.int32)
+            outside = (part < low) | (part >= size)
+            validate.refuse(name, f"from {low} to {size - 1}", part, outside)
+        validate.exact("coefficient", self.coefficient, (self.row.size,), np.float64)
+        validate.refuse("coefficient", "finite", self.coefficient, ~np.isfinite(self.coefficient))
+
+    def matrix(self, weights: npt.ArrayLike) -> WeightArray:
+        """Return M.
+
+        Parameters
+        ----------
+        weights : array_like, shape (*batch, n_weights)
+            Finite or not.
+
+        Returns
+        -------
+        ndarray, shape (*batch, n_outputs, n_inputs)
+            Of float32 if the weights are, else of float64.
+        """
+        array = validate.floating("weights", weights, (self.n_weights,))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._matrix(array)
+
+    def _matrix(self, weights: WeightArray) -> WeightArray:
         free = self.weight >= 0
         row, column = self.row[free], self.column[free]
         values = self.coefficient[free].astype(weights.dtype) * weights.take(
@@ -93,8 +173,24 @@ class Pattern:
         places = self.row[free].astype(np.int64) * self.n_inputs + self.column[free]
         return len(np.unique(places)) == len(places)
 
-    def pull_back(self, gradient: WeightArray) -> WeightArray:
-        """Return the gradient by the weights, (*batch, n_weights), from that by M."""
+    def pull_back(self, gradient: npt.ArrayLike) -> WeightArray:
+        """Return the gradient by the weights from that by M.
+
+        Parameters
+        ----------
+        gradient : array_like, shape (*batch, n_outputs, n_inputs)
+            Finite or not.
+
+        Returns
+        -------
+        ndarray, shape (*batch, n_weights)
+            Of float32 if the gradient is, else of float64.
+        """
+        array = validate.floating("gradient", gradient, (self.n_outputs, self.n_inputs))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._pull_back(array)
+
+    def _pull_back(self, gradient: WeightArray) -> WeightArray:
         free = self.weight >= 0
         values = (
             self.coefficient[free].astype(gradient.dtype)

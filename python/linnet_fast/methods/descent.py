@@ -93,7 +93,7 @@ class GradientDescent(SteppingMethod):
         part = validate.real_array("momentum", momentum, at_least=0)
         validate.refuse("momentum", "< 1", part, part >= 1)
         object.__setattr__(self, "momentum", part)
-        object.__setattr__(self, "nesterov", validate.instance("nesterov", nesterov, bool))
+        object.__setattr__(self, "nesterov", validate.flag("nesterov", nesterov))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     def _shown(self) -> dict[str, object]:

@@ -101,7 +101,7 @@ class GradientFlow(Method):
         object.__setattr__(self, "rtol", relative)
         object.__setattr__(self, "atol", absolute)
         object.__setattr__(self, "max_steps", steps)
-        object.__setattr__(self, "log_time", validate.instance("log_time", log_time, bool))
+        object.__setattr__(self, "log_time", validate.flag("log_time", log_time))
         object.__setattr__(self, "weight_decay", decay)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -151,14 +151,22 @@ class GradientFlow(Method):
         >>> float(GradientFlow(rtol=1e-8).absolute_tolerance(start, 0))
         1e-14
         """
+        lead = validate.integer("n_run_axes", n_run_axes, low=0, high=30)
+        arrays = validate.sequence("weights", weights, of="arrays")
         if self.atol is not None:
             return self.atol
         least = np.asarray(np.inf)
-        for array in weights:
-            inner = tuple(range(n_run_axes, array.ndim))
+        for layer, given in enumerate(arrays):
+            array = validate.floating(f"weights[{layer}]", given, ())
+            inner = tuple(range(lead, array.ndim))
             stored = validate.unbroadcast(array, keep=len(inner))
-            size = np.sqrt(np.mean(np.square(stored), axis=inner))
-            least = np.minimum(least, np.where(size > 0, size, np.inf))
+            with np.errstate(over="ignore"):  # of huge weights there is no tolerance that helps
+                size = np.sqrt(np.mean(np.square(stored), axis=inner))
+            try:
+                least = np.minimum(least, np.where(size > 0, size, np.inf))
+            except ValueError:
+                msg = f"weights[{layer}] must have run axes that broadcast, got {array.shape}"
+                raise ValueError(msg) from None
         # Nothing to be relative to: a start at zero has no scale.
         scale = np.where(np.isfinite(least), least, 1.0)
         return np.maximum(self.rtol * scale, np.finfo(np.float64).tiny)

@@ -36,7 +36,8 @@ def checked_method(method: object, n_steps: object, until: object) -> Method:
     wanted, other = ("n_steps", "until") if method.counts_steps else ("until", "n_steps")
     if measures[other] is not None:
         length = {"n_steps": "n_steps, the number of steps", "until": "until, a time"}[wanted]
-        msg = f"{type(method).__name__} must be given {length}, and not {other}"
+        msg = f"{other} must be left out: {type(method).__name__} must be given {length}, and not "
+        msg += other
         raise TypeError(msg)
     if measures[wanted] is None:
         msg = f"{wanted} must be given with {type(method).__name__}"

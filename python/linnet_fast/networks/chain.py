@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from linnet_fast import layers
 from linnet_fast._base import validate
@@ -16,6 +17,7 @@ from linnet_fast._base.validate import Shape, WeightArray
 from linnet_fast.layers.pattern import Layer
 
 MAX_WEIGHTS = 2**62
+MAX_LAYERS = 10_000
 _Network = TypeVar("_Network", bound="Chain")
 
 _LONG = 300  # texts beyond this many characters are abridged by repr
@@ -73,6 +75,9 @@ class Chain:
     def _set_layers(
         self, chain: tuple[Layer, ...], share: Sequence[int | None] | None = None
     ) -> None:
+        if len(chain) > MAX_LAYERS:
+            msg = f"layers must be at most {MAX_LAYERS:,}, got {len(chain):,}"
+            raise ValueError(msg)
         for i, (before, after) in enumerate(pairwise(chain)):
             if before.n_outputs != after.n_inputs:
                 got = f"{after.n_inputs} after {before.n_outputs}"
@@ -148,13 +153,13 @@ class Chain:
         """The least width, which the rank of the end-to-end matrix cannot exceed."""
         return min(self.widths)
 
-    def matrices(self, weights: Sequence[WeightArray]) -> tuple[WeightArray, ...]:
+    def matrices(self, weights: Sequence[npt.ArrayLike]) -> tuple[WeightArray, ...]:
         """Return the matrix M_l of every layer.
 
         Parameters
         ----------
-        weights : sequence of ndarray, shapes (*batch, *shapes[l])
-            As `shapes` says.
+        weights : sequence of array_like, shapes (*batch, *shapes[l])
+            As `shapes` says; finite or not.
 
         Returns
         -------
@@ -169,25 +174,28 @@ class Chain:
         >>> [m.tolist() for m in network.matrices([np.array([1.0, 2.0]), np.array([[3.0, 4.0]])])]
         [[[1.0, 0.0], [0.0, 2.0]], [[3.0, 4.0]]]
         """
+        return self._matrices(validate.layer_arrays("weights", weights, self.shapes))
+
+    def _matrices(self, weights: Sequence[WeightArray]) -> tuple[WeightArray, ...]:
         result = []
         for layer, number in zip(self.layers, self.share, strict=True):
             if number is None:
-                result.append(layer.pattern.matrix(np.zeros(0, weights[0].dtype)))
+                result.append(layer.pattern._matrix(np.zeros(0, weights[0].dtype)))
             elif isinstance(layer, layers.Dense):
                 result.append(weights[number])
             else:
                 array = weights[number]
                 flat = array.reshape(*array.shape[: array.ndim - len(self.shapes[number])], -1)
-                result.append(layer.pattern.matrix(flat))
+                result.append(layer.pattern._matrix(flat))
         return tuple(result)
 
-    def product(self, weights: Sequence[WeightArray]) -> WeightArray:
+    def product(self, weights: Sequence[npt.ArrayLike]) -> WeightArray:
         """Return the end-to-end matrix M_L ... M_1.
 
         Parameters
         ----------
-        weights : sequence of ndarray, shapes (*batch, *shapes[l])
-            As `shapes` says.
+        weights : sequence of array_like, shapes (*batch, *shapes[l])
+            As `shapes` says; finite or not.
 
         Returns
         -------
@@ -201,20 +209,21 @@ class Chain:
         [[3.0, 8.0]]
         """
         matrices = self.matrices(weights)
-        if self.n_outputs <= self.n_inputs:
-            return reduce(lambda done, m: done @ m, matrices[::-1])
-        return reduce(lambda done, m: m @ done, matrices)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.n_outputs <= self.n_inputs:
+                return reduce(lambda done, m: done @ m, matrices[::-1])
+            return reduce(lambda done, m: m @ done, matrices)
 
     def gradients(
-        self, weights: Sequence[WeightArray], by_product: WeightArray
+        self, weights: Sequence[npt.ArrayLike], by_product: npt.ArrayLike
     ) -> tuple[WeightArray, ...]:
         """Return the gradient of a function of the end-to-end matrix by each array of weights.
 
         Parameters
         ----------
-        weights : sequence of ndarray, shapes (*batch, *shapes[l])
-            As `shapes` says.
-        by_product : ndarray, shape (*batch, n_outputs, n_inputs)
+        weights : sequence of array_like, shapes (*batch, *shapes[l])
+            As `shapes` says; finite or not.
+        by_product : array_like, shape (*batch, n_outputs, n_inputs)
             Its gradient by the end-to-end matrix.
 
         Returns
@@ -231,7 +240,21 @@ class Chain:
         >>> [g.tolist() for g in network.gradients(weights, np.array([[1.0]]))]
         [[[3.0]], [[2.0]]]
         """
-        matrices = self.matrices(weights)
+        arrays = validate.layer_arrays("weights", weights, self.shapes)
+        ends = validate.floating("by_product", by_product, (self.n_outputs, self.n_inputs))
+        validate.broadcast_runs(
+            weights=np.broadcast_shapes(
+                *(w.shape[: w.ndim - len(s)] for w, s in zip(arrays, self.shapes, strict=True))
+            ),
+            by_product=ends.shape[:-2],
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._gradients(arrays, ends)
+
+    def _gradients(
+        self, weights: Sequence[WeightArray], by_product: WeightArray
+    ) -> tuple[WeightArray, ...]:
+        matrices = self._matrices(weights)
         result: list[Any] = [0.0] * self.n_arrays
         for place, (layer, number) in enumerate(zip(self.layers, self.share, strict=True)):
             if number is None:
@@ -242,7 +265,7 @@ class Chain:
             if place > 0:
                 gradient = gradient @ _multiplied(matrices[:place]).mT
             if not isinstance(layer, layers.Dense):
-                flat = layer.pattern.pull_back(gradient)
+                flat = layer.pattern._pull_back(gradient)
                 gradient = flat.reshape(*flat.shape[:-1], *self.shapes[number])
             result[number] = result[number] + gradient
         return tuple(result)
@@ -312,8 +335,9 @@ def parallel(networks: Sequence[Chain]) -> Chain:
     >>> network.widths, network.n_weights
     ((3, 6, 1), 9)
     """
-    if isinstance(networks, Chain) or not networks:
-        msg = f"networks must be a sequence of at least one network, got {networks!r}"
+    if not isinstance(networks, list | tuple) or not networks:
+        got = validate.brief(networks)
+        msg = f"networks must be a sequence of at least one network, got {got}"
         raise TypeError(msg)
     for i, network in enumerate(networks):
         checked_network(network, Chain, f"networks[{i}]")
@@ -361,7 +385,7 @@ def _multiplied(matrices: Sequence[WeightArray]) -> WeightArray:
 
 def _flat(parts: object) -> tuple[Layer, ...]:
     if not isinstance(parts, (tuple, list)) or not parts:
-        msg = f"layers must be a sequence of at least one layer, got {parts!r}"
+        msg = f"layers must be a sequence of at least one layer, got {validate.brief(parts)}"
         raise TypeError(msg)
     chain: list[Layer] = []
     for i, part in enumerate(parts):
@@ -382,13 +406,14 @@ def _shared(chain: Sequence[Layer], share: Sequence[int | None] | None) -> tuple
         return tuple(None if layer.weight_shape is None else next(count) for layer in chain)
     numbers: list[int | None] = []
     shapes: dict[int, Shape] = {}
-    if len(share) != len(chain):
-        msg = f"share must have {len(chain)} entries, one per layer, got {len(share)}"
+    given = validate.sequence("share", share, of="integers or None")
+    if len(given) != len(chain):
+        msg = f"share must have {len(chain)} entries, one per layer, got {len(given)}"
         raise ValueError(msg)
-    for i, (layer, number) in enumerate(zip(chain, share, strict=True)):
+    for i, (layer, number) in enumerate(zip(chain, given, strict=True)):
         if (number is None) != (layer.weight_shape is None):
             expected = "None" if layer.weight_shape is None else "a number"
-            msg = f"share[{i}] must be {expected} for {layer}, got {number}"
+            msg = f"share[{i}] must be {expected} for {layer}, got {validate.brief(number)}"
             raise ValueError(msg)
         if number is not None and layer.weight_shape is not None:
             value = validate.integer(f"share[{i}]", number, low=0, high=len(shapes))
@@ -396,5 +421,7 @@ def _shared(chain: Sequence[Layer], share: Sequence[int | None] | None) -> tuple
                 got = f"{layer.weight_shape} and {shapes[value]}"
                 msg = f"share[{i}] must name weights of the same shape, got {got}"
                 raise ValueError(msg)
-        numbers.append(number)
+            numbers.append(value)
+        else:
+            numbers.append(None)
     return tuple(numbers)

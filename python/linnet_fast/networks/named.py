@@ -10,7 +10,7 @@ from linnet_fast import layers
 from linnet_fast._base import validate
 from linnet_fast.layers.convolutions import Padding
 from linnet_fast.layers.pattern import MAX_SIZE, Layer, as_text
-from linnet_fast.networks.chain import MAX_WEIGHTS, Chain
+from linnet_fast.networks.chain import MAX_LAYERS, MAX_WEIGHTS, Chain
 
 
 class _Named(Chain):
@@ -64,7 +64,7 @@ class Dense(_Named):
     widths: tuple[int, ...] = ()
 
     def __init__(self, widths: Sequence[int]) -> None:
-        checked = validate.integers("widths", widths, low=1, high=MAX_SIZE)
+        checked = validate.integers("widths", widths, low=1, high=MAX_SIZE, most=MAX_LAYERS + 1)
         if len(checked) < 2:
             msg = f"widths must have at least 2 entries (inputs, ..., outputs), got {checked}"
             raise ValueError(msg)
@@ -101,7 +101,7 @@ class Diagonal(_Named):
 
     def __init__(self, width: int, n_layers: int = 2) -> None:
         object.__setattr__(self, "width", validate.integer("width", width, low=1, high=MAX_SIZE))
-        n = validate.integer("n_layers", n_layers, low=1, high=10**6)
+        n = validate.integer("n_layers", n_layers, low=1, high=MAX_LAYERS)
         object.__setattr__(self, "n_layers", n)
         self._set_layers((layers.Diagonal(self.width),) * (n - 1) + (layers.Dense(self.width, 1),))
 
@@ -162,14 +162,17 @@ class Convolution(_Named):
         dilation: int | Sequence[int] = 1,
         padding: Padding = "circular",
     ) -> None:
-        n = validate.integer("n_layers", n_layers, low=2, high=10**6)
+        n = validate.integer("n_layers", n_layers, low=2, high=MAX_LAYERS)
         if isinstance(dilation, Iterable):
-            dilations = validate.integers("dilation", dilation, low=1, high=MAX_SIZE)
+            dilations = validate.integers(
+                "dilation", dilation, low=1, high=MAX_SIZE, most=MAX_LAYERS
+            )
             if len(dilations) != n - 1:
                 msg = f"dilation must have {n - 1} entries, one per convolution, got {dilations}"
                 raise ValueError(msg)
         else:
             dilations = (validate.integer("dilation", dilation, low=1, high=MAX_SIZE),) * (n - 1)
+        validate.integer("channels", channels, low=1, high=MAX_SIZE)
         chain: list[Layer] = []
         extents: int | Sequence[int] = width
         for k, step in enumerate(dilations):
@@ -245,7 +248,7 @@ class Residual(_Named):
 
     def __init__(self, width: int, n_blocks: int, n_outputs: int = 1, scale: float = 1.0) -> None:
         size = validate.integer("width", width, low=1, high=MAX_SIZE)
-        n = validate.integer("n_blocks", n_blocks, low=1, high=10**6)
+        n = validate.integer("n_blocks", n_blocks, low=1, high=MAX_LAYERS)
         outputs = validate.integer("n_outputs", n_outputs, low=1, high=MAX_SIZE)
         block = layers.Residual(layers.Dense(size, size), scale)
         values = {"width": size, "n_blocks": n, "n_outputs": outputs, "scale": block.scale}
@@ -282,14 +285,14 @@ class Grouped(_Named):
     ) -> None:
         lists = tuple(
             validate.integers(f"groups[{i}]", group, low=0, high=MAX_SIZE)
-            for i, group in enumerate(groups)
+            for i, group in enumerate(validate.sequence("groups", groups, of="groups of inputs"))
         )
         members = sorted(i for group in lists for i in group)
         if not members or members != list(range(len(members))) or not all(lists):
             msg = f"groups must be disjoint and together all inputs 0, 1, ..., got {lists}"
             raise ValueError(msg)
-        n = validate.integer("n_diagonal", n_diagonal, low=1, high=10**6)
-        m = validate.integer("n_scalar", n_scalar, low=1, high=10**6)
+        n = validate.integer("n_diagonal", n_diagonal, low=1, high=MAX_LAYERS)
+        m = validate.integer("n_scalar", n_scalar, low=1, high=MAX_LAYERS)
         for name, value in (("groups", lists), ("n_diagonal", n), ("n_scalar", m)):
             object.__setattr__(self, name, value)
         width, count = len(members), len(lists)

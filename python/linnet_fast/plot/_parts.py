@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files
-from linnet_fast._base.validate import FloatArray
+from linnet_fast._base import files, validate
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.training.state import Status
 from linnet_fast.training.trajectory import Trajectory
 
@@ -20,8 +21,26 @@ DARK = "#333333"
 GREY = "#707070"
 PALE = "#b0b0b0"
 
+MOST_LINES = 10_000
+"""Of a picture."""
+
 SPREAD = (0.1, 0.5, 0.9)
 """Quantiles: the median, and around it the middle 80 %."""
+
+
+def check_axes(ax: object) -> None:
+    """Refuse what is neither None nor Axes of matplotlib; if there are some, it is imported already."""
+    axes = sys.modules.get("matplotlib.axes")
+    if ax is not None and not (axes is not None and isinstance(ax, axes.Axes)):
+        msg = f"ax must be Axes of matplotlib, got {validate.shown(ax)}"
+        raise TypeError(msg)
+
+
+def check(trajectory: Trajectory, ax: object, run: int | tuple[int, ...]) -> None:
+    """Refuse what is no trajectory, no Axes, or no index of its runs."""
+    validate.instance("trajectory", trajectory, Trajectory)
+    check_axes(ax)
+    chosen(trajectory.run_shape, run)
 
 
 def new_axes(ax: Axes | None) -> Axes:
@@ -32,20 +51,24 @@ def new_axes(ax: Axes | None) -> Axes:
     return pyplot.subplots(layout="constrained")[1]  # type: ignore[no-any-return]
 
 
-def chosen(trajectory: Trajectory, run: int | tuple[int, ...]) -> tuple[int, ...]:
-    """Return `run` as an index of the leading run axes; an IndexError if these are fewer."""
+def chosen(run_shape: Shape, run: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Return `run` as an index of the leading run axes."""
     index = run if isinstance(run, tuple) else (run,)
-    if len(index) > len(trajectory.run_shape):
-        msg = f"run must have at most {len(trajectory.run_shape)} indices, got {index}"
-        raise IndexError(msg)
-    return index
+    if len(index) > len(run_shape):
+        msg = f"run must have at most {len(run_shape)} indices, got {validate.brief(run)}"
+        raise ValueError(msg)
+    sizes = zip(index, run_shape, strict=False)
+    return tuple(
+        validate.integer(f"run[{i}]", one, low=-size, high=size - 1)
+        for i, (one, size) in enumerate(sizes)
+    )
 
 
 def of_runs(
     trajectory: Trajectory, values: FloatArray, run: int | tuple[int, ...], n_inner: int
 ) -> FloatArray:
     """Return the values of the runs at an index, those that diverged left out, run axes as one."""
-    index = chosen(trajectory, run)
+    index = chosen(trajectory.run_shape, run)
     inner = values.shape[values.ndim - n_inner :]
     left: FloatArray = values[index].reshape(-1, *inner)[np.ravel(trajectory.ok[index])]
     return left

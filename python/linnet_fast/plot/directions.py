@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import (
     DescentLaw,
@@ -48,6 +48,7 @@ _EXPECTED: dict[str, Any] = {
 }
 _N_EXPECTED = 400  # points of an expected curve
 _LARGEST_LOG = 700.0  # logarithms of times beyond are left out: the times would overflow
+_LARGEST_NORM = 1e150
 _N_FIELD = 41  # points of the field along each axis
 
 
@@ -96,10 +97,8 @@ def direction(
         If the quantity was not recorded.
     ImportError
         If matplotlib is not installed.
-    IndexError
-        If there is no such run.
     ValueError
-        If `quantity` or `against` is none of these, a flow has no steps, the runs have different times,
+        If there is no such run, or `quantity` or `against` is none of these, a flow has no steps, the runs have different times,
         or `expected` is for the other axis or has run axes.
 
     Examples
@@ -115,6 +114,15 @@ def direction(
     >>> ax.get_xlabel(), ax.get_yscale()
     ('step', 'log')
     """
+    validate.one_of("trajectory", trajectory, Trajectory, ReducedTrajectory)
+    _parts.check_axes(ax)
+    if expected is not None:
+        validate.one_of("expected", expected, LateTimeLaw, DescentLaw)
+    if label is not None:
+        validate.instance("label", label, str)
+    if color is not None and not files.optional("matplotlib.colors", "plot").is_color_like(color):
+        msg = f"color must be a colour of matplotlib, got {validate.shown(color)}"
+        raise ValueError(msg)
     validate.choice("quantity", quantity, tuple(_LABELS))
     if against is not None:
         validate.choice("against", against, ("time", "steps"))
@@ -198,7 +206,19 @@ def phase_portrait(
     ('norm $|w|$', [0.0, 3.14])
     """
     checked_law(law)
-    right = float(validate.real_array("largest_norm", largest_norm, above=0))
+    _parts.check_axes(ax)
+    # Its square and its part that a grid has must not leave the range of numbers.
+    right = validate.real("largest_norm", largest_norm, at_least=1e-150)
+    if right > _LARGEST_NORM:
+        msg = f"largest_norm must be <= {_LARGEST_NORM:g}, got {right:g}"
+        raise ValueError(msg)
+    drawn: tuple[DirectionRun, ...]
+    if isinstance(runs, Trajectory | ReducedTrajectory):
+        drawn = (runs,)
+    else:
+        drawn = validate.sequence("runs", runs, of="trajectories")
+        for i, path in enumerate(drawn):
+            validate.one_of(f"runs[{i}]", path, Trajectory, ReducedTrajectory)
     norm = np.linspace(0, right, _N_FIELD)
     angle = np.linspace(0, np.pi, _N_FIELD)
     # At norm 0 the field has no direction, with two layers and more.
@@ -207,7 +227,6 @@ def phase_portrait(
         law, n_layers, norm=inside, angle=angle[:, None], label_noise=label_noise
     )
     border = nullcline(law, dense := np.linspace(0, right, 300), label_noise=label_noise)
-    drawn = (runs,) if isinstance(runs, Trajectory | ReducedTrajectory) else tuple(runs)
     paths = [
         (_chosen(path, _quantity(path, "norm"), ()), _chosen(path, _quantity(path, "angle"), ()))
         for path in drawn
@@ -262,11 +281,7 @@ def _chosen(trajectory: DirectionRun, values: FloatArray, run: int | tuple[int, 
     if isinstance(trajectory, Trajectory):
         values = _parts.until_the_end(trajectory, values)
         return _parts.of_runs(trajectory, values, run, 1)
-    index = run if isinstance(run, tuple) else (run,)
-    n_axes = values.ndim - 1
-    if len(index) > n_axes:
-        msg = f"run must have at most {n_axes} indices, got {index}"
-        raise IndexError(msg)
+    index = _parts.chosen(values.shape[:-1], run)
     picked: FloatArray = values[index].reshape(-1, values.shape[-1])
     return picked
 

@@ -23,6 +23,7 @@ from linnet_fast.rank_dynamics.data import require_commuting
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_LARGEST = 1e100
 _WIDE = 8.0  # learning times further apart than this factor need a logarithmic axis
 _N_SETTLE, _N_ORBIT = 3000, 96  # steps to let pass, and to draw
 
@@ -86,9 +87,15 @@ def one_layer_against_two(
     ['one layer', 'limit']
     """
     validate.instance("loss", loss, SquaredLoss)
+    _parts.check_axes(ax)
     depths = np.atleast_1d(validate.real_array("deltas", deltas, above=0)).ravel()
-    power = validate.real("exponent", exponent)
-    validate.real_array("exponent", power, above=0)
+    if depths.size > _parts.MOST_LINES:
+        msg = f"deltas must be at most {_parts.MOST_LINES:,}, got {depths.size:,}"
+        raise ValueError(msg)
+    power = validate.real("exponent", exponent, above=0)
+    if power > _LARGEST:
+        msg = f"exponent must be <= {_LARGEST:g}, got {power:g}"
+        raise ValueError(msg)
     if loss.run_shape:
         msg = f"loss must have no run axes, got {loss.run_shape}"
         raise ValueError(msg)
@@ -103,8 +110,10 @@ def one_layer_against_two(
     wide = jumps[-1] > _WIDE * jumps[0]
     end = (2.0 if wide else 1.35) * jumps[-1]
     if until is not None:
-        end = validate.real("until", until)
-        validate.real_array("until", end, above=0)
+        end = validate.real("until", until, above=0)
+        if end > _LARGEST:
+            msg = f"until must be <= {_LARGEST:g}, got {end:g}"
+            raise ValueError(msg)
     begin = min(jumps[0] / 20, end / 2)
     # Denser around the jumps, which grow steep.
     near = jumps[:, None] * (1 + np.linspace(-0.15, 0.15, 201))
@@ -180,7 +189,14 @@ def step_size_regimes(
     >>> [text.get_text().replace(chr(10), " ") for text in ax.texts]
     ['monotone', 'damped', 'period 2', 'chaotic', 'divergent']
     """
-    at = validate.real_array("marks", marks, at_least=0).ravel() if np.size(marks) else ()
+    _parts.check_axes(ax)
+    at = validate.numbers("marks", marks, empty=True)
+    if at.size:
+        at = validate.real_array("marks", at, at_least=0)
+    if at.size > _parts.MOST_LINES:
+        msg = f"marks must be at most {_parts.MOST_LINES:,}, got {at.size:,}"
+        raise ValueError(msg)
+    at = at.ravel()
     n_points = validate.integer("n_points", n_points, low=2, high=100_000)
     x = np.linspace(0, 2, n_points + 1)[1:]
     steps = np.arange(_N_SETTLE, _N_SETTLE + _N_ORBIT)

@@ -97,10 +97,8 @@ def modes(
     ------
     ImportError
         If matplotlib is not installed.
-    IndexError
-        If there is no such run.
     ValueError
-        If neither product nor weights were recorded, `n_modes` is out of range, or time cannot be
+        If there is no such run, or neither product nor weights were recorded, `n_modes` is out of range, or time cannot be
         rescaled: the network has not two layers, the start is not small, or step sizes differ.
 
     Examples
@@ -117,6 +115,10 @@ def modes(
     >>> len(modes(run).lines)  # two modes, and theory for each
     4
     """
+    _parts.check(trajectory, ax, run)
+    relative = validate.flag("relative", relative)
+    rescaled = validate.flag("rescaled", rescaled)
+    theory = validate.flag("theory", theory)
     with np.errstate(over="ignore", invalid="ignore"):  # on the way to divergence
         values = _parts.until_the_end(trajectory, mode_strengths(trajectory))
     sigma, targets = _modes_of(trajectory, run)
@@ -189,10 +191,8 @@ def rank_staircase(
         If singular values were not recorded.
     ImportError
         If matplotlib is not installed.
-    IndexError
-        If there is no such run.
     ValueError
-        If `measure` is none of these, `rtol` is not positive, or time cannot be rescaled.
+        If there is no such run, or `measure` is none of these, `rtol` is not positive, or time cannot be rescaled.
 
     Examples
     --------
@@ -207,6 +207,9 @@ def rank_staircase(
     >>> sorted(set(rank_staircase(run).lines[-2].get_ydata().tolist()))
     [0.0, 1.0, 2.0]
     """
+    _parts.check(trajectory, ax, run)
+    rescaled = validate.flag("rescaled", rescaled)
+    theory = validate.flag("theory", theory)
     validate.choice("measure", measure, ("numerical_rank", *_MEASURES))
     part = validate.real("rtol", rtol)
     if part <= 0:
@@ -283,10 +286,8 @@ def path_distance(
     ------
     ImportError
         If matplotlib is not installed.
-    IndexError
-        If there is no such run.
     ValueError
-        If neither product nor weights were recorded, or `path` or `norm` is neither of the two.
+        If there is no such run, or neither product nor weights were recorded, or `path` or `norm` is neither of the two.
 
     Examples
     --------
@@ -302,6 +303,7 @@ def path_distance(
     >>> path_distance(run).get_ylabel()
     'rank k'
     """
+    _parts.check(trajectory, ax, run)
     validate.choice("path", path, ("reduced_rank", "sigma_ordered"))
     validate.choice("norm", norm, ("prediction", "frobenius"))
     with np.errstate(over="ignore", invalid="ignore"):  # on the way to divergence
@@ -367,7 +369,7 @@ class _Axis:
             self.unit = _delta(trajectory, run)
             if (step := trajectory.method.constant_step_size) is not None:
                 sizes = np.broadcast_to(step, trajectory.run_shape)
-                sizes = np.unique(sizes[_parts.chosen(trajectory, run)])
+                sizes = np.unique(sizes[_parts.chosen(trajectory.run_shape, run)])
                 if len(sizes) > 1:
                     msg = f"run must pick runs of one step size to rescale time, got {sizes}"
                     raise ValueError(msg)
@@ -405,7 +407,7 @@ def _modes_of(trajectory: Trajectory, run: int | tuple[int, ...]) -> tuple[Float
     data = joint_decomposition(trajectory.squared_loss)
     n_modes = data.sigma.shape[-1]
     full = (*trajectory.run_shape, n_modes)
-    index = _parts.chosen(trajectory, run)
+    index = _parts.chosen(trajectory.run_shape, run)
     sigma = np.broadcast_to(data.sigma, full)[index].reshape(-1, n_modes)[0]
     return sigma, np.broadcast_to(data.targets, full)
 

@@ -87,6 +87,7 @@ def curves(
     >>> ax.get_xlabel(), [line.get_label() for line in ax.lines]
     ('scale', ['2', '3'])
     """
+    _parts.check_axes(ax)
     sweep = Sweep(data)
     of = sweep.variable(of, (x, by))
     fixed = sweep.fixed(of, select, {"x": x, "by": by})

@@ -90,6 +90,7 @@ def heatmap(
     >>> ax.get_xlabel(), ax.get_xscale(), ax.get_ylabel(), ax.get_yscale()
     ('scale', 'log', 'step size', 'linear')
     """
+    _parts.check_axes(ax)
     sweep = Sweep(data)
     of = sweep.variable(of, (x, y))
     fixed = sweep.fixed(of, select, {"x": x, "y": y})

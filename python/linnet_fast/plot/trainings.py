@@ -12,7 +12,10 @@ from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.plot._parts import (
     DARK,
+    MOST_LINES,
     PALE,
+    check,
+    chosen,
     first_record,
     line,
     new_axes,
@@ -62,10 +65,8 @@ def singular_values(
         If singular values were not recorded.
     ImportError
         If matplotlib is not installed.
-    IndexError
-        If there is no such run.
     ValueError
-        If `n_modes` is out of range.
+        If there is no such run, or `n_modes` is out of range.
 
     Examples
     --------
@@ -80,10 +81,11 @@ def singular_values(
     >>> len(singular_values(run).lines)
     2
     """
-    ax = new_axes(ax)
+    check(trajectory, ax, run)
     values = of_runs(trajectory, until_the_end(trajectory, trajectory.singular_values), run, 2)
     n_all = values.shape[-1]
     shown = n_all if n_modes is None else validate.integer("n_modes", n_modes, low=1, high=n_all)
+    ax = new_axes(ax)
     for mode, color in enumerate(colors(shown)):
         line(ax, trajectory.record_axis, values[..., mode], color=color, label=str(mode + 1))
     step_axis(ax, trajectory)
@@ -120,14 +122,13 @@ def rank(
     ------
     ImportError
         If matplotlib is not installed.
-    IndexError
-        If there is no such run.
     ValueError
-        If singular values were not recorded (nor products, nor weights).
+        If there is no such run, or singular values were not recorded (nor products, nor weights).
     """
-    ax = new_axes(ax)
+    check(trajectory, ax, run)
     learned = of_runs(trajectory, learned_at(trajectory), run, 1)
     n_modes = learned.shape[-1]
+    ax = new_axes(ax)
     with np.errstate(invalid="ignore"):
         counts = (learned[..., None, :] <= trajectory.record_axis[:, None]).sum(axis=-1)
     line(ax, trajectory.record_axis, counts.astype(np.float64), color=DARK, step=True)
@@ -168,13 +169,20 @@ def loss(
         If the loss was not recorded.
     ImportError
         If matplotlib is not installed.
-    IndexError
+    ValueError
         If there is no such run.
     """
-    ax = new_axes(ax)
-    for level in validate.real_array("levels", levels) if np.size(levels) else ():
-        ax.axhline(level, color=PALE, linewidth=0.6, zorder=0)
+    check(trajectory, ax, run)
+    at = validate.numbers("levels", levels, empty=True)
+    if at.size:
+        at = validate.real_array("levels", at)
+    if at.size > MOST_LINES:
+        msg = f"levels must be at most {MOST_LINES:,}, got {at.size:,}"
+        raise ValueError(msg)
     values = of_runs(trajectory, until_the_end(trajectory, trajectory.loss), run, 1)
+    ax = new_axes(ax)
+    for level in at.ravel():
+        ax.axhline(level, color=PALE, linewidth=0.6, zorder=0)
     line(ax, trajectory.record_axis, values, color=DARK)
     step_axis(ax, trajectory)
     ax.set_ylabel("loss")
@@ -218,12 +226,17 @@ def stages(
         If loss or singular values were not recorded.
     ImportError
         If matplotlib is not installed.
-    IndexError
-        If there is no such run.
     ValueError
-        If `scales` are not one per index of the first run axis.
+        If there is no such run, or `scales` are not one per index of the first run axis.
     """
     pyplot = files.optional("matplotlib.pyplot", "plot")
+    validate.instance("trajectory", trajectory, Trajectory)
+    if not trajectory.run_shape:
+        msg = "trajectory must have a run axis, of the scales, got none"
+        raise ValueError(msg)
+    inner = chosen(trajectory.run_shape[1:], run)
+    if title is not None:
+        validate.instance("title", title, str)
     values = validate.real_array("scales", scales)
     if values.shape != trajectory.run_shape[:1]:
         msg = f"scales must have shape {trajectory.run_shape[:1]}, got {values.shape}"
@@ -246,10 +259,10 @@ def stages(
             layout="constrained",
         )
         for column, index in zip(axes.T, picked, strict=True):
-            chosen = (int(index), *(run if isinstance(run, tuple) else (run,)))
-            singular_values(trajectory, column[0], run=chosen, n_modes=n_modes)
-            rank(trajectory, column[1], run=chosen)
-            loss(trajectory, column[2], run=chosen, levels=levels)
+            which = (int(index), *inner)
+            singular_values(trajectory, column[0], run=which, n_modes=n_modes)
+            rank(trajectory, column[1], run=which)
+            loss(trajectory, column[2], run=which, levels=levels)
             column[0].set_title(f"scale {power(values[index])}")
         for ax in axes.flat:
             ax.label_outer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ from linnet_fast.records.point import Point
 Function: TypeAlias = Callable[[tuple[WeightArray, ...], FloatArray], npt.ArrayLike]
 ShapeOf: TypeAlias = Callable[[Chain], Any]
 
+_MOST_AXES = 20
 # What results, and their files, have besides observables.
 _TAKEN = re.compile(
     r"status|stopped_at|step|time|n_steps|linnet_fast|plain_time|weights_\d+|array_.*"
@@ -109,11 +111,14 @@ class Observable(AnyObservable):
         if not callable(function):
             msg = f"function must be callable, got {type(function).__name__}"
             raise TypeError(msg)
-        shape = validate.integers("shape", self.shape, low=1, high=2**31 - 1)
+        shape = validate.integers("shape", self.shape, low=1, high=2**31 - 1, most=_MOST_AXES)
         object.__setattr__(self, "shape", shape)
-        if self.dims is not None and len(self.dims) != len(shape):
-            msg = f"dims must be {len(shape)} names, one per axis of shape, got {self.dims}"
-            raise ValueError(msg)
+        if self.dims is not None:
+            dims = validate.texts("dims", self.dims)
+            if len(dims) != len(shape):
+                msg = f"dims must be {len(shape)} names, one per axis of shape, got {dims}"
+                raise ValueError(msg)
+            object.__setattr__(self, "dims", dims)
 
     def record_shape(self, network: Chain) -> Shape:  # noqa: ARG002
         """Return the shape of one record."""
@@ -308,9 +313,13 @@ def checked(observables: object) -> tuple[str | Observable, ...]:
         If it is something else, with near matches.
     """
     if isinstance(observables, str | AnyObservable) or not isinstance(observables, Iterable):
-        msg = f"observables must be a tuple of names such as ('loss',), got {observables!r}"
+        got = validate.brief(observables)
+        msg = f"observables must be a tuple of names such as ('loss',), got {got}"
         raise TypeError(msg)
-    given: tuple[Any, ...] = tuple(observables)
+    if isinstance(observables, AbstractSet | Mapping):  # which may come in any order
+        given = validate.sequence("observables", tuple(observables), of="names")
+    else:
+        given = validate.parts("observables", observables, of="names")
     names: list[str] = []
     for i, one in enumerate(given):
         name = one.name if isinstance(one, Observable) else one
@@ -404,9 +413,10 @@ def direction_of(
     if not any("direction" in row.needs for row in wanted.values()):
         return None
     if direction is not None:
-        vector = np.asarray(direction)
-        if len(vector) != network.n_inputs:
-            msg = f"direction must have {network.n_inputs} entries, got {len(vector)}"
+        vector = validate.real_array("direction", direction)
+        got = vector.shape[-1] if vector.ndim else "a number"
+        if got != network.n_inputs:
+            msg = f"direction must have {network.n_inputs} entries, got {got}"
             raise ValueError(msg)
         return validate.unit_vectors("direction", vector)
     if loss.target_direction is None:

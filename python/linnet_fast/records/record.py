@@ -76,22 +76,17 @@ class Record:
         validate.choice("schedule", self.schedule, ("geomspace", "every", "at", "at_times"))
         numbers: tuple[int, ...] | tuple[float, ...]
         if self.schedule == "at_times":
-            numbers = _times(self.numbers)
+            numbers = _times("numbers", self.numbers)
         elif self.schedule == "at":
-            numbers = validate.integers("steps", self.numbers, low=0, high=MAX_STEP)
-            if not numbers:
-                msg = "steps must name at least one step, got none"
-                raise ValueError(msg)
-            for before, after in pairwise(numbers):
-                if before >= after:
-                    msg = f"steps must be strictly increasing, got {before} before {after}"
-                    raise ValueError(msg)
+            numbers = _steps("numbers", self.numbers)
         else:
             name, low = ("n", 2) if self.schedule == "geomspace" else ("k", 1)
-            if len(self.numbers) != 1:
-                msg = f"numbers must be a tuple ({name},) for {self.schedule}, got {self.numbers!r}"
+            one = validate.sequence("numbers", self.numbers, of="one number")
+            if len(one) != 1:
+                got = validate.brief(self.numbers)
+                msg = f"numbers must be a tuple ({name},) for {self.schedule}, got {got}"
                 raise ValueError(msg)
-            numbers = (validate.integer(name, self.numbers[0], low=low, high=MAX_STEP),)
+            numbers = (validate.integer("numbers[0]", one[0], low=low, high=MAX_STEP),)
         object.__setattr__(self, "numbers", numbers)
         object.__setattr__(self, "observables", checked(self.observables))
 
@@ -123,7 +118,8 @@ class Record:
         -------
         Record
         """
-        return cls("geomspace", (n,), checked(observables), _vector(direction))
+        number = validate.integer("n", n, low=2, high=MAX_STEP)
+        return cls("geomspace", (number,), checked(observables), _vector(direction))
 
     @classmethod
     def every(
@@ -147,7 +143,8 @@ class Record:
         -------
         Record
         """
-        return cls("every", (k,), checked(observables), _vector(direction))
+        number = validate.integer("k", k, low=1, high=MAX_STEP)
+        return cls("every", (number,), checked(observables), _vector(direction))
 
     @classmethod
     def at(
@@ -172,13 +169,12 @@ class Record:
         -------
         Record
         """
-        numbers = validate.integers("steps", steps, low=0, high=MAX_STEP)
-        return cls("at", numbers, checked(observables), _vector(direction))
+        return cls("at", _steps("steps", steps), checked(observables), _vector(direction))
 
     @classmethod
     def at_times(
         cls,
-        times: npt.ArrayLike,
+        time: npt.ArrayLike,
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
     ) -> Record:
@@ -186,7 +182,7 @@ class Record:
 
         Parameters
         ----------
-        times : array_like, shape (n_rec,)
+        time : array_like, shape (n_rec,)
             Absolute times, strictly increasing, from 0. Times a training does not reach are an
             error there.
         observables : iterable of str or Observable
@@ -203,7 +199,7 @@ class Record:
         >>> Record.at_times([0.0, 0.5, 2.0]).times(0.0, 10.0).tolist()
         [0.0, 0.5, 2.0]
         """
-        return cls("at_times", _times(times), checked(observables), _vector(direction))
+        return cls("at_times", _times("time", time), checked(observables), _vector(direction))
 
     def __repr__(self) -> str:
         """Show the call that makes this record."""
@@ -306,6 +302,8 @@ class Record:
         >>> Record.geomspace(5).times(0.0, 1000.0).tolist()
         [0.0, 1.0, 10.0, 100.0, 1000.0]
         """
+        begin = validate.real("begin", begin, at_least=0)
+        until = validate.real("until", until, at_least=begin)
         if self.schedule == "at_times":
             _refuse_outside("times", self.numbers, begin, until)
             return np.array(self.numbers, dtype=np.float64)
@@ -334,14 +332,26 @@ def _vector(direction: npt.ArrayLike | None) -> tuple[float, ...] | None:
     return tuple(np.atleast_1d(validate.real_array("direction", direction)).tolist())
 
 
-def _times(times: npt.ArrayLike) -> tuple[float, ...]:
-    array = validate.real_array("times", times, at_least=0)
-    if array.ndim != 1:
-        msg = f"times must have shape (n_rec,), got {array.shape}"
+def _steps(name: str, steps: object) -> tuple[int, ...]:
+    numbers = validate.integers(name, steps, low=0, high=MAX_STEP)
+    if not numbers:
+        msg = f"{name} must name at least one step, got none"
+        raise ValueError(msg)
+    for before, after in pairwise(numbers):
+        if before >= after:
+            msg = f"{name} must be strictly increasing, got {before} before {after}"
+            raise ValueError(msg)
+    return numbers
+
+
+def _times(name: str, time: npt.ArrayLike) -> tuple[float, ...]:
+    array = validate.real_array(name, time, at_least=0)
+    if array.ndim != 1 or array.size > validate.MOST_ENTRIES:
+        msg = f"{name} must have shape (n_rec,), got {array.shape}"
         raise ValueError(msg)
     if (np.diff(array) <= 0).any():
         where = int(np.argmax(np.diff(array) <= 0))
-        msg = f"times must be strictly increasing, got {array[where]} before {array[where + 1]}"
+        msg = f"{name} must be strictly increasing, got {array[where]} before {array[where + 1]}"
         raise ValueError(msg)
     return tuple(array.tolist())
 

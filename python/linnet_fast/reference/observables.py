@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
-from linnet_fast.records.observables import Observable, checked, rows
+from linnet_fast.records.observables import (
+    OBSERVABLES,
+    Observable,
+    checked,
+    direction_of,
+    rows,
+)
 from linnet_fast.records.point import Point
+from linnet_fast.training.compatible import check_problem
 
 
 def end_to_end(weights: Sequence[WeightArray]) -> WeightArray:
@@ -35,7 +44,30 @@ def end_to_end(weights: Sequence[WeightArray]) -> WeightArray:
     >>> end_to_end([np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]])]).tolist()
     [[11.0]]
     """
-    return reduce(lambda product, layer: layer @ product, weights)
+    arrays = _matrices(weights)
+    for i, (before, after) in enumerate(pairwise(arrays)):
+        if before.shape[-2] != after.shape[-1]:
+            msg = f"weights[{i + 1}] must have {before.shape[-2]} columns, got shape {after.shape}"
+            raise ValueError(msg)
+    validate.broadcast_runs(**{f"weights[{i}]": w.shape[:-2] for i, w in enumerate(arrays)})
+    with np.errstate(over="ignore", invalid="ignore"):
+        return reduce(lambda product, layer: layer @ product, arrays)
+
+
+def _matrices(weights: object) -> tuple[WeightArray, ...]:
+    """Return arrays of at least two axes, at least one."""
+    arrays = tuple(
+        validate.floating(f"weights[{i}]", one, ())
+        for i, one in enumerate(validate.sequence("weights", weights, of="matrices"))
+    )
+    for i, array in enumerate(arrays):
+        if array.ndim < 2:
+            msg = f"weights[{i}] must have shape (*run, out, in), got {array.shape}"
+            raise ValueError(msg)
+    if not arrays:
+        msg = "weights must have at least one matrix, got none"
+        raise ValueError(msg)
+    return arrays
 
 
 def gradients(
@@ -70,12 +102,23 @@ def gradients(
     >>> [g.tolist() for g in gradients([np.array([[2.0]]), np.array([[3.0]])], loss)]
     [[[3.0]], [[2.0]]]
     """
-    network = network or _dense_like(weights)
-    return Point(network, tuple(weights), loss, weight_decay).gradients
+    network, arrays = _checked(network, weights, loss)
+    decay = validate.real_array("weight_decay", weight_decay, at_least=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Point(network, arrays, loss, decay).gradients
 
 
-def _dense_like(weights: Sequence[WeightArray]) -> Chain:
-    return Dense([weights[0].shape[-1], *(w.shape[-2] for w in weights)])
+def _checked(
+    network: Chain | None, weights: object, loss: Loss
+) -> tuple[Chain, tuple[WeightArray, ...]]:
+    """Return network and weights that go with the loss; by default the network is made of matrices."""
+    if network is None:
+        matrices = _matrices(weights)
+        network = Dense([matrices[0].shape[-1], *(w.shape[-2] for w in matrices)])
+    check_problem(network, loss)
+    arrays = validate.layer_arrays("weights", weights, network.shapes)
+    dtype = np.result_type(*arrays)
+    return network, tuple(w.astype(dtype, copy=False) for w in arrays)
 
 
 def observe(
@@ -120,6 +163,12 @@ def observe(
     >>> observe("layer_norms", [np.array([[2.0]]), np.array([[3.0]])], loss).tolist()
     [2.0, 3.0]
     """
+    if not hasattr(name, "record_shape"):
+        validate.choice("name", name, OBSERVABLES)
+    network, arrays = _checked(network, weights, loss)
     (row,) = rows(checked((name,))).values()
-    own = tuple(np.asarray(layer, np.float64) for layer in weights)
-    return row.value(Point(network or _dense_like(own), own, loss, weight_decay, direction))
+    to = direction_of(network, loss, (name,), direction)
+    decay = validate.real_array("weight_decay", weight_decay, at_least=0)
+    own = tuple(np.asarray(layer, np.float64) for layer in arrays)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return row.value(Point(network, own, loss, decay, to))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast._base import validate
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.training import plain
@@ -125,14 +126,14 @@ class Axis:
 
     def __post_init__(self) -> None:
         """Check the lengths."""
-        labels = _labels(list(self.labels))
+        labels = _labels(list(validate.parts("labels", self.labels, of="numbers or texts")))
         object.__setattr__(self, "labels", labels)
-        if not self.values:
+        if not validate.mapping("values", self.values):
             msg = "values of an Axis must name at least one parameter, got none"
             raise ValueError(msg)
         columns = []
         for path, values in self.values.items():
-            entries = list(values)
+            entries = list(validate.parts(f"values of {path}", values, of="values"))
             if len(entries) != len(labels):
                 msg = f"values of {path} must be {len(labels)}, one per label, got {len(entries)}"
                 raise ValueError(msg)
@@ -148,7 +149,14 @@ class Axis:
         return len(self.labels)
 
     def cut(self, length: int) -> Axis:
-        """Return the axis of the first labels only."""
+        """Return the axis of the first labels only.
+
+        Parameters
+        ----------
+        length : int
+            How many, from 1 to all.
+        """
+        length = validate.integer("length", length, low=1, high=len(self))
         values = {path: list(values)[:length] for path, values in self.values.items()}
         return Axis(list(self.labels)[:length], values)
 
@@ -169,11 +177,13 @@ def _labels(labels: list[Any]) -> npt.NDArray[Any]:
     if array.ndim != 1 or array.dtype.kind not in "iufU":
         msg = f"labels must be numbers or texts, got {labels[0]!r}"
         raise TypeError(msg)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        msg = f"labels must be finite, got {labels}"
-        raise ValueError(msg)
     different, counts = np.unique(array, return_counts=True)
     if len(different) < len(array):
         msg = f"labels must be different, got {different[counts > 1][0]} twice"
         raise ValueError(msg)
-    return array.astype({"i": np.int64, "u": np.int64, "f": np.float64}.get(array.dtype.kind, "U"))
+    with np.errstate(over="ignore"):  # beyond float64: it is refused before
+        wide = np.asarray(array, np.float64) if array.dtype.kind == "f" else array
+    if array.dtype.kind == "f" and not np.isfinite(wide).all():
+        msg = f"labels must be finite as float64, got {validate.brief(labels)}"
+        raise ValueError(msg)
+    return wide.astype({"i": np.int64, "u": np.int64, "f": np.float64}.get(array.dtype.kind, "U"))

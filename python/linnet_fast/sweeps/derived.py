@@ -121,15 +121,17 @@ def resolve(derived: object) -> tuple[Derived, ...]:
         derived = (derived,)
     if isinstance(derived, Mapping):
         items: list[tuple[object, object]] = list(derived.items())
-    elif isinstance(derived, Iterable):
-        items = [(name, name) for name in derived]
     else:
-        msg = f"derived must be names or a mapping of functions, got {type(derived).__name__}"
-        raise TypeError(msg)
+        if not isinstance(derived, Iterable):
+            got = type(derived).__name__
+            msg = f"derived must be names or a mapping of functions, got {got}"
+            raise TypeError(msg)
+        listed = validate.parts("derived", derived, of="names, or a mapping of functions")
+        items = [(name, name) for name in listed]
     result: list[Derived] = []
     for name, value in items:
         if not isinstance(name, str) or not name.isidentifier():
-            msg = f"derived must have names such as 'gap', got {name!r}"
+            msg = f"derived must have names such as 'gap', got {validate.brief(name)}"
             raise ValueError(msg)
         if name in (*OBSERVABLES, "status", "stopped_at") or name in (d.name for d in result):
             msg = f"derived must have names of their own, got {name!r}"
@@ -142,9 +144,11 @@ def _one(name: str, value: Any) -> Derived:
     dims = None
     if isinstance(value, tuple):
         if len(value) != 2 or not isinstance(value[1], tuple | list):
-            msg = f"derived[{name!r}] must be (function, names of axes), got {value!r}"
+            msg = (
+                f"derived[{name!r}] must be (function, names of axes), got {validate.brief(value)}"
+            )
             raise TypeError(msg)
-        value, dims = value[0], tuple(map(str, value[1]))
+        value, dims = value[0], validate.texts(f"derived[{name!r}]", value[1])
     if isinstance(value, str) and ":" not in value:
         known = BUILT_IN[validate.choice(f"derived[{name!r}]", value, BUILT_IN)]
         return Derived(

@@ -242,7 +242,8 @@ def _points(method: str, n_parameters: int, n: int, seed: int) -> Iterable[npt.N
 
 def _mapping(parameters: object, least: int) -> None:
     if not isinstance(parameters, Mapping) or not all(isinstance(key, str) for key in parameters):
-        msg = f"parameters must be a mapping from names to values, got {parameters!r}"
+        got = validate.brief(parameters)
+        msg = f"parameters must be a mapping from names to values, got {got}"
         raise TypeError(msg)
     if len(parameters) < least:
         msg = "parameters must name at least one, got none"
@@ -260,9 +261,10 @@ def _axis(key: str, values: Values) -> Axis:
 
 def _list(key: str, values: object) -> list[Any]:
     if isinstance(values, str | Mapping | Axis) or not isinstance(values, Iterable):
-        msg = f"values of {key} must be a sequence, got {type(values).__name__} {values!r}"
+        msg = f"values of {key} must be a sequence, got {validate.shown(values)}"
         raise TypeError(msg)
-    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+    listed = list(validate.parts(f"values of {key}", values, of="values"))
+    return values.tolist() if isinstance(values, np.ndarray) else listed
 
 
 def _labels(values: list[Any]) -> list[Any]:
@@ -289,20 +291,20 @@ def _spec(
 ) -> SweepSpec:
     if replicates is not None:
         replicates = validate.integer("replicates", replicates, low=1, high=2**48)
-    validate.integer("rng", rng, low=0, high=2**63 - 1)
-    validate.instance("common_seeds", common_seeds, bool)
+    rng = validate.integer("rng", rng, low=0, high=2**63 - 1)
+    common_seeds = validate.flag("common_seeds", common_seeds)
     has_record = training.record is not None or any(
         column.path.split(".")[0] == "record" for axis in axes.values() for column in axis.columns
     )
     keep = has_record if keep_records is None else keep_records
-    validate.instance("keep_records", keep, bool)
+    keep = validate.flag("keep_records", keep)
     if keep and not has_record:
         msg = "training must have a record for records to be kept, got none"
         raise ValueError(msg)
     functions = _derived.resolve(derived)
     if not functions and not keep:
         functions = _derived.resolve("final_loss")
-    spec = SweepSpec(training, axes, replicates, functions, int(rng), common_seeds, keep)
+    spec = SweepSpec(training, axes, replicates, functions, rng, common_seeds, keep)
     for group in spec.groups:
         training_of_group = spec.training_at(spec.first_of(group))
         names = tuple(recording(spec, training_of_group).rows)

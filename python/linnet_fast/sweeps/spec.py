@@ -65,6 +65,20 @@ class SweepSpec:
 
     def __post_init__(self) -> None:
         """Check that all runs can be made, before any is."""
+        validate.instance("training", self.training, Training)
+        for name, axis in validate.mapping("axes", self.axes).items():
+            validate.instance(f"axes[{name!r}]", axis, Axis)
+        derived = validate.sequence("derived", self.derived, of="Derived")
+        for i, one in enumerate(derived):
+            validate.instance(f"derived[{i}]", one, Derived)
+        object.__setattr__(self, "derived", derived)
+        if self.replicates is not None:
+            n = validate.integer("replicates", self.replicates, low=1, high=_MOST_RUNS)
+            object.__setattr__(self, "replicates", n)
+        rng = validate.integer("rng", self.rng, low=0, high=2**63 - 1)
+        object.__setattr__(self, "rng", rng)
+        for name in ("common_seeds", "keep_records"):
+            object.__setattr__(self, name, validate.flag(name, getattr(self, name)))
         axes = dict(sorted(self.axes.items(), key=lambda item: not _is_structural(item[1])))
         object.__setattr__(self, "axes", axes)
         _check_paths(axes, self.training)
@@ -156,6 +170,12 @@ class SweepSpec:
 
     def training_at(self, indices: Sequence[int]) -> Training:
         """Return the training at an index along each axis."""
+        indices = validate.integers("indices", indices, low=0, high=_MOST_RUNS)
+        if len(indices) != len(self.axes):
+            msg = f"indices must be {len(self.axes)}, one per axis, got {indices}"
+            raise ValueError(msg)
+        for i, (index, axis) in enumerate(zip(indices, self.axes.values(), strict=True)):
+            validate.integer(f"indices[{i}]", index, low=0, high=len(axis) - 1)
         settings = {
             column.path: column.values[index]
             for axis, index in zip(self.axes.values(), indices, strict=True)
@@ -184,7 +204,7 @@ class SweepSpec:
         number : int
             0 to ``n_runs - 1``; runs are numbered in C order of `shape`.
         """
-        number = validate.integer("run", number, low=0, high=self.n_runs - 1)
+        number = validate.integer("number", number, low=0, high=self.n_runs - 1)
         return tuple(int(i) for i in np.unravel_index(number, self.shape)) if self.shape else ()
 
     def run(self, number: int, *, n_threads: int | None = None) -> Trajectory:
@@ -275,7 +295,19 @@ class SweepSpec:
         return plain.digest(self.encode())
 
     def cut(self, shape: Shape) -> SweepSpec:
-        """Return the spec of the first ``shape`` labels along each dimension."""
+        """Return the spec of the first ``shape`` labels along each dimension.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Lengths of the dimensions, from 1 up.
+        """
+        shape = validate.integers("shape", shape, low=1, high=_MOST_RUNS)
+        if len(shape) != len(self.shape):
+            msg = f"shape must have {len(self.shape)} lengths, one per dimension, got {shape}"
+            raise ValueError(msg)
+        for i, (n, most) in enumerate(zip(shape, self.shape, strict=True)):
+            validate.integer(f"shape[{i}]", n, low=1, high=most)
         axes = {
             name: axis.cut(n) for (name, axis), n in zip(self.axes.items(), shape, strict=False)
         }

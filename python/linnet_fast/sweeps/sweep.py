@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet_fast._base import files, machine, validate
+from linnet_fast._base import files, machine, memory, validate
 from linnet_fast._base.config import config, provenance
 from linnet_fast.sweeps import store as _store
 from linnet_fast.sweeps.axes import Axis
@@ -168,6 +168,9 @@ def sweep(
         machine.checked_threads(n_threads)
     if chunk_runs is not None:
         chunk_runs = validate.integer("chunk_runs", chunk_runs, low=1, high=2**48)
+    extend = validate.flag("extend", extend)
+    if store is not None:
+        validate.path("store", store)
     part, n_parts = _shard(shard, store)
     check_progress(progress)
     slots = None if executor is None else Slots(executor)
@@ -206,6 +209,7 @@ def open_sweep(store: str | Path) -> xarray.Dataset:
     ImportError
         If xarray or Zarr is not installed.
     """
+    validate.path("store", store)
     return _store.open_dataset(_store.path_of(store))
 
 
@@ -287,7 +291,7 @@ def _in_memory(plan: _Plan, progress: Progress) -> xarray.Dataset:
     xr = files.optional("xarray", "sweep")
     spec, layout = plan.spec, plan.layout
     needed = spec.n_runs * layout.n_bytes
-    available = machine.available_memory()
+    available = memory.available()
     if available is not None and needed > available:
         msg = (
             f"the result needs {needed:,} bytes but {available:,} are available; give a store, or "

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files, machine, validate
+from linnet_fast._base import files, machine, memory, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
@@ -148,7 +148,7 @@ def _check_memory(
     needed = n_records * (n_runs * per_record + per_step)
     kept = 1 + method.n_memories
     needed += n_runs * (kept * network.n_weights * dtype.itemsize + 9)
-    if (limit := machine.exceeded(needed)) is not None:
+    if (limit := memory.exceeded(needed)) is not None:
         msg = (
             f"the result needs {needed:,} bytes ({n_runs:,} runs, {n_records:,} records of "
             f"{', '.join(record.rows)}) but {limit:,} are available; record less, or train "

@@ -123,14 +123,15 @@ class Training:
         -------
         Trajectory
         """
+        number = validate.integer("stream", stream, low=0, high=2**60 - 1)
         weights = self.start.draw(
-            self.network, self.loss, rng=rng, streams=stream, dtype=self.dtype
+            self.network, self.loss, rng=rng, streams=number, dtype=self.dtype
         )
         return train(
             self.network,
             self.loss,
             weights,
-            method=self.method.with_streams(stream),
+            method=self.method.with_streams(number),
             n_steps=self.n_steps,
             until=self.until,
             record=self.record,

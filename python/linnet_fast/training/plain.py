@@ -24,7 +24,7 @@ from linnet_fast.laws.spherical import LAWS
 from linnet_fast.losses.registry import LOSSES
 from linnet_fast.methods.registry import METHODS
 from linnet_fast.methods.step_rule import StepRule
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import MAX_LAYERS, Chain
 from linnet_fast.networks.named import Dense
 from linnet_fast.networks.text import parse
 from linnet_fast.records.record import Record
@@ -285,7 +285,7 @@ _DENSE = ("hidden", "n_layers")
 
 def dense_widths(n_inputs: int, n_outputs: int, hidden: object, n_layers: object) -> list[int]:
     """Return the widths of n_layers dense layers with `hidden` units between them."""
-    n = validate.integer("network.n_layers", n_layers, low=1, high=10**6)
+    n = validate.integer("network.n_layers", n_layers, low=1, high=MAX_LAYERS)
     width = validate.integer("network.hidden", hidden, low=1, high=2**31 - 1)
     return [n_inputs, *[width] * (n - 1), n_outputs]
 

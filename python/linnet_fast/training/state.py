@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.records.record import MAX_STEP
 
 
@@ -78,9 +78,10 @@ class State:
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
-        object.__setattr__(self, "weights", tuple(self.weights))
+        object.__setattr__(self, "weights", validate.sequence("weights", self.weights, of="arrays"))
         if (self.step is None) == (self.time is None):
-            msg = f"State must have a step or a time, got step {self.step} and time {self.time}"
+            got = f"step {validate.brief(self.step)} and time {validate.brief(self.time)}"
+            msg = f"step or time must be given, one of them, got {got}"
             raise ValueError(msg)
         reached: float
         if self.time is None:
@@ -92,7 +93,10 @@ class State:
         if not self.weights:
             msg = "weights must have one array per layer, got none"
             raise ValueError(msg)
+        for layer, array in enumerate(self.weights):
+            validate.plain_array(f"weights[{layer}]", array)
         dtype = validate.float_dtype("dtype of weights", self.weights[0].dtype)
+        validate.plain_array("status", self.status)
         runs = self.status.shape
         validate.exact("status", self.status, runs, np.int8)
         for layer, array in enumerate(self.weights):
@@ -101,7 +105,11 @@ class State:
         validate.exact("stopped_at", self.stopped_at, runs, kind)
         if self.elapsed is not None:
             validate.exact("elapsed", self.elapsed, runs, np.float64)
-        object.__setattr__(self, "memory", tuple(map(tuple, self.memory)))
+        memory = validate.sequence("memory", self.memory, of="tuples of arrays")
+        held = tuple(
+            validate.sequence(f"memory[{i}]", parts, of="arrays") for i, parts in enumerate(memory)
+        )
+        object.__setattr__(self, "memory", held)
         if self.memory and len(self.memory) != len(self.weights):
             msg = f"memory must be of {len(self.weights)} arrays of weights, got {len(self.memory)}"
             raise ValueError(msg)
@@ -114,8 +122,8 @@ class State:
         going = np.equal(self.status, Status.COMPLETED)
         for layer, array in enumerate(self.weights):
             inner = tuple(range(len(runs), array.ndim))
-            stored = validate.unbroadcast(array, keep=len(inner))
-            if not (np.isfinite(stored).all(axis=inner) | ~going).all():
+            finite = np.isfinite(validate.unbroadcast(array)).all(axis=inner)
+            if not (finite | ~validate.unbroadcast(going)).all():
                 msg = f"weights[{layer}] must be finite in runs that go on, got inf or NaN"
                 raise ValueError(msg)
         if not ((self.stopped_at >= 0) & (self.stopped_at <= reached)).all():
@@ -135,6 +143,7 @@ class State:
         ValueError
             If the number of arrays of weights or the shape of one differs.
         """
+        checked_network(network, Chain)
         got = tuple(array.shape[self.status.ndim :] for array in self.weights)
         if got != network.shapes:
             msg = f"state must have layers of shapes {network.shapes}, got {got}"

@@ -16,7 +16,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.base import Method
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.text import parse
 from linnet_fast.records.observables import OBSERVABLES, dims_of
 from linnet_fast.training import plain, trajectory_file
@@ -95,29 +95,49 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
-        self.final.check_network(self.network)
-        self.start.check_network(self.network)
+        checked_network(self.network, Chain)
+        validate.one_of("loss_function", self.loss_function, Loss)
+        validate.one_of("method", self.method, Method)
+        for name in ("start", "final"):
+            validate.instance(name, getattr(self, name), State).check_network(self.network)
+        validate.plain_array("time", self.time)
+        if self.time.ndim == 0:
+            msg = "time must have an axis of records, got shape ()"
+            raise ValueError(msg)
         runs, records = self.run_shape, self.time.shape[-1:]
-        validate.exact("status of start", self.start.status, runs, np.int8)
+        if self.start.status.shape != runs:
+            msg = f"start must have run axes {runs} as final, got {self.start.status.shape}"
+            raise ValueError(msg)
         validate.exact("n_steps", self.n_steps, runs, np.int64)
         if (self.steps is None) != (self.final.step is None):
             msg = "steps must be given if and only if the final state has a step"
             raise ValueError(msg)
         if self.steps is not None:
             validate.exact("steps", self.steps, records, np.int64)
+        lead = self.time.shape[:-1] if self.steps is not None else ()
+        validate.exact("time", self.time, (*lead, *records), np.float64)
+        validate.fits_batch("time", lead, runs)
+        self._check_time()
         when = self.time if self.steps is None else self.steps
         if (np.diff(when) <= 0).any():
             name = "time" if self.steps is None else "steps"
             msg = f"{name} must be strictly increasing, got {when.tolist()}"
             raise ValueError(msg)
-        lead = self.time.shape[:-1] if self.steps is not None else ()
-        validate.exact("time", self.time, (*lead, *records), np.float64)
-        validate.fits_batch("time", lead, runs)
-        for name, array in self.observables.items():
+        for name, array in validate.mapping("observables", self.observables).items():
             self._check_observable(name, array)
         object.__setattr__(self, "observables", MappingProxyType(dict(self.observables)))
-        provenance = files.json_safe(self.provenance)
+        provenance = files.json_safe(validate.mapping("provenance", self.provenance))
         object.__setattr__(self, "provenance", MappingProxyType(provenance))
+
+    def _check_time(self) -> None:
+        """Refuse times that are negative, fall, or are missing before the end of a run."""
+        stored = validate.unbroadcast(self.time, keep=1)
+        gone = np.isnan(stored)  # after the end of a run by a rule
+        if self.method.rule is None:
+            validate.refuse("time", "finite", stored, gone)
+        validate.refuse("time", ">= 0", stored, stored < 0)
+        falls = (np.diff(stored) < 0) | (gone[..., :-1] & ~gone[..., 1:])
+        validate.refuse("time", "rising", stored[..., 1:], falls)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Support copy and pickle, which read-only mappings do not."""
@@ -134,6 +154,7 @@ class Trajectory:
         """Refuse an observable of another shape or dtype; of functions only the axes are known."""
         lead = (*self.run_shape, *self.time.shape[-1:])
         if name == "weights":
+            validate.sequence("weights", array, of="arrays")
             if len(array) != self.network.n_arrays:
                 msg = f"weights must have {self.network.n_arrays} arrays, got {len(array)}"
                 raise ValueError(msg)
@@ -141,6 +162,7 @@ class Trajectory:
             for i, (part, inner) in enumerate(zip(array, self.network.shapes, strict=True)):
                 validate.exact(f"weights[{i}]", part, (*lead, *inner), dtype)
             return
+        validate.plain_array(name, array)
         values = np.asarray(array)
         row = OBSERVABLES.get(name)
         if row is None:
@@ -258,10 +280,14 @@ class Trajectory:
         """
         xr = files.optional("xarray", "xarray")
         run_ndim = len(self.run_shape)
-        names = tuple(f"run_{i}" for i in range(run_ndim)) if dims is None else tuple(dims)
+        names = tuple(f"run_{i}" for i in range(run_ndim))
+        if dims is not None:
+            names = (dims,) if isinstance(dims, str) else validate.texts("dims", dims)
         if isinstance(dims, str) or len(names) != run_ndim or len(set(names)) != run_ndim:
-            msg = f"dims must be {run_ndim} different names, one per run axis, got {dims!r}"
+            msg = f"dims must be {run_ndim} different names, one per run axis, got {names}"
             raise ValueError(msg)
+        if coords is not None:
+            validate.one_of("coords", coords, Mapping)
         variables = self._labelled(names)
         inner = {dim for own, _ in variables.values() for dim in own[run_ndim:]}
         if clash := set(names) & (inner | set(variables) | {"step", "time"}):
