@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files, validate
+from linnet_fast._base import files, memory, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.rank_dynamics.regression import factors_of_data
 
@@ -106,6 +106,8 @@ class ReducedRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  #
             If X or y has a wrong shape or is not finite, `rank` is larger than min(n_targets,
             n_features), or `ridge` is negative.
         """
+        for name, given in (("X", X), ("y", y)):
+            memory.check_room(name, 8 * getattr(given, "size", 0))
         try:
             with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
                 x, target = validate_data(
@@ -168,6 +170,7 @@ class ReducedRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  #
             If X has a wrong shape or is not finite.
         """
         check_is_fitted(self)
+        memory.check_room("X", 8 * getattr(X, "size", 0))
         try:
             with np.errstate(over="ignore"):
                 x = validate_data(self, X, dtype=np.float64, reset=False)

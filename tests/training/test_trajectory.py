@@ -301,7 +301,7 @@ class TestDamagedFiles:
             ("final_weights_0", lambda a: a.astype(complex), "dtype of weights must be float64"),
             ("status", lambda a: a + np.int8(5), "status must be made of [0, 1, 2, 3]"),
             ("status", lambda a: a.astype(float), "status must be int8"),
-            ("stopped_at", lambda a: a - 100, "stopped_at must lie within 0 ... 6"),
+            ("stopped_at", lambda a: a - 100, "stopped_at must be within 0 ... 6"),
             ("step", lambda a: a[::-1], "steps must be strictly increasing"),
             ("step", lambda a: a[:, None], "steps must be int64 of shape (4,)"),
             ("time", lambda a: a[..., :2], "steps must be int64 of shape (2,)"),
@@ -489,7 +489,7 @@ def test_to_xarray_refuses(mixed, options, message):
             ValueError,
             r"status must be made of \[0, 1, 2, 3\], got 4",
         ),
-        ({"stopped_at": np.array(6)}, ValueError, r"stopped_at must lie within 0 \.\.\. 5, got 6"),
+        ({"stopped_at": np.array(6)}, ValueError, r"stopped_at must be within 0 \.\.\. 5, got 6"),
     ],
 )
 def test_state_refuses(changes, exception, message):

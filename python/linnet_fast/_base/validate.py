@@ -264,8 +264,7 @@ def numbers(
         msg = f"{name} must be a real number or an array of them, got {shown(value)}"
         raise TypeError(msg) from None
     if array.dtype.kind not in ("iu" if of == "integers" else "fiu"):
-        own = array.dtype != object or isinstance(value, np.ndarray)
-        got = f"dtype {array.dtype}" if own else type(value).__name__
+        got = f"dtype {array.dtype}" if array.dtype != object else type(value).__name__
         expected = "a real number or an array of them" if of == "real numbers" else of
         msg = f"{name} must be {expected}, got {got}"
         raise TypeError(msg)

@@ -81,14 +81,10 @@ class Pattern:
             msg = f"shape must be (n_outputs, n_inputs), got {sizes}"
             raise ValueError(msg)
         given = {
-            name: validate.numbers(name, value, of=of, empty=True)
-            for name, value, of in (
-                ("row", row, "integers"),
-                ("column", column, "integers"),
-                ("weight", weight, "integers"),
-                ("coefficient", coefficient, "real numbers"),
-            )
+            name: validate.numbers(name, value, of="integers", empty=True)
+            for name, value in (("row", row), ("column", column), ("weight", weight))
         }
+        given["coefficient"] = validate.floating("coefficient", coefficient, ())
         try:
             common = np.broadcast_shapes(*(array.shape for array in given.values()))
         except ValueError:

@@ -158,6 +158,9 @@ class GradientFlow(Method):
         least = np.asarray(np.inf)
         for layer, given in enumerate(arrays):
             array = validate.floating(f"weights[{layer}]", given, ())
+            if array.size == 0:
+                msg = f"weights[{layer}] must not be empty, got shape {array.shape}"
+                raise ValueError(msg)
             inner = tuple(range(lead, array.ndim))
             stored = validate.unbroadcast(array, keep=len(inner))
             with np.errstate(over="ignore"):  # of huge weights there is no tolerance that helps

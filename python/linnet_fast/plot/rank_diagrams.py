@@ -89,6 +89,9 @@ def one_layer_against_two(
     validate.instance("loss", loss, SquaredLoss)
     _parts.check_axes(ax)
     depths = np.atleast_1d(validate.real_array("deltas", deltas, above=0)).ravel()
+    if depths.max() > _LARGEST:
+        msg = f"deltas must be <= {_LARGEST:g}, got {depths.max():g}"
+        raise ValueError(msg)
     if depths.size > _parts.MOST_LINES:
         msg = f"deltas must be at most {_parts.MOST_LINES:,}, got {depths.size:,}"
         raise ValueError(msg)

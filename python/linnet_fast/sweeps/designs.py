@@ -222,7 +222,8 @@ def sampled(
             lists[key] = [of[int(i)] for i in np.minimum(points * len(of), len(of) - 1)]
         else:
             msg = (
-                f"{key} must be a frozen distribution of SciPy or values to choose from, got {of!r}"
+                f"values of {key} must be a frozen distribution of SciPy or values to choose from, "
+                f"got {validate.brief(of)}"
             )
             raise TypeError(msg)
     axes = {"run": Axis(range(n), lists)}

@@ -120,9 +120,8 @@ def _check_flow(state: State) -> None:
     for layer, array in enumerate(state.weights):
         axes = tuple(range(len(runs), array.ndim))
         size = np.abs(validate.unbroadcast(array, keep=len(axes))).max(axis=axes)
-        going = np.broadcast_to(state.status == Status.COMPLETED, runs)
+        going = validate.unbroadcast(state.status) == Status.COMPLETED
         outside = (size > 0) & ~((size > _SMALLEST) & (size < 1 / _SMALLEST)) & going
         expected = f"0 or between {_SMALLEST:g} and {1 / _SMALLEST:g} for gradient flow"
-        validate.refuse(
-            f"largest entry of start[{layer}]", expected, np.broadcast_to(size, runs), outside
-        )
+        sizes = np.broadcast_to(size, outside.shape)
+        validate.refuse(f"largest entry of start[{layer}]", expected, sizes, outside)

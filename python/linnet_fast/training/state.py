@@ -116,19 +116,20 @@ class State:
         for layer, (kept, array) in enumerate(zip(self.memory, self.weights, strict=False)):
             for k, part in enumerate(kept):
                 validate.exact(f"memory[{layer}][{k}]", part, array.shape, dtype)
-        if not np.isin(self.status, list(Status)).all():
-            msg = f"status must be made of {[int(s) for s in Status]}, got {self.status.tolist()}"
-            raise ValueError(msg)
-        going = np.equal(self.status, Status.COMPLETED)
+        # Runs that broadcasting repeats are looked at once.
+        status = validate.unbroadcast(self.status)
+        expected = f"made of {[int(s) for s in Status]}"
+        validate.refuse("status", expected, status, ~np.isin(status, list(Status)))
+        going = np.equal(status, Status.COMPLETED)
         for layer, array in enumerate(self.weights):
             inner = tuple(range(len(runs), array.ndim))
             finite = np.isfinite(validate.unbroadcast(array)).all(axis=inner)
-            if not (finite | ~validate.unbroadcast(going)).all():
+            if not (finite | ~going).all():
                 msg = f"weights[{layer}] must be finite in runs that go on, got inf or NaN"
                 raise ValueError(msg)
-        if not ((self.stopped_at >= 0) & (self.stopped_at <= reached)).all():
-            msg = f"stopped_at must lie within 0 ... {reached}, got {self.stopped_at.tolist()}"
-            raise ValueError(msg)
+        stopped_at = validate.unbroadcast(self.stopped_at)
+        inside = (stopped_at >= 0) & (stopped_at <= reached)
+        validate.refuse("stopped_at", f"within 0 ... {reached}", stopped_at, ~inside)
 
     def check_network(self, network: Chain) -> None:
         """Raise ValueError unless the weights have the shapes of `network`.
