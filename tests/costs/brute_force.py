@@ -19,7 +19,7 @@ def brute_force(network, predictor, *, n_starts=6, rng=0, scale=0.8):
     def f(w):
         parts = np.split(w, ends, axis=-1)
         shaped = [x.reshape(*w.shape[:-1], *s) for x, s in zip(parts, network.shapes, strict=True)]
-        return network.product(shaped).reshape(*w.shape[:-1], -1)
+        return network._product(shaped).reshape(*w.shape[:-1], -1)
 
     def jacobian(w):  # exact: f is a polynomial
         return f(w + 1e-100j * np.eye(n)).imag.T / 1e-100

@@ -103,7 +103,7 @@ def test_streams_and_numbers_of_runs(design):
         seed = index[-1] if spec.replicates is not None else 0
         assert streams[number] == (seed if spec.common_seeds else number)
     for bad in (-1, spec.n_runs):
-        with pytest.raises(ValueError, match="run must be"):
+        with pytest.raises(ValueError, match="number must be"):
             spec.index(bad)
 
 
@@ -287,9 +287,9 @@ def test_runs_are_trained_from_their_streams():
         assert spec.index(number) == (i, seed)
         training = training_at(spec, i)
         assert_same(spec.run(number), training.train(rng=4, stream=number))
-    with pytest.raises(ValueError, match="run must be <= 5, got 6"):
+    with pytest.raises(ValueError, match="number must be <= 5, got 6"):
         spec.run(6)
-    with pytest.raises(TypeError, match="run must be an integer, got float"):
+    with pytest.raises(TypeError, match="number must be an integer, got float"):
         spec.run_id(0.0)
 
 

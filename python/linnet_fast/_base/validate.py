@@ -214,18 +214,18 @@ def choice(name: str, value: object, known: Iterable[str]) -> str:
 
 def float_dtype(name: str, value: object) -> np.dtype[Any]:
     """Return the dtype float64 or float32; anything else is an error."""
-    msg = f"{name} must be float64 or float32, got {brief(value)}"
-    if value is None:  # which NumPy takes for float64
-        raise ValueError(msg)
-    if not isinstance(value, str | type | np.dtype):
-        raise TypeError(msg)
     try:
-        dtype = np.dtype(value)
+        # An object with a dtype counts for NumPy as this.
+        dtype = np.dtype(value) if isinstance(value, str | type | np.dtype) else None
     except TypeError:
-        raise TypeError(msg) from None
-    if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
-        raise ValueError(msg)
-    return dtype
+        dtype = None
+    # None would equal float64.
+    if dtype is not None and dtype in (np.dtype(np.float64), np.dtype(np.float32)):
+        return dtype
+    msg = f"{name} must be float64 or float32, got {brief(value)}"
+    if dtype is None and value is not None:
+        raise TypeError(msg)
+    raise ValueError(msg)
 
 
 def unbroadcast(array: npt.NDArray[Any], *, keep: int = 0) -> npt.NDArray[Any]:

@@ -140,7 +140,8 @@ class Pattern:
         with np.errstate(over="ignore", invalid="ignore"):
             return self._matrix(array)
 
-    def _matrix(self, weights: WeightArray) -> WeightArray:
+    def _matrix(self, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return M of weights that were checked, of any dtype."""
         free = self.weight >= 0
         row, column = self.row[free], self.column[free]
         values = self.coefficient[free].astype(weights.dtype) * weights.take(

@@ -176,7 +176,8 @@ class Chain:
         """
         return self._matrices(validate.layer_arrays("weights", weights, self.shapes))
 
-    def _matrices(self, weights: Sequence[WeightArray]) -> tuple[WeightArray, ...]:
+    def _matrices(self, weights: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], ...]:
+        """Return the matrices of weights that were checked, of any dtype."""
         result = []
         for layer, number in zip(self.layers, self.share, strict=True):
             if number is None:
@@ -208,11 +209,16 @@ class Chain:
         >>> Diagonal(2, 2).product([np.array([1.0, 2.0]), np.array([[3.0, 4.0]])]).tolist()
         [[3.0, 8.0]]
         """
-        matrices = self.matrices(weights)
+        arrays = validate.layer_arrays("weights", weights, self.shapes)
         with np.errstate(over="ignore", invalid="ignore"):
-            if self.n_outputs <= self.n_inputs:
-                return reduce(lambda done, m: done @ m, matrices[::-1])
-            return reduce(lambda done, m: m @ done, matrices)
+            return self._product(arrays)
+
+    def _product(self, weights: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """Return the product of weights that were checked, of any dtype."""
+        matrices = self._matrices(weights)
+        if self.n_outputs <= self.n_inputs:
+            return reduce(lambda done, m: done @ m, matrices[::-1])
+        return reduce(lambda done, m: m @ done, matrices)
 
     def gradients(
         self, weights: Sequence[npt.ArrayLike], by_product: npt.ArrayLike

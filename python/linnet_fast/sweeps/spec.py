@@ -75,7 +75,7 @@ class SweepSpec:
         if self.replicates is not None:
             n = validate.integer("replicates", self.replicates, low=1, high=_MOST_RUNS)
             object.__setattr__(self, "replicates", n)
-        rng = validate.integer("rng", self.rng, low=0, high=2**63 - 1)
+        rng = validate.integer("rng", self.rng, low=0, high=None)
         object.__setattr__(self, "rng", rng)
         for name in ("common_seeds", "keep_records"):
             object.__setattr__(self, name, validate.flag(name, getattr(self, name)))

@@ -66,12 +66,12 @@ class Function:
 
     def value(self, flat: FloatArray) -> FloatArray:
         """Return the predictor, (*batch, n_outputs * n_inputs)."""
-        product = self.network.product(self.arrays(flat))
+        product = self.network._product(self.arrays(flat))
         return np.asarray(product.reshape(*flat.shape[:-1], -1))
 
     def jacobian(self, flat: FloatArray) -> FloatArray:
         """Return df / dw, (*batch, n_entries, n_weights)."""
-        matrices = self.network.matrices(self.arrays(flat))
+        matrices = self.network._matrices(self.arrays(flat))
         shape = (self.network.n_outputs, self.network.n_inputs)
         result = np.zeros((*flat.shape[:-1], *shape, self.n_weights))
         for k, where, places in self._trained:
@@ -83,7 +83,7 @@ class Function:
 
     def curvature(self, flat: FloatArray, z: FloatArray) -> FloatArray:
         """Return the second derivatives of <z, f(w)>, (*batch, n_weights, n_weights)."""
-        matrices = self.network.matrices(self.arrays(flat))
+        matrices = self.network._matrices(self.arrays(flat))
         z = z.reshape(*z.shape[:-1], self.network.n_outputs, self.network.n_inputs)
         result = np.zeros((*flat.shape[:-1], self.n_weights, self.n_weights))
         for k, upper, high in self._trained:
