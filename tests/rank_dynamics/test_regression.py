@@ -277,3 +277,9 @@ def test_rank_must_be_an_integer():
 def test_repr_shows_sizes():
     path = reduced_rank_regression(make_loss((4, 3), (2,)), 2)
     assert repr(path) == "ReducedRankPath(n_inputs=4, n_outputs=3, n_ranks=2, run_shape=(2,))"
+
+
+def test_moments_without_a_minimum_are_refused():
+    loss = SquaredLoss(np.diag([1.0, 0.0]), np.array([[1.0, 0.5]]), 2.0)
+    with pytest.raises(ValueError, match="cross_cov must be 0 where input_cov vanishes"):
+        reduced_rank_regression(loss)

@@ -213,8 +213,8 @@ class SquaredLoss(Loss):
         Returns
         -------
         ndarray of float64, shape broadcast of (*batch) and (*run)
-            The losses. Being a difference of moments, they carry a rounding error of about 1e-16
-            times `output_power`.
+            The losses; inf beyond float64. Being a difference of moments, they carry a rounding error
+            of about 1e-16 times `output_power`.
 
         Raises
         ------
@@ -230,9 +230,14 @@ class SquaredLoss(Loss):
         [2.0, 0.5, 0.0]
         """
         matrix = validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
-        quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
-        linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
-        return np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
+            linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
+            value = np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, np.float64)
+        if np.isnan(value).any():  # a difference of infinities, if the matrix is finite
+            finite = np.isfinite(matrix).all(axis=(-2, -1))
+            value = np.where(np.isnan(value) & finite, np.inf, value)
+        return value
 
     def gradient(self, product: npt.ArrayLike) -> WeightArray:
         """Return the gradient by the end-to-end matrix, P input_cov - cross_cov.
@@ -254,7 +259,9 @@ class SquaredLoss(Loss):
         """
         matrix = validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
         dtype = np.result_type(matrix, np.float32)
-        gradient: WeightArray = matrix @ self.input_cov.astype(dtype) - self.cross_cov.astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # moments beyond float32, too
+            cov, cross = self.input_cov.astype(dtype), self.cross_cov.astype(dtype)
+            gradient: WeightArray = matrix @ cov - cross
         return gradient
 
     def minimum(self) -> FloatArray:
