@@ -343,7 +343,7 @@ def test_summary_tells_what_was_predicted_and_measured():
         until=60.0,
         record=lf.Record.at_times(np.linspace(0, 60, 400), observables=("product",)),
     )
-    table = rd.summary(run, 1)
+    table = rd.summary(run, run=1)
     assert_allclose(table.sigma, SIGMA)
     assert_allclose(table.relative_error, 0, atol=1e-3)
     assert_allclose(table.predicted, rd.predicted_times(run.loss_function, [w[1] for w in start]))
@@ -372,7 +372,7 @@ def test_summary_of_orders_that_differ_and_of_other_runs():
     assert "No distances" in text
     assert "-" in text.splitlines()[2]
     with pytest.raises(IndexError, match="run must have 0 indices"):
-        rd.summary(run, 3)
+        rd.summary(run, run=3)
 
 
 # --- what may not warn, or go wrong, at the edges
@@ -499,7 +499,9 @@ def test_closed_forms_and_predictions_are_of_dense_layers(network):
     run = trained(network, lf.GradientDescent(0.01), ("product",), n_steps=10)
     with pytest.raises(ValueError, match="closed_form_deviation needs a network of dense layers"):
         rd.closed_form_deviation(run)
-    assert "No prediction: predictions are of networks of dense layers" in str(rd.summary(run, 0))
+    assert "No prediction: predictions are of networks of dense layers" in str(
+        rd.summary(run, run=0)
+    )
 
 
 # --- logarithmic time

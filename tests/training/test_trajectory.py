@@ -527,7 +527,7 @@ def test_trajectory_refuses_what_does_not_fit(mixed):
             "time must be finite and strictly increasing",
         ),
         ("time", np.array([1.0, 0.0]), ValueError, "time must be finite and strictly increasing"),
-        ("time", np.array(0.0), ValueError, "time must have an axis of records"),
+        ("time", np.array(0.0), ValueError, "time must be float64 with an axis of records"),
         ("observables", "abc", TypeError, "observables must be a Mapping, got str"),
         ("provenance", None, TypeError, "provenance must be a Mapping, got NoneType"),
         ("n_steps", 3, TypeError, "n_steps must be a ndarray, got int"),

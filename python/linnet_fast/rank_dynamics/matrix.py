@@ -355,7 +355,7 @@ def _riccati_root(theta: FloatArray, turned: FloatArray, lam: float, time: float
     With Y = diag(sqrt(lam s)) turned, s the integral of exp(2 theta t), stacked on the identity, and Q
     an orthonormal basis of its columns, Z is diag(sqrt(exp(2 theta t) / (lam s))) times the top of Q.
     """
-    if time == 0:
+    if time < np.finfo(np.float64).tiny:  # 0, or next to it
         return turned
     fastest = 2 * float(np.abs(theta).max())
     time = min(time, _LONG / fastest) if fastest > 0 else time

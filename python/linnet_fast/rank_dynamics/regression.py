@@ -71,7 +71,7 @@ class Factors(NamedTuple):
 
 
 def reduced_rank_regression(
-    data: SquaredLoss | tuple[npt.ArrayLike, npt.ArrayLike], rank: int | None = None
+    data: SquaredLoss | tuple[npt.ArrayLike, npt.ArrayLike], *, rank: int | None = None
 ) -> ReducedRankPath:
     """Return the whole path of reduced-rank regression, from rank 0 up.
 

@@ -88,7 +88,7 @@ class Summary:
 
 
 def summary(
-    trajectory: Trajectory, run: int | tuple[int, ...] = (), *, fraction: float = 0.5
+    trajectory: Trajectory, *, run: int | tuple[int, ...] = (), fraction: float = 0.5
 ) -> Summary:
     """Return a table of the ranks of one run: predicted and measured, and how near to the paths.
 

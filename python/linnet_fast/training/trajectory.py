@@ -110,8 +110,9 @@ class Trajectory:
             ("provenance", Mapping),
         ):
             validate.instance(name, getattr(self, name), kind)
-        if self.time.ndim == 0:
-            msg = "time must have an axis of records, got shape ()"
+        if self.time.ndim == 0 or self.time.dtype != np.float64:
+            got = f"{self.time.dtype} of shape {self.time.shape}"
+            msg = f"time must be float64 with an axis of records, got {got}"
             raise ValueError(msg)
         self.final.check_network(self.network)
         self.start.check_network(self.network)
@@ -290,8 +291,13 @@ class Trajectory:
         """
         xr = files.optional("xarray", "xarray")
         run_ndim = len(self.run_shape)
+        if dims is not None:
+            validate.instance("dims", dims, Sequence)  # type: ignore[type-abstract]
+        if coords is not None:
+            validate.instance("coords", coords, Mapping)  # type: ignore[type-abstract]
         names = tuple(f"run_{i}" for i in range(run_ndim)) if dims is None else tuple(dims)
-        if isinstance(dims, str) or len(names) != run_ndim or len(set(names)) != run_ndim:
+        named = not isinstance(dims, str) and all(isinstance(name, str) for name in names)
+        if not named or len(names) != run_ndim or len(set(names)) != run_ndim:
             msg = f"dims must be {run_ndim} different names, one per run axis, got {dims!r}"
             raise ValueError(msg)
         variables = self._labelled(names)
@@ -365,6 +371,7 @@ class Trajectory:
         OSError
             If the file cannot be written.
         """
+        _checked_path(path)
         arrays = {name: array for name, (_, array) in self._labelled(()).items()}
         arrays["time"] = self.time
         if self.steps is not None:
@@ -406,7 +413,7 @@ class Trajectory:
         OSError
             If the file cannot be opened.
         """
-        return trajectory_file.read(path, cls._assembled)
+        return trajectory_file.read(_checked_path(path), cls._assembled)
 
     @classmethod
     def _assembled(
@@ -469,6 +476,13 @@ def run_index(trajectory: Trajectory, run: object, *, single: bool = False) -> t
         msg = f"run must be an index of run axes {shape}, got {index}"
         raise IndexError(msg)
     return index
+
+
+def _checked_path(path: object) -> str | os.PathLike[str]:
+    if not isinstance(path, str | os.PathLike):
+        msg = f"path must be a string or a path, got {type(path).__name__}"
+        raise TypeError(msg)
+    return path
 
 
 def _names_of_its_own() -> set[str]:
