@@ -575,6 +575,26 @@ def test_times_beyond_floats_in_logarithmic_time():
     assert_array_equal(rd.learning_times(last), np.inf)
 
 
+def test_sweeps_tell_learning_times_in_time():
+    loss = commuting([2.0, 1.0], np.ones(2))
+    found = []
+    for log_time in (False, True):
+        training = lf.Training(
+            lf.Dense((2, 3, 2)),
+            loss,
+            lf.Start("gaussian", 1e-4),
+            method=lf.GradientFlow(1e-10, log_time=log_time),
+            until=np.log1p(40.0) if log_time else 40.0,
+            record=lf.Record.at_times(
+                np.linspace(0, np.log1p(40.0), 100) if log_time else np.linspace(0, 40, 400),
+                observables=("singular_values",),
+            ),
+        )
+        spec = lf.grid(training, {"start.scale": [1e-4, 1e-2]}, derived="learning_times")
+        found.append(lf.sweep(spec, progress=False).learning_times.to_numpy())
+    assert_allclose(found[1], found[0], rtol=2e-3)
+
+
 def test_flatness_is_a_part():
     run = flow(LOSS, STARTS, [0.0, 1.0, 2.0])
     for flatness in (0.0, 1.0, 2.0, -0.1):

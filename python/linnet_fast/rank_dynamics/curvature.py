@@ -163,7 +163,8 @@ def minimum_sharpness(
         Number of layers, at least 1.
     rcond : float, optional
         Eigenvalues of `input_cov` up to this times the largest are left out of the solution, the
-        least-squares solution of least norm. By default eps * in.
+        least-squares solution of least norm, with whatever `cross_cov` has there. By default eps * in,
+        and `cross_cov` must have nothing there.
     rtol : float, default 1e-8
         Relative accuracy where there is no closed form, > 0.
 
@@ -205,6 +206,8 @@ def minimum_sharpness(
     n_layers = validate.integer("n_layers", n_layers, low=1, high=2**15)
     cut = _EPS * loss.n_inputs if rcond is None else validate.real("rcond", rcond, at_least=0)
     rtol = _positive("rtol", rtol)
+    if rcond is None:
+        loss.check_bounded("minimum")
     modes = joint_decomposition(loss)
     k = modes.sigma.shape[-1]
     lam = modes.lam
