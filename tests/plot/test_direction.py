@@ -208,7 +208,7 @@ def test_only_step_0():
         ({"quantity": "angel"}, ValueError, "did you mean 'angle'"),
         ({"against": "epochs"}, ValueError, "against"),
         ({"run": (0, 0)}, IndexError, "run must have at most 1"),
-        ({"run": 7}, IndexError, "out of bounds"),
+        ({"run": 7}, IndexError, "run must be an index of run axes"),
         ({"expected": dc.late_time_law(LAW, 1)}, ValueError, "must be a DescentLaw here"),
         (
             {"expected": dc.descent_law(LAW, lf.StepRule.power([1.0, 2.0], 0.0))},

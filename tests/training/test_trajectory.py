@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.testing import assert_array_equal
 from support import EVERYTHING
 
+import linnet_fast as lf
 from linnet_fast import reference
 from linnet_fast.initialization import gaussian
 from linnet_fast.losses.squared import SquaredLoss
@@ -302,7 +303,7 @@ class TestDamagedFiles:
             ("status", lambda a: a + np.int8(5), "status must be made of [0, 1, 2, 3]"),
             ("status", lambda a: a.astype(float), "status must be int8"),
             ("stopped_at", lambda a: a - 100, "stopped_at must lie within 0 ... 6"),
-            ("step", lambda a: a[::-1], "steps must be strictly increasing"),
+            ("step", lambda a: a[::-1], "steps must be finite and strictly increasing"),
             ("step", lambda a: a[:, None], "steps must be int64 of shape (4,)"),
             ("time", lambda a: a[..., :2], "steps must be int64 of shape (2,)"),
             ("start_weights_0", lambda a: a[..., 1:], "could not be broadcast"),
@@ -346,7 +347,7 @@ class TestDamagedFiles:
                 "input_cov must have a non-negative diag",
             ),
             ("loss_function.input_cov", {"array": "0"}, "KeyError"),
-            ("provenance", [1], "argument must be a mapping, not list"),
+            ("provenance", [1], "provenance must be a Mapping, got list"),
         ],
     )
     def test_wrong_headers(self, arrays, path, key, value, message):
@@ -509,3 +510,42 @@ def test_trajectory_refuses_what_does_not_fit(mixed):
         dataclasses.replace(mixed, time=np.ones((5, 4)))
     with pytest.raises(ValueError, match="observables must be one of"):
         dataclasses.replace(mixed, observables={"status": mixed.loss})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("network", "Dense((1, 1))", TypeError, "network must be a Chain, got str"),
+        ("loss_function", 1, TypeError, "loss_function must be a Loss, got int"),
+        ("method", None, TypeError, "method must be a Method, got NoneType"),
+        ("final", {}, TypeError, "final must be a State, got dict"),
+        ("time", [0.0, 1.0], TypeError, "time must be a ndarray, got list"),
+        (
+            "time",
+            np.array([0.0, np.nan]),
+            ValueError,
+            "time must be finite and strictly increasing",
+        ),
+        ("time", np.array([1.0, 0.0]), ValueError, "time must be finite and strictly increasing"),
+        ("time", np.array(0.0), ValueError, "time must be float64 with an axis of records"),
+        ("observables", "abc", TypeError, "observables must be a Mapping, got str"),
+        ("provenance", None, TypeError, "provenance must be a Mapping, got NoneType"),
+        ("n_steps", 3, TypeError, "n_steps must be a ndarray, got int"),
+    ],
+)
+def test_parts_that_are_something_else_are_refused(name, value, error, message):
+    loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+    record = lf.Record.at_times([0.0, 1.0])
+    options = {"method": lf.GradientFlow(), "until": 1.0, "record": record}
+    run = lf.train(lf.Dense((1, 1)), loss, ([[0.5]],), **options)
+    with pytest.raises(error, match=f"^{message}"):
+        dataclasses.replace(run, **{name: value})
+
+
+def test_times_of_steps_may_not_fall():
+    loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+    method = lf.GradientDescent(0.1)
+    run = lf.train(lf.Dense((1, 1)), loss, ([[0.5]],), method=method, n_steps=5)
+    with pytest.raises(ValueError, match="time must not fall"):
+        dataclasses.replace(run, time=-run.time)
+    assert_array_equal(run.linear_time, run.time)

@@ -112,7 +112,7 @@ def _step_size(
         network, loss, rng=options.rng, batch_shape=options.seeds, dtype=options.dtype
     )
     try:
-        return safe_step_size(network, loss, weights, options.weight_decay)
+        return safe_step_size(network, loss, weights, weight_decay=options.weight_decay)
     except OverflowError:
         msg = f"no step size is safe from a start of scale {scale:g}; take smaller --scales"
         raise BadInput(msg) from None

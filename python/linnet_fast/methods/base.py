@@ -126,6 +126,34 @@ class Method(ABC):
         """How many arrays are kept for each array of weights."""
         return 0
 
+    def linear_time(self, time: npt.ArrayLike) -> FloatArray:
+        """Return the time t that is meant by what trainings call time: log(1 + t) if `log_time`.
+
+        Parameters
+        ----------
+        time : array_like
+            As trainings have it.
+
+        Returns
+        -------
+        ndarray of float64
+            inf beyond float64.
+        """
+        own = np.asarray(time, np.float64)
+        with np.errstate(over="ignore"):
+            return np.expm1(own) if self.log_time else own
+
+    def own_time(self, time: npt.ArrayLike) -> FloatArray:
+        """Return what trainings call a time t, the inverse of `linear_time`.
+
+        Parameters
+        ----------
+        time : array_like
+            At least 0.
+        """
+        linear = np.asarray(time, np.float64)
+        return np.log1p(linear) if self.log_time else linear
+
     def check_arrays(self, n_arrays: int) -> None:  # noqa: B027  (most have nothing to check)
         """Raise ValueError unless what is given per array of weights fits a network.
 

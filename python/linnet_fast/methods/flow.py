@@ -44,7 +44,7 @@ class GradientFlow(Method):
         Coefficient c >= 0: the objective is loss + c/2 times the sum of squares of all weights.
     log_time : bool, default False
         If True, every time of the training, of its records and of its end, is u = log(1 + t) in
-        place of t, and steps are taken in u: for flows that slow down for ever, such as to the
+        place of t (`Trajectory.linear_time` has t), and steps are taken in u: for flows that slow down for ever, such as to the
         maximum margin, which can go to u = 1000. There they take steps in proportion to u times the
         square of the largest norm of a sample over the margin: mind `max_steps`.
 

@@ -78,7 +78,7 @@ def learned_rank(end: Trajectory) -> npt.NDArray[np.int64]:
 
 
 def learning_times(trajectory: Trajectory) -> npt.NDArray[np.float64]:
-    """Return the time at which each mode is learned, see `rank_dynamics.learning_times`."""
+    """Return the time t at which each mode is learned, see `rank_dynamics.learning_times`."""
     return times_of(trajectory)
 
 
