@@ -355,7 +355,7 @@ def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
 
 def _centered(samples: FloatArray) -> FloatArray:
     total = algebra.cross_products(np.ones((samples.shape[-2], 1)), samples)
-    return samples - total / samples.shape[-2]
+    return np.asarray(samples - total / samples.shape[-2])
 
 
 def _check_input_cov(input_cov: FloatArray) -> None:
