@@ -20,6 +20,8 @@ namespace linnet {
 
 /// How many numbers each observable has; 0 of the weights.
 using ObservableSizes = std::array<Index, observable::All::size>;
+/// Where each is written for one run; null: not wanted.
+using ObservableCells = std::array<double*, observable::All::size>;
 
 inline ObservableSizes observable_sizes(const Chain& chain) {
     ObservableSizes sizes{};
@@ -99,21 +101,18 @@ public:
         return read(slot, places_[place_of<Row>]);
     }
 
-    /// Write what was evaluated for one slot as a record. records: those of each observable, one
-    /// after another, null if not wanted, empty if none is; direction: what angles are measured to,
-    /// null if to nothing.
-    void write(int slot, const std::vector<double*>& records, Index record,
-               const double* direction) {
-        if (records.empty()) return;
+    /// Write what was evaluated for one slot; direction: what angles are measured to, null if to
+    /// nothing.
+    void write(int slot, const ObservableCells& to, const double* direction) {
         RunView at(*this, slot, direction);
         observable::All::for_each([&](auto row, std::size_t place) {
             using Row = decltype(row);
-            if (records[place] == nullptr) return;
-            double* const to = records[place] + record * sizes_[place];
+            if (to[place] == nullptr) return;
             if constexpr (Row::by_group) {
-                for (Index i = 0; i < sizes_[place]; ++i) to[i] = read(slot, places_[place] + i);
+                for (Index i = 0; i < sizes_[place]; ++i)
+                    to[place][i] = read(slot, places_[place] + i);
             } else if constexpr (!std::is_same_v<Row, observable::Weights>) {
-                Row::write(at, to);
+                Row::write(at, to[place]);
             }
         });
     }

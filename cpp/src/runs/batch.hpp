@@ -131,8 +131,13 @@ public:
     /// Write one record of a run from what the probe has evaluated in a slot.
     template <class AnyProbe>
     void write_record(AnyProbe& probe, int slot, Index run, Index record) const {
+        const Index place = run * n_records + record;
+        ObservableCells cells{};
+        for (std::size_t k = 0; k < results.observed.size(); ++k) {
+            if (results.observed[k] != nullptr) cells[k] = results.observed[k] + place * sizes[k];
+        }
         const bool has_direction = problem.direction.data != nullptr;
-        probe.write(slot, results.observed, run * n_records + record,
+        probe.write(slot, cells,
                     has_direction ? problem.direction.at(run, problem.run_shape) : nullptr);
     }
     /// Write the weights in a slot of a machine as a record.

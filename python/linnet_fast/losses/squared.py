@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 
@@ -148,12 +148,11 @@ class SquaredLoss(Loss):
         validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
         with np.errstate(over="ignore", invalid="ignore"):
             if center:
-                x = x - x.mean(axis=-2, keepdims=True)
-                y = y - y.mean(axis=-2, keepdims=True)
-            input_cov = x.mT @ x / n_samples
-            input_cov = (input_cov + input_cov.mT) / 2  # exactly symmetric whatever the BLAS does
-            cross_cov = y.mT @ x / n_samples
-            output_power = np.sum(y * y, axis=(-2, -1)) / n_samples
+                x, y = _centered(x), _centered(y)
+            input_cov = algebra.cross_products(x, x) / n_samples
+            cross_cov = algebra.cross_products(y, x) / n_samples
+            squares = y.reshape(*y.shape[:-2], -1, 1)
+            output_power = algebra.cross_products(squares, squares)[..., 0, 0] / n_samples
         if not all(np.isfinite(m).all() for m in (input_cov, cross_cov, output_power)):
             msg = "X and Y must have moments within float64, got an overflow; rescale the data"
             raise ValueError(msg)
@@ -352,6 +351,11 @@ def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
             msg += f"; make a single column of it with {name}[:, None]"
         raise ValueError(msg)
     return array
+
+
+def _centered(samples: FloatArray) -> FloatArray:
+    total = algebra.cross_products(np.ones((samples.shape[-2], 1)), samples)
+    return np.asarray(samples - total / samples.shape[-2])
 
 
 def _check_input_cov(input_cov: FloatArray) -> None:
