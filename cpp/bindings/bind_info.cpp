@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 
 #include "arrays.hpp"
+#include "base/float_state.hpp"
 #include "base/parallel.hpp"
 #include "linnet/info.hpp"
 #include "register.hpp"
@@ -39,6 +40,9 @@ void register_info(py::module_& m) {
     m.def(
         "default_threads", [] { return default_threads(); },
         "Threads that a parallel region would use by default.");
+    m.def(
+        "rounds_to_nearest", [] { return rounds_to_nearest(); },
+        "Does the calling thread round as usual?");
     m.def(
         "fma_peak",
         [](int n_threads, double seconds, const std::string& dtype) {

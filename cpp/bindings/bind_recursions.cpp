@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
+#include "base/float_state.hpp"
 #include "register.hpp"
 
 namespace linnet::bindings {
@@ -29,6 +30,7 @@ void run(const Work& work) {
     };
     {
         const py::gil_scoped_release release;
+        const UsualFloats usual;
         work(stop);
     }
     if (raised) throw py::error_already_set();

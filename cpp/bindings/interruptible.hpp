@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "base/float_state.hpp"
 #include "linnet/index.hpp"
 
 namespace linnet::bindings {
@@ -46,6 +47,7 @@ void run_interruptible(int n_threads, const py::object& progress, const Work& wo
         // The views stay valid: the caller holds the arrays, and no reference count is touched in
         // here.
         const py::gil_scoped_release release;
+        const UsualFloats usual;
         work(control);
     }
     if (raised) throw py::error_already_set();

@@ -33,6 +33,24 @@ def checked_threads(asked: int | None) -> int:
     return n_threads() if asked is None else validate.integer("n_threads", asked, low=1, high=2**15)
 
 
+def check_rounding() -> None:
+    """Refuse a thread in which another library has left a rounding mode: NumPy's results change, too.
+
+    Subnormal numbers may be off: the core sets and restores that itself.
+
+    Raises
+    ------
+    RuntimeError
+        If it does not round to nearest.
+    """
+    if not _core.rounds_to_nearest():
+        msg = (
+            "this thread must round to nearest, got another rounding mode, which some library has "
+            "set and not restored; fesetround(FE_TONEAREST) of C's fenv.h sets it back"
+        )
+        raise RuntimeError(msg)
+
+
 def available_memory() -> int | None:
     """Return the bytes of memory that this process may still take, or None if that is unknown."""
     limits = []

@@ -19,6 +19,7 @@ reduced_flow = _module.reduced_flow
 reduced_flow_turn = _module.reduced_flow_turn
 reduced_descent = _module.reduced_descent
 kernel_cost = _module.kernel_cost
+rounds_to_nearest = _module.rounds_to_nearest
 cross_products = _module.cross_products
 orthonormal_columns = _module.orthonormal_columns
 singular_vectors = _module.singular_vectors
@@ -43,6 +44,7 @@ __all__ = [
     "reduced_descent",
     "reduced_flow",
     "reduced_flow_turn",
+    "rounds_to_nearest",
     "singular_vectors",
     "status_messages",
     "train",

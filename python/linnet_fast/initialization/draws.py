@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
-from linnet_fast._base import algebra, validate
+from linnet_fast._base import algebra, machine, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, checked_network
@@ -389,6 +389,7 @@ class _Draw:
     def __init__(
         self, rng: Seed, runs: Shape, streams: npt.ArrayLike | None, shapes: Sequence[Shape]
     ) -> None:
+        machine.check_rounding()
         self._runs = runs
         numbers, self._which = _numbered(streams, runs)
         sizes = [math.prod(shape) for shape in shapes]
