@@ -7,6 +7,7 @@
 #include "base/parallel.hpp"
 #include "linnet/info.hpp"
 #include "register.hpp"
+#include "unlocked.hpp"
 
 namespace linnet::bindings {
 
@@ -48,9 +49,12 @@ void register_info(py::module_& m) {
         [](int n_threads, double seconds, const std::string& dtype) {
             if (dtype != "float64" && dtype != "float32")
                 throw py::value_error("dtype must be 'float64' or 'float32'");
-            const py::gil_scoped_release release;
-            return dtype == "float64" ? fma_peak<double>(n_threads, seconds)
-                                      : fma_peak<float>(n_threads, seconds);
+            double peak = 0;
+            without_lock([&] {
+                peak = dtype == "float64" ? fma_peak<double>(n_threads, seconds)
+                                          : fma_peak<float>(n_threads, seconds);
+            });
+            return peak;
         },
         py::arg("n_threads"), py::arg("seconds"), py::arg("dtype"),
         "Floating-point operations per second of independent multiply-adds: what no kernel can "

@@ -3,8 +3,8 @@
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
-#include "base/float_state.hpp"
 #include "register.hpp"
+#include "unlocked.hpp"
 
 namespace linnet::bindings {
 
@@ -24,15 +24,12 @@ template <class Work>
 void run(const Work& work) {
     bool raised = false;
     const StopAsking stop = [&] {
-        const py::gil_scoped_acquire gil;
-        raised = PyErr_CheckSignals() != 0;
-        return raised;
+        return with_lock([&] {
+            raised = PyErr_CheckSignals() != 0;
+            return raised;
+        });
     };
-    {
-        const py::gil_scoped_release release;
-        const UsualFloats usual;
-        work(stop);
-    }
+    without_lock([&] { work(stop); });
     if (raised) throw py::error_already_set();
 }
 

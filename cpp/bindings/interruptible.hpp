@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "base/float_state.hpp"
 #include "linnet/index.hpp"
+#include "unlocked.hpp"
 
 namespace linnet::bindings {
 
@@ -29,27 +29,23 @@ void run_interruptible(int n_threads, const py::object& progress, const Work& wo
     control.n_threads = n_threads;
     bool raised = false;
     control.poll = [&](std::int64_t done) {
-        const py::gil_scoped_acquire gil;
-        // An error is left set for the calling thread to pick up: nothing is thrown across the
-        // workers. The caller may poll again while it waits for them.
-        if (raised) return true;
-        if (PyErr_CheckSignals() != 0) {
-            raised = true;
-        } else if (!progress.is_none()) {
-            PyObject* const result =
-                PyObject_CallFunction(progress.ptr(), "L", static_cast<long long>(done));
-            raised = result == nullptr;
-            Py_XDECREF(result);
-        }
-        return raised;
+        return with_lock([&] {
+            // An error is left set for the calling thread to pick up: nothing is thrown across the
+            // workers. The caller may poll again while it waits for them.
+            if (raised) return true;
+            if (PyErr_CheckSignals() != 0) {
+                raised = true;
+            } else if (!progress.is_none()) {
+                PyObject* const result =
+                    PyObject_CallFunction(progress.ptr(), "L", static_cast<long long>(done));
+                raised = result == nullptr;
+                Py_XDECREF(result);
+            }
+            return raised;
+        });
     };
-    {
-        // The views stay valid: the caller holds the arrays, and no reference count is touched in
-        // here.
-        const py::gil_scoped_release release;
-        const UsualFloats usual;
-        work(control);
-    }
+    // The views stay valid: the caller holds the arrays, and no reference count is touched in there.
+    without_lock([&] { work(control); });
     if (raised) throw py::error_already_set();
 }
 
