@@ -67,7 +67,7 @@ def test_matrices_and_what_is_out_of_reach(capsys):
     output = capsys.readouterr().out
     assert values(output)[0][:, 0].tolist() == [np.inf, 0.0]
     assert "rank up to 1" in output
-    assert output.endswith("inf: no weights of this network give the predictor\n")
+    assert output.endswith("inf (1 of 2): impossible: its rank is above a hidden width\n")
 
 
 def test_searches_when_it_must(capsys):

@@ -30,6 +30,7 @@ from support import CHAINS
 
 import linnet_fast as lf
 from linnet_fast import layers
+from linnet_fast.costs.solvers import bounds, impossible, search
 from linnet_fast.costs.solvers.function import Function
 
 BETA = np.array([1.0, 2.0, 3.0, 4.0])
@@ -191,7 +192,65 @@ class TestOutOfReach:
         assert_array_equal(cost.value, [np.inf, 0])
         assert_array_equal(cost.lower, [np.inf, 0])
         assert cost.exact.all()
+        assert str(cost.why[0]).startswith("impossible: ")
+        assert cost.why[1] == ""
         assert all(np.isnan(w[0]).all() and not w[1].any() for w in cost.weights)
+
+    def test_of_strides_with_one_channel_by_a_relation_of_degree_3(self):
+        # b_2i and (b_2i+1, b_2i-1) are rows of rank 2: their determinant is 0 for every weight.
+        network = lf.Convolution(6, 3, 2, stride=2)
+        rng = np.random.default_rng(0)
+        within = network.product([rng.standard_normal((3, *s)) for s in network.shapes])[:, 0]
+        cost = lf.representation_cost(network, np.concatenate([within, within + 1e-2]))
+        p = cost.predictor.reshape(6, 3, 2)
+        minors = np.linalg.det(np.concatenate([p, np.roll(p[..., 1:], 1, axis=1)], axis=-1))
+        assert_array_equal(np.isinf(cost.lower), np.abs(minors) > 1e-9)
+        assert_array_equal(np.isinf(cost.value), [False] * 3 + [True] * 3)
+        assert "degree 3" in cost.why[-1]
+
+    def test_nothing_proves_what_a_network_reaches_impossible(self):
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            function = Function(random_network(rng))
+            reached = function.value(rng.standard_normal((3, function.n_weights)))
+            if bounds.homogeneous_degree(function.network) is not None:
+                reached /= np.linalg.norm(reached, axis=-1, keepdims=True)
+            assert not impossible.linear(function, reached).any()
+            assert not impossible.polynomial(function, reached).any()
+
+    @pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+    def test_roots_that_are_not_real_by_exact_fractions(self, size):
+        # x^2 + c x + 1 has real roots from c = 2 on.
+        b = [[1, c, 1] for c in (1.0, 2 - 1e-9, 2.0, 2 + 1e-9, -3.0)]
+        cost = lf.representation_cost(product_of(2, 2, 2), size * np.array(b))
+        assert_array_equal(np.isinf(cost.value), [True, True, False, False, False])
+        assert "not real" in cost.why[0]
+        assert cost.exact.all()
+
+    def test_fixed_layers_with_entries_of_very_different_size_are_in_reach(self):
+        scale = layers.Fixed(np.diag([1.0, 1e-20]))
+        one = lf.representation_cost(lf.Chain([scale, layers.Dense(2, 1)]), [3.0, 1.0])
+        assert one.value == pytest.approx(1e40)
+        two = lf.representation_cost(
+            lf.Chain([scale, layers.Diagonal(2), layers.Dense(2, 1)]), [3.0, 1.0]
+        )
+        assert two.value == pytest.approx(2e20)
+        assert one.exact
+        assert two.exact
+
+    def test_what_is_not_found_is_nan_and_has_a_lower_bound(self, monkeypatch):
+        monkeypatch.setattr(search, "_from_starts", lambda f, unit, *_, **__: (
+            np.full(len(unit), np.inf), np.full((len(unit), f.n_weights), np.nan),
+            np.zeros(len(unit)),
+        ))  # fmt: skip
+        network = lf.Convolution(4, 3, 3, padding="zero")
+        cost = lf.representation_cost(network, [BETA, 0 * BETA])
+        assert_array_equal(cost.value, [np.nan, 0])
+        assert_array_equal(cost.upper, [np.inf, 0])
+        assert 0 < cost.lower[0] < np.inf
+        assert_array_equal(cost.exact, [False, True])
+        assert str(cost.why[0]).startswith("not found: ")
+        assert np.isnan(cost.violation[0])
 
     def test_rank_that_is_rounding_does_not_count(self):
         rng = np.random.default_rng(0)
@@ -275,13 +334,17 @@ class TestSizes:
             assert np.isfinite(cost.value)
             assert cost.exact
 
-    def test_squares_beyond_float64_cost_inf_and_have_weights(self):
+    def test_squares_beyond_float64_are_not_taken_for_impossible(self):
         for network in (
             lf.Dense((2, 1)),
             lf.Chain([layers.Fixed(2 * np.eye(2)), layers.Dense(2, 1)]),
         ):
             cost = lf.representation_cost(network, [1e200, 1.0])
-            assert cost.value == np.inf
+            assert np.isnan(cost.value)
+            assert (cost.lower, cost.upper) == (np.finfo(float).max, np.inf)
+            assert str(cost.why).startswith("beyond float64")
+            assert cost.violation == 0
+            assert not cost.exact
             assert lf.representation_cost(network, [1e-200, 0.0]).value == 0
 
     @pytest.mark.parametrize(
@@ -415,7 +478,12 @@ def test_convolutions_of_any_width_and_kernel(data):
     assert cost.violation < 1e-11
 
 
-@pytest.mark.parametrize("network", CHAINS, ids=repr)
+PADDED = lf.Chain(  # whose first and last taps read nothing
+    [layers.Convolution(2, 3, dilation=2, padding="zero", out_channels=2), layers.Dense(4, 1)]
+)
+
+
+@pytest.mark.parametrize("network", [*CHAINS, PADDED], ids=repr)
 def test_derivatives_of_the_predictor(network):
     function = Function(network)
     rng = np.random.default_rng(0)
@@ -450,6 +518,37 @@ class TestSearch:
         assert_array_equal(
             lf.representation_cost(self.network, self.p, rng=generator).upper, one.upper
         )
+
+    def test_predictors_that_need_large_weights_are_found(self):
+        # The third position reads one tap of each channel: its row of the matrix (positions, taps)
+        # is the only one that completes rank 2, whose cost is twice the nuclear norm.
+        layer = layers.Convolution(5, 2, in_channels=2, out_channels=2, stride=2, padding="zero")
+        p = np.random.default_rng(1).standard_normal((300, 10))[[263, 157, 238, 1]]
+        rows = (
+            p.reshape(4, 2, 5)[..., :4].reshape(4, 2, 2, 2).transpose(0, 2, 1, 3).reshape(4, 2, 4)
+        )
+        known = p.reshape(4, 2, 5)[..., 4]
+        last = np.linalg.solve(rows[..., [0, 2]].mT, known[..., None]).mT @ rows
+        expected = 2 * np.linalg.norm(np.concatenate([rows, last], axis=1), "nuc", axis=(1, 2))
+        assert (expected[:3] > 100).all()
+        cost = lf.representation_cost(lf.Chain([layer, layers.Dense(6, 1)]), p)
+        assert_allclose(cost.value, expected, rtol=1e-9)
+        assert (cost.violation < 1e-12).all()
+
+    def test_weights_that_nothing_reads_are_zero(self):
+        # Of an input of two positions, taps that are two apart read at most one each.
+        network = lf.Chain(
+            [
+                layers.Convolution(4, 3, out_channels=3, padding="zero"),
+                layers.Convolution(4, 3, in_channels=3, stride=2, dilation=2, padding="zero"),
+                layers.Convolution(2, 2, out_channels=2, stride=2, dilation=2, padding="zero"),
+                layers.Dense(2, 1),
+            ]
+        )
+        cost = lf.representation_cost(network, [1.0, -0.5, 0.3, 0.2])
+        best = brute_force(network, [1.0, -0.5, 0.3, 0.2], n_starts=4)
+        assert cost.value == pytest.approx(best, rel=1e-8)
+        assert_allclose(cost.weights[2][..., 0], 0, atol=1e-20)
 
     def test_bounds_and_feasibility(self):
         cost = lf.representation_cost(self.network, self.p)

@@ -40,7 +40,8 @@ class Verification:
     constant, power : float
         cost = constant * value ** power, the constant fitted.
     deviation : float
-        Largest relative deviation, gaps of bounds included.
+        Largest relative deviation, gaps of bounds included; inf if one of the two is infinite for
+        a predictor, and the other is not, NaN if no cost was found.
     n_exact : int
         How many costs were exact.
     n_samples : int
@@ -341,9 +342,14 @@ def verify(
     values = regularizer.value(samples if matrix else samples[:, 0])
     power = _power(network, regularizer)
     reached = np.isfinite(cost.upper)
-    same_domain = bool((reached == np.isfinite(values)).all())
+    n_exact = int(cost.exact.sum())
+    differ = np.isinf(cost.value) != np.isinf(values)
+    # What was not found, or is beyond float64, says nothing of the domain.
+    if bool((differ & ~np.isnan(cost.value)).any()):
+        return Verification(False, math.nan, power, math.inf, n_exact, count)
+    reached &= np.isfinite(values)
     if not reached.any():
-        return Verification(False, math.nan, power, math.inf, 0, count)
+        return Verification(False, math.nan, power, math.nan, n_exact, count)
     cost_value, penalty_value = cost.upper[reached], values[reached] ** power
     constant = float(np.median(cost_value / penalty_value))
     predicted = constant * penalty_value
@@ -352,8 +358,8 @@ def verify(
         np.where(cost.exact[reached], 0, predicted - cost.lower[reached]),
     )
     worst = float(np.max(deviation / predicted))
-    passed = same_domain and worst <= limit and bool(cost.exact.all())
-    return Verification(passed, constant, power, worst, int(cost.exact.sum()), count)
+    passed = worst <= limit and n_exact == count
+    return Verification(passed, constant, power, worst, n_exact, count)
 
 
 def _samples(network: Chain, count: int, rng: np.random.Generator) -> FloatArray:

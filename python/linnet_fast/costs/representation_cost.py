@@ -59,14 +59,18 @@ class RepresentationCost:
     Parameters
     ----------
     value : ndarray of float64, shape (*batch)
-        The cost; where it is not exact, the upper bound. inf: no weights give the predictor.
+        The cost; where it is not exact, the upper bound. inf: it is proved that no weights give
+        the predictor. NaN: no cost is known, as none were found or it is beyond float64.
     lower, upper : ndarray of float64, shape (*batch)
-        Bounds. The upper one is the squared norm of `weights`.
+        Bounds. The upper one is the squared norm of `weights`, and inf where `value` is inf or NaN.
     weights : tuple of ndarray, shapes (*batch, *network.shapes[l])
         Weights whose network is the predictor and whose squared norm is `upper`; NaN where there
         are none.
     exact : ndarray of bool, shape (*batch)
         Whether the bounds agree to 1e-8, relatively.
+    why : ndarray of str, shape (*batch)
+        Where `value` is inf or NaN, why: "impossible: ..." with the proof, "not found: ..." or
+        "beyond float64: ..."; "" elsewhere.
     method : str
         How it was found.
     network : Chain
@@ -79,6 +83,7 @@ class RepresentationCost:
     upper: FloatArray
     weights: tuple[FloatArray, ...] = field(repr=False)
     exact: npt.NDArray[np.bool_]
+    why: npt.NDArray[np.str_]
     method: str
     network: Chain = field(repr=False)
     predictor: FloatArray = field(repr=False)
@@ -91,9 +96,10 @@ class RepresentationCost:
         """
         n_axes = 1 if self.network.n_outputs == 1 else 2
         axes = tuple(range(-n_axes, 0))
-        product = self.network.product(self.weights).reshape(self.predictor.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = self.network.product(self.weights).reshape(self.predictor.shape)
+            miss = np.abs(product - self.predictor).max(axis=axes)
         size = np.abs(self.predictor).max(axis=axes)
-        miss = np.abs(product - self.predictor).max(axis=axes)
         return np.asarray(miss / np.where(size > 0, size, 1.0))
 
 
@@ -149,8 +155,12 @@ def representation_cost(
     Notes
     -----
     There is no factor 1/2, and for a network of degree L in its weights
-    ``R(s P) = s**(2/L) R(P)``. inf from a search means that no start reached the predictor; costs
-    that float64 cannot hold are inf, too.
+    ``R(s P) = s**(2/L) R(P)``.
+
+    Impossible are: ranks above a hidden width, entries where the network has none, signs that
+    shared weights cannot have, roots of polynomials that are not real, and, where a search found
+    nothing, relations of degree up to 4 that all predictors of the network obey (looked for in
+    predictors of random weights) and this one breaks by far more than rounding.
 
     References
     ----------
@@ -178,19 +188,21 @@ def representation_cost(
     generator = np.random.default_rng(rng)
     flat = np.array(p.reshape(math.prod(batch), network.n_outputs, network.n_inputs))
     with np.errstate(over="ignore", under="ignore"):  # squares that overflow cost inf
-        found = _solved(network, flat, cut, starts, generator, threads)
+        found = _solved(network, flat, cut, starts, generator, threads).settled()
     upper, lower = found.upper, found.lower
+    value = np.where(np.isinf(upper) & ~np.isinf(lower), np.nan, upper)
     # inf is exact if both bounds say so, and is not subtracted from itself.
     exact = (upper == lower) | (lower >= upper * (1 - EXACT_GAP))
     weights = tuple(
         w.reshape(*batch, *s) for w, s in zip(found.weights, network.shapes, strict=True)
     )
     return RepresentationCost(
-        upper.reshape(batch),
+        value.reshape(batch),
         lower.reshape(batch),
         upper.reshape(batch),
         weights,
         exact.reshape(batch),
+        found.reasons.astype(np.str_).reshape(batch),
         found.method,
         network,
         p,

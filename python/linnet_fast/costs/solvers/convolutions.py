@@ -285,7 +285,7 @@ def patches(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
     *kernels, last = found.weights
     weights = [w.reshape(len(p), *x.weight_shape) for w, x in zip(kernels, parts, strict=True)]
     weights.append(last.swapaxes(1, 2).reshape(len(p), 1, -1))
-    return Solution(found.lower, found.upper, tuple(weights), f"patches: {found.method}")
+    return Solution(found.lower, found.upper, tuple(weights), f"patches: {found.method}", found.why)
 
 
 def residual_full_width(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
