@@ -6,6 +6,7 @@ import itertools
 import math
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linprog
 
 from linnet_fast import layers
@@ -243,11 +244,19 @@ def dictionary(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
     unique = np.linalg.matrix_rank(atoms / _sizes(atoms)) == atoms.shape[1]
     coefficients = np.empty((len(p), atoms.shape[1]))
     lower = np.empty(len(p))
+    done = np.zeros(len(p), bool)
     for i, b in enumerate(targets):
+        if done[i]:
+            continue
         if unique or n_layers == 1:
             coefficients[i], lower[i] = _only(atoms, b, rtol), np.nan
-        else:
-            coefficients[i], lower[i] = _sparsest(atoms, b, n_layers)
+            continue
+        coefficients[i], lower[i] = _sparsest(atoms, b, n_layers)
+        if n_layers == 2:
+            same, parts, bound = _of_the_same_cone(atoms, coefficients[i], targets)
+            same &= ~done
+            coefficients[same], lower[same] = parts[same], bound[same]
+            done |= same
     coefficients = coefficients * scale
     bad = np.isnan(coefficients).any(axis=-1)
     found = grouped(inner, np.where(bad[:, None], 0.0, coefficients)[:, None], rtol)
@@ -318,6 +327,31 @@ def _sparsest(atoms: FloatArray, b: FloatArray, n_layers: int) -> tuple[FloatArr
             best = np.zeros(m)
             best[list(chosen)] = part
     return best, math.nan  # a vertex: exact
+
+
+def _of_the_same_cone(
+    atoms: FloatArray, c: FloatArray, targets: FloatArray
+) -> tuple[npt.NDArray[np.bool_], FloatArray, FloatArray]:
+    """Return which targets are made of the atoms and signs of one, coefficients, lower bounds.
+
+    One linear program is solved for all that lie in a cone together.
+    """
+    none = np.zeros(len(targets), bool), np.zeros((len(targets), len(c))), np.zeros(len(targets))
+    support = np.flatnonzero(c)
+    if len(support) != len(atoms):
+        return none
+    signs = np.sign(c[support])
+    try:
+        found = np.linalg.solve(atoms[:, support], targets.T).T
+        z = np.linalg.solve(atoms[:, support].T, signs)
+    except np.linalg.LinAlgError:
+        return none
+    parts = np.zeros((len(targets), len(c)))
+    parts[:, support] = found
+    miss = np.abs(parts @ atoms.T - targets).max(axis=-1)
+    most = float(np.abs(z @ atoms).max())
+    same = (found * signs >= 0).all(axis=-1) & (miss <= 1e-14) & (most <= 1 + 1e-12)
+    return same, parts, 2 * (targets @ z) / max(most, 1.0)
 
 
 def skip_form(network: Chain) -> tuple[FloatArray, FloatArray, list[int]] | None:
