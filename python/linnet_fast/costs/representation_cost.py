@@ -28,6 +28,7 @@ Seed: TypeAlias = (
     "int | np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | None"
 )
 _RTOL = 1e-12
+_MOST_NUMBERS = 2**28  # of predictors and weights, of several predictors at once
 
 _SOLVERS: tuple[Callable[[Chain, FloatArray, float], Solution | None], ...] = (
     matrices.dense,
@@ -150,7 +151,9 @@ def representation_cost(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If shapes do not match, or a number is out of range or not finite.
+        If shapes do not match, a number is out of range or not finite, the entries' sizes add up
+        to more than float64 holds, the predictors and weights would be more than 2**28 numbers, or
+        the cost has to be searched for and weights and entries of a predictor are more than 6,000.
 
     Notes
     -----
@@ -185,7 +188,7 @@ def representation_cost(
     cut = _checked_rtol(rtol)
     starts = validate.integer("n_starts", n_starts, low=1, high=10**6)
     threads = machine.checked_threads(n_threads)
-    generator = np.random.default_rng(rng)
+    generator = checked_generator(rng)
     flat = np.array(p.reshape(math.prod(batch), network.n_outputs, network.n_inputs))
     with np.errstate(over="ignore", under="ignore"):  # squares that overflow cost inf
         found = _solved(network, flat, cut, starts, generator, threads).settled()
@@ -262,6 +265,15 @@ def depth_limit(network: Chain, predictor: npt.ArrayLike, *, rtol: float = _RTOL
     return np.asarray(found).reshape(batch)
 
 
+def checked_generator(rng: Seed) -> np.random.Generator:
+    """Return the generator of random numbers for a seed; NumPy crashes on some other things."""
+    if rng is not None and not isinstance(
+        rng, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)
+    ):
+        rng = validate.integer("rng", rng, low=0, high=2**128 - 1)
+    return np.random.default_rng(rng)
+
+
 def _checked(network: Chain, predictor: npt.ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
     """Return the predictor as an array, and its batch."""
     checked_network(network, Chain)
@@ -272,7 +284,21 @@ def _checked(network: Chain, predictor: npt.ArrayLike) -> tuple[FloatArray, tupl
         expected = ", ".join(map(str, inner))
         msg = f"predictor must have shape (*batch, {expected}), got {p.shape}"
         raise ValueError(msg)
-    return p, p.shape[: p.ndim - len(inner)]
+    with np.errstate(over="ignore"):
+        sums = np.abs(validate.unbroadcast(p, keep=len(inner))).sum(
+            axis=tuple(range(-len(inner), 0))
+        )
+    # So singular values and Fourier modes, which are no larger, are numbers.
+    if np.isinf(sums).any():
+        msg = "predictor must have entries whose sizes add up to at most 1.8e308, got inf"
+        raise ValueError(msg)
+    batch = p.shape[: p.ndim - len(inner)]
+    count, size = math.prod(batch), math.prod(shape) + network.n_weights
+    if count > 1 and count * size > _MOST_NUMBERS:
+        most = max(_MOST_NUMBERS // size, 1)
+        msg = f"predictor must be of at most {most:,} predictors at once, got {count:,}"
+        raise ValueError(msg)
+    return p, batch
 
 
 def _checked_rtol(rtol: float) -> float:

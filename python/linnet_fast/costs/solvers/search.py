@@ -29,6 +29,7 @@ _POLISHED = 6  # of the starts
 _MORE_ROUNDS = 6  # for predictors that the starts of the first do not reach
 _MORE_STARTS = 8  # times as many in each of them
 _HUGE = 1e50  # weights beyond have diverged
+_MOST_SEARCHED = 6000
 _MOST_NUMBERS = 2e7  # of an intermediate result
 
 
@@ -134,6 +135,13 @@ def search(
 
     Predictors of homogeneous networks are scaled to norm 1 first.
     """
+    size = network.n_weights + network.n_outputs * network.n_inputs
+    if size > _MOST_SEARCHED:
+        msg = (
+            f"network must have at most {_MOST_SEARCHED:,} weights and entries of the predictor, "
+            f"as its cost has to be searched for, got {size:,}"
+        )
+        raise ValueError(msg)
     function = Function(network)
     targets = p.reshape(len(p), -1)
     degree = bounds.homogeneous_degree(network)
