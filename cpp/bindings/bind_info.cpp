@@ -5,6 +5,7 @@
 #include "arrays.hpp"
 #include "base/float_state.hpp"
 #include "base/parallel.hpp"
+#include "interruptible.hpp"
 #include "linnet/info.hpp"
 #include "register.hpp"
 #include "unlocked.hpp"
@@ -49,6 +50,8 @@ void register_info(py::module_& m) {
         [](int n_threads, double seconds, const std::string& dtype) {
             if (dtype != "float64" && dtype != "float32")
                 throw py::value_error("dtype must be 'float64' or 'float32'");
+            require_threads(n_threads);
+            require(seconds >= 0 && seconds <= 60, "seconds must be from 0 to 60");
             double peak = 0;
             without_lock([&] {
                 peak = dtype == "float64" ? fma_peak<double>(n_threads, seconds)

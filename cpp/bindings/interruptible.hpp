@@ -20,11 +20,17 @@ inline void require(bool condition, const char* text) {
     if (!condition) throw py::value_error(text);
 }
 
+inline void require_threads(int n_threads) {
+    require(n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(n_threads));
+    require(n_threads <= 1 << 15,
+            "n_threads must be at most 32768, got " + std::to_string(n_threads));
+}
+
 /// Call work(control) without the interpreter's lock, and raise what a signal or `progress`, a
 /// function of the work done or None, raised.
 template <class Work>
 void run_interruptible(int n_threads, const py::object& progress, const Work& work) {
-    require(n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(n_threads));
+    require_threads(n_threads);
     Control control;
     control.n_threads = n_threads;
     bool raised = false;

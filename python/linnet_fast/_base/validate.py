@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -76,6 +77,16 @@ def choice(name: str, value: object, known: Iterable[str]) -> str:
         msg = f"{name} must be one of {', '.join(names)}; got {value!r}{hint}"
         raise ValueError(msg)
     return value
+
+
+def nested_text(name: str, text: str, *, most: int = 64) -> None:
+    """Refuse a text whose brackets are nested so deeply that parsers, which recurse, would fail."""
+    depth = 0
+    for sign in re.finditer(r"[\[({\])}]", text):
+        depth = depth + 1 if sign[0] in "[({" else max(depth - 1, 0)
+        if depth > most:
+            msg = f"{name} must be nested at most {most} deep, got more"
+            raise ValueError(msg)
 
 
 def float_dtype(name: str, value: npt.DTypeLike | None) -> np.dtype[Any]:

@@ -36,7 +36,7 @@ def is_store(path: Path) -> bool:
     try:
         text = (path / "zarr.json").read_text(encoding="utf-8")
         return MARK in json.loads(text).get("attributes", {})
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet_fast._base import validate
+from linnet_fast._base import validate, wording
 from linnet_fast.sweeps.file.objects import NEEDED, OBJECTS, SCALARS, Objects, arguments, is_of_data
 from linnet_fast.sweeps.file.toml import (
     DESIGNS,
@@ -19,6 +18,7 @@ from linnet_fast.sweeps.file.toml import (
     as_text,
     assign,
     listed,
+    loads,
     refuse_unknown,
     setting,
     shown,
@@ -104,9 +104,6 @@ def read(path: Path, settings: Iterable[str] = ()) -> SweepFile:
     except KeyError as error:
         msg = f"{path}: there is no {error}"
         raise SweepFileError(msg) from error
-    except RecursionError as error:
-        msg = f"{path}: it is nested too deeply"
-        raise SweepFileError(msg) from error
     except (TypeError, ValueError, ArithmeticError) as error:
         msg = f"{path}: {error}"
         raise SweepFileError(msg) from error
@@ -115,7 +112,7 @@ def read(path: Path, settings: Iterable[str] = ()) -> SweepFile:
 def _loaded(path: Path, settings: Iterable[str]) -> Table:
     raw = path.read_bytes()
     try:
-        tree = tomllib.loads(raw.decode("utf-8-sig"))
+        tree = loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         msg = f"{path}: it must be UTF-8 text, got byte {raw[error.start]:#x} at {error.start}"
         raise SweepFileError(msg) from error
@@ -123,7 +120,8 @@ def _loaded(path: Path, settings: Iterable[str]) -> Table:
         try:
             assign(tree, *setting(text))
         except (TypeError, ValueError) as error:
-            msg = f"--set {text}: {error}"
+            told = text if len(text) <= 200 else wording.quoted(text)
+            msg = f"--set {told}: {error}"
             raise SweepFileError(msg) from error
     return tree
 
