@@ -12,7 +12,8 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence._polar import depth
 from linnet_fast.directional_convergence.dynamics import reduced_flow
-from linnet_fast.directional_convergence.samples import max_margin, sampling_floor, sgd_floor
+from linnet_fast.directional_convergence.max_margins import max_margin
+from linnet_fast.directional_convergence.samples import sampling_floor, sgd_floor
 from linnet_fast.laws.base import Seed, SphericalLaw
 from linnet_fast.laws.spherical import checked_law
 from linnet_fast.losses.samples import LogisticLoss
@@ -201,7 +202,7 @@ def convergence_table(
         on_samples.norm,
         fresh.angle[:, where],
         fresh.norm[:, where],
-        sampling_floor(law, count, population.norm),
+        sampling_floor(law, n_samples=count, norm=population.norm),
         sgd_floor(law, n, step_size=step, batch_size=batch_size, norm=population.norm),
         np.arctan2(across, cosine),
         best.margin,
