@@ -570,3 +570,14 @@ def test_where_the_law_of_steps_that_overshoot_begins(scale, exponent):
     assert (slow[:2] > 1e5).all()
     assert np.isposinf(slow[2])
     assert np.isnan(slow[3:]).all()
+
+
+def test_advice_from_the_smallest_to_the_largest_norms():
+    law = Gaussian(3)
+    advice = step_size_advice(law, norm=[5e-324, 1e-12, 1.0, 1e200])
+    with mp.workdps(30):
+        # q = r m2 / 4 - r^3 m4 / 48 at small norms, m4 = 3; kappa at large ones
+        small = mp.mpf(1e-12) / (mp.mpf(1e-12) / 4 - mp.mpf(1e-12) ** 3 / 16)
+    expected = [4.0, float(small), 1 / float(law.q(1.0)), 1e200 / float(law.kappa)]
+    assert_allclose(advice.one_step, expected, rtol=1e-12)
+    assert np.isposinf(step_size_advice(law, norm=1.7e308).eventual)

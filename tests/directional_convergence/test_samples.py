@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import cvxpy as cp
+import mpmath as mp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,6 +13,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import expit, logsumexp
 
 from linnet_fast.directional_convergence import (
+    convergence_table,
     crossover,
     expected_max_margin,
     expected_max_margin_angle,
@@ -329,3 +333,60 @@ def test_late_loss_of_deeper_networks():
     assert_allclose(law.log_loss(log_time=log_t), -gamma * r, atol=0.1)
     assert_allclose(margin_law(gamma).log_loss(log_time=100.0), -100 - 2 * np.log(gamma))
     assert repr(law) == "MarginLaw(n_layers=3, run_shape=())"
+
+
+# Ends of ranges, and of memory
+
+
+def test_margins_of_any_size_are_those_of_many_digits():
+    rng = np.random.default_rng(3)
+    x, w = rng.standard_normal((7, 4)), rng.standard_normal(4)
+    y = np.sign(x @ w)
+    plain = normalized_margin(w, x, y)
+    best = max_margin(x, y)
+    for size in (1e-300, 1e-160, 1e160, 1e300):
+        assert_allclose(normalized_margin(size * w, x, y), plain, rtol=1e-13)
+        assert_allclose(normalized_margin(w, size * x, y), size * plain, rtol=1e-13)
+        other = max_margin(size * x, y)
+        assert_allclose(other.margin, size * best.margin, rtol=1e-11)
+        assert_allclose(other.direction, best.direction, atol=1e-11)
+
+
+def test_floors_and_laws_from_the_smallest_to_the_largest_numbers():
+    law = Gaussian(3)
+    for n in (1e-300, 1e300):
+        with mp.workdps(30):
+            variance = (
+                mp.mpf(float(law.m_perp)) * mp.mpf(float(law.f0)) * (mp.log(2) - mp.mpf(1) / 2)
+            )
+            kappa, big = mp.mpf(float(law.kappa)), mp.mpf(n)
+            floor = mp.sqrt(variance / (big * big)) / kappa
+            noise = mp.sqrt(big * variance / (2 * kappa * big)) / big
+        assert_allclose(sampling_floor(law, n_samples=n, norm=n), float(floor), rtol=1e-13)
+        got = sgd_floor(law, 1, step_size=n, batch_size=n, norm=n)
+        assert_allclose(got, float(noise), rtol=1e-13)
+        assert_allclose(expected_max_margin_angle(n_samples=n), float(mp.pi / 2 / big), rtol=1e-14)
+        late = margin_law(n, 3)
+        log_loss = -2 - 2 * np.log(n) - 4 / 3 * (np.log(2) - np.log(n)) - np.log(3)
+        assert_allclose(late.log_loss(log_time=2.0), log_loss, rtol=1e-13)
+    assert_allclose(expected_max_margin_angle(n_samples=1.5e308), np.pi / 2 / 1.5e308)
+    assert crossover(law, margin=1e-310).norm == np.inf
+    assert crossover(law, margin=1e-200).time == np.inf
+    with pytest.raises(TypeError, match=r"^level must be"):
+        crossover(law, margin=1.0, level=[1.0, 2.0])
+
+
+def test_memory_is_in_proportion_to_the_dimension():
+    d = 3000
+    law = Gaussian(d)
+    x = np.random.default_rng(0).standard_normal((3, d))
+    table = {"angle": 2.5, "norm": 1.0, "n_samples": 3, "batch_size": 2, "step_size": 0.1}
+    for work in (
+        lambda: max_margin(x, [1, 1, 1]),
+        lambda: convergence_table(law, **table, time=[0.0, 1.0], n_sets=1, rng=0, n_threads=1),
+    ):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 200 * 8 * d  # an array of d times d has 3000 times 8 d

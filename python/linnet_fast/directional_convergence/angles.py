@@ -9,6 +9,8 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import _polar
 
+_FAR = 1e300  # as good as infinite, and twice it is a number
+
 
 def cosine(
     *, angle: npt.ArrayLike | None = None, log_tan_half_angle: npt.ArrayLike | None = None
@@ -18,7 +20,8 @@ def cosine(
     Parameters
     ----------
     angle, log_tan_half_angle : array_like
-        theta in [0, pi], or s, which may be infinite: give one.
+        theta in [0, pi], or s, which may be infinite: give one. NaN, as records are after the end
+        of a run, stays.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def cosine(
     >>> float(cosine(log_tan_half_angle=1.0).round(4)), float(cosine(angle=0.0))
     (-0.7616, 1.0)
     """
-    return np.asarray(-np.tanh(any_angle(angle, log_tan_half_angle)))
+    return np.asarray(-np.tanh(_recorded(angle, log_tan_half_angle)))
 
 
 def one_minus_cosine(
@@ -48,7 +51,8 @@ def one_minus_cosine(
     Parameters
     ----------
     angle, log_tan_half_angle : array_like
-        theta in [0, pi], or s, which may be infinite: give one.
+        theta in [0, pi], or s, which may be infinite: give one. NaN, as records are after the end
+        of a run, stays.
 
     Returns
     -------
@@ -67,7 +71,8 @@ def one_minus_cosine(
     >>> float(one_minus_cosine(log_tan_half_angle=0.0)), f"{one_minus_cosine(angle=1e-9):.4g}"
     (1.0, '5e-19')
     """
-    return np.asarray(_polar.one_minus_cos(any_angle(angle, log_tan_half_angle)))
+    s = _recorded(angle, log_tan_half_angle)
+    return np.asarray(_polar.one_minus_cos(np.clip(s, -_FAR, _FAR)))
 
 
 def any_angle(angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None) -> FloatArray:
@@ -76,6 +81,17 @@ def any_angle(angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | N
         if value is not None and not _is_plain(value):
             validate.real_array(name, value)  # says what it is
     return _polar.half_angle(angle, log_tan_half_angle)
+
+
+def _recorded(angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None) -> FloatArray:
+    """Return s of an angle in either form, NaN where it is NaN."""
+    given = log_tan_half_angle if angle is None else angle
+    if given is None or not _is_plain(given) or not np.isnan(given).any():
+        return any_angle(angle, log_tan_half_angle)
+    missing = np.isnan(given)
+    known = np.where(missing, 0.0, given)
+    both = (None, known) if angle is None else (known, log_tan_half_angle)
+    return np.where(missing, np.nan, any_angle(*both))
 
 
 def _is_plain(value: npt.ArrayLike) -> bool:

@@ -182,6 +182,7 @@ def check_bounds(
     if any(np.any(getattr(part, "label_noise", 0)) for part in (trajectory, loss)):
         msg = "trajectory must have no label_noise, which no bound allows for, got some"
         raise ValueError(msg)
+    validate.instance("printed", printed, bool)
     if switch is not None:
         validate.instance("switch", switch, PhaseSwitch)
     relative, rounding = _tolerances(trajectory, tolerance)
@@ -330,7 +331,7 @@ def _row(
     slack: FloatArray | None,
 ) -> BoundCheck:
     """Compare after the start, and where the bound is not NaN."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         excess = value - bound if above else bound - value
         counted = ~np.isnan(excess) & after
         allowed = tolerance * np.maximum(1, np.abs(bound)) + (0.0 if slack is None else slack)

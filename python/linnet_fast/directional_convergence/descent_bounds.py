@@ -116,7 +116,8 @@ def descent_angle_bound(
     eta = checked_step_sizes(step_size)
     over = validate.real_array("delta", delta, above=0)
     c0 = np.pi * law.kappa
-    return _descended(law, eta, r, s, 1 / (1 + 1 / over), _PAPER / c0**2)
+    part = np.where(over < 1, over / (1 + over), 1 / (1 + 1 / np.maximum(over, 1)))
+    return _descended(law, eta, r, s, part, _PAPER / c0**2)
 
 
 def _descended(

@@ -190,7 +190,9 @@ def _hull_point(z: FloatArray) -> tuple[FloatArray, FloatArray, float]:
     """Return weights of the hull's point nearest to the origin, its direction, and its distance."""
     n, d = z.shape
     system = np.vstack([z.T, np.ones(n)])
-    alpha, _ = nnls(system, np.eye(d + 1)[d], maxiter=100 * (n + d))
+    target = np.zeros(d + 1)
+    target[d] = 1
+    alpha, _ = nnls(system, target, maxiter=100 * (n + d))
     point = z.T @ alpha
     if not np.linalg.norm(point) > 0:
         return alpha, point, 0.0

@@ -89,8 +89,8 @@ def phase_switch(
     n, r, s = checked_start(law, n_layers, norm, angle, log_tan_half_angle)
     r, s = np.broadcast_arrays(r, s)
     far = (s > _IN_TIME / max(n - 2, 1)) | (law.h(r) < _TINY_PULL * law.kappa)
-    near = np.where(far, 0.0, s)
-    turn = reduced_flow(law, n, log_tan_half_angle=near, norm=r, times=0.0).turning_point()
+    near, size = np.where(far, -1.0, s), np.where(far, 1.0, r)
+    turn = reduced_flow(law, n, log_tan_half_angle=near, norm=size, times=0.0).turning_point()
     time, least = np.array(turn.time), np.array(turn.norm)
     # Times tell angles only to their rounding, which is far from enough beside tiny norms.
     at = np.where(time > 0, _turning(law, np.maximum(least, np.finfo(np.float64).tiny)), s)

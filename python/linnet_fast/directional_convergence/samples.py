@@ -169,7 +169,8 @@ def expected_max_margin_angle(*, n_samples: npt.ArrayLike) -> FloatArray:
     0.015708
     """
     n = validate.real_array("n_samples", n_samples, above=0)
-    return np.asarray(np.pi / 2 / n)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.pi / 2 / n)
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,10 +85,14 @@ def step_size_advice(law: SphericalLaw, *, norm: npt.ArrayLike) -> StepSizeAdvic
     r = validate.real_array("norm", norm, above=0)
     kappa, a2 = float(law.kappa), float(law.a2)
     sqrt_best = float(np.sqrt(2 * a2) * kappa**-1.5)
+    # q goes as m2 / 4 times small norms, to all digits long before it leaves the range of numbers.
+    usual = np.maximum(r, 1e-10 / np.sqrt(law.m2))
+    with np.errstate(over="ignore"):
+        eventual, one_step = np.asarray(2 * r / kappa), np.asarray(usual / law.q(usual))
     return StepSizeAdvice(
         4 / float(law.m2),
-        np.asarray(2 * r / kappa),
-        np.asarray(r / law.q(r)),
+        eventual,
+        one_step,
         sqrt_best * 2**1.5,
         2 / kappa,
         2 * a2 / kappa,

@@ -82,7 +82,7 @@ def _three(time: FloatArray, settings: Settings) -> ConvergenceTable:
         n_samples=1000,
         batch_size=_BATCH,
         step_size=_STEP,
-        times=time,
+        time=time,
         n_sets=48 if settings.quick else 256,
         rng=3,
         n_threads=settings.n_threads,
