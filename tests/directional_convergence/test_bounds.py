@@ -139,9 +139,10 @@ def test_theorem_1_is_as_stated():
     times = [0.0, 0.5 * switch.time, switch.time, 3.0, 10.0, 40.0]
     with mp.workdps(50):
         expected = [literal_flow_angle_bound(law, t, 1.3, 0.8, switch) for t in times]
-    assert_allclose(flow_angle_bound(law, times, **start), expected, atol=1e-12)
+    assert_allclose(flow_angle_bound(law, time=times, **start), expected, atol=1e-12)
     assert_array_equal(
-        flow_angle_bound(law, times, **start, switch=switch), flow_angle_bound(law, times, **start)
+        flow_angle_bound(law, time=times, **start, switch=switch),
+        flow_angle_bound(law, time=times, **start),
     )
 
 
@@ -151,7 +152,7 @@ def test_theorem_5_is_as_stated(printed):
     start = {"norm": r, "log_tan_half_angle": s}
     switch = phase_switch(law, n, **start)
     times = [0.0, 0.5 * float(switch.time), float(switch.time), 3.0, 7.0]
-    lower, upper = deep_flow_angle_bounds(law, n, times, **start, printed=printed)
+    lower, upper = deep_flow_angle_bounds(law, n, time=times, **start, printed=printed)
     with mp.workdps(50):
         c0, root = mp.mpf(law.c0), mp.mpf("0.6")
         least, angle = mp.mpf(float(switch.norm)), mp.mpf(float(switch.log_tan_half_angle))
@@ -176,8 +177,8 @@ def test_theorems_2_and_3_are_as_stated():
     law, r, s = Sphere(3), 0.7, 0.6
     eta = np.random.default_rng(0).uniform(0.1, 2, 12)
     got = [
-        descent_angle_bound_behind(law, eta, norm=r, log_tan_half_angle=s),
-        descent_angle_bound(law, eta, norm=r, log_tan_half_angle=s, delta=0.5),
+        descent_angle_bound_behind(law, step_size=eta, norm=r, log_tan_half_angle=s),
+        descent_angle_bound(law, step_size=eta, norm=r, log_tan_half_angle=s, delta=0.5),
     ]
     with mp.workdps(50):
         c0, cos0 = mp.mpf(law.c0), -mp.tanh(s)
@@ -203,34 +204,37 @@ def test_global_and_norm_bounds_are_as_stated():
     assert top > 1.1 * law.a2  # on the circle the density of |x_1| rises
     w = 0.278464542761
     any_law = s - law.kappa / w * (np.sqrt(r**2 + 2 * w * t) - r)
-    assert_allclose(global_bounds(law, 1, t, **start, any_law=True)[1], any_law, rtol=1e-10)
+    assert_allclose(global_bounds(law, 1, time=t, **start, any_law=True)[1], any_law, rtol=1e-10)
     by_top = s - law.kappa / (2 * top) * ((r**3 + 3 * top * t) ** (2 / 3) - r**2)
-    late = global_bounds(law, 1, 1e6, **start)[1]
+    late = global_bounds(law, 1, time=1e6, **start)[1]
     assert_allclose(late, s - law.kappa / (2 * top) * ((r**3 + 3e6 * top) ** (2 / 3) - r**2))
-    assert global_bounds(law, 1, t, **start)[1] <= min(by_top, any_law)
+    assert global_bounds(law, 1, time=t, **start)[1] <= min(by_top, any_law)
     for n in (2, 3, 6):
         slow = s - law.kappa * (r * half ** (2 * n)) ** (1 - 2 / n) * t
         large = (r ** ((n + 2) / n) + (n + 2) * top * t) ** (n / (n + 2))
         fast = s - law.kappa / (2 * n * top) * (large**2 - r**2)
-        assert_allclose(global_bounds(law, n, t, **start), (fast, slow), rtol=1e-12)
-        lower, upper = norm_bounds(law, n, t, **start)
+        assert_allclose(global_bounds(law, n, time=t, **start), (fast, slow), rtol=1e-12)
+        lower, upper = norm_bounds(law, n, time=t, **start)
         assert_allclose(upper, (r ** (2 / n) + 0.6 * t) ** (n / 2))
         if n > 2:
             expected = (r ** (2 / n - 1) + (n - 2) * law.c0 * t) ** (-n / (n - 2))
             assert_allclose(lower, expected)
-        sharp = norm_bounds(law, n, t, **start, sharp=True)
+        sharp = norm_bounds(law, n, time=t, **start, sharp=True)
         assert sharp[0] >= r * half ** (2 * n) * (1 - 1e-12)
         assert upper >= sharp[1]
-        assert large >= sharp[1]
-    assert_allclose(*global_bounds(law, 2, t, **start), rtol=1e-12)
+        assert large * (1 + 1e-14) >= sharp[1]
+    assert_allclose(*global_bounds(law, 2, time=t, **start), rtol=1e-12)
 
 
 def test_angles():
     s = np.array([-400.0, -20.0, 0.0, 0.3, 20.0])
     theta = 2 * np.arctan(np.exp(s))
-    assert_allclose(cosine(s), np.cos(theta), atol=1e-15)
-    assert_allclose(one_minus_cosine(s), 2 * np.sin(theta / 2) ** 2, rtol=1e-12)
-    assert one_minus_cosine(-300.0) > 0
+    assert_allclose(cosine(log_tan_half_angle=s), np.cos(theta), atol=1e-15)
+    assert_allclose(one_minus_cosine(log_tan_half_angle=s), 2 * np.sin(theta / 2) ** 2, rtol=1e-12)
+    assert one_minus_cosine(log_tan_half_angle=-300.0) > 0
+    ended = np.array([0.5, np.nan, -np.inf])
+    assert_allclose(cosine(log_tan_half_angle=ended), [-np.tanh(0.5), np.nan, 1])
+    assert_allclose(one_minus_cosine(angle=[np.nan, np.pi]), [np.nan, 2])
 
 
 # Figure 1 of the paper
@@ -244,16 +248,18 @@ def test_restarted_bounds_of_the_paper_s_figure():
     ]:
         run = flow(law, n, np.log(3), 1.0, np.array([0, when, 20, 25, 30]))
         assert_allclose(run.norm[1], state[0], atol=6e-6)
-        assert_allclose(cosine(run.log_tan_half_angle[1]), state[1], atol=6e-7)
+        assert_allclose(cosine(log_tan_half_angle=run.log_tan_half_angle[1]), state[1], atol=6e-7)
         start = {"norm": run.norm[1], "log_tan_half_angle": run.log_tan_half_angle[1]}
         at = run.time[2:] - when
         s = (
-            flow_angle_bound(law, at, **start)
+            flow_angle_bound(law, time=at, **start)
             if n == 1
-            else deep_flow_angle_bounds(law, n, at, **start)[1]
+            else deep_flow_angle_bounds(law, n, time=at, **start)[1]
         )
-        assert_allclose(one_minus_cosine(run.log_tan_half_angle[2:]), true, rtol=2e-2)
-        assert_allclose(one_minus_cosine(s), bounds, rtol=2e-2)
+        assert_allclose(
+            one_minus_cosine(log_tan_half_angle=run.log_tan_half_angle[2:]), true, rtol=2e-2
+        )
+        assert_allclose(one_minus_cosine(log_tan_half_angle=s), bounds, rtol=2e-2)
 
 
 # No flow violates a bound
@@ -306,8 +312,8 @@ def test_how_tight_the_bounds_are():
     until = run.time[-1]
     start = {"norm": 2.0, "log_tan_half_angle": 1.1}
     # By the law's own constant the bound has the order of the truth, theorem 1 has not.
-    own = global_bounds(Gaussian(3), 1, until, **start)[1] / run.log_tan_half_angle[-1]
-    paper = flow_angle_bound(Gaussian(3), until, **start) / run.log_tan_half_angle[-1]
+    own = global_bounds(Gaussian(3), 1, time=until, **start)[1] / run.log_tan_half_angle[-1]
+    paper = flow_angle_bound(Gaussian(3), time=until, **start) / run.log_tan_half_angle[-1]
     assert 0.9 < own < 1
     assert paper < 0.7
     assert gaps["global, above"].tightest_gap >= 0
@@ -355,7 +361,7 @@ def test_no_descent_violates_theorems_2_and_3(law, schedule):
     for s, r in ((2.5, 0.3), (1.0, 4.0), (-1.0, 0.05), (4.0, 20.0)):
         run = descent(law, s, r, eta)
         for start in (0, 3):
-            table = check_bounds(run, start=start, step_sizes=eta[start:])
+            table = check_bounds(run, start=start, step_size=eta[start:])
             names = {row.name for row in table}
             behind = run.log_tan_half_angle[start] > 0
             assert names == {"norm of descent", "angle of descent"} | (
@@ -364,23 +370,23 @@ def test_no_descent_violates_theorems_2_and_3(law, schedule):
             assert table.n_violations == 0, str(table)
         worse = SimpleNamespace(**vars(run))
         worse.log_tan_half_angle = np.maximum(run.log_tan_half_angle, s - 1e-3)
-        assert check_bounds(worse, step_sizes=eta).n_violations > 0
+        assert check_bounds(worse, step_size=eta).n_violations > 0
 
 
 def test_descent_that_may_overshoot_has_no_theorem_3():
     eta = np.full(20, 40.0)
     run = descent(Gaussian(2), 1.0, 0.3, eta)
-    assert {row.name for row in check_bounds(run, step_sizes=eta)} == {
+    assert {row.name for row in check_bounds(run, step_size=eta)} == {
         "norm of descent",
         "angle of descent, behind",
     }
     # From a large norm no step overshoots, and that can be seen as every step is recorded.
     far = descent(Gaussian(2), 1.0, 500.0, eta)
-    assert "angle of descent" in {row.name for row in check_bounds(far, step_sizes=eta)}
+    assert "angle of descent" in {row.name for row in check_bounds(far, step_size=eta)}
     sparse = SimpleNamespace(**vars(far), steps=np.arange(21)[::4])
     for name in ("time", "log_tan_half_angle", "norm"):
         setattr(sparse, name, getattr(far, name)[::4])
-    table = check_bounds(sparse, step_sizes=[40.0])
+    table = check_bounds(sparse, step_size=[40.0])
     assert {row.name for row in table} == {"norm of descent", "angle of descent, behind"}
     assert table.n_violations == 0
 
@@ -413,14 +419,14 @@ def test_runs_broadcast_and_missing_records_are_left_out():
 
 def test_bounds_broadcast():
     norm, s, t = np.ones((2, 1)), np.array([[[0.5]], [[1.0]], [[-1.0]]]), np.arange(5.0)
-    assert flow_angle_bound(Sphere(2), t, norm=norm, log_tan_half_angle=s).shape == (3, 2, 5)
+    assert flow_angle_bound(Sphere(2), time=t, norm=norm, log_tan_half_angle=s).shape == (3, 2, 5)
     for bounds in (deep_flow_angle_bounds, global_bounds, norm_bounds):
-        lower, upper = bounds(Sphere(2), 3, t, norm=norm, log_tan_half_angle=s)
+        lower, upper = bounds(Sphere(2), 3, time=t, norm=norm, log_tan_half_angle=s)
         assert lower.shape == upper.shape == (3, 2, 5)
         assert (lower <= upper).all()
     eta = np.ones((2, 7))
     assert descent_angle_bound(
-        Sphere(2), eta, norm=1.0, log_tan_half_angle=[[0.5], [0.1]]
+        Sphere(2), step_size=eta, norm=1.0, log_tan_half_angle=[[0.5], [0.1]]
     ).shape == (2, 2, 8)
 
 
@@ -433,10 +439,10 @@ def test_messages():
         check_bounds(bare, Sphere(2))
     with pytest.raises(ValueError, match="start must be <= 4, got 5"):
         check_bounds(run, start=5)
-    with pytest.raises(ValueError, match="step_sizes must be given of 1 layer only"):
-        check_bounds(run, step_sizes=[1.0])
-    with pytest.raises(ValueError, match="step_sizes must have 4 steps, or 1 for all, got 3"):
-        check_bounds(bare, Sphere(2), 1, step_sizes=[1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="step_size must be given of 1 layer only"):
+        check_bounds(run, step_size=[1.0])
+    with pytest.raises(ValueError, match="step_size must have 4 steps, or 1 for all, got 3"):
+        check_bounds(bare, Sphere(2), 1, step_size=[1.0, 1.0, 1.0])
     noisy = SimpleNamespace(**vars(run), label_noise=np.array([0.0, 0.1]))
     trained = SimpleNamespace(
         **vars(bare), loss_function=SimpleNamespace(law=Sphere(2), label_noise=0.1)
@@ -448,12 +454,151 @@ def test_messages():
     assert check_bounds(trained, n_layers=3).n_violations == 0
     start = {"norm": 1.0, "log_tan_half_angle": 1.0}
     with pytest.raises(ValueError, match="n_layers must be >= 3, got 2"):
-        deep_flow_angle_bounds(Sphere(2), 2, 1.0, **start)
+        deep_flow_angle_bounds(Sphere(2), 2, time=1.0, **start)
     with pytest.raises(ValueError, match="printed and sharp must not both be set"):
-        deep_flow_angle_bounds(Sphere(2), 3, 1.0, **start, printed=True, sharp=True)
+        deep_flow_angle_bounds(Sphere(2), 3, time=1.0, **start, printed=True, sharp=True)
     with pytest.raises(ValueError, match="log_tan_half_angle must be > 0, got -1"):
-        descent_angle_bound_behind(Sphere(2), [1.0], norm=1.0, log_tan_half_angle=-1.0)
+        descent_angle_bound_behind(Sphere(2), step_size=[1.0], norm=1.0, log_tan_half_angle=-1.0)
     with pytest.raises(ValueError, match="time must be >= 0"):
-        flow_angle_bound(Sphere(2), -1.0, **start)
+        flow_angle_bound(Sphere(2), time=-1.0, **start)
     with pytest.raises(ValueError, match="norm must be > 0"):
-        flow_angle_bound(Sphere(2), 1.0, norm=0.0, log_tan_half_angle=1.0)
+        flow_angle_bound(Sphere(2), time=1.0, norm=0.0, log_tan_half_angle=1.0)
+
+
+# Ends of ranges
+
+
+@pytest.mark.parametrize("law", [Gaussian(3), Sphere(2, 3.0)], ids=repr)
+def test_switch_from_beyond_what_a_flow_can_be_followed_by(law):
+    # Two ways: from where both are known, by time and by angle; and closed forms of norms at which
+    # q(r) is nothing, r sin^N(theta) = const.
+    for n in (1, 2, 3, 5):
+        below, above = (
+            phase_switch(law, n, norm=1.0, log_tan_half_angle=300 / max(n - 2, 1) + shift)
+            for shift in (-1e-3, 1e-3)
+        )
+        # sin(theta) falls by e^-0.002: the norm by its n-th power.
+        if below.norm > 0:
+            assert_allclose(above.norm / below.norm, np.exp(-2e-3 * n), rtol=1e-8)
+        growth = {1: 1.0, 2: 1 + 2e-3 / (law.kappa * below.time)}.get(n, np.exp(2e-3 * (n - 2)))
+        assert_allclose(above.time / below.time, growth, rtol=1e-8)
+    start = {"norm": [1e-40, 1e-30], "log_tan_half_angle": 400.0}
+    one = phase_switch(law, 1, **start)
+    with mp.workdps(50):
+        sine = 1 / mp.cosh(400)
+        time = [float(mp.mpf(r) / mp.mpf(float(law.kappa))) for r in start["norm"]]
+    assert_allclose(one.norm, [float(r * sine) for r in start["norm"]], rtol=1e-9)
+    assert_allclose(one.time, time, rtol=1e-9)
+    three = phase_switch(law, 3, norm=1e-30, log_tan_half_angle=400.0)
+    with mp.workdps(50):
+        integral = mp.mpf(1e-30) ** (-mp.mpf(1) / 3) * mp.cosh(400) * mp.pi / 2
+    assert_allclose(three.time, float(integral / mp.mpf(float(law.kappa))), rtol=1e-9)
+
+
+def test_bounds_from_the_smallest_to_the_largest_numbers():
+    law = Gaussian(3)
+    s = np.array([-1e308, -700.0, -3.0, 3.0, 700.0, 1e308])[:, None, None]
+    norm, time = np.array([1e-300, 1.0, 1e300])[:, None], np.array([0.0, 1e-300, 1.0, 1e300])
+    start = {"norm": norm, "log_tan_half_angle": s}
+    for n in (1, 2, 3, 1000):
+        switch = phase_switch(law, n, **start)
+        assert not any(np.isnan(x).any() for x in vars(switch).values())
+        assert (switch.time <= falling_time_bound(law, n, **start) * (1 + 1e-9)).all()
+        both = [global_bounds(law, n, time=time, **start)]
+        if n > 2:
+            both += [deep_flow_angle_bounds(law, n, time=time, **start, switch=switch)]
+            both += [deep_flow_angle_bounds(law, n, time=time, **start, switch=switch, sharp=True)]
+        if n == 1:
+            paper = flow_angle_bound(law, time=time, **start, switch=switch)
+            assert not np.isnan(paper).any()
+            assert_array_equal(paper[..., 0], np.broadcast_to(s, (6, 3, 1))[..., 0])
+        for lower, upper in both:
+            assert lower.shape == upper.shape == (6, 3, 4)
+            # Both are exact of two layers.
+            assert ((lower <= upper) | np.isclose(lower, upper, rtol=1e-13, atol=0)).all()
+            assert_array_equal(upper[..., 0], np.broadcast_to(s, (6, 3, 1))[..., 0])
+        for sharp in (False, True):
+            lower, upper = norm_bounds(law, n, time=time, **start, sharp=sharp)
+            assert (lower <= upper * (1 + 1e-14)).all()
+            assert_array_equal(upper[..., 0], np.broadcast_to(norm.T, (6, 3)))
+
+
+def test_bounds_far_out_are_those_of_many_digits():
+    law, n, r, s, t = Gaussian(2), 4, 1e-60, 250.0, 1e80
+    start = {"norm": r, "log_tan_half_angle": s}
+    slow = global_bounds(law, 1, time=1e-70, **start)[0]
+    lower, upper = norm_bounds(law, n, time=t, **start, sharp=True)
+    fast = global_bounds(law, n, time=1e-9, norm=r, log_tan_half_angle=-3.0)[0]
+    with mp.workdps(400):
+        kappa, top = mp.mpf(float(law.kappa)), mp.mpf(float(law.sup_r2h()))
+        half = mp.cos(mp.atan(mp.exp(s)))
+        assert_allclose(slow, float(s - kappa * mp.mpf(1e-70) / (r * half**2)), rtol=1e-11)
+        fall = (mp.mpf(r) ** (-mp.mpf(1) / 2) + 2 * 2 * kappa * mp.mpf(t)) ** -2
+        assert_allclose(lower, float(max(fall, r * half**8)), rtol=1e-11)
+        grown = (mp.mpf(r) ** (mp.mpf(3) / 2) + 6 * top * mp.mpf(t)) ** (mp.mpf(2) / 3)
+        other = (mp.mpf(r) ** (mp.mpf(1) / 2) + 2 * mp.mpf(float(law.max_rh)) * t) ** 2
+        assert_allclose(upper, float(min(grown, other)), rtol=1e-11)
+        grown = (mp.mpf(r) ** (mp.mpf(3) / 2) + 6 * top * mp.mpf(1e-9)) ** (mp.mpf(2) / 3)
+        gain = kappa / (8 * top) * (grown**2 - mp.mpf(r) ** 2)
+        assert_allclose(fast, float(-3 - gain), rtol=1e-12)
+
+
+def test_bounds_of_descent_far_out_are_those_of_many_digits():
+    law = Sphere(3)
+    for eta, r, s in (
+        ([1e200, 1e-200, 3.0], 1e-300, 250.0),
+        ([1e-200, 1e-190], 1e-195, -300.0),
+        ([0.3, 4.0, 1e160], 5.0, 650.0),
+    ):
+        start = {"norm": r, "log_tan_half_angle": s}
+        got = descent_angle_bound(law, step_size=eta, **start)
+        with mp.workdps(1200):
+            c0, cos0 = mp.mpf(float(law.c0)), -mp.tanh(s)
+            total, expected = mp.mpf(0), [s]
+            for k, step in enumerate(eta):
+                inner = sum(
+                    mp.mpf(e) ** 2 + mp.mpf("0.6") / c0**2 * mp.mpf(e) for e in eta[: k + 1]
+                )
+                total += mp.mpf(step) / mp.sqrt((mp.mpf(r) / c0) ** 2 + inner)
+                left = (1 - cos0) * mp.exp(-(1 + cos0) / (2 * mp.pi) * total)
+                expected.append(float(mp.log(left / (2 - left)) / 2))
+        assert_allclose(got, expected, rtol=1e-12)
+    assert_array_equal(
+        descent_angle_bound_behind(law, step_size=[1.0], norm=1.0, log_tan_half_angle=1e308), 1e308
+    )
+
+
+def test_angles_in_both_forms():
+    theta = np.array([0.3, 2.0])
+    s = np.log(np.tan(theta / 2))
+    pairs = [
+        (cosine, (), {}),
+        (one_minus_cosine, (), {}),
+        (phase_switch, (Sphere(2), 3), {"norm": 1.0}),
+        (falling_time_bound, (Sphere(2), 3), {"norm": 1.0}),
+        (flow_angle_bound, (Sphere(2),), {"norm": 1.0, "time": 2.0}),
+        (global_bounds, (Sphere(2), 3), {"norm": 1.0, "time": 2.0}),
+        (norm_bounds, (Sphere(2), 3), {"norm": 1.0, "time": 2.0}),
+        (deep_flow_angle_bounds, (Sphere(2), 3), {"norm": 1.0, "time": 2.0}),
+        (descent_angle_bound, (Sphere(2),), {"norm": 1.0, "step_size": [1.0]}),
+    ]
+    for function, nouns, others in pairs:
+        one = function(*nouns, **others, angle=theta)
+        other = function(*nouns, **others, log_tan_half_angle=s)
+        one, other = (
+            x if isinstance(x, tuple | np.ndarray) else tuple(vars(x).values())
+            for x in (one, other)
+        )
+        assert_allclose(one, other, rtol=1e-13)
+        with pytest.raises(TypeError, match="log_tan_half_angle must be given"):
+            function(*nouns, **others)
+        with pytest.raises(TypeError, match="log_tan_half_angle must be"):
+            function(*nouns, **others, log_tan_half_angle="1")
+        hidden = np.ma.array([0.5, 9.0], mask=[False, True])
+        with pytest.raises(TypeError, match=r"^angle must be a plain array, got a masked array"):
+            function(*nouns, **others, angle=hidden)
+        with pytest.raises(ValueError, match=r"^angle must be <= pi"):
+            function(*nouns, **others, angle=4.0)
+        if nouns:
+            with pytest.raises(ValueError, match=r"^angle must be in \(0, pi\)"):
+                function(*nouns, **others, angle=np.pi)

@@ -215,6 +215,19 @@ def weights(
     return arrays
 
 
+def labelled(X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return samples ``(*run, n, in)`` and their labels ``(*run, n)``, 1 and -1, as views."""
+    x, labels = real_array("X", X), real_array("y", y)
+    if x.ndim < 2:
+        msg = f"X must have shape (*run, n, in), got {x.shape}"
+        raise ValueError(msg)
+    if labels.ndim < 1 or labels.shape[-1] != x.shape[-2]:
+        msg = f"y must have shape (*run, {x.shape[-2]}), one label per row of X, got {labels.shape}"
+        raise ValueError(msg)
+    refuse("y", "made of labels 1 and -1", labels, np.abs(labels) != 1)
+    return x, labels
+
+
 def products(value: npt.ArrayLike, shape: Shape, runs: Shape) -> npt.NDArray[Any]:
     """Return end-to-end matrices of shape ``(*batch, *shape)``, finite or not; batch fits `runs`."""
     matrix = np.asarray(value)

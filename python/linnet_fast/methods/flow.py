@@ -60,6 +60,16 @@ class GradientFlow(Method):
     ValueError
         If a number is out of range or not finite, or run axes do not broadcast.
 
+    Notes
+    -----
+    Where ``angle`` or ``log_tan_half_angle`` is recorded, steps are also so short that the part of
+    the end-to-end vector across the direction has the relative accuracy `rtol` in each step,
+    however small it is: angles are right to some 1e-6 of their size by default. Under a spherical
+    law with a dense first layer the flow is followed in coordinates in which the direction is an
+    axis, for the parts not to cancel. Angles of which nothing but rounding is left (as of layers
+    that started with parts across that do not decay), or below 1e-280, are NaN, with a warning.
+    What is continued begins at the angle that its weights have to their rounding.
+
     References
     ----------
     E. Hairer, S. P. Norsett, G. Wanner, "Solving Ordinary Differential Equations I", 2nd edition,
