@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linnet_fast import _core
-from linnet_fast._base import algebra
+from linnet_fast._base import algebra, spacing
 
 sizes = st.integers(1, 40)
 kinds = st.sampled_from(["full", "low rank", "graded", "zero", "huge", "tiny"])
@@ -106,7 +106,7 @@ def test_roots_are_those_of_mpmath(value, degree):
 
 @given(st.floats(1e-300, 1e300), st.floats(1e-300, 1e300), st.integers(1, 40))
 def test_spaced_numbers_are_correctly_rounded(low, high, n):
-    found = algebra.geomspace(low, high, n)
+    found = spacing.geomspace(low, high, n)
     with mpmath.workdps(60):
         ratio = mpmath.mpf(high) / mpmath.mpf(low)
         exact = [float(low * ratio ** (mpmath.mpf(i) / max(n - 1, 1))) for i in range(n)]

@@ -7,8 +7,6 @@ cluster. Matrices are stacked over leading run axes, as in ``numpy.linalg``.
 
 from __future__ import annotations
 
-import decimal
-
 import numpy as np
 
 from linnet_fast import _core
@@ -77,18 +75,3 @@ def _power(base: FloatArray, exponent: int) -> FloatArray:
         base = base * base
         exponent //= 2
     return result
-
-
-def geomspace(low: float, high: float, n: int) -> list[float]:
-    """Return ``numpy.geomspace(low, high, n)`` of positive numbers, each correctly rounded.
-
-    NumPy's powers differ in their last bits between processors.
-    """
-    with decimal.localcontext(decimal.Context(prec=60, Emin=-9999, Emax=9999)):
-        value = decimal.Decimal(low)
-        factor = (decimal.Decimal(high) / value) ** (decimal.Decimal(1) / max(n - 1, 1))
-        values = []
-        for _ in range(n):
-            values.append(float(value))
-            value *= factor
-    return [*values[:-1], float(high)] if n > 1 else values
