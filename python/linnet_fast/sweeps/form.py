@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,10 @@ def check_metadata(path: Path, growing: bool) -> None:
     if plain.digest({k: v for k, v in note.items() if k != "digest"}) != note["digest"]:
         msg = "its note on the sweep is not what was written"
         raise ValueError(msg)
+    for name in (*(v["name"] for v in note["variables"]), *note["coordinates"]):
+        if not name.isidentifier():  # else it may lead out of the store
+            msg = f"{name!r} is no name of an array"
+            raise ValueError(msg)
     dims = _dims_of(note)
     for v in note["variables"]:
         meta = _json(path / v["name"])
@@ -188,6 +192,17 @@ def check_metadata(path: Path, growing: bool) -> None:
         if not (path / name / file).exists():
             msg = f"{name}/{file} is missing"
             raise ValueError(msg)
+
+
+def refuse_links(path: Path, names: Iterable[str]) -> None:
+    """Refuse a store parts of which are elsewhere: there, files would be written and deleted."""
+    for name in names:
+        if (path / name).is_symlink():
+            msg = (
+                f"{path / name} must be a folder of the store itself, got a symbolic link: put what "
+                "it points to in its place"
+            )
+            raise SweepError(msg)
 
 
 def _json(folder: Path) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 import shutil
+import stat
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +33,7 @@ from linnet_fast.sweeps.form import (
     described,
     is_store,
     locked,
+    refuse_links,
     signed,
     write_coordinate,
     write_group,
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     import xarray
 
 _LEFTOVER_AGE = 3600.0  # seconds
+_LEFTOVER = re.compile(r"(?P<stem>zarr|c(\.\d+)*)\.[0-9a-f]{32}\.partial")
 _CRC = 4  # bytes of the checksum at the end of every file of a chunk
 
 
@@ -109,6 +113,8 @@ class Store:
         self._group: Any = zarr.open_group(path, mode="r+")
         self.attrs: Mapping[str, Any] = dict(self._group.attrs)
         note = self.attrs[MARK]
+        self._own_folders = (SPEC, *(v["name"] for v in note["variables"]), *note["coordinates"])
+        refuse_links(path, self._own_folders)
         self.spec_data: Mapping[str, Any] = note["spec"]
         self.spec_id: str = note["spec_id"]
         self.isa: str = note["isa"]
@@ -231,7 +237,7 @@ class Store:
         crc = files.optional("google_crc32c", "sweep")
         there: dict[int, Counts] = {}
         damaged = []
-        _remove_leftovers(self.path)
+        self._remove_leftovers()
         # The status first: another process may be writing, and writes it last.
         names = {v.name: _names(self.path / v.name) for v in reversed(self.variables)}
         for number in numbers:
@@ -273,6 +279,26 @@ class Store:
             place = (*self.chunks.place(number), *rest)
             file = self.path / variable.name / ".".join(["c", *map(str, place)])
             yield (file, size) if sizes else file
+
+    def _remove_leftovers(self) -> None:
+        """Remove what processes that were killed were writing; what is young may be someone's still.
+
+        It has the name of one of this store's own files, up to the last dot, and then one that Zarr
+        draws; it is a file, neither a link nor beyond one. All else is someone else's.
+        """
+        own = {self.path: {"zarr"}, self.path / SPEC: {"zarr"}}
+        for name in self._own_folders[1:]:
+            n_axes = len(self._group[name].shape)
+            own[self.path / name] = {"zarr", ".".join(["c", *["*"] * (n_axes - 1)])}
+        for folder, stems in own.items():
+            for entry in os.scandir(folder):
+                found = _LEFTOVER.fullmatch(entry.name)
+                if found is None or re.sub(r"\d+", "*", found["stem"]) not in stems:
+                    continue
+                with suppress(FileNotFoundError):
+                    state = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(state.st_mode) and time.time() - state.st_mtime > _LEFTOVER_AGE:
+                        os.unlink(entry.path)  # noqa: PTH108
 
     # -- growing -----------------------------------------------------------------------------------
 
@@ -340,14 +366,6 @@ def _names(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed were writing; what is young may be someone's still."""
-    for file in (*path.glob("*.partial"), *path.glob("*/*.partial")):
-        with suppress(FileNotFoundError):
-            if time.time() - file.stat().st_mtime > _LEFTOVER_AGE:
-                file.unlink()
-
-
 def _flush(file: Path) -> None:
     """See to it that a file, or the names in a directory, are on the disk."""
     is_file = file.is_file()
@@ -381,8 +399,8 @@ def open_dataset(path: Path) -> xarray.Dataset:
     try:
         with locked(path, shared=True), warnings.catch_warnings():
             check_metadata(path, growing=False)
-            # What a process that was killed left behind; see `_remove_leftovers`.
-            warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
+            # What a process that was killed left behind, and files of others.
+            warnings.filterwarnings("ignore", r"Object at .* is not recognized")
             data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
         return _arranged(data)
     except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
