@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet_fast._base import validate
+from linnet_fast._base import files, validate
 from linnet_fast.sweeps.file.objects import NEEDED, OBJECTS, SCALARS, Objects, arguments, is_of_data
 from linnet_fast.sweeps.file.toml import (
     DESIGNS,
@@ -113,7 +113,7 @@ def read(path: Path, settings: Iterable[str] = ()) -> SweepFile:
 
 
 def _loaded(path: Path, settings: Iterable[str]) -> Table:
-    raw = path.read_bytes()
+    raw = files.content(path)
     try:
         tree = tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
