@@ -34,8 +34,7 @@ class SweepError(RuntimeError):
 def is_store(path: Path) -> bool:
     """Whether there is a sweep's store."""
     try:
-        text = (path / "zarr.json").read_text(encoding="utf-8")
-        return MARK in json.loads(text).get("attributes", {})
+        return MARK in _json(path).get("attributes", {})
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -93,7 +92,7 @@ def signed(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest_of(folder: Path) -> str:
-    return hashlib.sha256((folder / "zarr.json").read_bytes()).hexdigest()
+    return hashlib.sha256(files.content(folder / "zarr.json")).hexdigest()
 
 
 def _codecs(zarr: Any) -> dict[str, Any]:
@@ -139,7 +138,7 @@ def check_metadata(path: Path, growing: bool) -> None:
 
     Files of others are not trusted: what they ask for beyond that is never done.
     """
-    note = _json(path)["attributes"][MARK]
+    note = note_of(path)
     if note["schema"] != SCHEMA:
         msg = f"{path} must be of schema {SCHEMA}, got {note['schema']}: another version made it"
         raise SweepError(msg)
@@ -205,8 +204,13 @@ def refuse_links(path: Path, names: Iterable[str]) -> None:
             raise SweepError(msg)
 
 
+def note_of(path: Path) -> Any:
+    """Return what a store says of its sweep."""
+    return _json(path)["attributes"][MARK]
+
+
 def _json(folder: Path) -> Any:
-    return json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+    return json.loads(files.content(folder / "zarr.json").decode())
 
 
 def _dims_of(note: Mapping[str, Any]) -> list[str]:

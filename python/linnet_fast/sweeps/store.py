@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 _LEFTOVER_AGE = 3600.0  # seconds
 _LEFTOVER = re.compile(r"(?P<stem>zarr|c(\.\d+)*)\.[0-9a-f]{32}\.partial")
-_CRC = 4  # bytes of the checksum at the end of every file of a chunk
 
 
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -234,7 +233,6 @@ class Store:
 
         Every file of these chunks is read and its checksum compared.
         """
-        crc = files.optional("google_crc32c", "sweep")
         there: dict[int, Counts] = {}
         damaged = []
         self._remove_leftovers()
@@ -250,7 +248,7 @@ class Store:
             ]
             counts = all(file.name in names["status"] for file, _ in expected["status"])
             complete = len(present) == sum(map(len, expected.values()))
-            if (counts and not complete) or not all(_is_whole(f, n, crc) for f, n in present):
+            if (counts and not complete) or not all(_is_whole(f, n) for f, n in present):
                 damaged.append(number)
                 continue
             if not counts:
@@ -274,7 +272,7 @@ class Store:
             range(-(-n // c))
             for n, c in zip(variable.shape, array.chunks[len(self.chunks.shape) :], strict=True)
         ]
-        size = math.prod(array.chunks) * np.dtype(variable.dtype).itemsize + _CRC
+        size = math.prod(array.chunks) * np.dtype(variable.dtype).itemsize + _checked().CRC
         for rest in product(*extra):
             place = (*self.chunks.place(number), *rest)
             file = self.path / variable.name / ".".join(["c", *map(str, place)])
@@ -378,15 +376,23 @@ def _flush(file: Path) -> None:
         os.close(handle)
 
 
-def _is_whole(file: Path, size: int, crc: Any) -> bool:
+def _checked() -> Any:
+    """Return the module that needs the packages of sweeps."""
+    files.optional("google_crc32c", "sweep")
+    from linnet_fast.sweeps import checked  # noqa: PLC0415
+
+    return checked
+
+
+def _is_whole(file: Path, size: int) -> bool:
     """Whether a file has its size, and the checksum at its end fits what is before it."""
     try:
-        data = file.read_bytes()
+        with files.opened(file) as opened:
+            if files.size_of(opened) != size:
+                return False
+            return bool(_checked().is_whole(opened.read(), size))
     except OSError:
         return False
-    if len(data) != size:
-        return False
-    return int(crc.value(data[:-_CRC])) == int.from_bytes(data[-_CRC:], "little")
 
 
 def open_dataset(path: Path) -> xarray.Dataset:
@@ -401,7 +407,9 @@ def open_dataset(path: Path) -> xarray.Dataset:
             check_metadata(path, growing=False)
             # What a process that was killed left behind, and files of others.
             warnings.filterwarnings("ignore", r"Object at .* is not recognized")
-            data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
+            data: xarray.Dataset = xr.open_zarr(
+                _checked().CheckedStore(path, read_only=True), chunks=None, consolidated=False
+            )
         return _arranged(data)
     except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         msg = f"{path} is damaged: {error}"
