@@ -163,7 +163,10 @@ def asan(session: nox.Session, level: str) -> None:
     # and what takes long even without the runtime.
     tests = [path for path in training_tests() if "processes" not in path]
     others = ("chain", "flow", "kernel_cost", "laws", "reduced", "step_rule", "stochastic")
-    tests += [str(next(Path("tests").rglob(f"test_{name}.py"))) for name in (*others, "observables_binary")]
+    tests += [
+        str(next(Path("tests").rglob(f"test_{name}.py")))
+        for name in (*others, "observables_binary")
+    ]
     # And files, which need packages that are not installed here.
     left_out = (
         "out_of_memory or copied_per_run or up_to_the_total or keeps_no_reference or large_products "

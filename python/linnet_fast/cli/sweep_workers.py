@@ -38,7 +38,7 @@ class Live:
         self._lock = threading.Lock()
         self._told = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             tqdm = files.optional("tqdm", "sweep").tqdm
             form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} runs{postfix}"
             self._bar = tqdm(total=n_runs, bar_format=form, leave=False)
@@ -51,7 +51,7 @@ class Live:
                 self._bar.total = state.n_runs
                 self._bar.set_postfix_str(_how_far(state), refresh=False)
                 self._bar.update(state.n_done - self._bar.n)
-            elif time.monotonic() - self._told >= _LINE_SECONDS:
+            elif sys.stderr is not None and time.monotonic() - self._told >= _LINE_SECONDS:
                 self._told = time.monotonic()
                 runs = f"{state.n_done:,} of {state.n_runs:,} runs"
                 sys.stderr.write(f"{runs}, {_how_far(state)}\n")
