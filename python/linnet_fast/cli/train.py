@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -295,7 +296,7 @@ def _load(options: argparse.Namespace) -> datasets.Dataset:
 @contextmanager
 def _bar(n_steps: int, *, quiet: bool) -> Iterator[Progress | None]:
     """Give the progress function that moves a bar on a terminal."""
-    if quiet:
+    if quiet or sys.stderr is None:
         yield None
         return
     tqdm = files.optional("tqdm", "progress").tqdm

@@ -407,11 +407,18 @@ class Trajectory:
         Raises
         ------
         ValueError
-            If the suffix is another, or the file is damaged, foreign or of a newer version.
+            If the suffix is another, or the file is damaged, foreign, of a newer version, or much
+            larger than its size on the disk.
         ImportError
-            If it is a ``.nc`` and xarray or netCDF4 is not installed.
+            If it is a ``.nc`` and netCDF4 is not installed.
         OSError
-            If the file cannot be opened.
+            If the file cannot be opened, or is a pipe, a device or a folder.
+
+        Notes
+        -----
+        What the file says of itself is checked before an array is read. It may be unpacked to 64 MiB
+        or 100 times its size, whichever is more; a network that is far larger than its weights is
+        refused.
         """
         return trajectory_file.read(_checked_path(path), cls._assembled)
 
