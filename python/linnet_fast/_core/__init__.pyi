@@ -192,6 +192,7 @@ def status_messages() -> dict[int, str]: ...
 
 __all__ = [
     "build_info",
+    "cross_products",
     "default_threads",
     "factor_descent",
     "fma_peak",
@@ -200,10 +201,13 @@ __all__ = [
     "layer_descent",
     "logit_descent",
     "observe",
+    "orthonormal_columns",
     "radial_functions",
     "reduced_descent",
     "reduced_flow",
     "reduced_flow_turn",
+    "rounds_to_nearest",
+    "singular_vectors",
     "status_messages",
     "train",
     "train_flow",
