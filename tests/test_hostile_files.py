@@ -200,7 +200,7 @@ def test_a_network_that_no_file_could_be_read_of_is_not_written(saved):
 
 @pytest.mark.parametrize("how", ["packed", "not there", "in one chunk"])
 def test_a_small_netcdf_of_gigabytes(how, saved):
-    netcdf4 = pytest.importorskip("netCDF4")
+    netcdf4 = pytest.importorskip("netCDF4")  # which the sanitizers' environment does without
     path = saved(".nc")
     n = 2**26 if how == "packed" else 2**31
     with netcdf4.Dataset(path, "a") as data:

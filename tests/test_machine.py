@@ -66,7 +66,7 @@ def test_progress_without_a_console_is_silent(monkeypatch):
         lf.Dense((2, 2)), loss, lf.Start("gaussian", scale=0.1), method=lf.GradientDescent(0.1),
         n_steps=3,
     )  # fmt: skip
-    pytest.importorskip("xarray")
+    pytest.importorskip("xarray")  # which the sanitizers' environment does without
     assert (
         lf.sweep(lf.grid(training, {"start.scale": [0.1, 0.2]}), progress=True)["status"].size == 2
     )

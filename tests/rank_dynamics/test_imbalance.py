@@ -69,6 +69,12 @@ def problem(network, scale=0.6, seed=0):
     return make_loss((network.n_inputs, network.n_outputs), seed=seed), start
 
 
+def descended(network, loss, start, step_size, n_steps, every):
+    record = lf.Record.every(every, observables=("weights",))
+    method = lf.GradientDescent(step_size)
+    return lf.train(network, loss, start, method=method, n_steps=n_steps, record=record)
+
+
 def by_scipy(network, loss, start, until):
     """Weights at the start and at the end of the flow, flat: by an integrator that knows no layer."""
     ends = np.cumsum([w.size for w in start])[:-1]
@@ -116,14 +122,7 @@ def test_what_the_flow_conserves(network):
 def test_descent_moves_it_by_no_more_than_the_bound(name, seed, scale, log_step):
     network = CHAINS[name]
     loss, start = problem(network, scale, seed % 1000)
-    run = lf.train(
-        network,
-        loss,
-        start,
-        method=lf.GradientDescent(float(np.exp(log_step))),
-        n_steps=40,
-        record=lf.Record.every(1, observables=("weights",)),
-    )
+    run = descended(network, loss, start, float(np.exp(log_step)), n_steps=40, every=1)
     drift, bound = rd.imbalance_drift(run)
     proved = np.isfinite(bound)  # not where it diverges
     size = max(np.nanmax(np.abs(w[proved]), initial=1.0) for w in run.weights)
@@ -134,14 +133,7 @@ def test_descent_moves_it_by_no_more_than_the_bound(name, seed, scale, log_step)
 def test_the_bound_on_the_sharpness_holds_at_every_record(network):
     """Against the Hessian by central differences of the gradient."""
     loss, start = problem(network)
-    run = lf.train(
-        network,
-        loss,
-        start,
-        method=lf.GradientDescent(0.01),
-        n_steps=20,
-        record=lf.Record.every(10, observables=("weights",)),
-    )
+    run = descended(network, loss, start, 0.01, n_steps=20, every=10)
     weights = list(run.weights)
     bound = imbalance._sharpness(network, loss, weights, network.product(weights))
     shapes, ends = network.shapes, np.cumsum([w.size for w in start])[:-1]
@@ -162,14 +154,7 @@ def test_residual_layers_count_their_identity():
     """W_2^T W_2 - W_1 W_1^T of the whole matrices I + s W, over s^2; that of W alone is not kept."""
     network = lf.Residual(4, 2, 3, scale=0.5)
     loss, start = problem(network)
-    run = lf.train(
-        network,
-        loss,
-        start,
-        method=lf.GradientDescent(0.01),
-        n_steps=100,
-        record=lf.Record.every(50, observables=("weights",)),
-    )
+    run = descended(network, loss, start, 0.01, n_steps=100, every=50)
     m = [np.eye(4) / 0.5 + w for w in run.weights[:2]] + [run.weights[2]]
     gaps = [b.mT @ b - a @ a.mT for a, b in pairwise(m)]
     nuclear = [np.linalg.norm(gap - gap[:1], "nuc", axis=(-2, -1)) for gap in gaps]
@@ -179,14 +164,7 @@ def test_residual_layers_count_their_identity():
 def test_shared_weights_count_each_use_once():
     network = CHAINS["shared"]
     loss, start = problem(network)
-    run = lf.train(
-        network,
-        loss,
-        start,
-        method=lf.GradientDescent(0.01),
-        n_steps=100,
-        record=lf.Record.every(50, observables=("weights",)),
-    )
+    run = descended(network, loss, start, 0.01, n_steps=100, every=50)
     a, b = (np.sum(w**2, axis=(-2, -1)) for w in run.weights)
     expected = np.abs(b - a / 3 - (b - a / 3)[0])  # the first array is used three times
     assert_allclose(rd.imbalance_drift(run)[0][:, 0], expected, rtol=1e-9, atol=1e-14)

@@ -83,7 +83,7 @@ def test_damage_is_noticed_or_harmless(suffix, run, tmp_path):
 
 def test_what_other_programs_change_in_place_is_noticed(run, tmp_path):
     """They remove the seal of the whole file, not the digests of what is in it."""
-    netcdf4 = pytest.importorskip("netCDF4")
+    netcdf4 = pytest.importorskip("netCDF4")  # which the sanitizers' environment does without
     path = tmp_path / "run.nc"
     run.save(path)
     assert b"linnet_fast seal" in path.read_bytes()[-48:]
@@ -98,7 +98,7 @@ def test_what_other_programs_change_in_place_is_noticed(run, tmp_path):
 
 
 def test_what_other_programs_write_anew_is_read_and_checked(run, tmp_path):
-    xr = pytest.importorskip("xarray")
+    xr = pytest.importorskip("xarray")  # which the sanitizers' environment does without
     path = tmp_path / "run.nc"
     run.save(path)
     data = xr.load_dataset(path, decode_cf=False)
@@ -120,7 +120,7 @@ def test_what_other_programs_write_anew_is_read_and_checked(run, tmp_path):
 
 def test_every_array_in_netcdf_has_a_checksum_of_hdf5(run, tmp_path):
     """For programs that know nothing of ours."""
-    netcdf4 = pytest.importorskip("netCDF4")
+    netcdf4 = pytest.importorskip("netCDF4")  # which the sanitizers' environment does without
     run.save(tmp_path / "run.nc", coords={"run_0": ["a", "b", "c"]})
     with netcdf4.Dataset(tmp_path / "run.nc") as data:
         for name, variable in data.variables.items():

@@ -45,8 +45,7 @@ void add_tile(const double* a, Index ld, const V* b, Index n_terms, double* out)
 void cross_products(const RunArray<double>& a, const RunArray<double>& b,
                     const std::vector<Index>& run_shape, Index n, Index n_rows, Index n_columns,
                     double* out, const Control& control) {
-    Index n_runs = 1;
-    for (const Index extent : run_shape) n_runs *= extent;
+    const Index n_runs = n_runs_of(run_shape);
     const Index n_panels = (n_columns + panel_columns - 1) / panel_columns;
     for_each_task(n_runs * n_panels, control, [&](Index task, Pulse& pulse) {
         const Index run = task / n_panels;

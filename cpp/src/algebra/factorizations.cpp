@@ -16,12 +16,6 @@ constexpr int most_sweeps = 60;
 // Of singular values relative to the largest: squares of smaller ones are no numbers any more.
 constexpr double negligible = 1e-140;
 
-Index count_runs(const std::vector<Index>& run_shape) {
-    Index n = 1;
-    for (const Index extent : run_shape) n *= extent;
-    return n;
-}
-
 /// A power of two near the largest entry; 1 if all are zero.
 double scale_of(const double* a, Index size) {
     double largest = 0;
@@ -249,7 +243,7 @@ private:
 
 void orthonormal_columns(const RunArray<double>& a, const std::vector<Index>& run_shape,
                          Index n_rows, Index n_columns, double* out, const Control& control) {
-    for_each_task(count_runs(run_shape), control, [&](Index run, Pulse& pulse) {
+    for_each_task(n_runs_of(run_shape), control, [&](Index run, Pulse& pulse) {
         Reflections reflections(n_rows, n_columns);
         if (reflections.factor(a.at(run, run_shape), pulse))
             reflections.form(out + run * n_rows * n_columns, pulse);
@@ -259,7 +253,7 @@ void orthonormal_columns(const RunArray<double>& a, const std::vector<Index>& ru
 void singular_vectors(const RunArray<double>& a, const std::vector<Index>& run_shape, Index n_rows,
                       Index n_columns, double* left, double* values, double* right,
                       const Control& control) {
-    for_each_task(count_runs(run_shape), control, [&](Index run, Pulse& pulse) {
+    for_each_task(n_runs_of(run_shape), control, [&](Index run, Pulse& pulse) {
         Triplets(n_rows, n_columns)
             .find(a.at(run, run_shape), left + run * n_rows * n_columns, values + run * n_columns,
                   right + run * n_columns * n_columns, pulse);

@@ -314,10 +314,10 @@ private:
         const V* const next =
             std::copy_n(machine_.weights(group), size_, state_.there(group)) - size_;
         const auto copy = [&](const V* from) {
-            return [=, this](V* to) { std::copy_n(from, size_, to); };
+            return [this, from](V* to) { std::copy_n(from, size_, to); };
         };
         const auto moved_by = [&](auto row) {
-            return [=, this](V* to) {
+            return [this, step, k, next](V* to) {
 #pragma GCC ivdep
                 for (Index e = 0; e < size_; ++e)
                     to[e] =

@@ -26,7 +26,7 @@ public:
           n_layers(static_cast<Index>(the_problem.chain.sizes.size())),
           n_records(static_cast<Index>(records)),
           sizes(observable_sizes(the_problem.chain)) {
-        for (const Index extent : problem.run_shape) n_runs *= extent;
+        n_runs = n_runs_of(problem.run_shape);
         n_in = problem.chain.n_inputs();
         n_out = problem.chain.n_outputs();
         if (const auto moments_of = problem.loss.declaration().moments) {

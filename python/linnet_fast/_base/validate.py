@@ -48,13 +48,24 @@ def integer(name: str, value: object, *, low: int, high: int) -> int:
     return number
 
 
-def real(name: str, value: object, *, at_least: float | None = None) -> float:
+def real(
+    name: str, value: object, *, above: float | None = None, at_least: float | None = None
+) -> float:
     """Return `value`, a single finite real number, as a float."""
-    array = real_array(name, value, at_least=at_least)  # type: ignore[arg-type]
+    array = real_array(name, value, above=above, at_least=at_least)  # type: ignore[arg-type]
     if array.ndim:
         msg = f"{name} must be a single number, got an array of shape {array.shape}"
         raise TypeError(msg)
     return float(array)
+
+
+def fraction(name: str, value: object) -> float:
+    """Return `value`, a single number in (0, 1), as a float."""
+    number = real(name, value)
+    if not 0 < number < 1:
+        msg = f"{name} must be in (0, 1), got {number:g}"
+        raise ValueError(msg)
+    return number
 
 
 def integers(name: str, values: object, *, low: int, high: int) -> tuple[int, ...]:

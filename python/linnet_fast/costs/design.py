@@ -14,7 +14,7 @@ from linnet_fast import layers
 from linnet_fast import regularizers as r
 from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.costs.induced import what_is
+from linnet_fast.costs.induced import MOST_SQUARE, what_is
 from linnet_fast.costs.representation_cost import Seed, checked_generator, representation_cost
 from linnet_fast.costs.solvers import bounds
 from linnet_fast.costs.solvers.atoms import owl_atoms, sign_vectors
@@ -23,7 +23,6 @@ from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
 from linnet_fast.regularizers import Regularizer
 
 _MOST_UNITS = 20_000
-_MOST_SQUARE = 8192  # features whose fixed layers are written out
 _MOST_NUMBERS = 2**27
 _MOST_LAYERS = 100_000
 
@@ -168,7 +167,7 @@ def _few(count: int, what: Regularizer, units: str) -> None:
 
 def _square(n: int) -> int:
     """Return the number of features, of which a matrix n by n is made."""
-    return validate.integer("n_features", n, low=1, high=_MOST_SQUARE)
+    return validate.integer("n_features", n, low=1, high=MOST_SQUARE)
 
 
 def _scaled_inputs(scale: FloatArray, network: Chain) -> Chain:

@@ -18,7 +18,8 @@ from linnet_fast.layers.pattern import Layer
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.regularizers import Regularizer
 
-_MOST_SQUARE = 8192
+MOST_SQUARE = 8192
+"""Features of which matrices, features by features, are written out."""
 _MOST_NUMBERS = 2**28
 _LONG = 300  # texts beyond this many characters are abridged by str
 
@@ -228,7 +229,7 @@ def _name_units(network: Chain) -> InducedRegularizer | None:
 
 def _transversals(units: tuple[tuple[int, ...], ...], n: int) -> tuple[tuple[int, ...], ...] | None:
     """Return the partition of which the units are all ways to take one member of each part."""
-    if n > _MOST_SQUARE:
+    if n > MOST_SQUARE:
         return None
     together = np.zeros((n, n), dtype=bool)
     for unit in units:
@@ -306,7 +307,7 @@ def _name_convolution(network: Chain) -> InducedRegularizer | None:
 
 
 def _name_others(network: Chain) -> InducedRegularizer | None:
-    if min(network.n_outputs, network.n_inputs) > _MOST_SQUARE:
+    if min(network.n_outputs, network.n_inputs) > MOST_SQUARE:
         return None
     zero = np.zeros((1, network.n_outputs, network.n_inputs))
     if matrices.skip_beside_product(network, zero, 0.0) is not None:

@@ -16,11 +16,7 @@ def time_of(trajectory: Any) -> FloatArray:
 
     They are infinite where they are beyond the largest number.
     """
-    time = np.asarray(trajectory.time, dtype=np.float64)
-    if not getattr(getattr(trajectory, "method", None), "log_time", False):
-        return time
-    with np.errstate(over="ignore"):
-        return np.expm1(time)
+    return np.asarray(getattr(trajectory, "linear_time", trajectory.time), dtype=np.float64)
 
 
 def depth_of(trajectory: Any) -> Any:

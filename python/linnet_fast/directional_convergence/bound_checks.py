@@ -223,14 +223,15 @@ def _tolerances(trajectory: object, tolerance: float | None) -> tuple[float, flo
     """Return the relative tolerance, and the rounding of angles beside it."""
     if tolerance is not None:
         return validate.real("tolerance", tolerance, at_least=0), 0.0
-    method: Any = getattr(trajectory, "method", None)
-    if not isinstance(method, Method):
+    if not hasattr(trajectory, "method"):
         return _LEAST, 0.0
-    if not method.counts_steps:
-        return max(_LEAST, 100 * float(np.max(getattr(method, "rtol", 0.0)))), 0.0
     made: Any = trajectory
+    method = validate.instance("trajectory.method", made.method, Method)  # type: ignore[type-abstract]
+    least = max(_LEAST, 100 * method.relative_error)
+    if not method.counts_steps:
+        return least, 0.0
     rounding = float(np.finfo(made.final.weights[0].dtype).eps) * (1 + int(made.steps[-1]))
-    return max(_LEAST, rounding), rounding
+    return max(least, rounding), rounding
 
 
 def _of_flow(

@@ -14,11 +14,11 @@ from scipy.special import log_expit
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import _growth
+from linnet_fast.directional_convergence.descent_bounds import PAPER
 from linnet_fast.directional_convergence.phases import PhaseSwitch, checked_start, phase_switch
 from linnet_fast.laws.base import SphericalLaw
 
 _W = 0.2784645427610738  # max of z / (1 + e^z), so r h(r) <= W for every law
-_PAPER = 0.6  # what the theorems have in place of 2 W
 
 
 def flow_angle_bound(
@@ -73,8 +73,8 @@ def flow_angle_bound(
     turn = _switch(law, 1, r, s, switch)
     validate.broadcast_runs(time=t.shape, start=np.broadcast_shapes(r.shape, s.shape))
     with np.errstate(over="ignore", under="ignore"):
-        gain = _growth.root_gain(_PAPER, np.maximum(t - turn.time, 0), turn.norm)
-        late = turn.log_tan_half_angle - 2 * law.kappa / _PAPER * gain
+        gain = _growth.root_gain(PAPER, np.maximum(t - turn.time, 0), turn.norm)
+        late = turn.log_tan_half_angle - 2 * law.kappa / PAPER * gain
         return np.asarray(np.where(t <= turn.time, s - law.kappa * (t / r), late))
 
 
@@ -142,8 +142,8 @@ def deep_flow_angle_bounds(
     validate.broadcast_runs(time=t.shape, start=np.broadcast_shapes(r.shape, s.shape))
     kappa = law.kappa
     fall = 2 * kappa if sharp else np.pi * kappa
-    alpha = 2 * np.pi * kappa / np.pi if printed else 2 * kappa / (fall * (n - 2))
-    growth = 2 * law.max_rh if sharp else _PAPER
+    alpha = 2 * kappa if printed else 2 * kappa / (fall * (n - 2))
+    growth = 2 * law.max_rh if sharp else PAPER
     with np.errstate(over="ignore", under="ignore"):
         grown = np.logaddexp(
             0, _growth.log((n - 2) * fall) + _growth.log(t) + (1 - 2 / n) * np.log(r)
@@ -213,7 +213,7 @@ def norm_bounds(
                 0, _growth.log((n - 2) * fall) + _growth.log(t) + (1 - 2 / n) * np.log(r)
             )
             lower += _growth.scaled(r, -n / (n - 2) * less)
-        ratio = _growth.log_ratio(2 * law.max_rh if sharp else _PAPER, t, r, 2 / n)
+        ratio = _growth.log_ratio(2 * law.max_rh if sharp else PAPER, t, r, 2 / n)
         upper = _growth.scaled(r, n / 2 * np.logaddexp(0, ratio))
         if sharp:
             lower = np.maximum(lower, _growth.scaled(r, n * log_expit(-2 * s)))

@@ -15,7 +15,8 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence.phases import checked_start
 from linnet_fast.laws.base import SphericalLaw
 
-_PAPER = 0.6  # what the theorems have in place of 2 max r h(r)
+PAPER = 0.6
+"""What the theorems have in place of 2 max r h(r)."""
 
 
 def descent_angle_bound_behind(
@@ -117,7 +118,7 @@ def descent_angle_bound(
     over = validate.real_array("delta", delta, above=0)
     c0 = np.pi * law.kappa
     part = np.where(over < 1, over / (1 + over), 1 / (1 + 1 / np.maximum(over, 1)))
-    return _descended(law, eta, r, s, part, _PAPER / c0**2)
+    return _descended(law, eta, r, s, part, PAPER / c0**2)
 
 
 def _descended(

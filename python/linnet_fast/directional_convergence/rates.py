@@ -149,8 +149,7 @@ def classify_rate(
     RateFit(stretched exponential, exponent=-0.3333 +- 0.0000, rate=0.01547, expected=-0.3333)
     """
     time, s, depth = _records(trajectory, n_layers)
-    ratio = validate.real("window", window)
-    validate.refuse("window", "> 1", np.asarray(ratio), np.asarray(ratio <= 1))
+    ratio = validate.real("window", window, above=1)
     runs = s.shape[:-1]
     kind = np.full(runs, "undetermined", dtype="<U21")
     exponent, error, rate, end = (np.full(runs, np.nan) for _ in range(4))

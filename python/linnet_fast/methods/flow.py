@@ -139,6 +139,11 @@ class GradientFlow(Method):
             "max_steps": self.max_steps,
         }
 
+    @property
+    def relative_error(self) -> float:
+        """The largest `rtol`: a step is right to that."""
+        return float(self.rtol.max())
+
     def absolute_tolerance(self, weights: tuple[WeightArray, ...], n_run_axes: int) -> FloatArray:
         """Return `atol`, or what it is by default for these start weights.
 

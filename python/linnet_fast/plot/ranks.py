@@ -53,7 +53,6 @@ _THEORY: dict[str, Any] = {
     "linestyle": (0, (4, 3)),
     "zorder": 3,
 }
-_LATE = 1e300  # times beyond are as good as this
 _NEAR = 1e-3  # relative distances below this are as dark as can be
 
 
@@ -396,7 +395,7 @@ class _Axis:
         axis, method = self.trajectory.record_axis, self.trajectory.method
         first, last = float(axis[0]), float(axis[-1])
         if self.rescaled:
-            ends = np.minimum(method.linear_time([first, last]), _LATE)
+            ends = method.time_between(0.0, [first, last])
             points = method.own_time(np.linspace(ends[0], ends[1], _N_THEORY))
         elif method.log_time:
             points = np.linspace(max(first, self.begin), last, _N_THEORY)
@@ -487,8 +486,7 @@ def _theory(
             return _relaxed(kept, (step * steps)[..., None], sigma, lam, strength)
         path = mode_descent(steps, step, sigma, lam, strength=strength, n_layers=n_layers)
         return np.moveaxis(path.strength, -1, -2)
-    begin = method.linear_time(trajectory.start.time or 0.0)
-    time = (np.minimum(method.linear_time(grid), _LATE) - np.minimum(begin, _LATE))[:, None]
+    time = method.time_between(trajectory.start.time or 0.0, grid)[:, None]
     if n_layers == 1:
         return _relaxed(np.exp(-lam[:, None, :] * time), time, sigma, lam, strength)
     return mode_flow(

@@ -18,7 +18,6 @@ from linnet_fast.rank_dynamics.predictions import aligned_log_strengths
 from linnet_fast.training.trajectory import Trajectory
 
 _ALIGNED = 1e-8  # of the largest factor: how far a start may be from aligned
-_LATE = 1e300  # times beyond are as good as this
 _AT_REST = 1e-9  # nearer to rest than this, rounding decides how near
 
 
@@ -186,7 +185,7 @@ def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArr
     [3.6272, 6.9078]
     """
     validate.instance("trajectory", trajectory, Trajectory)
-    q = _fraction(fraction)
+    q = validate.fraction("fraction", fraction)
     data = joint_decomposition(trajectory.squared_loss)
     rest = data.targets
     if {"product", "weights"} & set(trajectory.observables):
@@ -322,9 +321,7 @@ def _one_layer(
 
 def _since_start(trajectory: Trajectory) -> FloatArray:
     """Return the time t from the start of a flow to each record."""
-    begin = trajectory.method.linear_time(trajectory.start.time or 0.0)
-    # Where t overflows everything has come to rest.
-    return np.minimum(trajectory.linear_time, _LATE) - np.minimum(begin, _LATE)
+    return trajectory.method.time_between(trajectory.start.time or 0.0, trajectory.time)
 
 
 def products(trajectory: Trajectory) -> FloatArray:
@@ -353,14 +350,6 @@ def _strengths(product: FloatArray, data: JointDecomposition) -> FloatArray:
 def quiet() -> np.errstate:
     """Return a context in which the last records of runs that diverge do not warn."""
     return np.errstate(over="ignore", invalid="ignore")
-
-
-def _fraction(fraction: float) -> float:
-    q = validate.real("fraction", fraction)
-    if not 0 < q < 1:
-        msg = f"fraction must be in (0, 1), got {q:g}"
-        raise ValueError(msg)
-    return q
 
 
 def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:

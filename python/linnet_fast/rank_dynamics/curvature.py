@@ -123,7 +123,7 @@ def sharpness(
     8.0
     """
     layers = checked_layers("weights", weights, loss)
-    rtol = _positive("rtol", rtol)
+    rtol = validate.real("rtol", rtol, above=0)
     shapes = [layer.shape[-2:] for layer in layers]
     runs = np.broadcast_shapes(loss.run_shape, *(layer.shape[:-2] for layer in layers))
     cov, cross, *full = (
@@ -205,7 +205,7 @@ def minimum_sharpness(
     validate.instance("loss", loss, SquaredLoss)
     n_layers = validate.integer("n_layers", n_layers, low=1, high=2**15)
     cut = _EPS * loss.n_inputs if rcond is None else validate.real("rcond", rcond, at_least=0)
-    rtol = _positive("rtol", rtol)
+    rtol = validate.real("rtol", rtol, above=0)
     if rcond is None:
         loss.check_bounded("minimum")
     modes = joint_decomposition(loss)
@@ -318,14 +318,6 @@ def aligned_hessian_eigenvalues(
         raise ValueError(msg)
     values = _block_eigenvalues(power, a, b, residual, (n_in, n_hid, n_out))
     return np.sort(np.concatenate([v.reshape(*batch, -1) for v in values], axis=-1), axis=-1)
-
-
-def _positive(name: str, value: object) -> float:
-    number = validate.real(name, value)
-    if number <= 0:
-        msg = f"{name} must be > 0, got {number:g}"
-        raise ValueError(msg)
-    return number
 
 
 class _Hessian:

@@ -129,10 +129,7 @@ def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
     >>> stages(run).tolist()
     [[0.0, 3.0], [5.0, 11.0], [14.0, 30.0]]
     """
-    limit = validate.real("flatness", flatness)
-    if not 0 < limit < 1:
-        msg = f"flatness must be in (0, 1), got {limit:g}"
-        raise ValueError(msg)
+    limit = validate.fraction("flatness", flatness)
     product = products(trajectory)
     distances = path_distances(trajectory)
     rank, sigma_rank = distances.nearest, distances.nearest_sigma_ordered
