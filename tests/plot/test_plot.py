@@ -75,9 +75,9 @@ class TestPanels:
         assert len(ax.collections) == (len(ax.lines) if n_runs > 1 else 0)  # the bands
 
     def test_no_such_run(self, panel, run):
-        with pytest.raises(ValueError, match="run"):
+        with pytest.raises(IndexError):
             panel(run, run=(3,))
-        with pytest.raises(ValueError, match="run must have at most 2 indices"):
+        with pytest.raises(IndexError, match="run must have at most 2 indices"):
             panel(run, run=(0, 0, 0))
 
     def test_diverged_runs_are_left_out(self, panel, diverged):
@@ -246,7 +246,7 @@ class TestModes:
             start = lf.initialization.gaussian(
                 network, scale=[[1e-3], [1.0], [3.0]], rng=1, batch_shape=(3, 5)
             )
-            step_size = learned.safe_step_size(network, loss, start, 0.1)
+            step_size = learned.safe_step_size(network, loss, start, weight_decay=0.1)
             run = lf.train(
                 network,
                 loss,

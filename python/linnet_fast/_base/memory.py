@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 _MOST_BYTES = 2**62
 _ALWAYS_FITS = 2**26
 
@@ -17,8 +18,9 @@ def available() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
         line = next(one for one in lines if one.startswith("MemAvailable:"))
         limits.append(int(line.split()[1]) * 1024)
-    if (limit := cgroup_number("memory.max", "memory/memory.limit_in_bytes")) is not None:
-        limits.append(int(limit))
+    for folder in control_groups("memory"):
+        found = (number(folder / name) for name in ("memory.max", "memory.limit_in_bytes"))
+        limits += [int(limit) for limit in found if limit is not None]
     return min(limits, default=None)
 
 
@@ -46,11 +48,30 @@ def check_room(name: str, n_bytes: int) -> None:
         raise ValueError(msg)
 
 
-def cgroup_number(*names: str) -> float | None:
-    """Return the number in the first of these files of the control group that there is, or None."""
-    for name in names:
-        try:
-            return float((CGROUP / name).read_text())
-        except (OSError, ValueError):
-            continue
-    return None
+def control_groups(controller: str) -> list[Path]:
+    """Return where the limits of a controller may stand: of this process's group and all above it.
+
+    Each of them holds. Groups of version 2 are in one tree, those of version 1 in one per controller;
+    in a container, what is the root here may be a group further down to the system.
+    """
+    own = {"": "/", controller: "/"}
+    with contextlib.suppress(OSError):
+        for line in OWN_CGROUPS.read_text().splitlines():
+            _, _, rest = line.partition(":")
+            names, _, path = rest.partition(":")
+            if not names or controller in names.split(","):
+                own[controller if names else ""] = path
+    folders = []
+    for tree, path in own.items():
+        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+        root = CGROUP / tree
+        folders += [root.joinpath(*parts[:n]) for n in range(len(parts), -1, -1)]
+    return folders
+
+
+def number(file: Path) -> float | None:
+    """Return the number that a file holds, or None."""
+    try:
+        return float(file.read_text())
+    except (OSError, ValueError):
+        return None

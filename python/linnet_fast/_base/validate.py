@@ -12,6 +12,7 @@ import itertools
 import math
 import operator
 import os
+import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -174,6 +175,15 @@ def real(
     return float(array)
 
 
+def fraction(name: str, value: object) -> float:
+    """Return `value`, a single number in (0, 1), as a float."""
+    number = real(name, value)
+    if not 0 < number < 1:
+        msg = f"{name} must be in (0, 1), got {number:g}"
+        raise ValueError(msg)
+    return number
+
+
 def integers(
     name: str, values: object, *, low: int, high: int | None, most: int = MOST_ENTRIES
 ) -> tuple[int, ...]:
@@ -196,6 +206,24 @@ def integers(
             raise ValueError(msg)
         found.append(integer(f"{name}[{i}]", value, low=low, high=high))
     return tuple(found)
+
+
+def run_index(name: str, value: object, shape: Shape, *, single: bool = False) -> tuple[int, ...]:
+    """Return an index of leading run axes of a shape, of all of them if it is of a `single` run."""
+    given = value if isinstance(value, tuple) else (value,)
+    index = tuple(integer(name, i, low=-(2**62), high=2**62) for i in given[: len(shape) + 1])
+    if len(given) > len(shape) or (single and len(given) != len(shape)):
+        expected = (
+            f"{len(shape)} indices, one per run axis {shape}"
+            if single
+            else f"at most {len(shape)} indices"
+        )
+        msg = f"{name} must have {expected}, got {brief(value)}"
+        raise IndexError(msg)
+    if not all(-size <= i < size for i, size in zip(index, shape, strict=False)):
+        msg = f"{name} must be an index of run axes {shape}, got {index}"
+        raise IndexError(msg)
+    return index
 
 
 def choice(name: str, value: object, known: Iterable[str]) -> str:
@@ -226,6 +254,16 @@ def float_dtype(name: str, value: object) -> np.dtype[Any]:
     if dtype is None and value is not None:
         raise TypeError(msg)
     raise ValueError(msg)
+
+
+def nested_text(name: str, text: str, *, most: int = 64) -> None:
+    """Refuse a text whose brackets are nested so deeply that parsers, which recurse, would fail."""
+    depth = 0
+    for sign in re.finditer(r"[\[({\])}]", text):
+        depth = depth + 1 if sign[0] in "[({" else max(depth - 1, 0)
+        if depth > most:
+            msg = f"{name} must be nested at most {most} deep, got more"
+            raise ValueError(msg)
 
 
 def unbroadcast(array: npt.NDArray[Any], *, keep: int = 0) -> npt.NDArray[Any]:
@@ -399,6 +437,24 @@ def weights(
         }
     )
     return arrays
+
+
+def labelled(
+    X: object, y: object, *, names: tuple[str, str] = ("X", "y")
+) -> tuple[FloatArray, FloatArray]:
+    """Return samples ``(*run, n, in)`` and their labels ``(*run, n)``, 1 and -1, as views."""
+    of_x, of_y = names
+    x, labels = real_array(of_x, X), real_array(of_y, y)
+    if x.ndim < 2:
+        msg = f"{of_x} must have shape (*run, n, in), got {x.shape}"
+        raise ValueError(msg)
+    if labels.ndim < 1 or labels.shape[-1] != x.shape[-2]:
+        expected = f"(*run, {x.shape[-2]}), one label per row of {of_x}"
+        msg = f"{of_y} must have shape {expected}, got {labels.shape}"
+        raise ValueError(msg)
+    stored = unbroadcast(labels)
+    refuse(of_y, "made of labels 1 and -1", stored, np.abs(stored) != 1)
+    return x, labels
 
 
 def floating(name: str, value: object, inner: Shape) -> WeightArray:

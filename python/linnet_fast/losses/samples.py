@@ -41,7 +41,7 @@ class SampleLoss(BinaryLoss):
     def __init__(
         self, inputs: npt.ArrayLike, labels: npt.ArrayLike, label_noise: npt.ArrayLike = 0.0
     ) -> None:
-        x, y = _samples("inputs", inputs, "labels", labels)
+        x, y = validate.labelled(inputs, labels, names=("inputs", "labels"))
         object.__setattr__(self, "inputs", x)
         object.__setattr__(self, "labels", y)
         self._set_noise(label_noise)
@@ -66,7 +66,7 @@ class SampleLoss(BinaryLoss):
         -------
         LogisticLoss or ExponentialLoss
         """
-        return cls(*_samples("X", X, "y", y), label_noise)
+        return cls(*validate.labelled(X, y), label_noise)
 
     @classmethod
     def from_dataset(cls, data: Dataset, **options: Any) -> tuple[Self, str]:
@@ -305,21 +305,3 @@ class ExponentialLoss(SampleLoss):
 
     def _slope(self, margin: FloatArray) -> FloatArray:
         return np.asarray(-np.exp(-margin))
-
-
-def _samples(
-    x_name: str, inputs: npt.ArrayLike, y_name: str, labels: npt.ArrayLike
-) -> tuple[FloatArray, FloatArray]:
-    """Return inputs and labels, checked by the names that they have where they enter."""
-    x = validate.real_array(x_name, inputs)
-    y = validate.real_array(y_name, labels)
-    if x.ndim < 2:
-        msg = f"{x_name} must have shape (*run, n, in), got {x.shape}"
-        raise ValueError(msg)
-    if y.ndim < 1 or y.shape[-1] != x.shape[-2]:
-        expected = f"(*run, {x.shape[-2]}), one label per row of {x_name}"
-        msg = f"{y_name} must have shape {expected}, got {y.shape}"
-        raise ValueError(msg)
-    stored = validate.unbroadcast(y)
-    validate.refuse(y_name, "made of labels 1 and -1", stored, np.abs(stored) != 1)
-    return x, y

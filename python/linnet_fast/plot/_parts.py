@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import files, validate
-from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.training.state import Status
-from linnet_fast.training.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory, run_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +38,8 @@ def check_axes(ax: object) -> None:
 
 def check(trajectory: Trajectory, ax: object, run: int | tuple[int, ...]) -> None:
     """Refuse what is no trajectory, no Axes, or no index of its runs."""
-    validate.instance("trajectory", trajectory, Trajectory)
+    run_index(trajectory, run)
     check_axes(ax)
-    chosen(trajectory.run_shape, run)
 
 
 def new_axes(ax: Axes | None) -> Axes:
@@ -51,24 +50,22 @@ def new_axes(ax: Axes | None) -> Axes:
     return pyplot.subplots(layout="constrained")[1]  # type: ignore[no-any-return]
 
 
-def chosen(run_shape: Shape, run: int | tuple[int, ...]) -> tuple[int, ...]:
-    """Return `run` as an index of the leading run axes."""
-    index = run if isinstance(run, tuple) else (run,)
-    if len(index) > len(run_shape):
-        msg = f"run must have at most {len(run_shape)} indices, got {validate.brief(run)}"
+def marked(name: str, values: object, *, at_least: float | None = None) -> FloatArray:
+    """Return where lines are drawn, in one axis; none are fine, and what no picture can hold is not."""
+    found = validate.numbers(name, values, empty=True)
+    if found.size > MOST_LINES:
+        msg = f"{name} must be at most {MOST_LINES:,}, got {found.size:,}"
         raise ValueError(msg)
-    sizes = zip(index, run_shape, strict=False)
-    return tuple(
-        validate.integer(f"run[{i}]", one, low=-size, high=size - 1)
-        for i, (one, size) in enumerate(sizes)
-    )
+    if found.size:
+        found = validate.real_array(name, found, at_least=at_least)
+    return np.asarray(found, np.float64).ravel()
 
 
 def of_runs(
     trajectory: Trajectory, values: FloatArray, run: int | tuple[int, ...], n_inner: int
 ) -> FloatArray:
     """Return the values of the runs at an index, those that diverged left out, run axes as one."""
-    index = chosen(trajectory.run_shape, run)
+    index = run_index(trajectory, run)
     inner = values.shape[values.ndim - n_inner :]
     left: FloatArray = values[index].reshape(-1, *inner)[np.ravel(trajectory.ok[index])]
     return left
@@ -128,17 +125,23 @@ def line(
 
 
 def step_axis(ax: Axes, trajectory: Trajectory) -> None:
-    """Make the axis of steps, or of times, logarithmic, its 0 left out."""
+    """Make the axis of steps, or of times, logarithmic, its 0 left out; of log(1 + t) linear."""
     begin = first_record(trajectory)
     # Limits first: a scale without them would look for positive records, and there may be none.
+    if trajectory.method.log_time:
+        ax.set_xlim(begin, max(trajectory.record_axis[-1], begin + 1e-3))
+        ax.set_xlabel("ln(1 + time)")
+        return
     ax.set_xlim(begin, max(trajectory.record_axis[-1], begin * 1.001))
     ax.set_xscale("log")
     ax.set_xlabel("time" if trajectory.steps is None else "step")
 
 
 def first_record(trajectory: Trajectory) -> float:
-    """Return the first record that a logarithmic axis can show."""
+    """Return the first record that the axis can show."""
     axis = trajectory.record_axis
+    if trajectory.method.log_time:
+        return float(axis[0])
     least = 1.0 if trajectory.steps is not None else float(axis[axis > 0].min(initial=axis[-1]))
     return max(least, float(axis[0])) or 1.0
 

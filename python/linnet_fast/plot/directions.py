@@ -97,8 +97,10 @@ def direction(
         If the quantity was not recorded.
     ImportError
         If matplotlib is not installed.
+    IndexError
+        If there is no such run.
     ValueError
-        If there is no such run, or `quantity` or `against` is none of these, a flow has no steps, the runs have different times,
+        If `quantity` or `against` is none of these, a flow has no steps, the runs have different times,
         or `expected` is for the other axis or has run axes.
 
     Examples
@@ -271,7 +273,7 @@ def _quantity(trajectory: DirectionRun, quantity: str) -> FloatArray:
     if quantity == "log_tan_half_angle":
         return -s
     if quantity == "one_minus_cos":
-        return one_minus_cosine(s)
+        return one_minus_cosine(log_tan_half_angle=s)
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(2 * np.arctan(np.exp(s)))
 
@@ -281,7 +283,7 @@ def _chosen(trajectory: DirectionRun, values: FloatArray, run: int | tuple[int, 
     if isinstance(trajectory, Trajectory):
         values = _parts.until_the_end(trajectory, values)
         return _parts.of_runs(trajectory, values, run, 1)
-    index = _parts.chosen(values.shape[:-1], run)
+    index = validate.run_index("run", run, values.shape[:-1])
     picked: FloatArray = values[index].reshape(-1, values.shape[-1])
     return picked
 
@@ -339,11 +341,12 @@ def _expected(
     if isinstance(law, LateTimeLaw):
         since = float(law.since[0])
         x, at = x[at >= since], at[at >= since]
-    y = law.norm(at) if quantity == "norm" else -law.log_tan_half_angle(at)
+    along = {"steps" if isinstance(law, DescentLaw) else "time": at}
+    y = law.norm(**along) if quantity == "norm" else -law.log_tan_half_angle(**along)
     if quantity == "angle":
         y = 2 * np.arctan(np.exp(-y))
     elif quantity == "one_minus_cos":
-        y = one_minus_cosine(-y)
+        y = one_minus_cosine(log_tan_half_angle=-y)
     return np.asarray(x, np.float64), y
 
 

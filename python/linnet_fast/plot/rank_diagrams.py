@@ -193,13 +193,7 @@ def step_size_regimes(
     ['monotone', 'damped', 'period 2', 'chaotic', 'divergent']
     """
     _parts.check_axes(ax)
-    at = validate.numbers("marks", marks, empty=True)
-    if at.size:
-        at = validate.real_array("marks", at, at_least=0)
-    if at.size > _parts.MOST_LINES:
-        msg = f"marks must be at most {_parts.MOST_LINES:,}, got {at.size:,}"
-        raise ValueError(msg)
-    at = at.ravel()
+    at = _parts.marked("marks", marks, at_least=0)
     n_points = validate.integer("n_points", n_points, low=2, high=100_000)
     x = np.linspace(0, 2, n_points + 1)[1:]
     steps = np.arange(_N_SETTLE, _N_SETTLE + _N_ORBIT)

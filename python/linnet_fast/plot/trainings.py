@@ -12,12 +12,11 @@ from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.plot._parts import (
     DARK,
-    MOST_LINES,
     PALE,
     check,
-    chosen,
     first_record,
     line,
+    marked,
     new_axes,
     of_runs,
     power,
@@ -65,8 +64,10 @@ def singular_values(
         If singular values were not recorded.
     ImportError
         If matplotlib is not installed.
+    IndexError
+        If there is no such run.
     ValueError
-        If there is no such run, or `n_modes` is out of range.
+        If `n_modes` is out of range.
 
     Examples
     --------
@@ -122,8 +123,10 @@ def rank(
     ------
     ImportError
         If matplotlib is not installed.
+    IndexError
+        If there is no such run.
     ValueError
-        If there is no such run, or singular values were not recorded (nor products, nor weights).
+        If singular values were not recorded (nor products, nor weights).
     """
     check(trajectory, ax, run)
     learned = of_runs(trajectory, learned_at(trajectory), run, 1)
@@ -169,19 +172,14 @@ def loss(
         If the loss was not recorded.
     ImportError
         If matplotlib is not installed.
-    ValueError
+    IndexError
         If there is no such run.
     """
     check(trajectory, ax, run)
-    at = validate.numbers("levels", levels, empty=True)
-    if at.size:
-        at = validate.real_array("levels", at)
-    if at.size > MOST_LINES:
-        msg = f"levels must be at most {MOST_LINES:,}, got {at.size:,}"
-        raise ValueError(msg)
+    marks = marked("levels", levels)
     values = of_runs(trajectory, until_the_end(trajectory, trajectory.loss), run, 1)
     ax = new_axes(ax)
-    for level in at.ravel():
+    for level in marks:
         ax.axhline(level, color=PALE, linewidth=0.6, zorder=0)
     line(ax, trajectory.record_axis, values, color=DARK)
     step_axis(ax, trajectory)
@@ -226,18 +224,20 @@ def stages(
         If loss or singular values were not recorded.
     ImportError
         If matplotlib is not installed.
+    IndexError
+        If there is no such run.
     ValueError
-        If there is no such run, or `scales` are not one per index of the first run axis.
+        If `scales` are not one per index of the first run axis.
     """
     pyplot = files.optional("matplotlib.pyplot", "plot")
     validate.instance("trajectory", trajectory, Trajectory)
+    values = validate.real_array("scales", scales)
     if not trajectory.run_shape:
-        msg = "trajectory must have a run axis, of the scales, got none"
+        msg = "trajectory must have a run axis of scales, got a single run"
         raise ValueError(msg)
-    inner = chosen(trajectory.run_shape[1:], run)
+    own_run = validate.run_index("run", run, trajectory.run_shape[1:])
     if title is not None:
         validate.instance("title", title, str)
-    values = validate.real_array("scales", scales)
     if values.shape != trajectory.run_shape[:1]:
         msg = f"scales must have shape {trajectory.run_shape[:1]}, got {values.shape}"
         raise ValueError(msg)
@@ -259,10 +259,10 @@ def stages(
             layout="constrained",
         )
         for column, index in zip(axes.T, picked, strict=True):
-            which = (int(index), *inner)
-            singular_values(trajectory, column[0], run=which, n_modes=n_modes)
-            rank(trajectory, column[1], run=which)
-            loss(trajectory, column[2], run=which, levels=levels)
+            chosen = (int(index), *own_run)
+            singular_values(trajectory, column[0], run=chosen, n_modes=n_modes)
+            rank(trajectory, column[1], run=chosen)
+            loss(trajectory, column[2], run=chosen, levels=levels)
             column[0].set_title(f"scale {power(values[index])}")
         for ax in axes.flat:
             ax.label_outer()
@@ -298,7 +298,8 @@ def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[
     learned = learned_at(trajectory)[picked]
     later = learned[learned > first]
     if later.size:
-        begin = max(first, 10.0 ** np.floor(np.log10(later.min() / 5)))
+        before = 10.0 ** np.floor(np.log10(later.min() / 5))
+        begin = max(first, 0.8 * later.min() if trajectory.method.log_time else before)
         axes[0, 0].set_xlim(left=begin)
     best = reduced_rank_regression(trajectory.squared_loss).losses
     room = best[0] - best[-1]

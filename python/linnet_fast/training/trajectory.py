@@ -52,7 +52,8 @@ class Trajectory:
         Steps recorded, counted from the very start; None of a flow.
     time : ndarray of float64, shape (*step_size.shape, n_rec)
         ``step_size * steps``; broadcasts against the run axes. With a `StepRule` the sums of the
-        steps, (*run, n_rec). Of a flow the times recorded, (n_rec,).
+        steps, (*run, n_rec). Of a flow the times recorded, (n_rec,); in logarithmic time these are
+        log(1 + t), and `linear_time` has t.
     observables : mapping of str to ndarray, shape (*run, n_rec, ...)
         What was recorded, by name; ``weights`` are a tuple of one array per layer. Each is an
         attribute, too.
@@ -66,8 +67,10 @@ class Trajectory:
 
     Raises
     ------
+    TypeError
+        If a part is not what it should be.
     ValueError
-        If shapes or dtypes do not fit together.
+        If shapes or dtypes do not fit together, or steps or times do not increase.
 
     Examples
     --------
@@ -119,9 +122,9 @@ class Trajectory:
         validate.fits_batch("time", lead, runs)
         self._check_time()
         when = self.time if self.steps is None else self.steps
-        if (np.diff(when) <= 0).any():
+        if not (np.isfinite(when).all() and (np.diff(when) > 0).all()):
             name = "time" if self.steps is None else "steps"
-            msg = f"{name} must be strictly increasing, got {when.tolist()}"
+            msg = f"{name} must be finite and strictly increasing, got {when.tolist()}"
             raise ValueError(msg)
         for name, array in validate.mapping("observables", self.observables).items():
             self._check_observable(name, array)
@@ -203,6 +206,14 @@ class Trajectory:
         return self.time if self.steps is None else self.steps
 
     @property
+    def linear_time(self) -> FloatArray:
+        """The time t of each record, in the shape of `time`.
+
+        It is `time`, but of flows in logarithmic time exp(time) - 1, inf beyond float64.
+        """
+        return self.method.linear_time(self.time)
+
+    @property
     def run_shape(self) -> Shape:
         """Shape of the run axes; () for a single run."""
         return self.final.status.shape
@@ -235,7 +246,8 @@ class Trajectory:
             if status in (Status.DIVERGED, Status.EXHAUSTED):
                 first = tuple(int(i) for i in which[0])
                 place = f"first: run {first} at" if first else "at"
-                unit = "time" if self.steps is None else "step"
+                flow = "ln(1 + time)" if self.method.log_time else "time"
+                unit = flow if self.steps is None else "step"
                 part += f" ({place} {unit} {self.stopped_at[first]})"
             parts.append(part)
         return f"{n_runs} run{'s' if n_runs != 1 else ''}: {', '.join(parts)}"
@@ -359,6 +371,7 @@ class Trajectory:
         OSError
             If the file cannot be written.
         """
+        _checked_path(path)
         arrays = {name: array for name, (_, array) in self._labelled(()).items()}
         arrays["time"] = self.time
         if self.steps is not None:
@@ -394,13 +407,20 @@ class Trajectory:
         Raises
         ------
         ValueError
-            If the suffix is another, or the file is damaged, foreign or of a newer version.
+            If the suffix is another, or the file is damaged, foreign, of a newer version, or much
+            larger than its size on the disk.
         ImportError
-            If it is a ``.nc`` and xarray or netCDF4 is not installed.
+            If it is a ``.nc`` and netCDF4 is not installed.
         OSError
-            If the file cannot be opened.
+            If the file cannot be opened, or is a pipe, a device or a folder.
+
+        Notes
+        -----
+        What the file says of itself is checked before an array is read. It may be unpacked to 64 MiB
+        or 100 times its size, whichever is more; a network that is far larger than its weights is
+        refused.
         """
-        return trajectory_file.read(path, cls._assembled)
+        return trajectory_file.read(_checked_path(path), cls._assembled)
 
     @classmethod
     def _assembled(
@@ -429,6 +449,36 @@ class Trajectory:
             header["provenance"],
             array("n_steps"),
         )
+
+
+def run_index(trajectory: Trajectory, run: object, *, single: bool = False) -> tuple[int, ...]:
+    """Return `run` as an index of the leading run axes, checked.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        Of which runs are chosen.
+    run : int or tuple of int
+        The index; negative ones count from the end.
+    single : bool
+        Whether all run axes have to be given.
+
+    Raises
+    ------
+    TypeError
+        If `run` is something else.
+    IndexError
+        If there are more indices than run axes (or fewer, of a single run), or no such run.
+    """
+    shape = validate.instance("trajectory", trajectory, Trajectory).run_shape
+    return validate.run_index("run", run, shape, single=single)
+
+
+def _checked_path(path: object) -> str | os.PathLike[str]:
+    if not isinstance(path, str | os.PathLike):
+        msg = f"path must be a string or a path, got {type(path).__name__}"
+        raise TypeError(msg)
+    return path
 
 
 def _names_of_its_own() -> set[str]:
