@@ -139,6 +139,7 @@ class SquaredLoss(Loss):
         >>> loss.input_cov.tolist(), loss.cross_cov.tolist(), float(loss.output_power)
         ([[0.5, 0.0], [0.0, 2.0]], [[1.0, 2.0]], 4.0)
         """
+        center = validate.flag("center", center)
         x = _samples("X", X)
         y = _samples("Y", Y)
         n_samples = x.shape[-2]
@@ -173,7 +174,7 @@ class SquaredLoss(Loss):
         -------
         loss, str
         """
-        center = validate.instance("loss.center", options.get("center", False), bool)
+        center = validate.flag("loss.center", options.get("center", False))
         made = cls.from_data(data.X, data.Y, center=center)
         return made, f"{data.description}, {'centred' if center else 'not centred'}"
 

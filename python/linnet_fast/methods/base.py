@@ -141,7 +141,7 @@ class Method(ABC):
         ndarray of float64
             inf beyond float64.
         """
-        own = np.asarray(time, np.float64)
+        own = _times("time", time)
         with np.errstate(over="ignore"):
             return np.expm1(own) if self.log_time else own
 
@@ -153,7 +153,9 @@ class Method(ABC):
         time : array_like
             At least 0.
         """
-        linear = np.asarray(time, np.float64)
+        linear = _times("time", time)
+        stored = validate.unbroadcast(linear)
+        validate.refuse("time", ">= 0", stored, stored < 0)
         return np.log1p(linear) if self.log_time else linear
 
     def time_between(self, begin: npt.ArrayLike, end: npt.ArrayLike) -> FloatArray:
@@ -169,7 +171,9 @@ class Method(ABC):
         ndarray of float64
             A number also where t is beyond float64, by when everything has come to rest.
         """
-        first, last = (np.minimum(self.linear_time(time), _LATE) for time in (begin, end))
+        given = (_times("begin", begin), _times("end", end))
+        validate.broadcast_runs(begin=given[0].shape, end=given[1].shape)
+        first, last = (np.minimum(self.linear_time(time), _LATE) for time in given)
         return np.asarray(last - first)
 
     @property
@@ -359,3 +363,7 @@ class SteppingMethod(Method):
         if self.layer_multipliers is None:
             return step[..., None].repeat(n_arrays, axis=-1)
         return step[..., None] * self.layer_multipliers
+
+
+def _times(name: str, value: npt.ArrayLike) -> FloatArray:
+    return np.asarray(validate.floating(name, value, ()), np.float64)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LARGEST = 1e100
+_MOST_SCALES = 100
 _WIDE = 8.0  # learning times further apart than this factor need a logarithmic axis
 _N_SETTLE, _N_ORBIT = 3000, 96  # steps to let pass, and to draw
 
@@ -92,8 +93,8 @@ def one_layer_against_two(
     if depths.max() > _LARGEST:
         msg = f"deltas must be <= {_LARGEST:g}, got {depths.max():g}"
         raise ValueError(msg)
-    if depths.size > _parts.MOST_LINES:
-        msg = f"deltas must be at most {_parts.MOST_LINES:,}, got {depths.size:,}"
+    if depths.size > _MOST_SCALES:
+        msg = f"deltas must be at most {_MOST_SCALES}, got {depths.size:,}"
         raise ValueError(msg)
     power = validate.real("exponent", exponent, above=0)
     if power > _LARGEST:

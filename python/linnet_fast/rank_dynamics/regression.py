@@ -297,13 +297,14 @@ def _samples(data: Sequence[npt.ArrayLike]) -> tuple[FloatArray, FloatArray]:
     if len(data) != 2:
         msg = f"data must be a SquaredLoss or a tuple (X, Y), got {len(data)} parts"
         raise TypeError(msg)
-    x, y = (validate.real_array(name, part) for name, part in zip("XY", data, strict=True))
-    for name, array in (("X", x), ("Y", y)):
+    names = ("data[0]", "data[1]")
+    x, y = (validate.real_array(name, part) for name, part in zip(names, data, strict=True))
+    for name, array in zip(names, (x, y), strict=True):
         if array.ndim < 2:
             msg = f"{name} must have shape (*run, n, features), got {array.shape}"
             raise ValueError(msg)
     if x.shape[-2] != y.shape[-2]:
-        msg = f"X and Y must have equally many rows, got {x.shape[-2]} and {y.shape[-2]}"
+        msg = f"data must have equally many rows of both, got {x.shape[-2]} and {y.shape[-2]}"
         raise ValueError(msg)
-    validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
+    validate.broadcast_runs(**{"data[0]": x.shape[:-2], "data[1]": y.shape[:-2]})
     return x, y

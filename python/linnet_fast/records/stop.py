@@ -59,7 +59,7 @@ class Stop:
         check_every: int = 100,
     ) -> None:
         if loss is None and gradient_norm is None:
-            msg = "Stop must have a threshold for loss, for gradient_norm or for both, got none"
+            msg = "loss or gradient_norm must be given, or both, got neither"
             raise ValueError(msg)
         for name, threshold in (("loss", loss), ("gradient_norm", gradient_norm)):
             array = None

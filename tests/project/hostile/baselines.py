@@ -122,6 +122,8 @@ COMMON = {
     "Y": lambda: SAMPLES[:, :2] + 0.5,
     "angle": lambda: 1.0,
     "atol": lambda: 1e-12,
+    "begin": lambda: np.array([0.25, 0.5]),
+    "end": lambda: np.array([0.75, 2.0]),
     "ax": axes,
     "batch_shape": lambda: (2,),
     "batch_size": lambda: 4,

@@ -21,7 +21,7 @@ LIMIT = 5.0  # seconds that a call may take
 RELATIONS = (
     r"run axes must broadcast",
     r"(values of \S+|parameter) must ",  # of a sweep, which has names of its own
-    r"exactly one of .*\b{name}\b.* must be given",
+    r"(exactly )?one of .*\b{name}\b.* must be given",
     r"(largest entry|dtype|status|number|names|values|length|key|parameter|run axes|entries) of .*\b{name}\b",
 )
 """Beginnings of messages, besides the name of an argument."""
@@ -87,7 +87,7 @@ def judged(one, arguments, done=""):
         if LONG.search(done):
             return None, ("error", TooSlow)
         return f"takes more than {LIMIT} s", None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         if names_it(str(error), one.parameters) or one.name.startswith(THEIRS):
             return None, ("error", type(error))
         return _told(error), None
