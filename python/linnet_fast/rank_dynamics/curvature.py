@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate, combinations_with_replacement, pairwise
 from typing import cast
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from linnet_fast._base import validate
+from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.data import checked_layers, joint_decomposition
@@ -44,7 +45,8 @@ def hessian_vector_product(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If shapes do not match, run axes do not broadcast, or a number is not finite.
+        If shapes do not match, run axes do not broadcast, a number is not finite, or products
+        overflow or do not fit into memory.
 
     Notes
     -----
@@ -70,7 +72,12 @@ def hessian_vector_product(
         weights=np.broadcast_shapes(*(w.shape[:-2] for w in layers)),
         directions=np.broadcast_shapes(*(w.shape[:-2] for w in moves)),
     )
-    result = _Hessian(loss.input_cov, loss.cross_cov, layers)(moves)
+    memory.check_room("directions", 3 * 8 * math.prod(runs) * sum(map(math.prod, shapes)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = _Hessian(loss.input_cov, loss.cross_cov, layers)(moves)
+    if not all(np.isfinite(part).all() for part in result):
+        msg = "weights and directions must give products within float64, got an overflow"
+        raise ValueError(msg)
     return tuple(
         np.broadcast_to(part, (*runs, *shape)) for part, shape in zip(result, shapes, strict=True)
     )
@@ -307,7 +314,11 @@ def aligned_hessian_eigenvalues(
             msg = f"{name} must have at most {most} entries, got {size[name]}"
             raise ValueError(msg)
     batch = validate.broadcast_runs(**{n: array.shape[:-1] for n, array in arrays.items()})
-    n = max(n_in, n_hid, n_out)
+    sizes = {"lam": n_in, "n_hidden": n_hid, "n_outputs": n_out}
+    n = max(sizes.values())
+    # A block of 4 x 4 for each pair of modes.
+    largest = next(name for name, size in sizes.items() if size == n)
+    memory.check_room(largest, 8 * 16 * math.prod(batch) * n * n)
     s, power, a, b = (_padded(array, batch, n) for array in arrays.values())
     with np.errstate(over="ignore", invalid="ignore"):
         residual = s - power * a * b

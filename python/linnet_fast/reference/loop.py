@@ -101,6 +101,7 @@ def train(
     >>> run.status.tolist(), run.stopped_at.tolist()
     ([1, 0], [2, 3])
     """
+    validate.instance("record", record, Record)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
     state = begin_state(network, loss, start, method, stop)
     if not method.counts_steps:
