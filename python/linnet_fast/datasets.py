@@ -152,7 +152,8 @@ def read_array(file: str | os.PathLike[str], name: str) -> npt.NDArray[Any]:
     ValueError
         If it is damaged or of another kind, or holds no array of that name.
     """
-    path = Path(file)
+    path = validate.path("file", file)
+    validate.instance("name", name, str)
     if path.suffix != ".npz":
         return _read(path)
 
@@ -187,8 +188,9 @@ def load_mnist(folder: str | os.PathLike[str]) -> Dataset:
     ValueError
         If a file is not what its header says.
     """
-    images = _read_idx(_find(Path(folder), "train-images", "idx3-ubyte"))
-    labels = _read_idx(_find(Path(folder), "train-labels", "idx1-ubyte"))
+    where = validate.path("folder", folder)
+    images = _read_idx(_find(where, "train-images", "idx3-ubyte"))
+    labels = _read_idx(_find(where, "train-labels", "idx1-ubyte"))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         msg = f"{folder} must hold images and as many labels, got {images.shape}, {labels.shape}"
         raise ValueError(msg)
@@ -218,7 +220,7 @@ def load_cifar10(folder: str | os.PathLike[str]) -> Dataset:
     ValueError
         If a file is not made of whole records.
     """
-    batches = sorted(Path(folder).glob("data_batch_*.bin"))
+    batches = sorted(validate.path("folder", folder).glob("data_batch_*.bin"))
     if not batches:
         msg = f"{folder} holds no data_batch_*.bin, the binary version of CIFAR-10"
         raise FileNotFoundError(msg)

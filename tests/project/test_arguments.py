@@ -232,3 +232,93 @@ def test_axes_and_specs_check_their_parts():
             lf.Axis([1.0], values)
     with pytest.raises(TypeError, match=r"^training must be a Training"):
         lf.SweepSpec(None, {}, None, (), 0, True, False)
+
+
+# -- times, samples, files -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [lf.GradientFlow(), lf.GradientFlow(log_time=True)])
+@pytest.mark.parametrize("time", ["abc", {1.0}, np.ma.masked_array([1.0], True), [1j], None])
+def test_times_are_numbers(method, time):
+    for convert in (method.linear_time, method.own_time):
+        with pytest.raises(TypeError, match=r"^time must be a "):
+            convert(time)
+    with pytest.raises(TypeError, match=r"^end must be a "):
+        method.time_between(0.0, time)
+
+
+def test_times_are_not_negative_and_fit():
+    method = lf.GradientFlow(log_time=True)
+    with pytest.raises(ValueError, match=r"^time must be >= 0, got -2\.0"):
+        method.own_time([1.0, -2.0])
+    with pytest.raises(ValueError, match=r"^run axes must broadcast"):
+        method.time_between(np.zeros(2), np.zeros(3))
+    assert method.own_time([]).shape == (0,)
+
+
+@pytest.mark.parametrize("center", ["no", 1, None, np.array([True, False])])
+def test_whether_data_are_centred_is_a_bool(center):
+    with pytest.raises(TypeError, match=r"^center must be a bool"):
+        lf.SquaredLoss.from_data([[1.0], [2.0]], [[1.0], [3.0]], center=center)
+
+
+def test_parts_of_data_are_named():
+    for data, message in [
+        (([[1.0]], "y"), r"^data\[1\] must be a real number"),
+        (([1.0], [[1.0]]), r"^data\[0\] must have shape"),
+        (([[1.0]], [[1.0], [2.0]]), "^data must have equally many rows of both, got 1 and 2"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=message):
+            lf.rank_dynamics.reduced_rank_regression(data)
+
+
+def test_directions_whose_products_overflow_or_take_too_much_are_refused():
+    product = lf.rank_dynamics.hessian_vector_product
+    loss, weights = lf.SquaredLoss(np.eye(2), np.eye(2), 2.0), (np.eye(2), np.eye(2))
+    with pytest.raises(ValueError, match=r"^weights and directions must give products within"):
+        product(loss, (2 * np.eye(2), np.eye(2)), (np.full((2, 2), 1e308), np.eye(2)))
+    with pytest.raises(ValueError, match=r"^directions must fit into memory"):
+        product(loss, weights, (np.broadcast_to(np.eye(2), (10**12, 2, 2)), np.eye(2)))
+    with pytest.raises(ValueError, match=r"^n_outputs must fit into memory"):
+        lf.rank_dynamics.aligned_hessian_eigenvalues(
+            [1.0], [1.0], [1.0], [1.0], n_hidden=1, n_outputs=2**31
+        )
+
+
+@pytest.mark.parametrize("path", [None, 3, b"run.npz", ["run.npz"]])
+def test_paths_are_texts_or_paths(path):
+    from linnet_fast import datasets, figures
+
+    run = trajectory()
+    for name, call in [
+        ("path", run.save),
+        ("path", lf.Trajectory.load),
+        ("store", lf.open_sweep),
+        ("source", datasets.load),
+        ("file", lambda file: datasets.read_array(file, "X")),
+        ("folder", datasets.load_mnist),
+        ("folder", datasets.load_cifar10),
+        ("out", lambda out: figures.reproduce("gidel2019", out, figures.Settings())),
+    ]:
+        with pytest.raises(TypeError, match=f"^{name} must be a path, got {type(path).__name__}"):
+            call(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "exception", "message"),
+    [
+        ({"settings": None}, TypeError, "settings must be a Settings"),
+        ({"only": "figure1"}, TypeError, "only must be a sequence of texts"),
+        ({"only": [1]}, TypeError, r"only\[0\] must be a str"),
+        ({"only": ["nothing"]}, ValueError, "only must be one of"),
+        ({"tell": "text"}, TypeError, "tell must be callable"),
+        ({"paper": "nobody2000"}, ValueError, "paper must be one of"),
+    ],
+)
+def test_experiments_that_are_not_there_are_refused(tmp_path, options, exception, message):
+    from linnet_fast import figures
+
+    right = {"paper": "gidel2019", "out": tmp_path / "new", "settings": figures.Settings()}
+    with pytest.raises(exception, match=f"^{message}"):
+        figures.reproduce(**right | options)
+    assert not (tmp_path / "new").exists()

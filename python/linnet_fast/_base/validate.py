@@ -69,6 +69,13 @@ def one_of(name: str, value: object, *kinds: type) -> None:
         raise TypeError(msg)
 
 
+def function(name: str, value: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        msg = f"{name} must be callable, got {shown(value)}"
+        raise TypeError(msg)
+
+
 def flag(name: str, value: object) -> bool:
     """Return `value`, True or False; nothing else counts as either."""
     if not isinstance(value, bool | np.bool_):

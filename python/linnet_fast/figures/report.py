@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ def _cell(text: str) -> str:
 
 def reproduce(
     paper: str,
-    out: Path,
+    out: str | os.PathLike[str],
     settings: Settings,
     *,
     only: Sequence[str] | None = None,
@@ -153,7 +154,7 @@ def reproduce(
     ----------
     paper : str
         One of `PAPERS`.
-    out : Path
+    out : path
         Folder for ``<name>.png``, ``<name>.npz`` and ``report.md``; made if there is none.
     settings : Settings
         Sizes and data.
@@ -177,14 +178,18 @@ def reproduce(
         If the paper or an experiment is unknown, or a data file is damaged.
     """
     validate.choice("paper", paper, PAPERS)
+    folder = validate.path("out", out)
+    validate.instance("settings", settings, Settings)
+    validate.function("tell", tell)
+    chosen = None if only is None else validate.texts("only", only)
     pyplot = files.optional("matplotlib.pyplot", "plot")
     experiments: Mapping[str, Experiment] = importlib.import_module(
         f"linnet_fast.figures.{paper}.experiments"
     ).EXPERIMENTS
-    names = list(experiments) if only is None else list(only)
+    names = list(experiments) if chosen is None else list(chosen)
     for name in names:
         validate.choice("only", name, experiments)
-    out.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     claims: list[Claim] = []
     lines = [f"# {paper}: {PAPERS[paper]}", ""]
     if settings.quick:
@@ -194,11 +199,11 @@ def reproduce(
         with pyplot.rc_context(STYLE):
             figure = experiments[name](settings)
             _quiet_axes(figure.picture)
-        with files.replaced(out / f"{name}.png") as temporary:
+        with files.replaced(folder / f"{name}.png") as temporary:
             figure.picture.savefig(temporary, format="png", dpi=150)
         pyplot.close(figure.picture)
         with (
-            files.replaced(out / f"{name}.npz") as temporary,
+            files.replaced(folder / f"{name}.npz") as temporary,
             temporary.open("xb") as file,
         ):
             np.savez_compressed(file, **dict(figure.data))  # type: ignore[arg-type]
@@ -216,6 +221,6 @@ def reproduce(
             ),
             "",
         ]
-    with files.replaced(out / "report.md") as temporary:
+    with files.replaced(folder / "report.md") as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     return claims

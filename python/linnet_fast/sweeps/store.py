@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files
+from linnet_fast._base import files, validate
 from linnet_fast._base.validate import Shape
 from linnet_fast.sweeps.batch import Arrays
 from linnet_fast.sweeps.chunk import Block
@@ -445,11 +445,8 @@ def attributes(spec_id: str, spec_data: object, provenance: str) -> dict[str, st
 
 def path_of(store: object) -> Path:
     """Return where a store is; it must be on a file system."""
-    if not isinstance(store, str | os.PathLike) or not str(store):
-        msg = f"store must be a path such as 'runs.zarr', got {store!r}"
-        raise TypeError(msg)
-    text = os.fspath(store)
-    if "://" in str(text):
-        msg = f"store must be on a file system that all workers see, got {text!r}"
+    path = validate.path("store", store)
+    if "://" in str(store):
+        msg = f"store must be on a file system that all workers see, got {validate.brief(store)}"
         raise ValueError(msg)
-    return Path(str(text))
+    return path

@@ -371,7 +371,7 @@ class Trajectory:
         OSError
             If the file cannot be written.
         """
-        _checked_path(path)
+        path = validate.path("path", path)
         arrays = {name: array for name, (_, array) in self._labelled(()).items()}
         arrays["time"] = self.time
         if self.steps is not None:
@@ -420,7 +420,7 @@ class Trajectory:
         or 100 times its size, whichever is more; a network that is far larger than its weights is
         refused.
         """
-        return trajectory_file.read(_checked_path(path), cls._assembled)
+        return trajectory_file.read(validate.path("path", path), cls._assembled)
 
     @classmethod
     def _assembled(
@@ -472,13 +472,6 @@ def run_index(trajectory: Trajectory, run: object, *, single: bool = False) -> t
     """
     shape = validate.instance("trajectory", trajectory, Trajectory).run_shape
     return validate.run_index("run", run, shape, single=single)
-
-
-def _checked_path(path: object) -> str | os.PathLike[str]:
-    if not isinstance(path, str | os.PathLike):
-        msg = f"path must be a string or a path, got {type(path).__name__}"
-        raise TypeError(msg)
-    return path
 
 
 def _names_of_its_own() -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -112,6 +113,48 @@ def predictor():
 @cache
 def pattern():
     return layers.Diagonal(3).pattern
+
+
+@cache
+def saved():
+    """Return the name of a file that holds a trajectory."""
+    trajectory().save("trajectory.npz")
+    return "trajectory.npz"
+
+
+@cache
+def stored():
+    """Return the name of the store of a sweep."""
+    lf.sweep(spec(), "sweep.zarr", progress=False)
+    return "sweep.zarr"
+
+
+@cache
+def array_file():
+    """Return the name of a file that holds an array."""
+    np.save("array.npy", SAMPLES)
+    return "array.npy"
+
+
+@cache
+def mnist():
+    """Return the name of a folder with two small images."""
+    sizes = {"train-images-idx3-ubyte": (2, 3, 3), "train-labels-idx1-ubyte": (2,)}
+    folder = Path("mnist")
+    folder.mkdir(exist_ok=True)
+    for name, shape in sizes.items():
+        head = bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape)
+        (folder / name).write_bytes(head + bytes(i % 2 for i in range(int(np.prod(shape)))))
+    return str(folder)
+
+
+@cache
+def cifar10():
+    """Return the name of a folder with a batch of two images."""
+    folder = Path("cifar10")
+    folder.mkdir(exist_ok=True)
+    (folder / "data_batch_1.bin").write_bytes(bytes(3073) + b"\1" + bytes(3072))
+    return str(folder)
 
 
 SAMPLES = np.array([[1.0, 0.5, 0.25], [-1.0, 0.25, 0.5], [0.5, -0.75, 1.0], [-0.25, 1.5, -0.5]])
@@ -286,6 +329,22 @@ _RANKS = {
 _PIECES = {"weights": lambda: np.array([1.0, 0.5, 0.25, 0.125])}
 
 SPECIAL = {
+    "linnet_fast.Trajectory.load": {"path": saved},
+    "linnet_fast.Trajectory.save": {"path": lambda: "written.npz"},
+    "linnet_fast.directional_convergence.descent_angle_bound": {
+        **_DIRECTIONAL,
+        "step_size": lambda: np.array([1.0, 0.5]),
+    },
+    "linnet_fast.directional_convergence.descent_angle_bound_behind": {
+        **_DIRECTIONAL,
+        "step_size": lambda: np.array([1.0, 0.5]),
+        "angle": lambda: 2.0,
+        "log_tan_half_angle": lambda: 1.0,
+    },
+    "linnet_fast.open_sweep": {"store": stored},
+    "linnet_fast.datasets.read_array": {"file": array_file, "name": lambda: "X"},
+    "linnet_fast.datasets.load_mnist": {"folder": mnist},
+    "linnet_fast.datasets.load_cifar10": {"folder": cifar10},
     "linnet_fast.directional_convergence": _DIRECTIONAL,
     "linnet_fast.rank_dynamics": _RANKS,
     "linnet_fast.regularizers": _PIECES,
@@ -467,10 +526,6 @@ SPECIAL = {
     },
     "linnet_fast.directional_convergence.descent_law": {},
     "linnet_fast.directional_convergence.falling_time_bound": {"log_tan_half_angle": lambda: 1.0},
-    "linnet_fast.directional_convergence.descent_angle_bound_behind": {
-        "log_tan_half_angle": lambda: 1.0,
-        "angle": lambda: 2.5,
-    },
     "linnet_fast.plot": {
         "run": lambda: (),
         "trajectory": trajectory,
@@ -525,6 +580,9 @@ INSTANCES = {
     ),
     "linnet_fast.directional_convergence.DescentLaw": lambda: (
         lf.directional_convergence.descent_law(law(), lf.StepRule.power(0.5, 0.25))
+    ),
+    "linnet_fast.directional_convergence.MarginLaw": lambda: lf.directional_convergence.margin_law(
+        np.array([0.5, 0.25]), 2
     ),
     "linnet_fast.sklearn.ReducedRankRegression": _fitted,
     "linnet_fast.Record": lambda: lf.Record.geomspace(3),

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+import linnet_fast as lf
 from hostile import callables, values
 
 LIMIT = 5.0  # seconds that a call may take
@@ -89,6 +90,10 @@ def judged(one, arguments, done=""):
         return f"takes more than {LIMIT} s", None
     except (TypeError, ValueError, IndexError) as error:
         if names_it(str(error), one.parameters) or one.name.startswith(THEIRS):
+            return None, ("error", type(error))
+        return _told(error), None
+    except (OSError, lf.SweepError) as error:
+        if one.name in callables.FILES:
             return None, ("error", type(error))
         return _told(error), None
     except MemoryError as error:
