@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import linnet_fast as lf
-from linnet_fast import layers, plot
+from linnet_fast import layers, plot, reference
 from linnet_fast._base import seeds, validate
 from linnet_fast.layers.pattern import Pattern
 
@@ -215,6 +215,19 @@ def test_trajectories_are_made_of_what_they_say(changes, exception, message):
     trajectory()
     with pytest.raises(exception, match=rf"^{message}"):
         trajectory(**changes)
+
+
+def test_the_reference_keeps_no_records_that_do_not_fit():
+    record, start = lf.Record.every(1, ("loss",)), (np.broadcast_to([[0.5]], (10**12, 1, 1)),)
+    loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+    with pytest.raises(ValueError, match=r"^record must fit into memory"):
+        reference.train(
+            lf.Dense((1, 1)), loss, start, method=lf.GradientDescent(0.1), n_steps=2, record=record
+        )
+    with pytest.raises(TypeError, match=r"^record must be a Record"):
+        reference.train(
+            lf.Dense((1, 1)), loss, ([[0.5]],), method=lf.GradientDescent(0.1), record=None
+        )
 
 
 def test_pictures_are_drawn_on_axes_only():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnet_fast._base import wording
+from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.analysis import learning_times
@@ -136,6 +136,7 @@ def summary(
     Gap to the next stage over the width of both: 4.082.
     """
     index = run_index(trajectory, run, single=True)
+    fraction = validate.fraction("fraction", fraction)
     runs = trajectory.run_shape
     loss = _loss_of(trajectory.squared_loss, runs, index)
     data = joint_decomposition(loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
@@ -107,10 +108,7 @@ class Observable(AnyObservable):
         if self.name in OBSERVABLES or _TAKEN.fullmatch(self.name):
             msg = f"name must not be that of another result, got {self.name!r}"
             raise ValueError(msg)
-        function: object = self.function
-        if not callable(function):
-            msg = f"function must be callable, got {type(function).__name__}"
-            raise TypeError(msg)
+        validate.function("function", self.function)
         shape = validate.integers("shape", self.shape, low=1, high=2**31 - 1, most=_MOST_AXES)
         object.__setattr__(self, "shape", shape)
         if self.dims is not None:
@@ -368,7 +366,17 @@ def empty_records(
         Run axes and the axis of records.
     dtype : dtype
         Of the weights.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit into memory.
     """
+    sizes = (
+        network.n_weights if name == "weights" else math.prod(row.record_shape(network))
+        for name, row in observables.items()
+    )
+    memory.check_room("record", 8 * math.prod(lead) * (1 + sum(sizes)))
     kept: dict[str, Any] = {}
     for name, row in observables.items():
         shape = row.record_shape(network)
