@@ -257,11 +257,15 @@ def test_sigma_ordered_path_skips_inputs_that_do_not_occur():
     [
         (np.eye(2), TypeError, "data must be a SquaredLoss or a tuple"),
         ((np.eye(2),) * 3, TypeError, "data must be a SquaredLoss or a tuple"),
-        ((np.eye(2), np.ones(2)), ValueError, r"Y must have shape \(\*run, n, features\)"),
-        ((np.eye(2), np.eye(3)), ValueError, "equally many rows, got 2 and 3"),
-        ((np.eye(2), np.full((2, 1), np.nan)), ValueError, "Y must be finite"),
+        ((np.eye(2), np.ones(2)), ValueError, r"^data\[1\] must have shape \(\*run, n, features\)"),
+        (
+            (np.eye(2), np.eye(3)),
+            ValueError,
+            r"^data must have equally many rows of both, got 2 and 3",
+        ),
+        ((np.eye(2), np.full((2, 1), np.nan)), ValueError, r"^data\[1\] must be finite"),
         ((np.ones((2, 3, 1)), np.ones((3, 3, 1))), ValueError, "run axes must broadcast"),
-        ((["a"], ["b"]), TypeError, "X must be a real number or an array"),
+        ((["a"], ["b"]), TypeError, r"^data\[0\] must be a real number or an array"),
     ],
 )
 def test_bad_data_are_refused(data, error, message):
