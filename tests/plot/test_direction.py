@@ -333,3 +333,7 @@ def test_angles_that_were_not_recorded_are_an_error():
 def test_matplotlib_is_imported_when_a_picture_is_drawn():
     code = "import sys, linnet_fast.plot; print('matplotlib' in sys.modules)"
     assert python(code).stdout.strip() == "False"
+
+
+def test_a_picture_without_labels_has_no_legend(run):
+    assert plot.direction(run, label="").get_legend() is None

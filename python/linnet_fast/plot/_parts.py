@@ -158,8 +158,10 @@ def power(value: float) -> str:
 def legend(
     ax: Axes, loc: Any, *, title: str | None = None, beside: tuple[float, float] | None = None
 ) -> None:
-    """Draw a legend without a frame, in columns if long."""
+    """Draw a legend without a frame, in columns if long; none if nothing has a label."""
     n_labels = len(ax.get_legend_handles_labels()[1])
+    if n_labels == 0:
+        return
     ax.legend(
         loc=loc,
         bbox_to_anchor=beside,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -116,45 +117,56 @@ def pattern():
 
 
 @cache
+def folder():
+    """Return a folder that is there until the process ends."""
+    return tempfile.TemporaryDirectory(prefix="linnet-fast-")
+
+
+def place(name):
+    """Return a name in that folder."""
+    return str(Path(folder().name) / name)
+
+
+@cache
 def saved():
     """Return the name of a file that holds a trajectory."""
-    trajectory().save("trajectory.npz")
-    return "trajectory.npz"
+    trajectory().save(place("trajectory.npz"))
+    return place("trajectory.npz")
 
 
 @cache
 def stored():
     """Return the name of the store of a sweep."""
-    lf.sweep(spec(), "sweep.zarr", progress=False)
-    return "sweep.zarr"
+    lf.sweep(spec(), place("sweep.zarr"), progress=False)
+    return place("sweep.zarr")
 
 
 @cache
 def array_file():
     """Return the name of a file that holds an array."""
-    np.save("array.npy", SAMPLES)
-    return "array.npy"
+    np.save(place("array.npy"), SAMPLES)
+    return place("array.npy")
 
 
 @cache
 def mnist():
     """Return the name of a folder with two small images."""
     sizes = {"train-images-idx3-ubyte": (2, 3, 3), "train-labels-idx1-ubyte": (2,)}
-    folder = Path("mnist")
-    folder.mkdir(exist_ok=True)
+    made = Path(place("mnist"))
+    made.mkdir()
     for name, shape in sizes.items():
         head = bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape)
-        (folder / name).write_bytes(head + bytes(i % 2 for i in range(int(np.prod(shape)))))
-    return str(folder)
+        (made / name).write_bytes(head + bytes(i % 2 for i in range(int(np.prod(shape)))))
+    return str(made)
 
 
 @cache
 def cifar10():
     """Return the name of a folder with a batch of two images."""
-    folder = Path("cifar10")
-    folder.mkdir(exist_ok=True)
-    (folder / "data_batch_1.bin").write_bytes(bytes(3073) + b"\1" + bytes(3072))
-    return str(folder)
+    made = Path(place("cifar10"))
+    made.mkdir()
+    (made / "data_batch_1.bin").write_bytes(bytes(3073) + b"\1" + bytes(3072))
+    return str(made)
 
 
 SAMPLES = np.array([[1.0, 0.5, 0.25], [-1.0, 0.25, 0.5], [0.5, -0.75, 1.0], [-0.25, 1.5, -0.5]])
@@ -330,7 +342,7 @@ _PIECES = {"weights": lambda: np.array([1.0, 0.5, 0.25, 0.125])}
 
 SPECIAL = {
     "linnet_fast.Trajectory.load": {"path": saved},
-    "linnet_fast.Trajectory.save": {"path": lambda: "written.npz"},
+    "linnet_fast.Trajectory.save": {"path": lambda: place("written.npz")},
     "linnet_fast.directional_convergence.descent_angle_bound": {
         **_DIRECTIONAL,
         "step_size": lambda: np.array([1.0, 0.5]),
