@@ -230,6 +230,17 @@ def test_the_reference_keeps_no_records_that_do_not_fit():
         )
 
 
+def test_what_is_observed_must_fit():
+    loss, weights = (
+        lf.SquaredLoss([[1.0]], [[2.0]], 4.0),
+        (np.broadcast_to([[0.5]], (10**12, 1, 1)),),
+    )
+    with pytest.raises(ValueError, match=r"^weights must fit into memory, got what takes 8,000,00"):
+        lf.observe(lf.Dense((1, 1)), loss, weights, ("loss",))
+    (kept,) = lf.observe(lf.Dense((1, 1)), loss, weights, ("weights",))["weights"]
+    assert kept.shape == (10**12, 1, 1)
+
+
 def test_pictures_are_drawn_on_axes_only():
     run = trajectory()
     for ax in ("abc", 1, object()):

@@ -348,6 +348,28 @@ def rows(observables: Sequence[str | Observable]) -> dict[str, AnyObservable]:
     return {row.name: row for row in found}
 
 
+def record_bytes(
+    observables: Mapping[str, AnyObservable], network: Chain, itemsize: int = 8
+) -> int:
+    """Return how many bytes a record of one run takes, with weights of so many bytes each.
+
+    Parameters
+    ----------
+    observables : mapping
+        As `rows` gives them.
+    network : Chain
+        What is trained.
+    itemsize : int
+        Of the weights.
+    """
+    return sum(
+        network.n_weights * itemsize
+        if name == "weights"
+        else 8 * math.prod(row.record_shape(network))
+        for name, row in observables.items()
+    )
+
+
 def empty_records(
     observables: Mapping[str, AnyObservable],
     network: Chain,
@@ -372,11 +394,7 @@ def empty_records(
     ValueError
         If they do not fit into memory.
     """
-    sizes = (
-        network.n_weights if name == "weights" else math.prod(row.record_shape(network))
-        for name, row in observables.items()
-    )
-    memory.check_room("record", 8 * math.prod(lead) * (1 + sum(sizes)))
+    memory.check_room("record", math.prod(lead) * (8 + record_bytes(observables, network)))
     kept: dict[str, Any] = {}
     for name, row in observables.items():
         shape = row.record_shape(network)

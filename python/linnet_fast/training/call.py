@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, core_factors
-from linnet_fast.records.observables import OBSERVABLES, AnyObservable
+from linnet_fast.records.observables import OBSERVABLES, AnyObservable, record_bytes
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
@@ -138,13 +137,8 @@ def _check_memory(
 ) -> None:
     """Raise MemoryError, naming the bytes, if the result would not fit."""
     n_runs, dtype = begin.status.size, begin.weights[0].dtype
-    per_record = 0
-    for name in (*record.rows, *_needed(record)):
-        if name == "weights":
-            per_record += network.n_weights * dtype.itemsize
-        else:
-            row = record.rows.get(name, OBSERVABLES.get(name))
-            per_record += math.prod(cast("AnyObservable", row).record_shape(network)) * 8
+    own: Mapping[str, AnyObservable] = {name: OBSERVABLES[name] for name in _needed(record)}
+    per_record = record_bytes({**own, **record.rows}, network, dtype.itemsize)
     per_step = 64  # the step itself, on its way to the core and in the result
     needed = n_records * (n_runs * per_record + per_step)
     kept = 1 + method.n_memories

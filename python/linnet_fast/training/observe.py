@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import _core
-from linnet_fast._base import machine, validate
+from linnet_fast._base import machine, memory, validate
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
-from linnet_fast.records.observables import Observable, checked, direction_of, rows
+from linnet_fast.records.observables import Observable, checked, direction_of, record_bytes, rows
 from linnet_fast.records.point import Point
 from linnet_fast.training.call import core_problem
 from linnet_fast.training.compatible import check_problem
@@ -55,7 +56,8 @@ def observe(
     Raises
     ------
     TypeError, ValueError
-        If an argument has a wrong type, shape or value, or an observable does not exist here.
+        If an argument has a wrong type, shape or value, an observable does not exist here, or what
+        is asked for does not fit into memory.
 
     Examples
     --------
@@ -79,6 +81,10 @@ def observe(
     )
     threads = machine.checked_threads(n_threads)
     found = rows(wanted)
+    made = {name: row for name, row in found.items() if name != "weights"}
+    copies = 0 if all(row.of_core for row in made.values()) else network.n_weights
+    needed = 8 * copies + record_bytes(made, network)
+    memory.check_room("weights", math.prod(runs) * needed)
     own = {name for name, row in found.items() if row.of_core and name != "weights"}
     known: Any = {}
     if own:
