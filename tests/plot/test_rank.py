@@ -408,7 +408,7 @@ class TestStepSizeRegimes:
         names = [text.get_text().replace("\n", " ") for text in ax.texts]
         middles = [text.xy[0] for text in ax.texts]
         for name, middle in zip(names, middles, strict=True):
-            regime = rd.StepSizeRegime(int(rd.step_size_regime(middle, 1.0)))
+            regime = rd.StepSizeRegime(int(rd.step_size_regime(1.0, step_size=middle)))
             assert regime.name.lower().replace("_", " ").replace("two", "2").startswith(name)
 
     def test_marks(self):

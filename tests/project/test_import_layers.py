@@ -111,6 +111,7 @@ def test_only_trainings_train_with_the_core():
         "training/flow.py",
         "training/observe.py",
         "rank_dynamics/descent.py",
+        "rank_dynamics/factors.py",
         "directional_convergence/dynamics.py",
         "costs/solvers/convolutions.py",
     }

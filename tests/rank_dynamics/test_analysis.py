@@ -76,7 +76,7 @@ def test_the_rank_of_a_training_climbs_one_by_one():
 def test_mode_strengths_are_the_closed_form():
     times = np.linspace(0, 25, 30)
     run = flow(LOSS, STARTS, times)
-    expected = rd.mode_flow(times[:, None], SIGMA, LAM[:3], strength=STARTS).strength
+    expected = rd.mode_flow(SIGMA, LAM[:3], time=times[:, None], strength=STARTS).strength
     assert_allclose(rd.mode_strengths(run), expected, atol=1e-8)
     by_weights = flow(LOSS, STARTS, times, observables=("weights",))
     assert_allclose(rd.mode_strengths(by_weights), rd.mode_strengths(run), atol=1e-14)
@@ -139,7 +139,9 @@ def test_learning_times_of_descent_are_in_time():
         n_steps=3500,
         record=lf.Record.every(20, observables=("product",)),
     )
-    expected = rd.learning_steps(eta[:, None], [2.0, 1.0, 0.5], strength=1e-6) * eta[:, None]
+    expected = (
+        rd.learning_steps([2.0, 1.0, 0.5], step_size=eta[:, None], strength=1e-6) * eta[:, None]
+    )
     assert_allclose(rd.learning_times(run), expected, atol=0.6 * 0.1)
     assert_allclose(rd.learning_times(run)[1], expected[1], atol=0.6 * 0.01)
 

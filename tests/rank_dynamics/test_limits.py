@@ -116,7 +116,7 @@ def test_stage_resolvability_of_missing_and_equal_modes():
 def test_greedy_path_of_agreeing_orders_is_one_over_sigma():
     loss = modes_loss([3.0, 1.5, 1.2], np.ones(5), 3)
     path = greedy_path(loss)
-    assert_allclose(path.times, [1 / 3, 1 / 1.5, 1 / 1.2], rtol=1e-12)
+    assert_allclose(path.time, [1 / 3, 1 / 1.5, 1 / 1.2], rtol=1e-12)
     assert_allclose(path.rates, [3, 1.5, 1.2], rtol=1e-12)
     assert not path.merged.any()
     best = reduced_rank_regression(loss)
@@ -132,7 +132,7 @@ def test_greedy_times_are_the_slopes_of_simulated_times(seed):
     shape = rng.standard_normal((6, 4)), rng.standard_normal((3, 6))
     found = []
     for delta in (9.0, 18.0):
-        until = 1.3 * delta * path.times[-1] + 5
+        until = 1.3 * delta * path.time[-1] + 5
         layers = flow(loss, [np.exp(-delta) * w for w in shape], until)
 
         def product(time, layers=layers):
@@ -152,9 +152,9 @@ def test_greedy_times_are_the_slopes_of_simulated_times(seed):
         other = np.linalg.norm(sigma_ordered_path(loss)[k] - path.products[k])
         assert min(gaps) < 0.1 * other
     slopes = np.diff(found, axis=0)[0] / 9
-    assert_allclose(slopes, path.times, rtol=3e-3)
+    assert_allclose(slopes, path.time, rtol=3e-3)
     naive = 1 / joint_decomposition(loss).sigma
-    assert np.abs(slopes / naive - 1).max() > 2 * np.abs(slopes / path.times - 1).max()
+    assert np.abs(slopes / naive - 1).max() > 2 * np.abs(slopes / path.time - 1).max()
 
 
 def test_greedy_path_follows_reduced_rank_regression_where_the_orders_differ():
@@ -162,8 +162,8 @@ def test_greedy_path_follows_reduced_rank_regression_where_the_orders_differ():
     path = greedy_path(loss)
     assert np.argmax(np.abs(np.diag(path.products[1]))) == 1
     residual = np.linalg.svd(loss.cross_cov - path.products[1] @ loss.input_cov)[1]
-    assert_allclose(path.times, [0.5, 0.5 + (1 - 1.5 * 0.5) / residual[0]], rtol=1e-12)
-    assert path.times[1] < 1 / 1.5 - 0.03  # sooner than if modes were independent
+    assert_allclose(path.time, [0.5, 0.5 + (1 - 1.5 * 0.5) / residual[0]], rtol=1e-12)
+    assert path.time[1] < 1 / 1.5 - 0.03  # sooner than if modes were independent
 
 
 def recursion(loss):
@@ -187,30 +187,30 @@ def test_greedy_path_of_many_runs():
         np.full((2, 1), 60.0),
     )
     path = greedy_path(loss)
-    assert path.times.shape == path.rates.shape == path.merged.shape == (2, 5, 3)
+    assert path.time.shape == path.rates.shape == path.merged.shape == (2, 5, 3)
     assert path.products.shape == (2, 5, 4, 3, 4)
     for i, one in enumerate(losses):
-        assert_allclose(path.times[0, i], recursion(one), rtol=1e-10)
-        assert_array_equal(path.times[0, i], path.times[1, i])
+        assert_allclose(path.time[0, i], recursion(one), rtol=1e-10)
+        assert_array_equal(path.time[0, i], path.time[1, i])
     part = greedy_path(loss, 2)
-    assert_array_equal(part.times, path.times[..., :2])
+    assert_array_equal(part.time, path.time[..., :2])
     assert repr(part) == "GreedyPath(n_inputs=4, n_outputs=3, n_stages=2, run_shape=(2, 5))"
 
 
 def test_stages_of_equal_sigma_merge_and_missing_ones_never_come():
     loss = SquaredLoss(np.eye(4), np.diag([2.0, 2.0, 1.0, 0.0]), 9.0)
     path = greedy_path(loss)
-    assert_allclose(path.times, [0.5, 0.5, 1, np.inf], rtol=1e-12)
+    assert_allclose(path.time, [0.5, 0.5, 1, np.inf], rtol=1e-12)
     assert_array_equal(path.merged, [False, True, False, False])
     assert path.rates[3] == 0
     nothing = greedy_path(SquaredLoss(np.eye(2), np.zeros((2, 2)), 1.0))
-    assert np.isinf(nothing.times).all()
+    assert np.isinf(nothing.time).all()
     assert not nothing.merged.any()
     single = greedy_path(SquaredLoss([[2.0]], [[4.0]], 9.0))
-    assert_allclose(single.times, [0.25])
+    assert_allclose(single.time, [0.25])
     few = np.random.default_rng(0)
     few = SquaredLoss.from_data(few.standard_normal((2, 5)), few.standard_normal((2, 4)))
-    assert_array_equal(np.isfinite(greedy_path(few).times), [True, True, False, False])
+    assert_array_equal(np.isfinite(greedy_path(few).time), [True, True, False, False])
 
 
 # Data that nearly commute

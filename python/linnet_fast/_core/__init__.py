@@ -12,8 +12,8 @@ train_flow = _module.train_flow
 observe = _module.observe
 known = _module.known
 logit_descent = _module.logit_descent
+balanced_descent = _module.balanced_descent
 factor_descent = _module.factor_descent
-layer_descent = _module.layer_descent
 radial_functions = _module.radial_functions
 reduced_flow = _module.reduced_flow
 reduced_flow_turn = _module.reduced_flow_turn
@@ -25,13 +25,13 @@ fma_peak = _module.fma_peak
 status_messages = _module.status_messages
 
 __all__ = [
+    "balanced_descent",
     "build_info",
     "default_threads",
     "factor_descent",
     "fma_peak",
     "kernel_cost",
     "known",
-    "layer_descent",
     "logit_descent",
     "observe",
     "radial_functions",

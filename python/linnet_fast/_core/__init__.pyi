@@ -112,12 +112,12 @@ def factor_descent(
     lam: npt.NDArray[np.float64],
     steps: Sequence[int],
 ) -> npt.NDArray[np.float64]: ...
-def layer_descent(
+def balanced_descent(
     *,
-    layer: npt.NDArray[np.float64],
-    step_size: npt.NDArray[np.float64],
-    sigma: npt.NDArray[np.float64],
-    lam: npt.NDArray[np.float64],
+    drive: npt.NDArray[np.float64],
+    brake: npt.NDArray[np.float64],
+    rest: npt.NDArray[np.float64],
+    gap: npt.NDArray[np.float64],
     n_layers: int,
     steps: Sequence[int],
 ) -> npt.NDArray[np.float64]: ...
@@ -181,13 +181,13 @@ def fma_peak(n_threads: int, seconds: float, dtype: Literal["float64", "float32"
 def status_messages() -> dict[int, str]: ...
 
 __all__ = [
+    "balanced_descent",
     "build_info",
     "default_threads",
     "factor_descent",
     "fma_peak",
     "kernel_cost",
     "known",
-    "layer_descent",
     "logit_descent",
     "observe",
     "radial_functions",

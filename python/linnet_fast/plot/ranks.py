@@ -468,15 +468,17 @@ def _theory(
         if n_layers == 1:
             kept = np.power(1 - (step * lam)[:, None, :], steps[:, None])
             return _relaxed(kept, (step * steps)[..., None], sigma, lam, strength)
-        path = mode_descent(steps, step, sigma, lam, strength=strength, n_layers=n_layers)
+        path = mode_descent(
+            sigma, lam, step_size=step, steps=steps, strength=strength, n_layers=n_layers
+        )
         return np.moveaxis(path.strength, -1, -2)
     time = (grid - (trajectory.start.time or 0.0))[:, None]
     if n_layers == 1:
         return _relaxed(np.exp(-lam[:, None, :] * time), time, sigma, lam, strength)
     return mode_flow(
-        time,
         sigma[:, None, :],
         lam[:, None, :],
+        time=time,
         strength=strength[:, None, :],
         n_layers=n_layers,
     ).strength

@@ -29,11 +29,11 @@ from linnet_fast.rank_dynamics.data import (
 from linnet_fast.rank_dynamics.descent import (
     StepSizeRegime,
     descent_bounds,
-    factor_descent,
     learning_steps,
     mode_descent,
     step_size_regime,
 )
+from linnet_fast.rank_dynamics.factors import factor_descent, factor_flow, factor_time
 from linnet_fast.rank_dynamics.matrix import (
     IsotropicFlow,
     aligned_flow,
@@ -45,8 +45,6 @@ from linnet_fast.rank_dynamics.matrix import (
 from linnet_fast.rank_dynamics.modes import (
     ModePath,
     escape_time,
-    factor_flow,
-    factor_time,
     learning_time,
     limit_time,
     mode_flow,

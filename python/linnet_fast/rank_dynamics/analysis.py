@@ -12,8 +12,9 @@ from linnet_fast.rank_dynamics.data import (
     joint_decomposition,
     require_commuting,
 )
-from linnet_fast.rank_dynamics.descent import factor_descent, mode_descent
-from linnet_fast.rank_dynamics.modes import factor_flow, mode_flow
+from linnet_fast.rank_dynamics.descent import mode_descent
+from linnet_fast.rank_dynamics.factors import factor_descent, factor_flow
+from linnet_fast.rank_dynamics.modes import mode_flow
 from linnet_fast.rank_dynamics.predictions import aligned_log_strengths
 from linnet_fast.training.trajectory import Trajectory
 
@@ -251,12 +252,12 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         first, second = _factors(begin.weights, data)
         if eta is not None and trajectory.steps is not None:
             steps = trajectory.steps - (begin.step or 0)
-            a, b = factor_descent(steps, eta[..., None], sigma, lam, first, second)
+            a, b = factor_descent(sigma, lam, first, second, step_size=eta[..., None], steps=steps)
             exact = np.moveaxis(a * b, -1, -2)
         else:
             t = (trajectory.time - (begin.time or 0.0))[:, None]
             parts = (x[..., None, :] for x in (sigma, lam, first, second))
-            a, b = factor_flow(t, *parts)
+            a, b = factor_flow(*parts, time=t)
             exact = a * b
     elif trajectory.network.n_layers == 1:
         exact = _one_layer(trajectory, sigma, lam, data)
@@ -267,10 +268,10 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         if eta is not None and trajectory.steps is not None:
             steps = trajectory.steps - (begin.step or 0)
             path = mode_descent(
-                steps,
-                eta[..., None],
                 sigma,
                 lam,
+                step_size=eta[..., None],
+                steps=steps,
                 strength=strength,
                 n_layers=n_layers,
             )
@@ -278,9 +279,9 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         else:
             t = (trajectory.time - (begin.time or 0.0))[:, None]
             exact = mode_flow(
-                t,
                 sigma[..., None, :],
                 lam[..., None, :],
+                time=t,
                 strength=strength[..., None, :],
                 n_layers=n_layers,
             ).strength

@@ -216,9 +216,9 @@ def aligned_flow(
         raise ValueError(msg)
     validate.broadcast_runs(strengths=start.shape[:-1], loss=data.sigma.shape[:-1])
     path = mode_flow(
-        t[:, None],
         data.sigma[..., None, :k],
         data.lam[..., None, :k],
+        time=t[:, None],
         strength=start[..., None, :],
         n_layers=n_layers,
     )

@@ -179,7 +179,9 @@ def predicted_times(
         times = learning_time(s, power, fraction=fraction, n_layers=n_layers, **begin)
     else:
         size = step[..., None]
-        steps = learning_steps(size, s, power, fraction=fraction, n_layers=n_layers, **begin)
+        steps = learning_steps(
+            s, power, step_size=size, fraction=fraction, n_layers=n_layers, **begin
+        )
         times = size * steps
     return np.broadcast_to(np.where(learned, times, np.inf), (*runs, sigma.shape[-1]))
 
@@ -320,9 +322,9 @@ class GreedyPath:
 
     Attributes
     ----------
-    times : ndarray of float64, shape (*run, n_stages)
+    time : ndarray of float64, shape (*run, n_stages)
         When each stage begins, per delta: from layers of scale exp(-delta), the matrix of rank k
-        comes at time ``delta * times[..., k - 1]``. inf where nothing is left to learn.
+        comes at time ``delta * time[..., k - 1]``. inf where nothing is left to learn.
     products : ndarray of float64, shape (*run, n_stages + 1, out, in)
         The plateaus: the matrices of least loss of rank 0, 1, ..., n_stages.
     losses : ndarray of float64, shape (*run, n_stages + 1)
@@ -339,7 +341,7 @@ class GreedyPath:
     greedy_path : makes it.
     """
 
-    times: FloatArray
+    time: FloatArray
     products: FloatArray
     losses: FloatArray
     rates: FloatArray
@@ -349,8 +351,8 @@ class GreedyPath:
         """Show sizes."""
         n_out, n_in = self.products.shape[-2:]
         return (
-            f"GreedyPath(n_inputs={n_in}, n_outputs={n_out}, n_stages={self.times.shape[-1]}, "
-            f"run_shape={self.times.shape[:-1]})"
+            f"GreedyPath(n_inputs={n_in}, n_outputs={n_out}, n_stages={self.time.shape[-1]}, "
+            f"run_shape={self.time.shape[:-1]})"
         )
 
 
@@ -404,7 +406,7 @@ def greedy_path(loss: SquaredLoss, n_stages: int | None = None) -> GreedyPath:
     >>> import numpy as np
     >>> from linnet_fast import SquaredLoss
     >>> path = greedy_path(SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0))
-    >>> path.times.tolist(), path.losses.tolist(), path.rates.tolist()
+    >>> path.time.tolist(), path.losses.tolist(), path.rates.tolist()
     ([0.5, 1.0], [2.5, 0.5, 0.0], [2.0, 1.0])
     """
     validate.instance("loss", loss, SquaredLoss)
@@ -428,8 +430,8 @@ def greedy_path(loss: SquaredLoss, n_stages: int | None = None) -> GreedyPath:
         merged[..., k] = (rest <= _NOTHING_LEFT) & (rates[..., k] > 0)
         going = (rates[..., k] > 0) & ~merged[..., k]
         waits[..., k] = np.where(going, rest / np.where(going, rates[..., k], 1.0), 0.0)
-    times = np.where(rates > 0, np.cumsum(waits, axis=-1), np.inf)
-    return GreedyPath(times, path.products, path.losses, rates, merged)
+    time = np.where(rates > 0, np.cumsum(waits, axis=-1), np.inf)
+    return GreedyPath(time, path.products, path.losses, rates, merged)
 
 
 def _two_layers(layers: Sequence[FloatArray]) -> None:

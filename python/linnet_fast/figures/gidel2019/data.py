@@ -157,7 +157,10 @@ def classification(settings: Settings) -> Figure:
             top.plot(one.time, values[:, mode], color=color)
         if column == 0:
             curve = rd.mode_flow(
-                one.time[:, None], sigma, lam, log_strength=_matching(predicted, sigma, lam)
+                sigma,
+                lam,
+                time=one.time[:, None],
+                log_strength=_matching(predicted, sigma, lam),
             ).strength
             top.plot(one.time, np.sort(curve, axis=-1), "--", color="#808080", linewidth=0.7)
         bottom.plot(one.time, value, color="#333333")
@@ -179,7 +182,7 @@ def classification(settings: Settings) -> Figure:
             "lam": lam,
             "measured": measured,
             "predicted": predicted,
-            "greedy_times": greedy.times,
+            "greedy_times": greedy.time,
             "time": run.time,
             "singular_values": run.singular_values,
             "loss": run.loss,
