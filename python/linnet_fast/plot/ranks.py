@@ -232,7 +232,9 @@ def rank_staircase(
     color = colors(3)[1]
     _parts.line(ax, axis.records, measured(values), color=color, step=counts, label="training")
     if expected is not None:
-        middle = _parts.spread(measured(np.abs(expected)), step=counts)[1]
+        # What diverges has no rank.
+        sizes = np.where(np.isfinite(expected), np.abs(expected), np.nan)
+        middle = _parts.spread(measured(sizes), step=counts)[1]
         drawstyle = "steps-post" if counts else "default"
         ax.plot(axis.place(grid), middle, label="theory", drawstyle=drawstyle, **_THEORY)
         _parts.legend(ax, loc="lower right")

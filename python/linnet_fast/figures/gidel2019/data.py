@@ -123,7 +123,7 @@ def classification(settings: Settings) -> Figure:
     )
     measured = np.median(rd.learning_times(run), axis=0)[seen]
     predicted = np.median(rd.predicted_times(loss, start, step_size=eta), axis=0)[seen]
-    greedy = rd.greedy_path(loss, int(seen.sum()))
+    greedy = rd.greedy_path(loss, n_stages=int(seen.sum()))
     best = rd.reduced_rank_regression(loss).losses
     # Distance of the loss to the least loss of the rank that is learned, on the plateaus.
     counts = np.sum(rd.learning_times(run)[..., None] <= run.time[:, None].T[:, None, :], axis=1)
