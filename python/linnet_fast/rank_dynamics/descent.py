@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import numpy as np
@@ -25,6 +26,7 @@ from linnet_fast.rank_dynamics.modes import (
 )
 
 _MOST_STEPS = 2**53
+_MOST_WORK = 2**31  # steps of all modes together: a minute or two
 _SMALL = 1e-20  # of the resting strength: below, growth is that of a small mode
 
 
@@ -49,7 +51,8 @@ def mode_descent(
     step_size : array_like
         Positive. It, `sigma`, `lam` and the start broadcast to shape (*modes).
     steps : array_like of int, shape (n_steps,) or ()
-        Steps from 0 to 2^53, in any order.
+        Steps >= 0, in any order; at most 2^31 of all modes together, which take a minute or two
+        (one layer has a formula: up to 2^53 steps).
     strength, log_strength, n_layers
         As for `mode_flow`.
 
@@ -87,7 +90,7 @@ def mode_descent(
     name, number = named_start(strength, log_strength)
     s, lm, eta, number = broadcast(sigma=s, lam=lm, step_size=eta, **{name: number})
     modes = s.shape
-    fits_memory(modes, at)
+    can_be_done(modes, at, iterated=depth > 1)
     s, lm, eta, number = (x.ravel() for x in (s, lm, eta, number))
     unique, where = np.unique(at, return_inverse=True)
     with np.errstate(all="ignore"):
@@ -328,11 +331,18 @@ def checked_steps(steps: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], bool]:
     return np.atleast_1d(given).astype(np.int64), given.ndim == 0
 
 
-def fits_memory(modes: tuple[int, ...], steps: npt.NDArray[np.int64]) -> None:
-    """Refuse more modes and steps than can be computed."""
-    size = max(1, int(np.prod(modes, dtype=np.float64))) * steps.size
-    if size > MOST_NUMBERS:
-        msg = f"steps must ask for at most {MOST_NUMBERS} numbers of all modes, got {size}"
+def can_be_done(
+    modes: tuple[int, ...], steps: npt.NDArray[np.int64], *, iterated: bool = True
+) -> None:
+    """Refuse more modes and steps than can be stored, or gone through in reasonable time."""
+    n_modes = math.prod(modes)
+    if n_modes * steps.size > MOST_NUMBERS:
+        got = n_modes * steps.size
+        msg = f"steps must ask for at most {MOST_NUMBERS} numbers of all modes, got {got}"
+        raise ValueError(msg)
+    work = n_modes * int(steps.max())
+    if iterated and work > _MOST_WORK:
+        msg = f"steps must be at most {_MOST_WORK} of all modes together, got {work}"
         raise ValueError(msg)
 
 

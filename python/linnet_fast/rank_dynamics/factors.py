@@ -11,7 +11,7 @@ from linnet_fast import _core
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.rank_dynamics._wide import Wide, hypot
-from linnet_fast.rank_dynamics.descent import checked_steps, fits_memory
+from linnet_fast.rank_dynamics.descent import can_be_done, checked_steps
 from linnet_fast.rank_dynamics.modes import broadcast, checked_fraction, rates
 
 
@@ -219,7 +219,7 @@ def factor_descent(
     at, scalar = checked_steps(steps)
     s, lm, a, b, eta = broadcast(sigma=s, lam=lm, first=a, second=b, step_size=eta)
     modes = s.shape
-    fits_memory(modes, at)
+    can_be_done(modes, at)
     s, lm, a, b, eta = (x.ravel() for x in (s, lm, a, b, eta))
     unique, where = np.unique(at, return_inverse=True)
     both = _core.factor_descent(

@@ -168,7 +168,10 @@ def stage_resolvability(loss: SquaredLoss, *, delta: npt.ArrayLike) -> FloatArra
     validate.instance("loss", loss, SquaredLoss)
     depth = validate.real_array("delta", delta, above=0)
     sigma = joint_decomposition(loss).sigma
-    validate.broadcast_runs(loss=sigma.shape[:-1], delta=depth.shape)
+    runs = validate.broadcast_runs(loss=sigma.shape[:-1], delta=depth.shape)
+    if math.prod(runs) * sigma.shape[-1] > MOST_NUMBERS:
+        msg = f"delta must broadcast to at most {MOST_NUMBERS} numbers in all, got runs {runs}"
+        raise ValueError(msg)
     before, after = sigma[..., :-1], sigma[..., 1:]
     ratio = np.where(before > 0, after / np.where(before > 0, before, 1.0), 1.0)
     with np.errstate(over="ignore"):

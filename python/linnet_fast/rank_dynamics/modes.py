@@ -295,7 +295,8 @@ def rates(sigma: npt.ArrayLike, lam: npt.ArrayLike) -> tuple[FloatArray, FloatAr
 def checked_fraction(fraction: npt.ArrayLike) -> FloatArray:
     """Return fractions, checked."""
     q = validate.real_array("fraction", fraction)
-    validate.refuse("fraction", "in (0, 1)", q, ~((q > 0) & (q < 1)))
+    stored = validate.unbroadcast(q)
+    validate.refuse("fraction", "in (0, 1)", stored, ~((stored > 0) & (stored < 1)))
     return q
 
 
@@ -329,7 +330,8 @@ def named_start(
         return "log_strength", validate.real_array("log_strength", log_strength)  # type: ignore[arg-type]
     w = validate.real_array("strength", strength)
     any_sign = ">= 0 (for factors of any sign use factor_flow)"
-    validate.refuse("strength", any_sign, w, w < 0)
+    stored = validate.unbroadcast(w)
+    validate.refuse("strength", any_sign, stored, stored < 0)
     return "strength", w
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from linnet_fast.rank_dynamics.data import (
     joint_decomposition,
 )
 from linnet_fast.rank_dynamics.descent import learning_steps
-from linnet_fast.rank_dynamics.modes import learning_time
+from linnet_fast.rank_dynamics.modes import MOST_NUMBERS, learning_time
 
 _EPS = float(np.finfo(np.float64).eps)
 _ALIGNED = 1e-6  # what counts as an aligned and balanced start, relative
@@ -158,6 +159,10 @@ def predicted_times(
         start=np.broadcast_shapes(*(w.shape[:-2] for w in layers)),
         step_size=() if step is None else step.shape,
     )
+    n_modes = min(loss.n_inputs, loss.n_outputs)
+    if math.prod(runs) * n_modes > MOST_NUMBERS:
+        msg = f"step_size must broadcast to at most {MOST_NUMBERS} numbers in all, got runs {runs}"
+        raise ValueError(msg)
     data = joint_decomposition(loss)
     n_layers = len(layers)
     if n_layers == 2:

@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._base.validate import FloatArray
+from linnet_fast._base.validate import FloatArray, Shape
+
+_MOST = 2**26
 
 
 def numerical_rank(
@@ -38,11 +40,11 @@ def numerical_rank(
     """
     part = validate.real("rtol", rtol, at_least=0)
     least = validate.real("atol", atol, at_least=0)
-    s = _values(singular_values)
+    s, shape = _values(singular_values)
     with np.errstate(over="ignore", under="ignore"):
         bound = np.maximum(part * s.max(axis=-1, keepdims=True), least)
     count = np.sum(s > bound, axis=-1)
-    return _with_nan(s, count.astype(np.float64))
+    return np.broadcast_to(np.where(np.isnan(s).any(axis=-1), np.nan, count), shape)
 
 
 def stable_rank(singular_values: npt.ArrayLike) -> FloatArray:
@@ -68,8 +70,8 @@ def stable_rank(singular_values: npt.ArrayLike) -> FloatArray:
     >>> stable_rank([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]).tolist()
     [2.0, 1.0, 0.0]
     """
-    s = _relative(singular_values)
-    return np.asarray(np.sum(s * s, axis=-1))
+    s, shape = _relative(singular_values)
+    return np.broadcast_to(np.sum(s * s, axis=-1), shape)
 
 
 def effective_rank(singular_values: npt.ArrayLike) -> FloatArray:
@@ -99,11 +101,11 @@ def effective_rank(singular_values: npt.ArrayLike) -> FloatArray:
     >>> effective_rank([[3.0, 3.0, 3.0], [1.0, 0.0, 0.0]]).round(12).tolist()
     [3.0, 1.0]
     """
-    s = _relative(singular_values)
+    s, shape = _relative(singular_values)
     total = s.sum(axis=-1, keepdims=True)
     p = s / np.where(total == 0, 1.0, total)
     entropy = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1)
-    return np.asarray(np.where(total[..., 0] == 0, 0.0, np.exp(entropy)))
+    return np.broadcast_to(np.where(total[..., 0] == 0, 0.0, np.exp(entropy)), shape)
 
 
 def participation_ratio(singular_values: npt.ArrayLike) -> FloatArray:
@@ -129,9 +131,10 @@ def participation_ratio(singular_values: npt.ArrayLike) -> FloatArray:
     >>> participation_ratio([[3.0, 3.0, 3.0], [1.0, 0.0, 0.0]]).round(12).tolist()
     [3.0, 1.0]
     """
-    s = _relative(singular_values)
+    s, shape = _relative(singular_values)
     squares = np.sum(s * s, axis=-1)
-    return np.asarray(s.sum(axis=-1) ** 2 / np.where(squares == 0, 1.0, squares))
+    ratio = s.sum(axis=-1) ** 2 / np.where(squares == 0, 1.0, squares)
+    return np.broadcast_to(ratio, shape)
 
 
 def nuclear_norm(singular_values: npt.ArrayLike) -> FloatArray:
@@ -157,11 +160,13 @@ def nuclear_norm(singular_values: npt.ArrayLike) -> FloatArray:
     >>> float(nuclear_norm([2.0, 1.0]))
     3.0
     """
+    s, shape = _values(singular_values)
     with np.errstate(over="ignore"):
-        return np.asarray(_values(singular_values).sum(axis=-1))
+        return np.broadcast_to(s.sum(axis=-1), shape)
 
 
-def _values(singular_values: npt.ArrayLike) -> FloatArray:
+def _values(singular_values: npt.ArrayLike) -> tuple[FloatArray, Shape]:
+    """Return the rows that are really in memory, and the shape of a number for each row."""
     if isinstance(singular_values, np.ma.MaskedArray):
         msg = "singular_values must be a plain array, got a masked array; use NaN for what is not there"
         raise TypeError(msg)
@@ -176,20 +181,20 @@ def _values(singular_values: npt.ArrayLike) -> FloatArray:
     if s.size == 0:
         msg = f"singular_values must not be empty, got shape {s.shape}"
         raise ValueError(msg)
+    shape, s = s.shape[:-1], validate.unbroadcast(s, keep=1)
+    if s.size > _MOST:
+        msg = f"singular_values must be at most {_MOST} numbers, got shape {s.shape}"
+        raise ValueError(msg)
     with np.errstate(over="ignore"):  # of longer floats; refused below
         s = s.astype(np.float64, copy=False)
     validate.refuse("singular_values", "finite or NaN", s, np.isinf(s))
     validate.refuse("singular_values", ">= 0", s, s < 0)
-    return s
+    return s, shape
 
 
-def _relative(singular_values: npt.ArrayLike) -> FloatArray:
+def _relative(singular_values: npt.ArrayLike) -> tuple[FloatArray, Shape]:
     """Return each value over the largest, so that no sum or square overflows."""
-    s = _values(singular_values)
+    s, shape = _values(singular_values)
     top = s.max(axis=-1, keepdims=True)
     relative: FloatArray = s / np.where(top == 0, 1.0, top)
-    return relative
-
-
-def _with_nan(s: FloatArray, value: FloatArray) -> FloatArray:
-    return np.where(np.isnan(s).any(axis=-1), np.nan, value)
+    return relative, shape
