@@ -12,7 +12,8 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence._polar import depth
 from linnet_fast.directional_convergence.dynamics import reduced_flow
-from linnet_fast.directional_convergence.samples import max_margin, sampling_floor, sgd_floor
+from linnet_fast.directional_convergence.max_margins import max_margin
+from linnet_fast.directional_convergence.samples import sampling_floor, sgd_floor
 from linnet_fast.laws.base import Seed, SphericalLaw
 from linnet_fast.laws.spherical import checked_law
 from linnet_fast.losses.samples import LogisticLoss
@@ -93,7 +94,7 @@ def convergence_table(
     n_samples: int,
     batch_size: int,
     step_size: float,
-    times: npt.ArrayLike,
+    time: npt.ArrayLike,
     n_sets: int = 16,
     rng: Seed = None,
     n_threads: int | None = None,
@@ -114,7 +115,7 @@ def convergence_table(
         Fresh samples in a step of stochastic gradient descent.
     step_size : float
         Of stochastic gradient descent; positive.
-    times : array_like, shape (n_rec,)
+    time : array_like, shape (n_rec,)
         Increasing times >= 0; those of stochastic gradient descent are rounded to whole steps.
     n_sets : int, default 16
         Sets of samples, and runs of stochastic gradient descent.
@@ -142,31 +143,35 @@ def convergence_table(
     --------
     >>> from linnet_fast import laws
     >>> table = convergence_table(laws.Sphere(2), angle=2.5, norm=1.0, n_samples=200, batch_size=100,
-    ...                           step_size=0.1, times=[0.0, 10.0, 100.0, 1000.0], n_sets=8, rng=0)
+    ...                           step_size=0.1, time=[0.0, 10.0, 100.0, 1000.0], n_sets=8, rng=0)
     >>> bool(table.population_angle[-1] < 1e-15), bool(table.sample_angle[:, -1].mean() > 1e-4)
     (True, True)
     """
     checked_law(law)
     n = depth(n_layers)
-    at = validate.real_array("times", times, at_least=0)
+    at = validate.real_array("time", time, at_least=0)
     if at.ndim != 1 or (np.diff(at) <= 0).any():
-        msg = f"times must be increasing, of shape (n_rec,), got {at.tolist()}"
+        msg = f"time must be increasing, of shape (n_rec,), got {at.tolist()}"
         raise ValueError(msg)
     theta = validate.real("angle", angle)
     if not 0 < theta < np.pi:
         msg = f"angle must be between 0 and pi, got {theta:g}"
         raise ValueError(msg)
-    size = validate.real_array("norm", norm, above=0)
-    step = float(validate.real_array("step_size", step_size, above=0))
+    size = validate.real("norm", norm)
+    validate.refuse("norm", "> 0", np.asarray(size), np.asarray(size <= 0))
+    step = validate.real("step_size", step_size)
+    validate.refuse("step_size", "> 0", np.asarray(step), np.asarray(step <= 0))
     sets = validate.integer("n_sets", n_sets, low=1, high=2**31)
     count = validate.integer("n_samples", n_samples, low=1, high=2**31)
     generator = np.random.default_rng(rng)
 
-    v = np.eye(law.dim)[0]
-    start = float(size) * (np.cos(theta) * v + np.sin(theta) * np.eye(law.dim)[1])
+    v = np.zeros(law.dim)
+    v[0] = 1
+    start = np.zeros(law.dim)
+    start[:2] = size * np.cos(theta), size * np.sin(theta)
     network = Dense((law.dim, *(2,) * (n - 1), 1))
     weights = initialization.balanced(network, product=start[None], rng=0, batch_shape=sets)
-    population = reduced_flow(law, n, angle=theta, norm=float(size), times=at)
+    population = reduced_flow(law, n, angle=theta, norm=size, times=at)
     x = law.sample(sets * count, generator).reshape(sets, count, law.dim)
     y = np.where(x[..., 0] < 0, -1, 1)
     best = max_margin(x, y)
@@ -201,7 +206,7 @@ def convergence_table(
         on_samples.norm,
         fresh.angle[:, where],
         fresh.norm[:, where],
-        sampling_floor(law, count, population.norm),
+        sampling_floor(law, n_samples=count, norm=population.norm),
         sgd_floor(law, n, step_size=step, batch_size=batch_size, norm=population.norm),
         np.arctan2(across, cosine),
         best.margin,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from linnet_fast.rank_dynamics.analysis import (
     closed_form_deviation,
-    imbalance_drift,
     learning_times,
     mode_alignment,
     mode_strengths,
@@ -40,6 +39,7 @@ from linnet_fast.rank_dynamics.limits import (
     sequential_limit,
     stage_resolvability,
 )
+from linnet_fast.rank_dynamics.imbalance import imbalance_drift
 from linnet_fast.rank_dynamics.matrix import (
     IsotropicFlow,
     aligned_flow,
