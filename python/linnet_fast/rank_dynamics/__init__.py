@@ -33,13 +33,13 @@ from linnet_fast.rank_dynamics.descent import (
     step_size_regime,
 )
 from linnet_fast.rank_dynamics.factors import factor_descent, factor_flow, factor_time
+from linnet_fast.rank_dynamics.imbalance import imbalance_drift
 from linnet_fast.rank_dynamics.limits import (
     GreedyPath,
     greedy_path,
     sequential_limit,
     stage_resolvability,
 )
-from linnet_fast.rank_dynamics.imbalance import imbalance_drift
 from linnet_fast.rank_dynamics.matrix import (
     IsotropicFlow,
     aligned_flow,
