@@ -327,6 +327,21 @@ def test_the_perturbation_bound_is_that_of_its_formula():
     assert perturbation_bound(loss, strength=[0.1], time=1e300) == np.inf
 
 
+def test_moments_that_are_equal_have_a_bound():
+    # Equal modes; outputs that are the inputs. Diagonal: no coupling. Else that of the formula, where
+    # the largest mode is min(lam) / min(lam) = 1 and the coupling is rounding, or nothing proved.
+    times = [0.0, 1e-320, 1.0, 10.0, 1e300]
+    for scale in (1e-200, 1.0, 1e200):
+        loss = SquaredLoss(scale * np.eye(3), scale * np.eye(3), 5.0)
+        for strength in ([1e-3], [1.0, 1.0], [0.0], [1e-300], [1e300]):
+            assert_array_equal(perturbation_bound(loss, strength=strength, time=times), 0)
+    cov = np.array([[2.0, 1.0], [1.0, 2.0]])
+    for loss in (SquaredLoss(cov, cov, 5.0), SquaredLoss(np.ones((2, 2)), np.ones((2, 2)), 5.0)):
+        bound = perturbation_bound(loss, strength=[1e-3], time=times)
+        assert bound[0] == bound[1] == 0
+        assert bound[2] < 1e-11
+
+
 def test_nothing_to_learn_is_bounded_by_nothing():
     loss = SquaredLoss(np.zeros((2, 2)), np.zeros((2, 2)), 1.0)
     assert_array_equal(perturbation_bound(loss, strength=[0.0, 0.0], time=[0.0, 1.0]), 0)

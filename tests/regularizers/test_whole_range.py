@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import logsumexp
 
 from linnet_fast import regularizers as r
 
@@ -55,6 +56,34 @@ def test_lp_is_l1_and_linf_at_its_ends():
     for step in (1e-9, 0.01, 1.0):
         assert_allclose(r.Lp(1 + 1e-15).prox(x, step), r.L1().prox(x, step), atol=1e-12)
         assert_allclose(r.Lp(1e16).prox(x, step), r.LInf().prox(x, step), atol=1e-14)
+
+
+def size_of(x, p):
+    """Return the l_p norm by its logarithms."""
+    top = np.abs(x).max()
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.abs(x) / top)
+    return top * np.exp(logsumexp(p * logs) / p) if top > 0 and p < np.inf else top
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    p=st.floats(-15.5, 308).map(lambda e: 1 + 10.0**e) | st.floats(1, 400) | st.just(np.inf),
+    size=st.integers(1, 1000),
+    seed=st.integers(0, 2**32 - 1),
+    share=st.floats(-9, -1e-6).map(lambda e: 10.0**e),
+)
+def test_proxes_of_lp_are_optimal(p, size, seed, share):
+    # Of x - prox = step s: s is in the dual ball, and <s, prox> = |prox|_p. Nothing else is.
+    x = np.random.default_rng(seed).standard_normal(size)
+    dual = np.inf if p == 1 else 1.0 if np.isinf(p) else p / (p - 1)
+    whole = size_of(x, dual)
+    step = share * whole
+    y = (r.LInf() if np.isinf(p) else r.Lp(p)).prox(x, step)
+    assert size_of(x - y, dual) <= step + 4e-14 * whole
+    assert abs(np.dot(x - y, y) - step * size_of(y, p)) <= 4e-14 * np.dot(x, x)
+    if p >= 1e18:
+        assert_allclose(y, r.LInf().prox(x, step), atol=1e-14)
 
 
 def groups_of(owner):

@@ -371,7 +371,7 @@ from linnet_fast import _core
 started = threading.Event()
 def descend():
     ones = np.ones(1)
-    _core.layer_descent(layer=ones, step_size=1e-9 * ones, sigma=ones, lam=ones, n_layers=3, steps=[2**62])
+    _core.balanced_descent(drive=1e-9 * ones, brake=0 * ones, rest=2 * ones, gap=ones, n_layers=3, steps=[2**62])
 def work():
     started.set()
     {what}

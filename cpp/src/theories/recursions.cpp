@@ -100,7 +100,7 @@ private:
             if (gap_.value > -1 && gap_.value < 0.5) return;
         }
         near_ = false;
-        layer_ = {sign_ * y * (1 + (turns && n_layers_ % 2 == 0 ? growth : change))};
+        layer_ = {sign_ * y * (1 + change)};
     }
 
     void advance_far() {

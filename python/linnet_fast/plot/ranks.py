@@ -227,6 +227,8 @@ def rank_staircase(
     counts = measure == "numerical_rank"
 
     def measured(singular: FloatArray) -> FloatArray:
+        if not len(singular):  # all runs diverged
+            return np.zeros(singular.shape[:-1])
         if not counts:
             return _MEASURES[measure](singular)
         unit = singular / np.where(largest > 0, largest, 1.0)[..., None]

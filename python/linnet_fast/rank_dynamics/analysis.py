@@ -66,8 +66,9 @@ def mode_alignment(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     left, right : ndarray of float64, shape (*run, n_rec, min(out, in))
-        Absolute inner product of its i-th singular vector and that of cross_cov, from 0 to 1; the own are in the order of
-        descending singular values. Where singular values coincide they are arbitrary.
+        Absolute inner product of its i-th singular vector and that of cross_cov, from 0 to 1; the own
+        are in the order of descending singular values. Where singular values coincide they are
+        arbitrary.
 
     Raises
     ------

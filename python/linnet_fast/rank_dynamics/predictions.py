@@ -47,7 +47,8 @@ def effective_strengths(
     -------
     ndarray of float64, shape (*run, min(out, in))
         0 where sigma is 0, and, if deflated, for modes beyond the number of hidden units: these are
-        never learned; inf where it exceeds the largest number. Of an aligned start with entries a_i and b_i: ``(a_i + b_i)^2 / 4``.
+        never learned; inf where it exceeds the largest number. Of an aligned start with entries a_i
+        and b_i: ``(a_i + b_i)^2 / 4``.
 
     Raises
     ------
@@ -60,8 +61,8 @@ def effective_strengths(
     Notes
     -----
     Learning times of Gaussian starts of scale 1e-4 follow from these to about 1e-4 (whitened
-    inputs), from the strengths without deflation to a few percent. Among modes of equal sigma, which are learned
-    together, the split depends on the basis.
+    inputs), from the strengths without deflation to a few percent. Among modes of equal sigma, which
+    are learned together, the split depends on the basis.
 
     References
     ----------
