@@ -9,6 +9,8 @@ from pathlib import Path
 from linnet_fast import _core
 from linnet_fast._base import validate
 
+_MOST_BYTES = 2**62
+_ALWAYS_FITS = 2**26
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -43,6 +45,30 @@ def available_memory() -> int | None:
     if (limit := _cgroup_number("memory.max", "memory/memory.limit_in_bytes")) is not None:
         limits.append(int(limit))
     return min(limits, default=None)
+
+
+def exceeded(n_bytes: int) -> int | None:
+    """Return how much memory there is, if that is less than so many bytes; else None."""
+    if n_bytes <= _ALWAYS_FITS:  # asking the system takes as long as a small task
+        return None
+    available = available_memory()
+    limit = _MOST_BYTES if available is None else min(available, _MOST_BYTES)
+    return limit if n_bytes > limit else None
+
+
+def check_room(name: str, n_bytes: int) -> None:
+    """Raise ValueError if what an argument asks for takes more memory than there is.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    n_bytes : int
+        What it takes, about.
+    """
+    if (limit := exceeded(n_bytes)) is not None:
+        msg = f"{name} must fit into memory, got what takes {n_bytes:,} bytes of {limit:,}"
+        raise ValueError(msg)
 
 
 def _cpu_quota() -> float | None:

@@ -358,7 +358,7 @@ def crossover(
     gamma = (
         expected_max_margin(law, n_samples)
         if n_samples is not None
-        else validate.real_array("margin", margin, above=0)  # type: ignore[arg-type]
+        else validate.real_array("margin", margin, above=0)
     )
     reached = float(validate.real_array("level", level, above=0))
     norm = np.asarray(reached / gamma)
