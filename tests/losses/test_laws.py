@@ -310,3 +310,76 @@ def test_bad_tables_are_refused_by_the_core():
             _core.radial_functions(tuple(table._replace(**changed)), r)
     with pytest.raises(ValueError, match="10 fields"):
         _core.radial_functions(table[:9], r)
+
+
+def scaled(kind, dim, scale):
+    """Return a law of some scale."""
+    if kind is RadialMixture:
+        return kind(dim, [0.5 * scale, scale], [0.3, 0.7])
+    return kind(dim, scale)
+
+
+def near(found, expected, rtol=1e-12):
+    """Check a number against one of mpmath, which may be beyond the doubles."""
+    if abs(expected) > mpf("1.79e308"):
+        assert found == np.inf
+    else:
+        assert abs(mpf(float(found)) - expected) <= rtol * abs(expected) + mpf("1e-306")
+
+
+@pytest.mark.parametrize("kind", [Gaussian, Sphere, Ball, RadialMixture])
+@pytest.mark.parametrize("dim", [2, 3, 10**6])
+@pytest.mark.parametrize("scale", [4e-300, 1e-170, 1e-4, 1e4, 1e155, 1e300])
+def test_laws_of_any_scale(kind, dim, scale):
+    # h and q of c x are c h(c r), c q(c r); those of scale 1 are tested above against their integrals.
+    law, one, c = scaled(kind, dim, scale), scaled(kind, dim, 1.0), mpf(scale)
+    for name, power in (("kappa", 1), ("c0", 1), ("f0", -1), ("a2", -1), ("m_perp", 2), ("m2", 2)):
+        near(getattr(law, name), getattr(one, name) * c**power)
+    near(law.max_rh, one.max_rh)
+    near(law.sup_r2h(), one.sup_r2h() / c)
+    for order in (0, 2, 6, 100):
+        unit = one.even_moment(order)
+        if unit > 1e-290:
+            near(law.even_moment(order), unit * c**order)
+    for z in (1e-200, 1e-5, 0.3, 3.0, 1e3, 1e100, 1e200):
+        if not 1e-305 < mpf(z) / c < 1e305:
+            continue
+        r = float(mpf(z) / c)
+        h, slope = mpf(float(one.h(z))), mpf(float(one.q_slope(z)))
+        if z >= 1e100:  # their limits, where the ones of scale 1 underflow
+            h, slope = one.a2 / mpf(z) ** 2, 2 * one.a2 / mpf(z) ** 3
+        near(law.h(r), h * c)
+        near(law.q(r), float(one.q(z)) * c)
+        near(law.radial_loss(r), float(one.radial_loss(z)))
+        near(law.q_slope(r), slope * c**2)
+
+
+def test_mixtures_of_far_radii():
+    law, unit, r = (
+        RadialMixture(3, [1e-15, 1, 1e15], [0.2, 0.3, 0.5]),
+        Sphere(3),
+        np.geomspace(1e-25, 1e25, 99),
+    )
+    for name, power in (("h", 1), ("q", 1), ("radial_loss", 0), ("q_slope", 2)):
+        parts = [
+            p * rho**power * getattr(unit, name)(rho * r)
+            for p, rho in zip(law.probabilities, law.radii, strict=True)
+        ]
+        assert_allclose(getattr(law, name)(r), sum(parts), rtol=1e-13)
+
+
+def test_ranges_of_laws():
+    for make in (lambda: Gaussian(2, 1e-301), lambda: Sphere(2, 1e301), lambda: Ball(2, 1e308)):
+        with pytest.raises(ValueError, match=r"^(scale|radius) must be from 1e-300 to"):
+            make()
+    with pytest.raises(ValueError, match=r"^radii must be"):
+        RadialMixture(2, [1.0, 1e31])
+    with pytest.raises(ValueError, match=r"^law must have lengths from 1e-150"):
+        _ = Gaussian(2, 1e170).table
+    with pytest.raises(ValueError, match=r"^n must fit into memory"):
+        Gaussian(2).sample(2**60)
+    loop = []
+    loop.append(loop)
+    for rng in (loop, np.ones((1, 2)), "1", 1.5, True, -1):
+        with pytest.raises((TypeError, ValueError), match=r"^rng"):
+            Gaussian(2).sample(1, rng)

@@ -86,20 +86,27 @@ class Radial:
         return Radial(self.table._replace(scale=scale, kappa=kappa, m2=m2), self._slope)
 
     def h(self, r: FloatArray) -> FloatArray:
+        scale, kappa = self.table.scale, self._kappa
+
         def within(z: FloatArray) -> FloatArray:
             value = _polynomial(self.table.gradient, self.table.low, z)
-            return np.where(z < self._z_split, self._kappa - value, value)
+            return scale * np.where(z < self._z_split, kappa - value, value)
 
-        found = self._by_range(r, lambda z: self._kappa - self._small_q(z), within, self._large_h)
-        return self.table.scale * found
+        return self._by_range(
+            r, lambda z: scale * (kappa - self._small_q(z)), within, self._large_h
+        )
 
     def q(self, r: FloatArray) -> FloatArray:
+        scale, kappa = self.table.scale, self._kappa
+
         def within(z: FloatArray) -> FloatArray:
             value = _polynomial(self.table.gradient, self.table.low, z)
-            return np.where(z < self._z_split, value, self._kappa - value)
+            return scale * np.where(z < self._z_split, value, kappa - value)
 
-        found = self._by_range(r, self._small_q, within, lambda z: self._kappa - self._large_h(z))
-        return self.table.scale * found
+        def above(z: FloatArray) -> FloatArray:
+            return scale * kappa - self._large_h(z)
+
+        return self._by_range(r, lambda z: scale * self._small_q(z), within, above)
 
     def loss(self, r: FloatArray) -> FloatArray:
         table, k = self.table, np.arange(N_SERIES)
@@ -116,18 +123,25 @@ class Radial:
 
     def q_slope(self, r: FloatArray) -> FloatArray:
         table, k = self.table, np.arange(N_SERIES)
+        scale = table.scale
 
         def below(z: FloatArray) -> FloatArray:
-            return _series(table.small * (2 * k + 1), z / table.low)
+            return scale * (scale * _series(table.small * (2 * k + 1), z / table.low))
 
         def above(z: FloatArray) -> FloatArray:
+            # In an order in which nothing leaves the doubles that comes back.
             x = table.high / z
-            return x * x * x * _series(table.large * (2 * k + 2) / table.high, x)
+            last = x * _series(table.large * (2 * k + 2) / table.high, x)
+            return scale * x * last * (scale * x)
 
         def within(z: FloatArray) -> FloatArray:
-            return _polynomial(self._slope, table.low, z)
+            return scale * (scale * _polynomial(self._slope, table.low, z))
 
-        return table.scale**2 * self._by_range(r, below, within, above)
+        return self._by_range(r, below, within, above)
+
+    def unscaled(self) -> Radial:
+        """Return the functions of the law of scale 1."""
+        return self.scaled(1.0, self._kappa, math.nan)
 
     @property
     def _z_split(self) -> float:
@@ -139,13 +153,13 @@ class Radial:
 
     def _large_h(self, z: FloatArray) -> FloatArray:
         x = self.table.high / z
-        return x * x * _series(self.table.large, x)
+        return self.table.scale * x * (x * _series(self.table.large, x))
 
     def _by_range(
         self, r: FloatArray, below: Function, within: Function, above: Function
     ) -> FloatArray:
         """Evaluate at z = scale r what is for z below, within and above the table."""
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             z = np.atleast_1d(np.asarray(self.table.scale * r))
             value = within(z)
             for part, function in ((z < self.table.low, below), (~(z < self.table.high), above)):
@@ -240,7 +254,8 @@ def mixture(dim: int, radii: FloatArray, probabilities: FloatArray) -> Radial:
 
     mean = float(probabilities @ radii)
     unit_kappa = base.table.kappa
-    m2 = float(probabilities @ radii**2) / dim
+    with np.errstate(over="ignore", under="ignore"):
+        m2 = float(probabilities @ radii**2) / dim
     return _build(largest, mean * unit_kappa, m2, moments, density, shift, values)
 
 
