@@ -16,6 +16,7 @@ factor_descent = _module.factor_descent
 layer_descent = _module.layer_descent
 radial_functions = _module.radial_functions
 reduced_flow = _module.reduced_flow
+reduced_flow_time = _module.reduced_flow_time
 reduced_flow_turn = _module.reduced_flow_turn
 reduced_descent = _module.reduced_descent
 kernel_cost = _module.kernel_cost
@@ -37,6 +38,7 @@ __all__ = [
     "radial_functions",
     "reduced_descent",
     "reduced_flow",
+    "reduced_flow_time",
     "reduced_flow_turn",
     "status_messages",
     "train",

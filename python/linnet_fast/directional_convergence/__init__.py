@@ -37,6 +37,7 @@ from linnet_fast.directional_convergence.dynamics import (
     TurningPoint,
     reduced_descent,
     reduced_flow,
+    time_to_angle,
 )
 from linnet_fast.directional_convergence.portrait import (
     log_lyapunov,
@@ -50,7 +51,6 @@ from linnet_fast.directional_convergence.rates import (
     RateFit,
     classify_rate,
     late_time_law,
-    time_to_angle,
 )
 from linnet_fast.directional_convergence.samples import (
     Crossover,

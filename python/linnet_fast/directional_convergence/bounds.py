@@ -116,7 +116,7 @@ def phase_switch(
     (2.449, 0.45247)
     """
     n, r, s = _start(law, n_layers, norm, log_tan_half_angle)
-    turn = reduced_flow(law, n, log_tan_half_angle=s, norm=r, times=0.0).turning_point()
+    turn = reduced_flow(law, n, log_tan_half_angle=s, norm=r, time=0.0).turning_point()
     return PhaseSwitch(turn.time, turn.norm, turn.log_tan_half_angle)
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import initialization
-from linnet_fast._base import validate
+from linnet_fast._base import machine, validate
+from linnet_fast._base.seeds import Seed, generator
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.directional_convergence._polar import depth
+from linnet_fast.directional_convergence import _polar
 from linnet_fast.directional_convergence.dynamics import reduced_flow
 from linnet_fast.directional_convergence.samples import max_margin, sampling_floor, sgd_floor
-from linnet_fast.laws.base import Seed, SphericalLaw
+from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import checked_law
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
@@ -88,12 +89,13 @@ def convergence_table(
     law: SphericalLaw,
     n_layers: int = 1,
     *,
-    angle: float,
+    time: npt.ArrayLike,
     norm: float,
+    angle: float | None = None,
+    log_tan_half_angle: float | None = None,
     n_samples: int,
     batch_size: int,
     step_size: float,
-    times: npt.ArrayLike,
     n_sets: int = 16,
     rng: Seed = None,
     n_threads: int | None = None,
@@ -106,16 +108,18 @@ def convergence_table(
         Of the inputs.
     n_layers : int, default 1
         Layers of the network; hidden ones have two units, and any other number would do the same.
-    angle, norm : float
-        Of the end-to-end vector at the start: angle to v, in (0, pi), and norm > 0.
+    time : array_like, shape (n_rec,)
+        Increasing times >= 0; those of stochastic gradient descent are rounded to whole steps.
+    norm : float
+        Of the end-to-end vector at the start, > 0.
+    angle, log_tan_half_angle : float
+        Angle to v at the start, in (0, pi), or ln tan of its half: give one.
     n_samples : int
         Samples in a set.
     batch_size : int
         Fresh samples in a step of stochastic gradient descent.
     step_size : float
         Of stochastic gradient descent; positive.
-    times : array_like, shape (n_rec,)
-        Increasing times >= 0; those of stochastic gradient descent are rounded to whole steps.
     n_sets : int, default 16
         Sets of samples, and runs of stochastic gradient descent.
     rng : seed or Generator, optional
@@ -142,32 +146,37 @@ def convergence_table(
     --------
     >>> from linnet_fast import laws
     >>> table = convergence_table(laws.Sphere(2), angle=2.5, norm=1.0, n_samples=200, batch_size=100,
-    ...                           step_size=0.1, times=[0.0, 10.0, 100.0, 1000.0], n_sets=8, rng=0)
+    ...                           step_size=0.1, time=[0.0, 10.0, 100.0, 1000.0], n_sets=8, rng=0)
     >>> bool(table.population_angle[-1] < 1e-15), bool(table.sample_angle[:, -1].mean() > 1e-4)
     (True, True)
     """
     checked_law(law)
-    n = depth(n_layers)
-    at = validate.real_array("times", times, at_least=0)
+    n = _polar.depth(n_layers)
+    at = validate.real_array("time", time, at_least=0)
     if at.ndim != 1 or (np.diff(at) <= 0).any():
-        msg = f"times must be increasing, of shape (n_rec,), got {at.tolist()}"
+        msg = f"time must be increasing, of shape (n_rec,), got {validate.brief(at)}"
         raise ValueError(msg)
-    theta = validate.real("angle", angle)
-    if not 0 < theta < np.pi:
-        msg = f"angle must be between 0 and pi, got {theta:g}"
-        raise ValueError(msg)
-    size = validate.real_array("norm", norm, above=0)
-    step = float(validate.real_array("step_size", step_size, above=0))
+    s = _polar.half_angle(angle, log_tan_half_angle, between=True)
+    if s.ndim:
+        msg = f"angle must be a single number, got an array of shape {s.shape}"
+        raise TypeError(msg)
+    theta = float(_polar.angle(s)) if angle is None else float(angle)
+    size = validate.real("norm", norm, above=0)
+    step = validate.real("step_size", step_size, above=0)
     sets = validate.integer("n_sets", n_sets, low=1, high=2**31)
     count = validate.integer("n_samples", n_samples, low=1, high=2**31)
-    generator = np.random.default_rng(rng)
+    draws = generator(rng)
+    most_steps = 2**53
+    validate.refuse("time", f"at most {most_steps} steps", at, at > most_steps * step)
+    machine.check_room("n_samples", 24 * sets * count * law.dim)
 
-    v = np.eye(law.dim)[0]
-    start = float(size) * (np.cos(theta) * v + np.sin(theta) * np.eye(law.dim)[1])
+    v, across = np.zeros((2, law.dim))
+    v[0] = across[1] = 1.0
+    start = size * (np.cos(theta) * v + np.sin(theta) * across)
     network = Dense((law.dim, *(2,) * (n - 1), 1))
     weights = initialization.balanced(network, product=start[None], rng=0, batch_shape=sets)
-    population = reduced_flow(law, n, angle=theta, norm=float(size), times=at)
-    x = law.sample(sets * count, generator).reshape(sets, count, law.dim)
+    population = reduced_flow(law, n, log_tan_half_angle=s, norm=size, time=at)
+    x = law.sample(sets * count, draws).reshape(sets, count, law.dim)
     y = np.where(x[..., 0] < 0, -1, 1)
     best = max_margin(x, y)
     on_samples = train(
@@ -185,14 +194,14 @@ def convergence_table(
         network,
         SphericalLogisticLoss(v, law),
         weights,
-        method=StochasticGradientDescent(step, batch_size, int(generator.integers(2**63))),
+        method=StochasticGradientDescent(step, batch_size, int(draws.integers(2**63))),
         n_steps=int(recorded[-1]),
         record=Record.at(recorded.tolist(), _OBSERVABLES[:2]),
         n_threads=n_threads,
     )
     where = np.searchsorted(recorded, steps)
     cosine = np.clip(best.direction @ v, -1, 1)
-    across = np.linalg.norm(best.direction - cosine[..., None] * v, axis=-1)
+    sine = np.linalg.norm(best.direction - cosine[..., None] * v, axis=-1)
     return ConvergenceTable(
         at,
         population.angle,
@@ -203,7 +212,7 @@ def convergence_table(
         fresh.norm[:, where],
         sampling_floor(law, count, population.norm),
         sgd_floor(law, n, step_size=step, batch_size=batch_size, norm=population.norm),
-        np.arctan2(across, cosine),
+        np.arctan2(sine, cosine),
         best.margin,
     )
 

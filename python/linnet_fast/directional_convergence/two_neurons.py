@@ -40,7 +40,7 @@ class OppositePair:
     Examples
     --------
     >>> pair = OppositePair()
-    >>> pair.time_factor, pair.predictor([3.0, 4.0]).tolist(), float(pair.linear_time(10.0))
+    >>> pair.time_factor, pair.predictor([3.0, 4.0]).tolist(), float(pair.linear_time(time=10.0))
     (0.5, [3.0, 4.0], 5.0)
     """
 
@@ -148,7 +148,7 @@ class OppositePair:
         validate.refuse("weights[..., 0, :] + weights[..., 1, :]", "0", left, ~odd)
         return np.asarray((1 + self.slope) * (w[..., 0, :] - w[..., 1, :]) / 2)
 
-    def linear_time(self, time: npt.ArrayLike) -> FloatArray:
+    def linear_time(self, *, time: npt.ArrayLike) -> FloatArray:
         """Return the time at which a linear predictor is where the pair is at `time`.
 
         Parameters
@@ -167,7 +167,7 @@ class OppositePair:
         """
         return np.asarray(self.time_factor * validate.real_array("time", time))
 
-    def time(self, linear_time: npt.ArrayLike) -> FloatArray:
+    def time(self, *, linear_time: npt.ArrayLike) -> FloatArray:
         """Return the time of the pair: the inverse of `linear_time`.
 
         Parameters
