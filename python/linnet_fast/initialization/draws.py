@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
-from linnet_fast._base import machine, seeds, validate
+from linnet_fast._base import memory, seeds, validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
@@ -394,7 +394,7 @@ class _Draw:
         self._runs = runs
         sizes = [math.prod(shape) for shape in shapes]
         # What is drawn, what is made of it, and what that is made from.
-        machine.check_room("batch_shape", 3 * 8 * math.prod(runs) * (1 + sum(sizes)))
+        memory.check_room("batch_shape", 3 * 8 * math.prod(runs) * (1 + sum(sizes)))
         numbers, self._which = _numbered(streams, runs)
         key = seeds.generator(rng).integers(0, 2**64, size=2, dtype=np.uint64)
         ends = np.flatnonzero(np.diff(numbers) != 1) + 1

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
-from linnet_fast._base import machine, validate
+from linnet_fast._base import memory, validate
 from linnet_fast._base.seeds import Seed, generator
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.laws import _radial
@@ -124,7 +124,7 @@ class SphericalLaw(ABC):
         """
         size = validate.integer("n", n, low=0, high=2**62)
         draws = generator(rng)
-        machine.check_room("n", 24 * size * self.dim)  # with what they are made of
+        memory.check_room("n", 24 * size * self.dim)  # with what they are made of
         return self._sample(size, draws)
 
     def drawn(
