@@ -212,6 +212,21 @@ def test_the_flow_survives_tiny_norms(n_layers, norm):
     assert_allclose(run.norm[-1], late.norm_factor * times[-1] ** exponent, rtol=1e-6)
 
 
+@pytest.mark.parametrize("s0", [30.0, 500.0, np.inf])
+def test_one_layer_passes_zero_faster_than_its_time_can_tell(s0):
+    norm = 1e30
+    through = float(dc.passage_time(GAUSS, norm=norm))
+    times = through * np.array([0.5, 1 - 1e-9, 1 + 1e-9, 2.0, 1e30])
+    run = dc.reduced_flow(GAUSS, 1, log_tan_half_angle=s0, norm=norm, time=times)
+    # Straight through zero at the speed 2 kappa while it falls; then dr/dt = h = a2 / r^2.
+    assert_allclose(run.norm[:2], norm * np.array([0.5, 1e-9]), rtol=1e-6)
+    assert_allclose(run.norm[2:], (3 * GAUSS.a2 * (times[2:] - through)) ** (1 / 3), rtol=1e-6)
+    assert np.all(run.log_tan_half_angle[2:] < -1e10)
+    turn = run.turning_point()
+    assert_allclose(turn.time, through, rtol=1e-12)
+    assert turn.norm < 1e18
+
+
 def test_late_times_are_a_closed_form():
     # Where h = a2 / r^2 the powers of time are exact.
     for n_layers in (2, 3, 8):

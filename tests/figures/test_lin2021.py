@@ -95,7 +95,7 @@ def test_a_longer_step_fails_the_core_against_the_recursion(monkeypatch):
 
 def test_a_wrong_nullcline_fails_portraits(monkeypatch):
     right = portraits.nullcline
-    monkeypatch.setattr(portraits, "nullcline", lambda law, norm: 1.2 - right(law, norm))
+    monkeypatch.setattr(portraits, "nullcline", lambda law, *, norm: 1.2 - right(law, norm=norm))
     assert failures("portraits") >= 3
 
 

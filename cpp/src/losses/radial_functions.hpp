@@ -54,7 +54,7 @@ public:
     double m2() const { return m2_; }
     /// The limit of r^2 h(r).
     double tail() const { return table_->high * table_->high * table_->large[0] / scale_; }
-    /// The norm from which on h is a series in 1 / r^2, of a few terms at first.
+    /// From this norm on h is taken from its series in 1 / r^2.
     double reach() const { return table_->high / scale_; }
 
 private:

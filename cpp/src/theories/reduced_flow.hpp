@@ -54,7 +54,7 @@ struct OneLayer {
     }
     double scale(int i, const Pair& before, const Pair& after) const {
         if (i == 0) return std::max(place(before).r, place(after).r);
-        return std::isinf(before[1]) ? 1 : std::max(1.0, std::abs(before[1]));
+        return std::max(1.0, std::abs(before[1]));  // infinite on the axis
     }
     double rate(const Pair& p, const Pair& slope) const {
         const double size = place(p).r + 1 / std::sqrt(pulls.law.m2());
@@ -204,16 +204,19 @@ private:
                 stopped_ = true;
                 return false;
             }
-            const double left = end - time_;
+            const double left = end - time_ - pending_;
             // The end is met exactly, and not by a last step that is much smaller than the one
             // before.
             const double step = step_ >= left ? left : step_ > left / 2 ? left / 2 : step_;
-            if (!(time_ + step > time_) || std::isinf(time_ + step)) return false;
+            if (!(step > 0) || std::isinf(time_ + step)) return false;
             const double error = trial_.go(here_, slope_, step, rtol_);
             const double by = 0.9 * std::pow(error, -1.0 / 8);
             if (error <= 1) {
                 before_ = time_;
-                time_ = step == left ? end : time_ + step;
+                // Near zero all may go faster than so late a time can tell.
+                pending_ += step;
+                time_ = step == left ? end : time_ + pending_;
+                if (time_ > before_) pending_ = 0;
                 here_ = trial_.next();
                 slope_ = trial_.next_slope();
                 const double most = refused ? 1 : 6;
@@ -232,6 +235,7 @@ private:
     Pair slope_{};
     double time_ = 0;
     double before_ = 0;
+    double pending_ = 0;  ///< what has passed since, as long as it is lost beside the time
     double step_ = 0;
     std::int64_t n_tried_ = 0;
     bool stopped_ = false;

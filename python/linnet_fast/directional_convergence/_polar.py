@@ -16,6 +16,9 @@ from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.laws.base import SphericalLaw
 
+STARTS = -1e15, 1e6
+"""Finite ln tan of half the angle at a start."""
+
 
 def half_angle(
     angle: npt.ArrayLike | None,
@@ -51,7 +54,18 @@ def half_angle(
     given = validate.numbers(names[1], log_tan_half_angle)
     s = validate.unbroadcast(given)
     validate.refuse(names[1], "a number", s, np.isnan(s))
-    return np.broadcast_to(s.astype(np.float64), given.shape)
+    with np.errstate(over="ignore"):
+        return np.broadcast_to(s.astype(np.float64), given.shape)
+
+
+def start(angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None) -> FloatArray:
+    """Return s where a flow or a descent starts; neither s nor what it does to norms may lose all digits."""
+    s = half_angle(angle, log_tan_half_angle)
+    stored = validate.unbroadcast(s)
+    low, high = STARTS
+    beyond = np.isfinite(stored) & ((stored < low) | (stored > high))
+    validate.refuse("log_tan_half_angle", f"infinite or from {low:g} to {high:g}", stored, beyond)
+    return s
 
 
 def norms(norm: npt.ArrayLike, n_layers: int) -> FloatArray:

@@ -111,7 +111,7 @@ def convergence_table(
     time : array_like, shape (n_rec,)
         Increasing times >= 0; those of stochastic gradient descent are rounded to whole steps.
     norm : float
-        Of the end-to-end vector at the start, > 0.
+        Of the end-to-end vector at the start, from 1e-100 to 1e100.
     angle, log_tan_half_angle : float
         Angle to v at the start, in (0, pi), or ln tan of its half: give one.
     n_samples : int
@@ -160,8 +160,11 @@ def convergence_table(
     if s.ndim:
         msg = f"angle must be a single number, got an array of shape {s.shape}"
         raise TypeError(msg)
-    theta = float(_polar.angle(s)) if angle is None else float(angle)
+    theta = float(_polar.angle(s)) if angle is None else validate.real("angle", angle)
     size = validate.real("norm", norm, above=0)
+    if not 1e-100 <= size <= 1e100:
+        msg = f"norm must be from 1e-100 to 1e100, got {size:g}"
+        raise ValueError(msg)
     step = validate.real("step_size", step_size, above=0)
     sets = validate.integer("n_sets", n_sets, low=1, high=2**31)
     count = validate.integer("n_samples", n_samples, low=1, high=2**31)

@@ -199,7 +199,7 @@ def reduced_flow(
         Angle between the end-to-end vector and the direction of the labels at time 0, in [0, pi]. Either
         this or `log_tan_half_angle`. ``numpy.pi`` is taken for pi itself.
     log_tan_half_angle : array_like, shape (*run)
-        ln tan(angle / 2), of any size; inf at angle pi, -inf at angle 0.
+        ln tan(angle / 2), from -1e15 to 1e6; or inf at angle pi, -inf at angle 0.
     norm : array_like, shape (*run)
         Norm of the end-to-end vector at time 0, > 0; or 0 with a single layer.
     time : array_like, shape (n_times,) or ()
@@ -393,7 +393,7 @@ def time_to_angle(
     norm : array_like, shape (*run)
         Norm of the end-to-end weights at the start, > 0.
     angle, log_tan_half_angle : array_like, shape (*run)
-        Angle at the start in [0, pi], or ln tan of its half: give one.
+        Angle at the start in [0, pi], or ln tan of its half, as for `reduced_flow`: give one.
     to_angle, to_log_tan_half_angle : array_like, shape (*run)
         Angle to reach in (0, pi), or ln tan of its half, as small as you like: give one. All run
         axes broadcast.
@@ -435,7 +435,7 @@ def time_to_angle(
     checked_law(law)
     depth = _polar.depth(n_layers)
     r = validate.real_array("norm", norm, above=0)
-    begin = _polar.half_angle(angle, log_tan_half_angle)
+    begin = _polar.start(angle, log_tan_half_angle)
     target = _polar.half_angle(to_angle, to_log_tan_half_angle, "to_", between=True)
     threads = machine.checked_threads(n_threads)
     shape = _polar.result_shape(norm=r.shape, angle=begin.shape, to_angle=target.shape)
@@ -499,7 +499,7 @@ def _runs(
     checked_law(law)
     depth = _polar.depth(n_layers)
     arrays = {
-        "s": _polar.half_angle(angle, log_tan_half_angle),
+        "s": _polar.start(angle, log_tan_half_angle),
         "norm": _polar.norms(norm, depth),
         "label_noise": _polar.noise(label_noise),
         **more,

@@ -121,9 +121,12 @@ class SphericalLogisticLoss(BinaryLoss):
 
     def alignment_step(self, norm: FloatArray) -> FloatArray:
         """Return the norm over q of the norm, at 0 its limit: the step after which one layer is aligned."""
-        q = self.law.q(norm)
+        r = validate.real_array("norm", norm, at_least=0)
+        q = self.law.q(r)
         is_long = q > 0
-        return np.where(is_long, norm / np.where(is_long, q, 1.0), 4 / self.law.m2)
+        with np.errstate(over="ignore", divide="ignore"):
+            limit = np.divide(4.0, self.law.m2)
+            return np.where(is_long, r / np.where(is_long, q, 1.0), limit)
 
     def value(self, product: npt.ArrayLike) -> FloatArray:
         """Return the loss of end-to-end matrices.
