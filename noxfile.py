@@ -24,6 +24,9 @@ TEST_TOOLS = (
     "tqdm>=4.65",
 )
 
+# Instruction set -> what a processor that has it says.
+LEVELS = {"v2": "sse4_2", "v3": "avx2", "v4": "avx512vl"}
+
 # Writes the metadata of a wheel, where `import linnet_fast` looks for its version.
 METADATA = """
 import sys
@@ -125,15 +128,19 @@ def cpp(session: nox.Session) -> None:
 
 
 @nox.session
-def tsan(session: nox.Session) -> None:
-    """Run the C++ tests under ThreadSanitizer."""
-    build(session, "tsan")
+@nox.parametrize("level", list(LEVELS), ids=list(LEVELS))
+def tsan(session: nox.Session, level: str) -> None:
+    """Run the C++ tests under ThreadSanitizer, by instruction set: those that there are."""
+    build(session, f"tsan-{level}")
 
 
 @nox.session
-def asan(session: nox.Session) -> None:
+@nox.parametrize("level", list(LEVELS), ids=list(LEVELS))
+def asan(session: nox.Session, level: str) -> None:
     """Run the C++ tests and the tests of training under AddressSanitizer and UBSan (GCC only)."""
-    build(session, "asan")
+    build(session, f"asan-{level}")
+    if LEVELS[level] not in Path("/proc/cpuinfo").read_text(encoding="utf-8").split():
+        session.skip(f"this processor has no {LEVELS[level]}")
 
     # Lay the sanitized modules out as an installation would, without compiling them again.
     session.install("numpy>=2.0", "scipy>=1.13", "mpmath>=1.3", *TEST_TOOLS)
@@ -141,7 +148,7 @@ def asan(session: nox.Session) -> None:
         session, "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"
     )
     shutil.copytree("python/linnet_fast", Path(purelib, "linnet_fast"), dirs_exist_ok=True)
-    session.run("cmake", "--install", "build/asan", "--prefix", purelib)
+    session.run("cmake", "--install", f"build/asan-{level}", "--prefix", purelib)
     for old in Path(purelib).glob("linnet_fast-*.dist-info"):
         shutil.rmtree(old)
     session.run("python", "-c", METADATA, purelib)
@@ -156,7 +163,10 @@ def asan(session: nox.Session) -> None:
     # and what takes long even without the runtime.
     tests = [path for path in training_tests() if "processes" not in path]
     others = ("chain", "flow", "kernel_cost", "laws", "reduced", "step_rule", "stochastic")
-    tests += [f"tests/test_{name}.py" for name in (*others, "observables_binary")]
+    tests += [
+        str(next(Path("tests").rglob(f"test_{name}.py")))
+        for name in (*others, "observables_binary")
+    ]
     # And files, which need packages that are not installed here.
     left_out = (
         "out_of_memory or copied_per_run or up_to_the_total or keeps_no_reference or large_products "

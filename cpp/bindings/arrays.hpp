@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -53,6 +54,8 @@ RunArray<T> run_array(const py::array& array, const char* name, const std::vecto
         }
         contiguous *= inner[k];
     }
+    if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) != 0)
+        throw py::value_error(std::string(name) + " is not aligned");
     RunArray<T> view;
     view.data = static_cast<const T*>(array.data());
     for (std::size_t k = 0; k < run_shape.size(); ++k) {
@@ -63,7 +66,10 @@ RunArray<T> run_array(const py::array& array, const char* name, const std::vecto
     return view;
 }
 
-using Numbers = py::array_t<double, py::array::c_style>;
+/// Arrays side by side in memory and aligned: what is neither is copied on the way in.
+template <class T>
+using Packed = py::array_t<T, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
+using Numbers = Packed<double>;
 
 /// The entries of an array of n numbers.
 inline const double* values(const Numbers& array, const char* name, Index n) {

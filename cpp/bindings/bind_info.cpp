@@ -3,9 +3,12 @@
 #include <Eigen/Core>
 
 #include "arrays.hpp"
+#include "base/float_state.hpp"
 #include "base/parallel.hpp"
+#include "interruptible.hpp"
 #include "linnet/info.hpp"
 #include "register.hpp"
+#include "unlocked.hpp"
 
 namespace linnet::bindings {
 
@@ -40,13 +43,21 @@ void register_info(py::module_& m) {
         "default_threads", [] { return default_threads(); },
         "Threads that a parallel region would use by default.");
     m.def(
+        "rounds_to_nearest", [] { return rounds_to_nearest(); },
+        "Does the calling thread round as usual?");
+    m.def(
         "fma_peak",
         [](int n_threads, double seconds, const std::string& dtype) {
             if (dtype != "float64" && dtype != "float32")
                 throw py::value_error("dtype must be 'float64' or 'float32'");
-            const py::gil_scoped_release release;
-            return dtype == "float64" ? fma_peak<double>(n_threads, seconds)
-                                      : fma_peak<float>(n_threads, seconds);
+            require_threads(n_threads);
+            require(seconds >= 0 && seconds <= 60, "seconds must be from 0 to 60");
+            double peak = 0;
+            without_lock([&] {
+                peak = dtype == "float64" ? fma_peak<double>(n_threads, seconds)
+                                          : fma_peak<float>(n_threads, seconds);
+            });
+            return peak;
         },
         py::arg("n_threads"), py::arg("seconds"), py::arg("dtype"),
         "Floating-point operations per second of independent multiply-adds: what no kernel can "

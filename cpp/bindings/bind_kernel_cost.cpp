@@ -9,12 +9,6 @@
 
 namespace linnet::bindings {
 
-namespace {
-
-using Numbers = py::array_t<double, py::array::c_style>;
-
-}  // namespace
-
 void register_kernel_cost(py::module_& m) {
     m.def(
         "kernel_cost",
@@ -38,7 +32,10 @@ void register_kernel_cost(py::module_& m) {
                         "multiplicities must be positive");
                 size += taps[g];
             }
-            require(n_threads >= 1, "n_threads must be at least 1");
+            // Tables of sines and cosines are that large, and so are matrices of every thread.
+            require(spectra.shape(1) <= most && size <= (Index{1} << 28) / spectra.shape(1),
+                    "taps times frequencies must be at most 2**28");
+            require_threads(n_threads);
             KernelProblem problem;
             problem.extent = extent;
             problem.n_problems = spectra.shape(0);

@@ -4,6 +4,7 @@
 
 #include "arrays.hpp"
 #include "register.hpp"
+#include "unlocked.hpp"
 
 namespace linnet::bindings {
 
@@ -23,14 +24,12 @@ template <class Work>
 void run(const Work& work) {
     bool raised = false;
     const StopAsking stop = [&] {
-        const py::gil_scoped_acquire gil;
-        raised = PyErr_CheckSignals() != 0;
-        return raised;
+        return with_lock([&] {
+            raised = PyErr_CheckSignals() != 0;
+            return raised;
+        });
     };
-    {
-        const py::gil_scoped_release release;
-        work(stop);
-    }
+    without_lock([&] { work(stop); });
     if (raised) throw py::error_already_set();
 }
 

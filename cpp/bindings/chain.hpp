@@ -29,13 +29,12 @@ inline Factor factor_of(const py::tuple& t) {
     }
     const auto lists = t[3].cast<py::tuple>();
     const auto integers = [&](int k) {
-        return lists[static_cast<std::size_t>(k)]
-            .cast<py::array_t<std::int32_t, py::array::c_style>>();
+        return lists[static_cast<std::size_t>(k)].cast<Packed<std::int32_t>>();
     };
     const auto rows = integers(0);
     const auto cols = integers(1);
     const auto weights = integers(2);
-    const auto coefficients = lists[3].cast<py::array_t<double, py::array::c_style>>();
+    const auto coefficients = lists[3].cast<Numbers>();
     const Index n = rows.size();
     require(cols.size() == n && weights.size() == n && coefficients.size() == n,
             "the entries of a factor must have a row, a column, a weight and a coefficient each");

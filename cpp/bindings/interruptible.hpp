@@ -6,6 +6,7 @@
 #include <string>
 
 #include "linnet/index.hpp"
+#include "unlocked.hpp"
 
 namespace linnet::bindings {
 
@@ -19,35 +20,38 @@ inline void require(bool condition, const char* text) {
     if (!condition) throw py::value_error(text);
 }
 
+inline void require_threads(int n_threads) {
+    require(n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(n_threads));
+    require(n_threads <= 1 << 15,
+            "n_threads must be at most 32768, got " + std::to_string(n_threads));
+}
+
 /// Call work(control) without the interpreter's lock, and raise what a signal or `progress`, a
 /// function of the work done or None, raised.
 template <class Work>
 void run_interruptible(int n_threads, const py::object& progress, const Work& work) {
-    require(n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(n_threads));
+    require_threads(n_threads);
     Control control;
     control.n_threads = n_threads;
     bool raised = false;
     control.poll = [&](std::int64_t done) {
-        const py::gil_scoped_acquire gil;
-        // An error is left set for the calling thread to pick up: nothing is thrown across the
-        // workers. The caller may poll again while it waits for them.
-        if (raised) return true;
-        if (PyErr_CheckSignals() != 0) {
-            raised = true;
-        } else if (!progress.is_none()) {
-            PyObject* const result =
-                PyObject_CallFunction(progress.ptr(), "L", static_cast<long long>(done));
-            raised = result == nullptr;
-            Py_XDECREF(result);
-        }
-        return raised;
+        return with_lock([&] {
+            // An error is left set for the calling thread to pick up: nothing is thrown across the
+            // workers. The caller may poll again while it waits for them.
+            if (raised) return true;
+            if (PyErr_CheckSignals() != 0) {
+                raised = true;
+            } else if (!progress.is_none()) {
+                PyObject* const result =
+                    PyObject_CallFunction(progress.ptr(), "L", static_cast<long long>(done));
+                raised = result == nullptr;
+                Py_XDECREF(result);
+            }
+            return raised;
+        });
     };
-    {
-        // The views stay valid: the caller holds the arrays, and no reference count is touched in
-        // here.
-        const py::gil_scoped_release release;
-        work(control);
-    }
+    // The views stay valid: the caller holds the arrays, and no reference count is touched in there.
+    without_lock([&] { work(control); });
     if (raised) throw py::error_already_set();
 }
 

@@ -38,7 +38,7 @@ inline void check(const Arguments& a) {
     for (const Index extent : a.run_shape) require(extent >= 0, "run_shape must not be negative");
     require(!a.weights.empty() && a.weights.size() == a.shapes.size(),
             "weights must have one array per shape");
-    require(a.n_threads >= 1, "n_threads must be at least 1, got " + std::to_string(a.n_threads));
+    require_threads(a.n_threads);
     require(!a.direction || a.chain.n_outputs() == 1, "a direction needs one output");
     for (const std::string& name : a.observables) {
         const ObservableDeclaration& row = observables()[observable_of(name)];

@@ -5,6 +5,7 @@
 
 namespace linnet::bindings {
 
+void register_algebra(pybind11::module_& m);
 void register_train(pybind11::module_& m);
 void register_recursions(pybind11::module_& m);
 void register_reduced(pybind11::module_& m);

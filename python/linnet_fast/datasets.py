@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import math
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files, validate
+from linnet_fast._base import files, npy, validate
 from linnet_fast._base.validate import FloatArray
 
 NAMES: Mapping[str, str] = MappingProxyType(
@@ -88,7 +90,8 @@ def load(
     Notes
     -----
     A ``.csv`` file has one sample per line, separated by commas, semicolons, tabs or spaces; a first
-    line of names is passed over. Files with pickled objects are refused.
+    line of names is passed over. Only regular files are read. Files with pickled objects are refused,
+    and so are those that would be unpacked to more than 64 MiB and 100 times their size.
 
     Examples
     --------
@@ -150,12 +153,12 @@ def read_array(file: str | os.PathLike[str], name: str) -> npt.NDArray[Any]:
     if path.suffix != ".npz":
         return _read(path)
 
-    def parse() -> npt.NDArray[Any]:
-        with np.load(path, allow_pickle=False) as archive:
-            if name in archive or len(archive.files) == 1:
-                return np.asarray(archive[name if name in archive else archive.files[0]])
-            msg = f"it must hold an array {name}, got {', '.join(archive.files) or 'none'}"
-            raise ValueError(msg)
+    def parse(file: BinaryIO) -> npt.NDArray[Any]:
+        archive = npy.Archive(file)
+        if name in archive.names or len(archive.names) == 1:
+            return archive[name if name in archive.names else archive.names[0]]
+        msg = f"it must hold an array {name}, got {', '.join(archive.names) or 'none'}"
+        raise ValueError(msg)
 
     return np.asarray(_parsed(path, parse))
 
@@ -212,14 +215,14 @@ def load_cifar10(folder: str | os.PathLike[str]) -> Dataset:
     ValueError
         If a file is not made of whole records.
     """
-    files = sorted(Path(folder).glob("data_batch_*.bin"))
-    if not files:
+    batches = sorted(Path(folder).glob("data_batch_*.bin"))
+    if not batches:
         msg = f"{folder} holds no data_batch_*.bin, the binary version of CIFAR-10"
         raise FileNotFoundError(msg)
     record = 1 + 3072
     parts = []
-    for file in files:
-        raw = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+    for file in batches:
+        raw = np.frombuffer(files.content(file), dtype=np.uint8)
         if raw.size == 0 or raw.size % record or raw[::record].max() > 9:
             msg = (
                 f"{file} must be made of records of {record} bytes that begin with a class 0 ... 9"
@@ -244,19 +247,31 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
 def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """Return the bytes of an IDX file as an array of the shape that its header gives."""
 
-    def parse() -> npt.NDArray[np.uint8]:
-        raw = path.read_bytes()
+    def parse(file: BinaryIO) -> npt.NDArray[np.uint8]:
+        room = npy.Room(files.size_of(file))
         if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
-        n_axes = raw[3]
-        if raw[:3] != b"\x00\x00\x08" or not 1 <= n_axes <= 3:
-            msg = "it is no IDX file of unsigned bytes"
-            raise ValueError(msg)
-        shape = np.frombuffer(raw, dtype=">u4", count=n_axes, offset=4).astype(np.int64)
-        return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+            with gzip.open(file) as unpacked:
+                return _idx(unpacked, room)
+        return _idx(file, room)
 
     values: npt.NDArray[np.uint8] = _parsed(path, parse)
     return values
+
+
+def _idx(stream: BinaryIO | gzip.GzipFile, room: npy.Room) -> npt.NDArray[np.uint8]:
+    begin = stream.read(4)
+    if begin[:3] != b"\x00\x00\x08" or not 1 <= begin[3] <= 3:
+        msg = "it is no IDX file of unsigned bytes"
+        raise ValueError(msg)
+    sizes = stream.read(4 * begin[3])
+    shape = [int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes), 4)]
+    n_bytes = math.prod(shape)
+    room.take("the array in it", n_bytes)
+    content = stream.read(n_bytes + 1)
+    if len(sizes) != 4 * begin[3] or len(content) != n_bytes:
+        msg = f"it is damaged: shape {tuple(shape)} does not fit its bytes"
+        raise ValueError(msg)
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
 def _unknown(source: str) -> str:
@@ -322,26 +337,29 @@ def _targets(array: npt.NDArray[Any], targets: str) -> tuple[FloatArray, str]:
     return values, f"{values.shape[1]} target{'s' if values.shape[1] != 1 else ''}"
 
 
-def _parsed(path: Path, parse: Callable[[], Any]) -> Any:
-    """Return what `parse` reads from a file, or raise ValueError with the path."""
-    with path.open("rb"):  # a file that is missing or not readable is an OSError
-        pass
-    try:
-        return parse()
-    except Exception as error:
-        # A damaged file fails in any of the ways of zipfile, zlib and NumPy's readers.
-        msg = f"{path} cannot be read: {error}"
-        raise ValueError(msg) from error
+def _parsed(path: Path, parse: Callable[[BinaryIO], Any]) -> Any:
+    """Return what `parse` reads from an open file, or raise ValueError with the path."""
+    with files.opened(path) as file:  # one that is missing, or no regular file, is an OSError
+        try:
+            return parse(file)
+        except MemoryError:
+            reason = "it takes more memory than there is"
+        except (gzip.BadGzipFile, zlib.error, EOFError, csv.Error):
+            reason = "it is damaged, or no such file at all"
+        except ValueError as error:
+            reason = str(error)
+    msg = f"{path} cannot be read: {reason}"
+    raise ValueError(msg)
 
 
 def _read_npz(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    def parse() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        with np.load(path, allow_pickle=False) as archive:
-            for names in (("X", "Y"), ("X", "y"), ("x", "y")):
-                if all(name in archive for name in names):
-                    return archive[names[0]], archive[names[1]]
-            msg = f"it must hold arrays X and Y, got {', '.join(archive.files) or 'none'}"
-            raise ValueError(msg)
+    def parse(file: BinaryIO) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        archive = npy.Archive(file)
+        for names in (("X", "Y"), ("X", "y"), ("x", "y")):
+            if set(names) <= set(archive.names):
+                return archive[names[0]], archive[names[1]]
+        msg = f"it must hold arrays X and Y, got {', '.join(archive.names) or 'none'}"
+        raise ValueError(msg)
 
     result: tuple[npt.NDArray[Any], npt.NDArray[Any]] = _parsed(path, parse)
     return result
@@ -349,16 +367,21 @@ def _read_npz(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 
 def _read(path: Path) -> npt.NDArray[Any]:
     if path.suffix == ".npy":
-        return np.asarray(_parsed(path, lambda: np.load(path, allow_pickle=False)))
+        return np.asarray(_parsed(path, npy.read))
     if path.suffix == ".csv":
-        return np.asarray(_parsed(path, lambda: _read_csv(path)))
+        return np.asarray(_parsed(path, _read_csv))
     msg = f"files of numbers must end in .npy or .csv, got {str(path)!r}"
     raise ValueError(msg)
 
 
-def _read_csv(path: Path) -> npt.NDArray[Any]:
+def _read_csv(file: BinaryIO) -> npt.NDArray[Any]:
     """Return integers if all are, else floats, else the text of a single column."""
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        text = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"it must be UTF-8 text, got byte {error.object[error.start]:#x} at {error.start}"
+        raise ValueError(msg) from error
+    lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         msg = "it is empty"
         raise ValueError(msg)

@@ -198,7 +198,7 @@ USAGE = {
     "unknown data": (["train", "digit"], "got 'digit'; did you mean 'digits'?"),
     "missing file": (["train", "no.npz"], "cannot read no.npz: No such file or directory"),
     "broken file": (["train", "broken.npz"], "broken.npz cannot be read"),
-    "pickled file": (["train", "objects.npz"], "allow_pickle=False"),
+    "pickled file": (["train", "objects.npz"], "X holds Python objects, which are never unpickled"),
     "rows": (["train", "rows.npz"], "equally many rows, got 6 and 5"),
     "not finite": (["train", "nan.npz"], "X must be finite, got nan at index (0, 0)"),
     "no relation": (["train", "constant.npz"], "no linear relation"),

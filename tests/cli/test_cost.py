@@ -67,7 +67,7 @@ def test_matrices_and_what_is_out_of_reach(capsys):
     output = capsys.readouterr().out
     assert values(output)[0][:, 0].tolist() == [np.inf, 0.0]
     assert "rank up to 1" in output
-    assert output.endswith("inf: no weights of this network give the predictor\n")
+    assert output.endswith("inf (1 of 2): impossible: its rank is above a hidden width\n")
 
 
 def test_searches_when_it_must(capsys):
@@ -125,6 +125,10 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(folder, monkeypatch, c
         (["Diagnal(4)", "p.npy"], 2, "did you mean 'Diagonal'"),
         (["Diagonal(4", "p.npy"], 2, "architecture must be a text such as"),
         (["Diagonal(4).__class__", "p.npy"], 2, "architecture must consist of"),
+        (["1+" * 10**5 + "1", "p.npy"], 2, "architecture must consist of"),
+        (["[" * 10**5, "p.npy"], 2, "architecture must be nested at most 64 deep"),
+        (["Diagonal(4)", "p.npy", "--rtol=" + "-" * 10**5 + "1"], 2, "characters) is not a number"),
+        (["Diagonal(4)", "p.npy", "--starts=" + "9" * 10**5], 2, "is not a whole number"),
         (["Diagonal(3)", "p.npy"], 2, "predictor must have shape (*batch, 3), got (3, 4)"),
         (["Diagonal(4)", "nowhere.npy"], 2, "cannot read nowhere.npy: No such file"),
         (["Diagonal(4)", "words.csv"], 2, "must be made of numbers"),

@@ -250,6 +250,20 @@ class TestFunctionsOfTheUser:
         (folder / "dies.toml").write_text(text.replace(":nap", ":dies"))
         (folder / "deaths").mkdir()
 
+    def test_a_dry_run_runs_nothing_of_the_module(self, folder, capsys):
+        (folder / "cli_sweep_module.py").write_text("from pathlib import Path; Path('ran').touch()")
+        assert sweep("--dry-run") == 0
+        assert "nothing of cli_sweep_module is run now" in capsys.readouterr().out
+        assert not (folder / "ran").exists()
+
+    def test_a_module_that_cannot_be_imported(self, folder, capsys):
+        (folder / "cli_sweep_module.py").write_text("1 / 0")
+        before = list(sys.path)
+        assert sweep("--quiet") == 2
+        assert "derived.nap cannot import 'cli_sweep_module': Zero" in capsys.readouterr().err
+        assert not (folder / "s.zarr").exists()
+        assert sys.path == before
+
     def test_workers_find_the_module(self, folder, monkeypatch):
         (folder / "elsewhere").mkdir()
         monkeypatch.chdir(folder / "elsewhere")

@@ -137,6 +137,29 @@ EXACT = {
 }
 
 
+def predictors(network, n, seed=0):
+    """Return predictors that are within reach and within what is known to be exact."""
+    rng = np.random.default_rng(seed)
+    shape = (n, network.n_outputs, network.n_inputs)
+    p = rng.standard_normal(shape)
+    if network is STACK:
+        roots = np.eye(2) + 0.5 * p
+        p = roots @ roots.swapaxes(1, 2) + np.eye(2)
+    elif network in (FIXED_START, FIXED_TOP):
+        p = (START.ravel() + 0.5 * rng.standard_normal((n, 3))).reshape(shape)
+    elif network == EXACT["one layer among fixed ones"] or network == product_of(2, 3, 3):
+        # Reached by some weights, as not every predictor is.
+        sizes = [(n, *shape) for shape in network.shapes]
+        p = network.product([rng.standard_normal(size) for size in sizes])
+    elif network == EXACT["dense, one output"]:
+        p[0] *= 1e-3
+    return p[:, 0] if network.n_outputs == 1 else p
+
+
+def squared_norm(weights, n_batch):
+    return sum(np.sum(w**2, axis=tuple(range(n_batch, w.ndim))) for w in weights)
+
+
 def random_network(rng):
     """Return a small network of any kind, most of them without a closed form."""
     size = int(rng.integers(2, 5))

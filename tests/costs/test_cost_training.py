@@ -334,7 +334,7 @@ def test_networks_that_were_designed_minimise_their_regularizer(regularizer, pen
     b = np.random.default_rng(0).standard_normal((5, n))
     assert_allclose(found.value(b), found.constant * regularizer.value(b), rtol=1e-12)
     decays = DECAYS / found.constant
-    run = descend(network, lf.SquaredLoss.from_data(x, y), decays)
+    run = descend(network, lf.SquaredLoss.from_data(x, y), decays, n_starts=2, step=0.1)
     factor = found.constant / 2
     solutions = [convex(x, y, penalty, c * factor) for c in decays]
     assert_solved(run, decays, solutions)

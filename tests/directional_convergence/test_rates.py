@@ -15,6 +15,7 @@ from linnet_fast.directional_convergence import (
     classify_rate,
     descent_law,
     late_time_law,
+    reduced_descent,
     step_size_advice,
     time_to_angle,
 )
@@ -75,15 +76,17 @@ def test_late_law_is_the_table(n_layers):
     assert_allclose((late.norm_exponent, late.loss_exponent, late.angle_exponent), powers)
     r = ((n + 2) * a2 * t) ** powers[0]
     s = -kappa * ((n + 2) * a2) ** ((n - 2) / (n + 2)) * (n + 2) / (2 * n) * t ** powers[2]
-    assert_allclose(late.norm(t), r)
+    assert_allclose(late.norm(time=t), r)
     assert_allclose(late.norm_factor * t**late.norm_exponent, r)
-    assert_allclose(late.loss(t), a2 / r)
+    assert_allclose(late.loss(time=t), a2 / r)
     assert_allclose(late.loss_factor * t**late.loss_exponent, a2 / r)
-    assert_allclose(late.log_tan_half_angle(t), s)
+    assert_allclose(late.log_tan_half_angle(time=t), s)
     assert_allclose(-late.angle_factor * t**late.angle_exponent, s)
-    assert_allclose(late.time_to(s), t)
+    assert_allclose(late.time_to(log_tan_half_angle=s), t)
     inverse = (-s * 2 * n / ((n + 2) * kappa)) ** ((n + 2) / (2 * n))
-    assert_allclose(late.time_to(s), inverse * ((n + 2) * a2) ** (-(n - 2) / (2 * n)))
+    assert_allclose(
+        late.time_to(log_tan_half_angle=s), inverse * ((n + 2) * a2) ** (-(n - 2) / (2 * n))
+    )
 
 
 def test_factors_of_the_table():
@@ -103,26 +106,26 @@ def test_factors_of_the_table():
 def test_flows_approach_the_late_law(law, n_layers):
     run = flow(law, n_layers, -1.0, 3.0, np.array([0, 1e3, 1e4, 1e5]))
     bare = late_time_law(law, n_layers)
-    offs = np.abs(run.norm / bare.norm(run.time + 1e-9) - 1)[1:]
+    offs = np.abs(run.norm / bare.norm(time=run.time + 1e-9) - 1)[1:]
     assert offs[2] < 0.01
     assert (np.diff(offs) < 0).all()
     since = {"time": 1e4, "norm": run.norm[2], "log_tan_half_angle": run.log_tan_half_angle[2]}
     late = late_time_law(law, n_layers, **since)
-    assert_allclose(late.norm(1e5), run.norm[3], rtol=3e-3)
+    assert_allclose(late.norm(time=1e5), run.norm[3], rtol=3e-3)
     moved = run.log_tan_half_angle[3] - run.log_tan_half_angle[2]
-    assert_allclose(late.log_tan_half_angle(1e5) - run.log_tan_half_angle[2], moved, rtol=5e-3)
+    assert_allclose(late.log_tan_half_angle(time=1e5) - run.log_tan_half_angle[2], moved, rtol=5e-3)
     loss = law.radial_loss(run.norm[3])
-    assert_allclose(late.loss(1e5), loss, rtol=5e-3)
-    assert_allclose(late.time_to(late.log_tan_half_angle(3e4)), 3e4)
-    assert_allclose(late.time_to(run.log_tan_half_angle[2] + 1), 1e4)
+    assert_allclose(late.loss(time=1e5), loss, rtol=5e-3)
+    assert_allclose(late.time_to(log_tan_half_angle=late.log_tan_half_angle(time=3e4)), 3e4)
+    assert_allclose(late.time_to(log_tan_half_angle=run.log_tan_half_angle[2] + 1), 1e4)
 
 
 def test_late_laws_broadcast():
     late = late_time_law(Gaussian(2), 1, norm=[[1.0], [2.0]], log_tan_half_angle=[0.0, 1.0, 2.0])
-    assert late.log_tan_half_angle(5.0).shape == (2, 3)
-    assert late.norm(np.ones((4, 1, 1))).shape == (4, 2, 1)
+    assert late.log_tan_half_angle(time=5.0).shape == (2, 3)
+    assert late.norm(time=np.ones((4, 1, 1))).shape == (4, 2, 1)
     with pytest.raises(ValueError, match="time must be not before since, got 1"):
-        late_time_law(Gaussian(2), 1, time=2.0).norm(1.0)
+        late_time_law(Gaussian(2), 1, time=2.0).norm(time=1.0)
     with pytest.raises(ValueError, match="norm must be >= 0"):
         late_time_law(Gaussian(2), 1, norm=-1.0)
 
@@ -244,13 +247,16 @@ def test_messages_of_rates():
     t = np.arange(1.0, 5)
     with pytest.raises(ValueError, match="must have 5 finite records in each half"):
         classify_rate((t, -t))
-    with pytest.raises(ValueError, match="time must rise"):
+    with pytest.raises(ValueError, match="trajectory must have times that rise"):
         classify_rate((np.ones(4), -t))
-    with pytest.raises(ValueError, match=r"time must have shape \(\*run, n_rec\), got \(\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"trajectory\[0\] must have shape \(\*run, n_rec\) and not be empty, got \(\)",
+    ):
         classify_rate((1.0, t))
     with pytest.raises(TypeError, match="trajectory must have log_tan_half_angle"):
         classify_rate(SimpleNamespace(time=t))
-    with pytest.raises(TypeError, match="log_tan_half_angle must be an array of real numbers"):
+    with pytest.raises(TypeError, match=r"trajectory\[1\] must be an array of real numbers"):
         classify_rate((t, ["a"] * 4))
     with pytest.raises(ValueError, match="window must be > 1"):
         classify_rate((t, -t), window=1.0)
@@ -307,7 +313,7 @@ def test_times_at_the_edges():
     # Late: the formula agrees.
     late = late_time_law(law, 1)
     got = time_to_angle(law, 1, norm=1.0, angle=1.0, to_log_tan_half_angle=-3000.0)
-    assert_allclose(got, late.time_to(-3000.0), rtol=0.01)
+    assert_allclose(got, late.time_to(log_tan_half_angle=-3000.0), rtol=0.01)
 
 
 def test_parabola_of_large_norms():
@@ -339,7 +345,7 @@ def test_messages_of_times():
 @pytest.mark.parametrize("law", LAWS, ids=repr)
 def test_advice_on_step_sizes(law):
     norm = np.array([0.3, 2.0, 40.0])
-    advice = step_size_advice(law, norm)
+    advice = step_size_advice(law, norm=norm)
     for i, r in enumerate(norm):
         # One step aligns; slightly more turns to the other side, slightly less does not.
         for part, sign in ((1.0, 0), (0.99, 1), (1.01, -1)):
@@ -348,7 +354,7 @@ def test_advice_on_step_sizes(law):
     # The aligned direction is stable just below the eventual limit at large norms.
     r = 1e6
     for part, stable in ((0.999, True), (1.001, False)):
-        eta = part * float(step_size_advice(law, r).eventual)
+        eta = part * float(step_size_advice(law, norm=r).eventual)
         factor = (r - eta * law.q(r)) / (r + eta * law.h(r))
         assert (abs(factor) < 1) == stable
     # No step up to the monotone limit overshoots, from any norm, and a larger one does from some.
@@ -359,7 +365,7 @@ def test_advice_on_step_sizes(law):
 
 @pytest.mark.parametrize("law", [Gaussian(2), Sphere(3)], ids=repr)
 def test_limits_of_linear_rates(law):
-    advice = step_size_advice(law, 1.0)
+    advice = step_size_advice(law, norm=1.0)
     for make, limit, best in (
         (lambda c: StepRule.power(c, 0.5), advice.sqrt_limit, advice.sqrt_best),
         (StepRule.norm_proportional, advice.norm_limit, advice.norm_best),
@@ -385,11 +391,13 @@ def test_descent_is_a_stretched_exponential(exponent):
     assert_allclose(late.norm_exponent, (exponent + 1) / 3)
     # Counted in the time of the flow it is the late law of one layer.
     time = n ** (exponent + 1) / (exponent + 1)
-    assert_allclose(late.norm(n), late_time_law(law, 1).norm(time))
-    assert_allclose(late.log_tan_half_angle(n), late_time_law(law, 1).log_tan_half_angle(time))
-    assert_allclose(run.norm[-1], late.norm(n), rtol=0.1)
+    assert_allclose(late.norm(steps=n), late_time_law(law, 1).norm(time=time))
+    assert_allclose(
+        late.log_tan_half_angle(steps=n), late_time_law(law, 1).log_tan_half_angle(time=time)
+    )
+    assert_allclose(run.norm[-1], late.norm(steps=n), rtol=0.1)
     gain = run.log_tan_half_angle[-1] - run.log_tan_half_angle[n // 4]
-    expected = late.log_tan_half_angle(n) - late.log_tan_half_angle(n // 4)
+    expected = late.log_tan_half_angle(steps=n) - late.log_tan_half_angle(steps=n // 4)
     assert_allclose(gain, expected, rtol=0.11)
     fit = classify_rate(run)
     assert fit.kind == "stretched exponential"
@@ -411,7 +419,7 @@ def test_descent_is_linear(rule, rtol):
     run = descent(law, rule, n, along=0.5, across=1.0)
     late = descent_law(law, rule)
     assert late.status == "linear"
-    assert_allclose(run.norm[-1], late.norm(n), rtol=0.02)
+    assert_allclose(run.norm[-1], late.norm(steps=n), rtol=0.02)
     slope = (run.log_tan_half_angle[n // 2] - run.log_tan_half_angle[n]) / (n - n // 2)
     assert_allclose(slope, late.rate, rtol=rtol)
     fit = classify_rate(run)
@@ -426,9 +434,9 @@ def test_normalised_gradients_give_only_a_power(scale):
     run = descent(law, rule, n, along=0.3, across=2.0)
     late = descent_law(law, rule)
     assert late.status == "polynomial only"
-    assert_allclose(run.norm[-1], late.norm(n), rtol=5e-3)
-    assert_allclose(run.log_tan_half_angle[-1], late.log_tan_half_angle(n), atol=0.12)
-    assert_allclose(late.norm(n), np.sqrt((4 * law.a2 / law.kappa + scale**2 / 2) * n))
+    assert_allclose(run.norm[-1], late.norm(steps=n), rtol=5e-3)
+    assert_allclose(run.log_tan_half_angle[-1], late.log_tan_half_angle(steps=n), atol=0.12)
+    assert_allclose(late.norm(steps=n), np.sqrt((4 * law.a2 / law.kappa + scale**2 / 2) * n))
     # Every other step is on the other side.
     fit = classify_rate(run)
     assert fit.kind == "power"
@@ -440,12 +448,12 @@ def test_too_large_linear_rules():
     rule = StepRule.loss_normalized(3 * law.a2 / law.kappa)
     run, late = descent(law, rule, n), descent_law(law, rule)
     assert late.status == "polynomial only"
-    assert_allclose(run.norm[-1], late.norm(n), rtol=0.02)
-    assert_allclose(run.log_tan_half_angle[-1], late.log_tan_half_angle(n), atol=0.02)
+    assert_allclose(run.norm[-1], late.norm(steps=n), rtol=0.02)
+    assert_allclose(run.log_tan_half_angle[-1], late.log_tan_half_angle(steps=n), atol=0.02)
     rule = StepRule.norm_proportional(3 / law.kappa)
     run, late = descent(law, rule, 200), descent_law(law, rule)
     assert late.status == "does not converge"
-    assert_allclose(run.log_tan_half_angle[-1], late.log_tan_half_angle(200), rtol=1e-4)
+    assert_allclose(run.log_tan_half_angle[-1], late.log_tan_half_angle(steps=200), rtol=1e-4)
     assert_allclose(run.norm[-1] / run.norm[-2], late.norm_ratio, rtol=1e-4)
 
 
@@ -456,8 +464,8 @@ def test_geometric_steps_do_not_converge(ratio):
     n = int(25 / np.log(ratio))
     run, late = descent(law, rule, n, along=0.3, across=2.0), descent_law(law, rule)
     assert late.status == "does not converge"
-    assert_allclose(run.norm[-1], late.norm(n), rtol=0.02)
-    assert_allclose(run.log_tan_half_angle[-1], late.log_tan_half_angle(n), atol=0.05)
+    assert_allclose(run.norm[-1], late.norm(steps=n), rtol=0.02)
+    assert_allclose(run.log_tan_half_angle[-1], late.log_tan_half_angle(steps=n), atol=0.05)
     assert_allclose(np.log(np.sqrt((ratio - 1) / (3 * ratio + 1))), late.offset)
 
 
@@ -466,9 +474,12 @@ def test_rising_steps_swing():
     rule = StepRule.power(20.0, 1.0)
     run, late = descent(law, rule, n), descent_law(law, rule)
     assert late.status == "polynomial only"
-    assert_allclose(run.norm[-1], late.norm(n), rtol=0.05)
+    assert_allclose(run.norm[-1], late.norm(steps=n), rtol=0.05)
     tail = slice(n // 8, None)
-    assert abs(np.mean(run.log_tan_half_angle[tail] - late.log_tan_half_angle(run.time[tail]))) < 1
+    assert (
+        abs(np.mean(run.log_tan_half_angle[tail] - late.log_tan_half_angle(steps=run.time[tail])))
+        < 1
+    )
 
 
 def test_other_rules():
@@ -477,20 +488,20 @@ def test_other_rules():
     run, late = descent(law, rule, 2000), descent_law(law, rule)
     assert late.status == "one step"
     assert run.log_tan_half_angle[1] < -30
-    assert late.log_tan_half_angle(10) == -np.inf
-    assert_allclose(run.norm[-1], late.norm(2000), rtol=0.1)
+    assert late.log_tan_half_angle(steps=10) == -np.inf
+    assert_allclose(run.norm[-1], late.norm(steps=2000), rtol=0.1)
     assert descent_law(law, StepRule.power(1.0, -1.5)).status == "does not converge"
     assert descent_law(law, StepRule.geometric(1.0, 0.9)).status == "does not converge"
     constant = descent_law(law, StepRule.geometric(0.7, 1.0))
-    assert constant.log_tan_half_angle(9) == descent_law(
+    assert constant.log_tan_half_angle(steps=9) == descent_law(
         law, StepRule.power(0.7, 0.0)
-    ).log_tan_half_angle(9)
+    ).log_tan_half_angle(steps=9)
     harmonic = descent_law(law, StepRule.power(2.0, -1.0))
     assert harmonic.status == "slow"
     time = 2 * np.log(1e6)
-    assert_allclose(harmonic.norm(1e6), late_time_law(law, 1).norm(time))
+    assert_allclose(harmonic.norm(steps=1e6), late_time_law(law, 1).norm(time=time))
     assert_allclose(
-        harmonic.log_tan_half_angle(1e6), late_time_law(law, 1).log_tan_half_angle(time)
+        harmonic.log_tan_half_angle(steps=1e6), late_time_law(law, 1).log_tan_half_angle(time=time)
     )
 
 
@@ -498,7 +509,7 @@ def test_runs_of_rules():
     rule = StepRule.power(np.array([[0.5], [2.0]]), np.array([0.0, 0.5, 1.0]))
     late = descent_law(Sphere(2), rule)
     assert late.status.shape == late.rate.shape == (2, 3)
-    assert late.norm(100).shape == (2, 3)
+    assert late.norm(steps=100).shape == (2, 3)
     one = descent_law(Sphere(2), StepRule.power(2.0, 0.5))
     assert_allclose(late.rate[1, 1], one.rate)
     with pytest.raises(TypeError, match="rule must be a StepRule, got float"):
@@ -511,7 +522,62 @@ def test_constants_against_mpmath():
         top = mp.sqrt(2 / mp.pi)
         kappa = top * mp.quad(lambda u: u * mp.exp(-(u**2) / 2), [0, 3, 30]) / 2
         a2 = top * mp.quad(lambda z: z / (1 + mp.exp(z)), [0, 5, 80])
-    advice = step_size_advice(Gaussian(2), 1.0)
+    advice = step_size_advice(Gaussian(2), norm=1.0)
     assert_allclose(advice.norm_limit, float(2 / kappa), rtol=1e-13)
     assert_allclose(advice.loss_best, float(a2 / kappa), rtol=1e-13)
     assert_allclose(advice.sqrt_limit, float(mp.sqrt(16 * a2 / kappa**3)), rtol=1e-13)
+
+
+# Ends of ranges
+
+
+def test_late_laws_from_the_smallest_to_the_largest_numbers():
+    for law, n in ((Gaussian(2), 1), (Sphere(2), 3), (Gaussian(3), 8)):
+        for time, r, s in ((1e300, 1e-300, 0.5), (1e-300, 1e100, -3.0), (1e12, 1e90, 40.0)):
+            late = late_time_law(law, n, norm=r, log_tan_half_angle=s)
+            with mp.workdps(400):
+                a2, kappa, start = mp.mpf(float(law.a2)), mp.mpf(float(law.kappa)), mp.mpf(r)
+                power = mp.mpf(n + 2) / n
+                norm = (start**power + (n + 2) * a2 * mp.mpf(time)) ** (1 / power)
+                fall = kappa / (2 * n * a2) * (norm**2 - start**2)
+            assert_allclose(late.norm(time=time), float(norm), rtol=1e-12)
+            assert_allclose(late.log_tan_half_angle(time=time), float(s - fall), rtol=1e-12)
+            # The inverse goes back as well as a change of s is known.
+            if fall > 1e-3 and fall < 1e300:
+                at = late.log_tan_half_angle(time=time)
+                assert_allclose(late.time_to(log_tan_half_angle=at), time, rtol=1e-11)
+    assert late_time_law(Gaussian(2), 1, norm=2.0).time_to(log_tan_half_angle=0.0) == 0
+    assert late_time_law(Gaussian(2), 1).norm(time=0.0) == 0
+
+
+@pytest.mark.parametrize(("scale", "exponent"), [(20.0, 0.6), (5.0, 0.7)])
+def test_where_the_law_of_steps_that_overshoot_begins(scale, exponent):
+    law, rule = Gaussian(3), StepRule.power(scale, exponent)
+    late = descent_law(law, rule)
+    since = float(late.since)
+
+    def mean_square(n):
+        """Mean square of the angle by that of the law, over the steps n to 2 n."""
+        steps = np.unique(np.geomspace(n, 2 * n, 4000).astype(int))
+        run = reduced_descent(law, 1, angle=2.5, norm=2.0, step_size=rule, steps=steps)
+        off = run.log_tan_half_angle - late.log_tan_half_angle(steps=steps)
+        return float(np.mean(np.exp(2 * off)))
+
+    assert abs(mean_square(since) - 1) < 0.13
+    assert 0.94 < mean_square(20 * since) < 1.02
+    assert mean_square(since / 20) < 0.8
+    slow = descent_law(law, StepRule.power(1.0, [0.6, 0.8, 0.50001, 0.25, -1.0])).since
+    assert (slow[:2] > 1e5).all()
+    assert np.isposinf(slow[2])
+    assert np.isnan(slow[3:]).all()
+
+
+def test_advice_from_the_smallest_to_the_largest_norms():
+    law = Gaussian(3)
+    advice = step_size_advice(law, norm=[5e-324, 1e-12, 1.0, 1e200])
+    with mp.workdps(30):
+        # q = r m2 / 4 - r^3 m4 / 48 at small norms, m4 = 3; kappa at large ones
+        small = mp.mpf(1e-12) / (mp.mpf(1e-12) / 4 - mp.mpf(1e-12) ** 3 / 16)
+    expected = [4.0, float(small), 1 / float(law.q(1.0)), 1e200 / float(law.kappa)]
+    assert_allclose(advice.one_step, expected, rtol=1e-12)
+    assert np.isposinf(step_size_advice(law, norm=1.7e308).eventual)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import cvxpy as cp
+import mpmath as mp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,6 +13,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import expit, logsumexp
 
 from linnet_fast.directional_convergence import (
+    convergence_table,
     crossover,
     expected_max_margin,
     expected_max_margin_angle,
@@ -127,22 +131,24 @@ def test_normalized_margins():
 
 def test_messages():
     x, y = np.ones((3, 2)), np.ones(3)
-    with pytest.raises(ValueError, match="y must be 1 or -1, got 0"):
+    with pytest.raises(ValueError, match="y must be made of labels 1 and -1, got 0"):
         max_margin(x, [1, 0, 1])
-    with pytest.raises(ValueError, match=r"y must have shape \(\*run, 3\), got \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"y must have shape \(\*run, 3\), one label per row of X, got \(4,\)"
+    ):
         max_margin(x, np.ones(4))
-    with pytest.raises(ValueError, match=r"X must have shape \(\*run, n, d\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"X must have shape \(\*run, n, in\), got \(3,\)"):
         max_margin(y, y)
     with pytest.raises(ValueError, match="weights must be vectors other than 0"):
         normalized_margin([0.0, 0.0], x, y)
     with pytest.raises(ValueError, match=r"weights must have shape \(\*run, 2\), got \(3,\)"):
         normalized_margin([0.0, 0.0, 1.0], x, y)
-    with pytest.raises(ValueError, match="needs either n_samples or margin, got both"):
-        crossover(Sphere(2), 10, margin=0.1)
-    with pytest.raises(ValueError, match="needs either n_samples or margin, got neither"):
+    with pytest.raises(TypeError, match="n_samples or margin must be given, got both"):
+        crossover(Sphere(2), n_samples=10, margin=0.1)
+    with pytest.raises(TypeError, match="n_samples or margin must be given, got neither"):
         crossover(Sphere(2))
     with pytest.raises(TypeError, match="law must be a SphericalLaw, got str"):
-        sampling_floor("circle", 10, 1.0)
+        sampling_floor("circle", n_samples=10, norm=1.0)
 
 
 # Margins of random samples
@@ -154,13 +160,13 @@ def test_margin_and_angle_on_the_circle():
     best = max_margin(x, np.sign(x[..., 0]))
     angle = np.abs(np.arctan2(best.direction[:, 1], best.direction[:, 0]))
     for values, expected in (
-        (best.margin, expected_max_margin(Sphere(2), n)),
-        (angle, expected_max_margin_angle(n)),
+        (best.margin, expected_max_margin(Sphere(2), n_samples=n)),
+        (angle, expected_max_margin_angle(n_samples=n)),
     ):
         error = values.std() / np.sqrt(reps)
         assert abs(values.mean() - expected) < 4 * error + expected / n
-    assert expected_max_margin(Sphere(2), n) == pytest.approx(np.pi / n)
-    assert expected_max_margin_angle(n) == pytest.approx(np.pi / (2 * n))
+    assert expected_max_margin(Sphere(2), n_samples=n) == pytest.approx(np.pi / n)
+    assert expected_max_margin_angle(n_samples=n) == pytest.approx(np.pi / (2 * n))
 
 
 @pytest.mark.parametrize("law", [Gaussian(2), Gaussian(5), Gaussian(10), Sphere(4, 3.0), Ball(3)])
@@ -168,7 +174,7 @@ def test_margins_elsewhere_are_within_thirty_percent(law):
     n, reps = 400, 60
     x = law.sample(n * reps, 11).reshape(reps, n, law.dim)
     margin = max_margin(x, np.sign(x[..., 0])).margin.mean()
-    assert 0.7 < margin / expected_max_margin(law, n) < 1.3
+    assert 0.7 < margin / expected_max_margin(law, n_samples=n) < 1.3
 
 
 # Floors
@@ -185,7 +191,7 @@ def test_sampling_floor_is_the_spread_of_the_gradient(law):
     n = 1000
     measured = square.mean() / (n * law.kappa**2)
     error = square.std() / np.sqrt(len(x)) / (n * law.kappa**2)
-    expected = sampling_floor(law, n, r) ** 2
+    expected = sampling_floor(law, n_samples=n, norm=r) ** 2
     assert abs(measured - expected) < 4 * error + 0.01 * expected
     assert error < 0.03 * expected
 
@@ -204,7 +210,7 @@ def test_sampling_floor_of_trained_weights():
         pull = np.einsum("ni,ik,nk->k", z, side, expit(-z @ w))
         crossing = np.flatnonzero((pull[:-1] > 0) & (pull[1:] <= 0))
         angles.append(turn[crossing[0]])
-    ratio = np.mean(np.square(angles)) / sampling_floor(Sphere(2), n, r) ** 2
+    ratio = np.mean(np.square(angles)) / sampling_floor(Sphere(2), n_samples=n, norm=r) ** 2
     assert abs(ratio - 1) < 4 * np.sqrt(2 / runs)  # a square of a Gaussian varies by sqrt(2)
 
 
@@ -232,8 +238,12 @@ def test_sgd_floor_of_noisy_steps(n_layers):
 
 def test_floors_broadcast_and_scale():
     law = Gaussian(3)
-    assert sampling_floor(law, [[10], [1000]], np.ones(3)).shape == (2, 3)
-    assert_allclose(sampling_floor(law, 100, 1.0) / sampling_floor(law, 100, [4.0, 16.0]), [2, 4])
+    assert sampling_floor(law, n_samples=[[10], [1000]], norm=np.ones(3)).shape == (2, 3)
+    assert_allclose(
+        sampling_floor(law, n_samples=100, norm=1.0)
+        / sampling_floor(law, n_samples=100, norm=[4.0, 16.0]),
+        [2, 4],
+    )
     floor = sgd_floor(law, 2, step_size=[0.1, 0.4], batch_size=[[1.0], [4.0]], norm=1.0)
     assert_allclose(floor / floor[0, 0], [[1, 2], [0.5, 1]])
     # In the paper's figure it cannot be seen.
@@ -278,8 +288,8 @@ def test_late_norm_loss_and_angle_on_samples():
     assert log_t[-1] > 500
     late = margin_law(gamma)
     norm = np.linalg.norm(w, axis=-1)
-    assert_allclose(norm[-1], late.norm(log_t[-1]), rtol=0.02)
-    assert_allclose(log_loss[-1], late.log_loss(log_t[-1]), atol=2.0)  # constants of O(1)
+    assert_allclose(norm[-1], late.norm(log_time=log_t[-1]), rtol=0.02)
+    assert_allclose(log_loss[-1], late.log_loss(log_time=log_t[-1]), atol=2.0)  # constants of O(1)
     w = w / norm[:, None]
     u = best.direction
     angle = np.abs(w[:, 0] * u[1] - w[:, 1] * u[0])
@@ -304,7 +314,7 @@ def test_crossover_of_trained_samples():
         assert -1 < log_t[np.argmax(late)] - np.log(where.time) < 2.5
         assert_allclose(where.norm * gamma, 4)
         assert_allclose(crossover(law, margin=gamma, level=2.0).norm * gamma, 2)
-    assert_allclose(crossover(law, 150).norm, 4 * 150 / np.pi)
+    assert_allclose(crossover(law, n_samples=150).norm, 4 * 150 / np.pi)
 
 
 def test_late_loss_of_deeper_networks():
@@ -319,7 +329,64 @@ def test_late_loss_of_deeper_networks():
     done = solve_ivp(velocity, (1, r), [0.0], "LSODA", rtol=1e-10, atol=1e-10)
     log_t = done.y[0, -1]
     assert log_t > 500
-    assert_allclose(law.norm(log_t), r, rtol=0.04)
-    assert_allclose(law.log_loss(log_t), -gamma * r, atol=0.1)
-    assert_allclose(margin_law(gamma).log_loss(100.0), -100 - 2 * np.log(gamma))
+    assert_allclose(law.norm(log_time=log_t), r, rtol=0.04)
+    assert_allclose(law.log_loss(log_time=log_t), -gamma * r, atol=0.1)
+    assert_allclose(margin_law(gamma).log_loss(log_time=100.0), -100 - 2 * np.log(gamma))
     assert repr(law) == "MarginLaw(n_layers=3, run_shape=())"
+
+
+# Ends of ranges, and of memory
+
+
+def test_margins_of_any_size_are_those_of_many_digits():
+    rng = np.random.default_rng(3)
+    x, w = rng.standard_normal((7, 4)), rng.standard_normal(4)
+    y = np.sign(x @ w)
+    plain = normalized_margin(w, x, y)
+    best = max_margin(x, y)
+    for size in (1e-300, 1e-160, 1e160, 1e300):
+        assert_allclose(normalized_margin(size * w, x, y), plain, rtol=1e-13)
+        assert_allclose(normalized_margin(w, size * x, y), size * plain, rtol=1e-13)
+        other = max_margin(size * x, y)
+        assert_allclose(other.margin, size * best.margin, rtol=1e-11)
+        assert_allclose(other.direction, best.direction, atol=1e-11)
+
+
+def test_floors_and_laws_from_the_smallest_to_the_largest_numbers():
+    law = Gaussian(3)
+    for n in (1e-300, 1e300):
+        with mp.workdps(30):
+            variance = (
+                mp.mpf(float(law.m_perp)) * mp.mpf(float(law.f0)) * (mp.log(2) - mp.mpf(1) / 2)
+            )
+            kappa, big = mp.mpf(float(law.kappa)), mp.mpf(n)
+            floor = mp.sqrt(variance / (big * big)) / kappa
+            noise = mp.sqrt(big * variance / (2 * kappa * big)) / big
+        assert_allclose(sampling_floor(law, n_samples=n, norm=n), float(floor), rtol=1e-13)
+        got = sgd_floor(law, 1, step_size=n, batch_size=n, norm=n)
+        assert_allclose(got, float(noise), rtol=1e-13)
+        assert_allclose(expected_max_margin_angle(n_samples=n), float(mp.pi / 2 / big), rtol=1e-14)
+        late = margin_law(n, 3)
+        log_loss = -2 - 2 * np.log(n) - 4 / 3 * (np.log(2) - np.log(n)) - np.log(3)
+        assert_allclose(late.log_loss(log_time=2.0), log_loss, rtol=1e-13)
+    assert_allclose(expected_max_margin_angle(n_samples=1.5e308), np.pi / 2 / 1.5e308)
+    assert crossover(law, margin=1e-310).norm == np.inf
+    assert crossover(law, margin=1e-200).time == np.inf
+    with pytest.raises(TypeError, match=r"^level must be"):
+        crossover(law, margin=1.0, level=[1.0, 2.0])
+
+
+def test_memory_is_in_proportion_to_the_dimension():
+    d = 3000
+    law = Gaussian(d)
+    x = np.random.default_rng(0).standard_normal((3, d))
+    table = {"angle": 2.5, "norm": 1.0, "n_samples": 3, "batch_size": 2, "step_size": 0.1}
+    for work in (
+        lambda: max_margin(x, [1, 1, 1]),
+        lambda: convergence_table(law, **table, time=[0.0, 1.0], n_sets=1, rng=0, n_threads=1),
+    ):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 200 * 8 * d  # an array of d times d has 3000 times 8 d

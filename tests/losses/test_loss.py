@@ -237,3 +237,40 @@ def test_from_data_refuses(x, y, exception, message):
 def test_value_refuses(product, exception, message):
     with pytest.raises(exception, match=message):
         SquaredLoss(np.stack([EYE] * 3), EYE, 1.0).value(product)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+def test_an_indefinite_input_cov_is_refused(scale):
+    # Eigenvalues of [[1, b], [b, 1]] are 1 +- b.
+    for b in (0.0, 1.0, -1.0, 1 + 5e-10):
+        SquaredLoss(scale * np.array([[1, b], [b, 1]]), np.zeros((1, 2)), 1.0)
+    with pytest.raises(ValueError, match="input_cov must be positive semi-definite, got smallest"):
+        SquaredLoss(scale * np.array([[1, 1.1], [1.1, 1]]), np.zeros((1, 2)), 1.0)
+
+
+def test_the_smallest_eigenvalue_of_all_runs_is_named():
+    cov = np.array([np.eye(2), [[1.0, 1.5], [1.5, 1.0]], [[1.0, 3.0], [3.0, 1.0]]])
+    with pytest.raises(ValueError, match=r"got smallest eigenvalue -2$"):
+        SquaredLoss(cov, np.zeros((1, 2)), 1.0)
+
+
+def test_moments_of_data_are_never_refused():
+    rng = np.random.default_rng(0)
+    for n in (1, 3, 20):
+        for scale in (1e-150, 1.0, 1e150):
+            for spread in (0, 8):
+                x = scale * rng.standard_normal((30, n, 7)) * 10.0 ** rng.uniform(-spread, 0, 7)
+                loss = SquaredLoss.from_data(x, scale * rng.standard_normal((30, n, 2)))
+                assert np.isfinite(loss.minimum()).all()
+
+
+def test_moments_without_a_minimum_have_none():
+    loss = SquaredLoss(np.diag([1.0, 0.0]), [[1.0, 0.5]], 2.0)
+    with pytest.raises(ValueError, match="cross_cov must be 0 where input_cov vanishes"):
+        loss.minimum()
+
+
+def test_values_and_gradients_beyond_the_range_of_floats():
+    loss = SquaredLoss(1e50 * EYE, 1e50 * EYE, 1e50)
+    assert loss.value(1e300 * EYE) == np.inf
+    assert not np.isfinite(loss.gradient(EYE.astype(np.float32))).any()  # and no warning

@@ -124,7 +124,7 @@ def test_logarithmic_time_has_a_linear_axis():
     assert (ax.get_xscale(), ax.get_xlabel()) == ("linear", "ln(1 + time)")
     assert_allclose(ax.get_xlim(), (0, 30))
     u, r = ax.lines[1].get_data()
-    assert_allclose(r, law.norm(np.expm1(u)))
+    assert_allclose(r, law.norm(time=np.expm1(u)))
     assert u[0] == 15
 
 
@@ -134,12 +134,12 @@ def test_the_expected_law_of_a_flow(quantity):
     ax = plot.direction(flow(until=1e4), run=0, quantity=quantity, expected=law)
     line = ax.lines[1]
     time, drawn = line.get_data()
-    s = law.log_tan_half_angle(time)
+    s = law.log_tan_half_angle(time=time)
     expected = {
         "angle": 2 * np.arctan(np.exp(s)),
-        "one_minus_cos": dc.one_minus_cosine(s),
+        "one_minus_cos": dc.one_minus_cosine(log_tan_half_angle=s),
         "log_tan_half_angle": -s,
-        "norm": law.norm(time),
+        "norm": law.norm(time=time),
     }[quantity]
     assert_allclose(drawn, expected)
     assert line.get_linestyle() == "--"
@@ -156,7 +156,7 @@ def test_the_expected_law_of_descent():
     run = descent(START[0], step_size=rule, observables=("norm",))
     ax = plot.direction(run, quantity="norm", expected=law)
     steps, drawn = ax.lines[1].get_data()
-    assert_allclose(drawn, law.norm(steps))
+    assert_allclose(drawn, law.norm(steps=steps))
     assert_allclose(drawn[-1], run.norm[-1], rtol=0.05)
 
 
@@ -208,7 +208,7 @@ def test_only_step_0():
         ({"quantity": "angel"}, ValueError, "did you mean 'angle'"),
         ({"against": "epochs"}, ValueError, "against"),
         ({"run": (0, 0)}, IndexError, "run must have at most 1"),
-        ({"run": 7}, IndexError, "out of bounds"),
+        ({"run": 7}, IndexError, "run must be an index of run axes"),
         ({"expected": dc.late_time_law(LAW, 1)}, ValueError, "must be a DescentLaw here"),
         (
             {"expected": dc.descent_law(LAW, lf.StepRule.power([1.0, 2.0], 0.0))},

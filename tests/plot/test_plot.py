@@ -246,7 +246,7 @@ class TestModes:
             start = lf.initialization.gaussian(
                 network, scale=[[1e-3], [1.0], [3.0]], rng=1, batch_shape=(3, 5)
             )
-            step_size = learned.safe_step_size(network, loss, start, 0.1)
+            step_size = learned.safe_step_size(network, loss, start, weight_decay=0.1)
             run = lf.train(
                 network,
                 loss,

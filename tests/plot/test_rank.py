@@ -253,7 +253,9 @@ class TestModes:
         assert_allclose(ax.lines[0].get_xdata(), steps.time / delta, rtol=1e-10)
 
     def test_what_cannot_be_rescaled(self):
-        with pytest.raises(ValueError, match="rescaled needs a network of two layers, got 3"):
+        with pytest.raises(
+            ValueError, match="rescaled needs a network of two dense layers, got Dense"
+        ):
             plot.modes(flow(lf.Dense((4, 5, 5, 3)), until=1.0), rescaled=True)
         large = lf.initialization.gaussian(NETWORK, scale=5.0, rng=0)
         with pytest.raises(ValueError, match="rescaled needs a small start"):
@@ -419,3 +421,90 @@ class TestStepSizeRegimes:
             plot.step_size_regimes(marks=[-1.0])
         with pytest.raises(ValueError, match="n_points must be"):
             plot.step_size_regimes(n_points=1)
+
+
+class TestLogarithmicTime:
+    def run(self, until=40.0):
+        start = lf.initialization.aligned(lf.Dense((4, 5, 3)), LOSS, 1e-3, rng=0)
+        return lf.train(
+            lf.Dense((4, 5, 3)),
+            LOSS,
+            start,
+            method=lf.GradientFlow(1e-10, log_time=True),
+            until=np.log1p(until),
+            record=lf.Record.at_times(
+                np.linspace(0, np.log1p(until), 80),
+                observables=("loss", "product", "singular_values"),
+            ),
+        )
+
+    @pytest.mark.parametrize("rescaled", [False, True])
+    def test_theory_lies_on_the_training(self, rescaled):
+        run = self.run()
+        ax = plot.modes(run, rescaled=rescaled)
+        trained = ax.lines[0]
+        assert ax.get_xlabel() == (r"time / $\delta$" if rescaled else "ln(1 + time)")
+        assert ax.get_xscale() == "linear"
+        lines = [line for line in ax.lines if len(line.get_xdata()) == 400]
+        x, y = trained.get_xdata(), trained.get_ydata()
+        assert_allclose(np.interp(x, lines[0].get_xdata(), lines[0].get_ydata()), y, atol=1e-2)
+        expected = rd.mode_strengths(run)[:, 0]
+        assert_allclose(y, expected)
+        if rescaled:
+            delta = -0.5 * np.log(1e-3)
+            assert_allclose(x, run.linear_time / delta, rtol=1e-6, atol=1e-12)
+
+    def test_every_picture_has_the_axis(self):
+        run = self.run()
+        pictures = (
+            plot.singular_values,
+            plot.rank,
+            plot.loss,
+            plot.path_distance,
+            plot.rank_staircase,
+        )
+        for picture in pictures:
+            ax = picture(run)
+            assert ax.get_xlabel() == "ln(1 + time)"
+            assert ax.get_xscale() == "linear"
+            assert ax.get_xlim()[0] <= 0.05
+        steps = plot.rank(run).lines[0]
+        jumps = steps.get_xdata()[1:][np.diff(steps.get_ydata()) > 0]
+        learned = np.log1p(np.sort(rd.learning_times(run)))
+        assert_allclose(jumps, learned, atol=run.time[1])
+
+
+@pytest.mark.parametrize("network", [lf.Residual(4, 1, 3), lf.Grouped([(0, 1), (2, 3)])])
+def test_chains_that_are_not_dense_have_no_theory(network):
+    loss = lf.SquaredLoss(LOSS.input_cov, LOSS.cross_cov[: network.n_outputs], 50.0)
+    start = lf.initialization.gaussian(network, scale=0.1, rng=0)
+    record = lf.Record.geomspace(20, observables=("weights", "singular_values"))
+    run = lf.train(network, loss, start, method=lf.GradientFlow(), until=2.0, record=record)
+    n_modes = network.n_outputs
+    assert len(plot.modes(run).lines) == n_modes
+    assert len(plot.rank_staircase(run).lines) == 1
+    with pytest.raises(ValueError, match="rescaled needs a network of two dense layers"):
+        plot.modes(run, rescaled=True)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        plot.singular_values,
+        plot.rank,
+        plot.loss,
+        plot.modes,
+        plot.rank_staircase,
+        plot.path_distance,
+    ],
+)
+def test_pictures_refuse_by_name(picture):
+    run = TestLogarithmicTime().run(1.0)
+    with pytest.raises(TypeError, match=r"^trajectory must be a Trajectory, got int"):
+        picture(3)
+    with pytest.raises(TypeError, match=r"^ax must be a Axes, got str"):
+        picture(run, "x")
+    with pytest.raises(TypeError, match=r"^run must be an integer, got float"):
+        picture(run, run=0.5)
+    with pytest.raises(IndexError, match=r"^run must have at most 0 indices"):
+        picture(run, run=0)

@@ -11,6 +11,7 @@ CPP = ROOT / "cpp"
 
 FOLDERS = (
     "base",
+    "algebra",
     "plan",
     "losses",
     "updates",

@@ -20,8 +20,15 @@ def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+LEVELS = ("v2", "v3", "v4")
+
+
 def nox_sessions():
-    return set(re.findall(r"^@nox\.session.*\ndef (\w+)", read("noxfile.py"), re.MULTILINE))
+    """Return the names of sessions, those by instruction set also as nox names each."""
+    text = read("noxfile.py")
+    names = set(re.findall(r"^@nox\.session.*\n(?:@.*\n)?def (\w+)", text, re.MULTILINE))
+    by_level = re.findall(r"^@nox\.parametrize.*LEVELS.*\ndef (\w+)", text, re.MULTILINE)
+    return names | {f"{name}({level})" for name in by_level for level in LEVELS}
 
 
 def presets():
@@ -95,6 +102,19 @@ def test_workflows_name_sessions_that_exist_and_pin_actions(workflow):
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", action)
 
 
+def test_every_instruction_set_has_its_sanitizers():
+    """As presets of that set alone, as sessions, and in CI."""
+    kinds = json.loads(read("CMakePresets.json"))["configurePresets"]
+    by_name = {preset["name"]: preset for preset in kinds}
+    in_ci = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["checks"]["strategy"]
+    for kind in ("asan", "tsan"):
+        for level in LEVELS:
+            preset = by_name[f"{kind}-{level}"]
+            assert preset["cacheVariables"] == {"LINNET_ISA_LEVELS": level}
+            assert preset["inherits"] == kind
+            assert f"{kind}({level})" in in_ci["matrix"]["session"]
+
+
 def test_every_job_of_ci_is_behind_the_gate():
     jobs = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]
     assert set(jobs["pass"]["needs"]) == set(jobs) - {"pass"}
@@ -104,7 +124,8 @@ def test_contributing_and_nox_name_what_exists():
     text = read("CONTRIBUTING.md")
     assert set(re.findall(r"nox -s (\w+)", text)) <= nox_sessions()
     assert set(re.findall(r"--preset (\w+)", text)) <= presets()
-    assert set(re.findall(r'build\(session, "(\w+)"\)', read("noxfile.py"))) == presets()
+    built = set(re.findall(r'build\(session, f?"([^"]+)"\)', read("noxfile.py")))
+    assert {n.format(level=level) for n in built for level in LEVELS} == presets()
     for path in re.findall(r"`([\w./]+/|[\w/]+\.(?:py|hpp|cpp|toml|yml|md|cff))`", text):
         places = (
             ROOT,

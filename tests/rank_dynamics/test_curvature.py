@@ -355,3 +355,29 @@ def test_bad_arguments_are_refused():
         minimum_sharpness(loss, rcond=-1)
     with pytest.raises(TypeError, match="loss must be a SquaredLoss"):
         minimum_sharpness(weights)
+
+
+WHITE = SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: minimum_sharpness(WHITE, rcond=[0.1, 0.1]), TypeError, "rcond must be a single"),
+        (lambda: minimum_sharpness(WHITE, rtol=0.0), ValueError, "rtol must be > 0, got 0"),
+        (lambda: sharpness(WHITE, ([[1.0], [1.0, 2.0]],)), ValueError, r"weights\[0\] must be"),
+        (
+            lambda: minimum_sharpness(SquaredLoss(np.diag([1.0, 0.0]), [[1.0, 0.5]], 2.0)),
+            ValueError,
+            "cross_cov must be 0 where input_cov vanishes, .* no minimum",
+        ),
+        (
+            lambda: aligned_hessian_eigenvalues([1.0], [1.0], [0.0], [1e200]),
+            ValueError,
+            "second must give a Hessian within float64",
+        ),
+    ],
+)
+def test_hostile_arguments_are_refused_by_name(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call()

@@ -230,7 +230,7 @@ def test_the_perturbation_bound_holds_while_it_says_anything(size, seed):
     strengths = [0.05, 0.02, 2.0]  # the last one shrinks
     start = lf.initialization.aligned(lf.Dense((4, 4, 3)), plain, strengths, rng=0)
     time = np.linspace(0, 6, 40)
-    bound = perturbation_bound(loss, strengths, time)
+    bound = perturbation_bound(loss, strength=strengths, time=time)
     assert bound.shape == (40,)
     assert bound[0] == 0
     assert np.isinf(bound[-1])
@@ -243,7 +243,7 @@ def test_the_perturbation_bound_holds_while_it_says_anything(size, seed):
         assert np.hypot(*gap) <= most + 1e-9
         assert (np.linalg.norm(one(t)[0], 2) * np.linalg.norm(one(t)[1], 2)) < 1.5 * 2.0
     exact = SquaredLoss(np.eye(3), np.diag([2.0, 1.0, 0.5]), 6.0)
-    assert_array_equal(perturbation_bound(exact, [0.1], [0.0, 1.0, 1e6]), 0)
+    assert_array_equal(perturbation_bound(exact, strength=[0.1], time=[0.0, 1.0, 1e6]), 0)
 
 
 def test_the_perturbation_bound_is_that_of_its_formula():
@@ -253,21 +253,23 @@ def test_the_perturbation_bound_is_that_of_its_formula():
     mu = 2.0 + 1.5 * np.linalg.norm(loss.input_cov, 2) * w
     times = np.array([0.1, 0.5, 1.0])
     expected = 1e-5 * np.sqrt(2 * w) * norm * np.expm1(mu * times) / mu
-    assert_allclose(perturbation_bound(loss, [0.1, 0.2], times), expected, rtol=1e-8)
-    assert_allclose(perturbation_bound(loss, [0.1], times), expected, rtol=1e-8)
+    assert_allclose(perturbation_bound(loss, strength=[0.1, 0.2], time=times), expected, rtol=1e-8)
+    assert_allclose(perturbation_bound(loss, strength=[0.1], time=times), expected, rtol=1e-8)
     last = np.log1p((np.sqrt(1.5) - 1) * np.sqrt(w) * mu / (1e-5 * np.sqrt(2 * w) * norm)) / mu
-    before, after = perturbation_bound(loss, [0.1], [last * (1 - 1e-6), last * (1 + 1e-6)])
+    before, after = perturbation_bound(
+        loss, strength=[0.1], time=[last * (1 - 1e-6), last * (1 + 1e-6)]
+    )
     assert np.isfinite(before)
     assert np.isinf(after)
-    runs = perturbation_bound(loss, np.full((4, 1, 2), 0.1), [[0.1, 0.2]])
+    runs = perturbation_bound(loss, strength=np.full((4, 1, 2), 0.1), time=[[0.1, 0.2]])
     assert runs.shape == (4, 1, 1, 2)
-    assert perturbation_bound(loss, [0.1], 1e300) == np.inf
+    assert perturbation_bound(loss, strength=[0.1], time=1e300) == np.inf
 
 
 def test_nothing_to_learn_is_bounded_by_nothing():
     loss = SquaredLoss(np.zeros((2, 2)), np.zeros((2, 2)), 1.0)
-    assert_array_equal(perturbation_bound(loss, [0.0, 0.0], [0.0, 1.0]), 0)
-    assert_array_equal(perturbation_bound(loss, [1.0, 0.0], [0.0, 1.0]), 0)
+    assert_array_equal(perturbation_bound(loss, strength=[0.0, 0.0], time=[0.0, 1.0]), 0)
+    assert_array_equal(perturbation_bound(loss, strength=[1.0, 0.0], time=[0.0, 1.0]), 0)
 
 
 def test_the_perturbed_limit_is_of_second_order():
@@ -287,3 +289,11 @@ def test_the_perturbed_limit_is_of_second_order():
     both = SquaredLoss(np.stack([tall.input_cov] * 2), tall.cross_cov, 1.0)
     exact = reduced_rank_regression(tall).products[-1]
     assert_allclose(perturbed_limit(both), np.stack([exact] * 2), rtol=1e-12, atol=1e-14)
+
+
+def test_the_perturbation_bound_of_modes_that_never_rest():
+    endless = SquaredLoss(np.zeros((2, 2)), np.eye(2), 2.0)  # no coupling either
+    assert_array_equal(perturbation_bound(endless, strength=[0.1, 0.1], time=[0.0, 1.0]), 0)
+    huge = SquaredLoss(1e300 * np.array([[1.0, 0.1], [0.1, 1.0]]), 1e300 * np.eye(2), 1.0)
+    bound = perturbation_bound(huge, strength=[0.1, 0.1], time=[0.0, 1e-310, 1.0, 1e308])
+    assert_array_equal(np.isfinite(bound), [True, True, False, False])

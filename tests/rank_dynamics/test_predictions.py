@@ -260,12 +260,20 @@ START = make_start((2, 3, 2))
         (lambda: greedy_path(LOSS, 3), ValueError, "n_stages must be <= 2, got 3"),
         (lambda: greedy_path(LOSS, 0), ValueError, "n_stages must be >= 1, got 0"),
         (
-            lambda: perturbation_bound(LOSS, [0.1] * 3, 1.0),
+            lambda: perturbation_bound(LOSS, strength=[0.1] * 3, time=1.0),
             ValueError,
-            r"strengths must have shape \(\*run, at most 2\), got \(3,\)",
+            r"strength must have shape \(\*run, at most 2\), got \(3,\)",
         ),
-        (lambda: perturbation_bound(LOSS, [-0.1], 1.0), ValueError, "strengths must be >= 0"),
-        (lambda: perturbation_bound(LOSS, [0.1], -1.0), ValueError, "time must be >= 0"),
+        (
+            lambda: perturbation_bound(LOSS, strength=[-0.1], time=1.0),
+            ValueError,
+            "strength must be >= 0",
+        ),
+        (
+            lambda: perturbation_bound(LOSS, strength=[0.1], time=-1.0),
+            ValueError,
+            "time must be >= 0",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(call, error, message):

@@ -126,15 +126,15 @@ def test_the_path_may_end_early():
     for data in ((x, y), SquaredLoss.from_data(x, y)):
         whole = reduced_rank_regression(data)
         for rank in range(4):
-            part = reduced_rank_regression(data, rank)
+            part = reduced_rank_regression(data, rank=rank)
             assert part.n_ranks == rank
             assert_array_equal(part.products, whole.products[: rank + 1])
             assert_array_equal(part.losses, whole.losses[: rank + 1])
             assert_array_equal(part.strengths, whole.strengths[:rank])
         with pytest.raises(ValueError, match=r"rank must be at most 3, min\(out, in\) of 3 and 4"):
-            reduced_rank_regression(data, 4)
+            reduced_rank_regression(data, rank=4)
         with pytest.raises(ValueError, match="rank must be >= 0"):
-            reduced_rank_regression(data, -1)
+            reduced_rank_regression(data, rank=-1)
 
 
 def test_repeated_strengths_end_at_the_same_full_solution():
@@ -176,14 +176,14 @@ def test_run_axes_broadcast():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((3, 1, 9, 4)), rng.standard_normal((2, 9, 3))
     for data in ((x, y), SquaredLoss.from_data(x, y)):
-        path = reduced_rank_regression(data, 2)
+        path = reduced_rank_regression(data, rank=2)
         assert path.products.shape == (3, 2, 3, 3, 4)
         assert path.losses.shape == (3, 2, 3)
         assert path.strengths.shape == (3, 2, 2)
         for i, j in np.ndindex(3, 2):
             pair = (x[i, 0], y[j])
             one = pair if isinstance(data, tuple) else SquaredLoss.from_data(*pair)
-            alone = reduced_rank_regression(one, 2)
+            alone = reduced_rank_regression(one, rank=2)
             for name in ("products", "losses", "strengths"):
                 assert_allclose(
                     getattr(path, name)[i, j], getattr(alone, name), rtol=1e-10, atol=1e-13
@@ -271,9 +271,15 @@ def test_bad_data_are_refused(data, error, message):
 
 def test_rank_must_be_an_integer():
     with pytest.raises(TypeError, match="rank must be an integer"):
-        reduced_rank_regression(make_loss((2, 2)), 1.0)
+        reduced_rank_regression(make_loss((2, 2)), rank=1.0)
 
 
 def test_repr_shows_sizes():
-    path = reduced_rank_regression(make_loss((4, 3), (2,)), 2)
+    path = reduced_rank_regression(make_loss((4, 3), (2,)), rank=2)
     assert repr(path) == "ReducedRankPath(n_inputs=4, n_outputs=3, n_ranks=2, run_shape=(2,))"
+
+
+def test_moments_without_a_minimum_are_refused():
+    loss = SquaredLoss(np.diag([1.0, 0.0]), np.array([[1.0, 0.5]]), 2.0)
+    with pytest.raises(ValueError, match="cross_cov must be 0 where input_cov vanishes"):
+        reduced_rank_regression(loss)

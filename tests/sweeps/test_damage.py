@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
 import random
 import re
@@ -377,3 +378,62 @@ def test_a_store_that_asks_for_pickle_is_refused(change, name, copy, tmp_path):
             act()
     assert snapshot(store) == before
     assert not (tmp_path / "ran").exists()
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", VARIABLES[:-1])
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+def test_a_damaged_chunk_that_is_read_is_named_with_what_to_do(damage, variable, copy):
+    rng = random.Random(f"{damage.__name__} {variable}")
+    store = copy("stopped", 3)
+    file = rng.choice(sorted((store / variable).glob("c.*")))
+    data = lf.open_sweep(store)
+    damage(file, rng)
+    what = "it is missing" if damage is _removed else "its checksum does not fit"
+    expected_message = (
+        f"{file} is damaged: {what}; the same sweep into {store} trains the runs of this chunk anew"
+    )
+    for read in (data, lf.open_sweep(store)):
+        with pytest.raises(lf.SweepError) as caught:
+            read[variable].to_numpy()
+        assert str(caught.value) == expected_message
+    assert_equal(sweep(spec_of("stopped"), store), expected("stopped"))
+
+
+def test_many_flips_of_chunks_are_refused_when_they_are_read(copy):
+    rng = random.Random(5)
+    store = copy("stopped", 9)
+    files = [store / name for name in chunk_files(store) if not name.startswith("spec/")]
+    for _ in range(200):
+        file = rng.choice(files)
+        original = file.read_bytes()
+        _flipped(file, rng)
+        with pytest.raises(lf.SweepError, match=re.escape(str(file))):
+            lf.open_sweep(store).load()
+        file.write_bytes(original)
+    assert_equal(lf.open_sweep(store), expected("stopped"))
+
+
+def test_an_open_store_can_be_sent_to_other_processes(copy):
+    data = pickle.loads(pickle.dumps(lf.open_sweep(copy("stopped", 3))))
+    assert_equal(data, expected("stopped"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["zarr.json", "status/zarr.json", "final_loss/c.0.0.0"])
+def test_a_pipe_in_a_store_is_not_waited_for(name, copy):
+    store = copy("stopped", 3)
+    file = store / name
+    file.unlink()
+    os.mkfifo(file)
+    if name.endswith("zarr.json"):
+        for act in (lambda: sweep(spec_of("stopped"), store), lambda: lf.open_sweep(store)):
+            with pytest.raises(lf.SweepError, match="zarr"):
+                act()
+    else:
+        with pytest.raises(lf.SweepError, match=f"{name} is damaged: it is no regular file"):
+            lf.open_sweep(store).load()
+        assert_equal(sweep(spec_of("stopped"), store), expected("stopped"))

@@ -290,8 +290,7 @@ class TestDerived:
         renamed = make(derived={"rank": "learned_rank"}).spec.derived
         assert [(d.name, d.identity) for d in renamed] == [("rank", "learned_rank")]
 
-    def test_functions_of_a_module_beside_the_file(self, make, tmp_path, monkeypatch):
-        monkeypatch.setattr(sys, "path", list(sys.path))
+    def test_functions_of_a_module_beside_the_file(self, make, tmp_path):
         (tmp_path / "sweep_file_gap.py").write_text(
             "def gap(t):\n    return t.singular_values[:, -1, :1]\n"
         )
@@ -301,23 +300,73 @@ class TestDerived:
                 "named": {"function": "sweep_file_gap:gap", "dims": ["pair"]},
             }
         )
-        assert file.module_folder == tmp_path
+        assert [f.module for f in file.functions] == ["sweep_file_gap"] * 2
+        assert [d.identity for d in file.spec.derived] == ["sweep_file_gap:gap"] * 2
         data = lf.sweep(file.spec, progress=False)
         assert data["gap"].dims == ("scale", "gap_0")
         assert data["named"].dims == ("scale", "pair")
 
-    def test_modules_that_fail(self, make, tmp_path, monkeypatch):
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        (tmp_path / "sweep_file_broken.py").write_text("1 / 0\n")
-        (tmp_path / "sweep_file_exits.py").write_text("raise SystemExit(3)\n")
-        (tmp_path / "sweep_file_empty.py").write_text("")
-        refused(make, "derived.a cannot import 'no_such_module': ModuleNotFoundError",
-                derived={"a": "no_such_module:f"})  # fmt: skip
-        refused(
-            make, "derived.a cannot import .*ZeroDivision", derived={"a": "sweep_file_broken:f"}
+    def test_modules_that_fail(self, make, tmp_path):
+        for name, text in {"broken": "1 / 0", "exits": "raise SystemExit(3)", "empty": ""}.items():
+            (tmp_path / f"sweep_file_{name}.py").write_text(text)
+        for name in ("no_such_module", "json", "numpy.linalg", "../x", ""):
+            refused(make, f"derived.a must be of a module in .*, there is no '{name}'",
+                    derived={"a": f"{name}:f"})  # fmt: skip
+        for name, error, message in (
+            ("broken", ValueError, "derived.a cannot import .*ZeroDivision"),
+            ("exits", ValueError, "derived.a cannot import .*SystemExit"),
+            ("empty", TypeError, "derived.a must name a function of sweep_file_empty, got 'f'"),
+        ):
+            (function,) = make(derived={"a": f"sweep_file_{name}:f"}).functions
+            with pytest.raises(error, match=message):
+                function.load()
+
+    def test_nothing_is_imported_before_something_is_trained(self, make, tmp_path):
+        """And then nothing of the folder is found afterwards, or instead of what is installed."""
+        (tmp_path / "payload.py").write_text(
+            "from pathlib import Path\nimport colorsys, sweep_file_helper\n"
+            "Path(__file__).with_name('ran').touch()\n"
+            "def f(t):\n    return t.loss[:, -1] + sweep_file_helper.one\n"
         )
-        refused(make, "derived.a cannot import .*SystemExit", derived={"a": "sweep_file_exits:f"})
-        refused(make, r"import path 'module:function'", derived={"a": "sweep_file_empty:f"})
+        (tmp_path / "sweep_file_helper.py").write_text("one = 1.0\n")
+        (tmp_path / "colorsys.py").write_text("1 / 0\n")
+        before = list(sys.path)
+        file = make(derived={"a": "payload:f", "final_loss": "final_loss"})
+        assert not (tmp_path / "ran").exists()
+        data = lf.sweep(file.spec, progress=False)
+        assert (tmp_path / "ran").exists()
+        assert sys.path == before
+        np.testing.assert_array_equal(data["a"], data["final_loss"] + 1.0)
+        assert "payload" not in sys.modules
+
+    def test_modules_of_the_same_name_in_two_folders(self, make, tmp_path):
+        (tmp_path / "one").mkdir()
+        (tmp_path / "one" / "sweep_file_twice.py").write_text(
+            "def f(t): return t.loss[:, 0] * 0 + 1"
+        )
+        (tmp_path / "sweep_file_twice.py").write_text("def f(t): return t.loss[:, 0] * 0 + 2")
+        file = make(derived={"a": "sweep_file_twice:f"})
+        other = tmp_path / "one" / "sweep.toml"
+        other.write_bytes(file.path.read_bytes())
+        for read, value in ((reader.read(other), 1), (file, 2)):
+            assert (lf.sweep(read.spec, progress=False)["a"] == value).all()
+
+    def test_packages_beside_the_file(self, make, tmp_path):
+        (tmp_path / "sweep_file_pack").mkdir()
+        (tmp_path / "sweep_file_pack" / "__init__.py").write_text("two = 2.0")
+        (tmp_path / "sweep_file_pack" / "inner.py").write_text(
+            "from . import two\nclass C:\n    @staticmethod\n"
+            "    def f(t): return t.loss[:, 0] * 0 + two\n"
+        )
+        file = make(derived={"a": "sweep_file_pack.inner:C.f"})
+        assert (lf.sweep(file.spec, progress=False)["a"] == 2.0).all()
+
+    def test_nothing_is_imported_where_nothing_is_trained(self, make, tmp_path):
+        (tmp_path / "payload.py").write_text("1 / 0\n")
+        path = make(derived={"a": "payload:f", "b": {"function": "payload:f", "dims": ["x"]}}).path
+        spec = reader.read(path, to_train=False).spec
+        assert lf.estimate_sweep(spec).n_runs == spec.n_runs
+        assert spec.id == reader.read(path).spec.id
 
     def test_nothing_is_imported_unasked(self, make):
         before = list(sys.path)

@@ -183,7 +183,7 @@ class TestErrors:
         (tmp_path / "bytes.toml").write_bytes(b"a = '\xff'")
         with pytest.raises(reader.SweepFileError, match="UTF-8 text, got byte 0xff at 5"):
             reader.read(tmp_path / "bytes.toml")
-        refused(make, "nested too deeply|line", text="a = " + "[" * 10_000)
+        refused(make, "values must be nested at most 64 deep", text="a = " + "[" * 10_000)
         with pytest.raises(FileNotFoundError):
             reader.read(tmp_path / "none.toml")
 
@@ -192,6 +192,27 @@ class TestErrors:
             make(loss={"data": "none.npz"})
         (tmp_path / "broken.npz").write_bytes(b"PK nothing")
         refused(make, "broken.npz cannot be read", loss={"data": "broken.npz"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "start.scale=" + "[" * 10**5 + "]" * 10**5,
+        "start.scale=" + "{a=" * 10**5,
+        "a." * 400 + "a=1",
+        "a." * 10**5 + "a=1",
+        "=" * 10**5,
+        "start.scale=" + "-" * 10**5 + "1",
+        "start.scale=" + "1+" * 10**5 + "1",
+    ],
+    ids=lambda text: text[:14],
+)
+def test_settings_without_end_are_refused_shortly(text):
+    with pytest.raises(
+        ValueError, match=r"nested at most 64|must be key=value|is no value"
+    ) as caught:
+        setting(text)
+    assert len(str(caught.value)) < 1000
 
 
 class TestSettings:

@@ -245,12 +245,12 @@ IDENTITIES = """
 print(plain().id, plain().run_id(5), spec_of("flow").id, spec_of("flow").run_id(7))
 """
 PINNED = [
-    "9fe78446e12fd81002352ddeea8b729320426725dcb72ee937d20532c8e7a811",
-    "be3466a2f3692a85913d12cd8b7866cc23c5de34c8f91de0c104cdacf65fae89",
-    "e5d717d1a3f0d20a63413807c4c39296244978e969fbbe15d73ab54b547e9ba3",
-    "21e5afec94c81b8e496771cd03c2655f9abc31a1702c2db37f999556bfb673f9",
+    "0c046cdedd7309886d99dd7ac0a9a04a7d6207538190e3d16f29b7c61882632f",
+    "7144e9ed20c44b22982a3116d258ec4c116590197a7d3c74b46a65cad273d587",
+    "4d754bd9aa19815199376052e62da5648c470cb6b1acc7ad01335c93bf77520b",
+    "8d9086e5f876dd49d011668bef2ff5db407872e40a87ed0e9ca434c07fa40fd3",
 ]
-"""If they change, so must `canonical.NUMERICS` or `store.SCHEMA`: old stores would be refused."""
+"""If they change, so must `spec.NUMERICS` or `store.SCHEMA`: old stores would be refused."""
 
 
 def test_identities_are_those_of_all_versions():

@@ -358,3 +358,25 @@ def test_the_state_of_the_floating_point_unit_is_left_alone():
     for which in (start, (start[0][0],)):
         run = lf.train(lf.Dense((1, 1)), loss, which, method=lf.GradientDescent(0.5), n_steps=10)
         assert (run.final.weights[0] == 2.0**-1050).all()
+
+
+@pytest.mark.parametrize("late", [0.0, 0.017, 0.031])
+@pytest.mark.parametrize("what", ["train(n_steps=NEVER, n_threads=2)", "descend()"])
+def test_a_program_may_end_while_a_daemon_thread_trains(what, late):
+    """Seen to abort with 134: the unwinding of a thread at the end was caught and not passed on."""
+    python(
+        PREPARE
+        + f"""
+from linnet_fast import _core
+started = threading.Event()
+def descend():
+    ones = np.ones(1)
+    _core.layer_descent(layer=ones, step_size=1e-9 * ones, sigma=ones, lam=ones, n_layers=3, steps=[2**62])
+def work():
+    started.set()
+    {what}
+threading.Thread(target=work, daemon=True).start()
+started.wait()
+time.sleep({0.15 + late})
+"""
+    )

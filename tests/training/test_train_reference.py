@@ -203,7 +203,8 @@ def test_dyadic_steps_are_exact(widths, n_steps, dtype, decay, diagonal, n_runs)
     rng = np.random.default_rng(0)
     n_in, n_out = widths[0], widths[-1]
     half = rng.integers(-1, 2, (n_in, n_in)) * (0 if diagonal else 1)
-    cov = half + half.T + 2 * np.diag(rng.integers(1, 3, n_in))
+    # Rows of `half` sum to at most n_in, so by Gershgorin's discs it is positive semi-definite.
+    cov = half + half.T + 2 * np.diag(rng.integers(n_in, n_in + 2, n_in))
     cross = rng.integers(-3, 4, (n_out, n_in))
     runs = () if n_runs is None else (n_runs,)
     start = [rng.integers(-2, 3, (*runs, *s)).astype(dtype) for s in lf.Dense(widths).shapes]

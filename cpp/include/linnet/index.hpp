@@ -11,6 +11,12 @@ namespace linnet {
 
 using Index = std::ptrdiff_t;
 
+inline Index n_runs_of(const std::vector<Index>& run_shape) {
+    Index n = 1;
+    for (const Index extent : run_shape) n *= extent;
+    return n;
+}
+
 /// How a run ended. The numbers are part of the file format.
 enum class Status : std::int8_t { completed = 0, converged = 1, diverged = 2, exhausted = 3 };
 

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/float_state.hpp"
+
 #ifdef LINNET_OPENMP
 #include <omp.h>
 #endif
@@ -42,6 +44,7 @@ public:
           body_(body) {}
 
     void work(int worker, int team_size) {
+        const UsualFloats usual;
         const bool caller = worker == 0;
         Pulse pulse(progress_, caller ? &poll_ : nullptr);
         try {

@@ -9,6 +9,7 @@
 
 #include "base/dop853.hpp"
 #include "base/simd.hpp"
+#include "flow/direction_control.hpp"
 #include "flow/state.hpp"
 
 namespace linnet {
@@ -35,9 +36,10 @@ public:
     using V = typename State::V;
     static constexpr int lanes = State::lanes;
 
-    explicit DormandPrince(State& state)
+    DormandPrince(State& state, DirectionControl<Machine>& direction)
         : state_(state),
           machine_(state.machine),
+          direction_(direction),
           size_(state.size),
           stride_(state.stride) {}
 
@@ -97,6 +99,7 @@ public:
         go_on_to<11, 9>(group, step);
         if (!evaluate(11, group, step)) return false;
         error = finish_step(group, step);
+        if (direction_.is_on() && !measure_direction(group, step, error)) return false;
         return evaluate(dop853::next_point, group, step);
     }
     /// The factor between one step and the next, error^(-1/8).
@@ -305,8 +308,31 @@ private:
         return total_5 / square_root(larger(both * n_layers, tiny));
     }
 
+    /// error <- at least that of the direction. The next point is in the machine, and stays there.
+    bool measure_direction(int group, V step, V& error) {
+        const V* const k = state_.slopes(group);
+        const V* const next =
+            std::copy_n(machine_.weights(group), size_, state_.there(group)) - size_;
+        const auto copy = [&](const V* from) {
+            return [this, from](V* to) { std::copy_n(from, size_, to); };
+        };
+        const auto moved_by = [&](auto row) {
+            return [this, step, k, next](V* to) {
+#pragma GCC ivdep
+                for (Index e = 0; e < size_; ++e)
+                    to[e] =
+                        fma(step, combined<decltype(row)::value, 0, 12>(k, stride_, e), next[e]);
+            };
+        };
+        return direction_.measure_step(
+            machine_, group, state_.rtol(group), copy(state_.here(group)), copy(next),
+            moved_by(std::integral_constant<int, dop853::error_5>{}),
+            moved_by(std::integral_constant<int, dop853::error_3>{}), error);
+    }
+
     State& state_;
     Machine& machine_;
+    DirectionControl<Machine>& direction_;
     Index size_, stride_;
 };
 

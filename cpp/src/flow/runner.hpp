@@ -10,6 +10,7 @@
 #include "base/parallel.hpp"
 #include "engines/direct_machine.hpp"
 #include "engines/lane_machine.hpp"
+#include "flow/direction_control.hpp"
 #include "flow/dormand_prince.hpp"
 #include "flow/growth_limit.hpp"
 #include "flow/state.hpp"
@@ -34,7 +35,8 @@ public:
           progress_(progress),
           pulse_(pulse),
           state_(batch, flow, std::move(machine)),
-          stepper_(state_),
+          direction_(state_),
+          stepper_(state_, direction_),
           growth_(state_),
           probe_(std::move(probe_machine), batch.sizes),
           is_new_(static_cast<std::size_t>(state_.n_groups)) {
@@ -60,7 +62,7 @@ public:
         prepare(slot, run);
         for (Index l = 0; l < batch_.n_layers; ++l)
             state_.set_weights(slot, l, batch_.start(run, l));
-        at(slot) = FlowSlot{run, 0, 0, flow_.begin, -1, false};
+        at(slot) = FlowSlot{run, 0, 0, flow_.begin, -1, false, false};
         ++n_active_;
     }
     /// Go on with a run that another runner has brought to where it is.
@@ -119,6 +121,9 @@ private:
         is_new_[static_cast<std::size_t>(slot / lanes)] = 1;
         state_.set_parameters(slot, run);
         probe_.set_run(slot, run);
+        if (direction_.is_on())
+            direction_.set_direction(slot,
+                                     batch_.problem.direction.at(run, batch_.problem.run_shape));
         batch_.set_own_moments(probe_.machine(), slot, run);
         probe_.machine().set_rates(slot, state_.no_rates.data(),
                                    batch_.scalar(batch_.problem.weight_decay, run));
@@ -146,8 +151,12 @@ private:
             }
             growth_.shorten(group, taken_);
             taken_.clear();
+            if (direction_.is_on() && !fresh_.empty()) {
+                if (!direction_.classify(probe_.machine(), group, start, resolved_)) return false;
+                for (const int s : fresh_) at(s).is_aligned = read(resolved_, s) == 2;
+            }
             if (!fresh_.empty() && batch_.n_records > 0 && flow_.record_times[0] == flow_.begin) {
-                if (!observe(group, batch_.at_record, start)) return false;
+                if (!look(group, start)) return false;
                 for (const int s : fresh_) record(s);
             }
             if (!fresh_.empty() && !check(group, fresh_, start)) return false;
@@ -243,9 +252,17 @@ private:
             }
             if (due_.empty()) return true;
             const auto interpolate = [&](V* to) { stepper_.interpolate(group, part, next, to); };
-            if (!observe(group, batch_.at_record, interpolate)) return false;
+            if (!look(group, interpolate)) return false;
             for (const int s : due_) record(s);
         }
+    }
+    /// The same for a record.
+    template <class Fill>
+    bool look(int group, const Fill& fill) {
+        resolved_ = broadcast<V>(1);
+        if (direction_.is_on() && !direction_.classify(probe_.machine(), group, fill, resolved_))
+            return false;
+        return observe(group, batch_.at_record, fill);
     }
     /// Let the probe look at what `fill` writes as the weights of a group.
     template <class Fill>
@@ -256,6 +273,9 @@ private:
     void record(int s) {
         FlowSlot& slot = at(s);
         batch_.write_record(probe_, s, slot.run, slot.record);
+        const double resolved = read(resolved_, s);
+        if (resolved == 0 || (resolved == 2 && !slot.is_aligned))
+            batch_.clear_direction(slot.run, slot.record);
         batch_.write_weights(probe_.machine(), s, slot.run, slot.record);
         ++slot.record;
     }
@@ -294,9 +314,11 @@ private:
     Progress& progress_;
     Pulse& pulse_;
     FlowState<Machine> state_;
+    DirectionControl<Machine> direction_;
     DormandPrince<Machine> stepper_;
     GrowthLimit<Machine> growth_;
     Probe<ProbeMachine> probe_;
+    V resolved_{};  // of the directions in what the probe looks at: see DirectionControl::classify
     std::vector<char> is_new_;  // per group: are there runs whose slopes are not known yet?
     int n_active_ = 0;
     std::vector<double> dense_;

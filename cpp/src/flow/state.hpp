@@ -23,6 +23,7 @@ struct FlowSlot {
     double time = 0;
     double step = -1;  ///< the step to try next; negative: not known yet
     bool refused = false;
+    bool is_aligned = false;  ///< does it start exactly along what angles are measured to?
 };
 
 /// A machine with the runs in its slots: where they are, their slopes, and what steps are measured

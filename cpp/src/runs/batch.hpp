@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -25,7 +26,7 @@ public:
           n_layers(static_cast<Index>(the_problem.chain.sizes.size())),
           n_records(static_cast<Index>(records)),
           sizes(observable_sizes(the_problem.chain)) {
-        for (const Index extent : problem.run_shape) n_runs *= extent;
+        n_runs = n_runs_of(problem.run_shape);
         n_in = problem.chain.n_inputs();
         n_out = problem.chain.n_outputs();
         if (const auto moments_of = problem.loss.declaration().moments) {
@@ -139,6 +140,15 @@ public:
         const bool has_direction = problem.direction.data != nullptr;
         probe.write(slot, cells,
                     has_direction ? problem.direction.at(run, problem.run_shape) : nullptr);
+    }
+    /// Say of a record of a run that nothing is known of its direction.
+    void clear_direction(Index run, Index record) const {
+        for (const std::size_t k :
+             {place_of<observable::Angle>, place_of<observable::LogTanHalfAngle>}) {
+            if (results.observed[k] != nullptr)
+                results.observed[k][run * n_records + record] =
+                    std::numeric_limits<double>::quiet_NaN();
+        }
     }
     /// Write the weights in a slot of a machine as a record.
     template <class Machine>

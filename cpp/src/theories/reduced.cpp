@@ -1,8 +1,6 @@
 #include "linnet/reduced.hpp"
 
-#include <atomic>
-
-#include "base/parallel.hpp"
+#include "base/tasks.hpp"
 #include "theories/reduced_descent.hpp"
 #include "theories/reduced_flow.hpp"
 #include "theories/reduced_layers.hpp"
@@ -12,24 +10,6 @@ namespace linnet {
 namespace {
 
 using namespace reduced;
-
-/// Call body(run, pulse) for every run, on up to control.n_threads threads. False if asked to stop.
-template <class Body>
-bool for_each_run(Index n_runs, const Control& control, const Body& body) {
-    const auto n_workers =
-        static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), n_runs));
-    if (n_workers == 0) return true;
-    Progress progress;
-    std::atomic<Index> next{0};
-    run_workers(n_workers, progress, control.poll, [&](int /*worker*/, Pulse& pulse) {
-        while (true) {
-            const Index run = next.fetch_add(1, std::memory_order_relaxed);
-            if (run >= n_runs || pulse()) return;
-            body(run, pulse);
-        }
-    });
-    return !progress.stop.load();
-}
 
 /// Call body(flow) with the flow of a run.
 template <class Body>
@@ -52,7 +32,7 @@ bool descend(const ReducedRuns& runs, const ReducedRule& rule,
     constexpr std::int64_t ask_every = 1 << 14;
     const RadialFunctions law(*runs.table);
     const auto n_steps = static_cast<Index>(steps.size());
-    return for_each_run(runs.n_runs, control, [&](Index run, Pulse& pulse) {
+    return for_each_task(runs.n_runs, control, [&](Index run, Pulse& pulse) {
         DescentRun<kind, deep> descent(Pulls(law, runs.label_noise[run]), runs.n_layers,
                                        rule.scale[run], rule.exponent[run]);
         descent.start(runs.s[run], runs.norm[run]);
@@ -83,7 +63,7 @@ bool reduced_flow(const ReducedRuns& runs, double rtol, const std::vector<double
                   const ReducedResults& results, const Control& control) {
     const RadialFunctions law(*runs.table);
     const auto n_times = static_cast<Index>(times.size());
-    return for_each_run(runs.n_runs, control, [&](Index run, Pulse& pulse) {
+    return for_each_task(runs.n_runs, control, [&](Index run, Pulse& pulse) {
         with_flow(runs, law, run, rtol, [&](auto& flow) {
             const auto write = [&](std::size_t k, double s, double log_norm) {
                 results.s[run * n_times + static_cast<Index>(k)] = s;
@@ -97,7 +77,7 @@ bool reduced_flow(const ReducedRuns& runs, double rtol, const std::vector<double
 bool reduced_flow_turn(const ReducedRuns& runs, double rtol, const ReducedTurns& turns,
                        const Control& control) {
     const RadialFunctions law(*runs.table);
-    return for_each_run(runs.n_runs, control, [&](Index run, Pulse& pulse) {
+    return for_each_task(runs.n_runs, control, [&](Index run, Pulse& pulse) {
         with_flow(runs, law, run, rtol, [&](auto& flow) {
             Turn turn{};
             if (!flow.find_turn(turn, [&] { return pulse(); })) return;
@@ -111,7 +91,7 @@ bool reduced_flow_turn(const ReducedRuns& runs, double rtol, const ReducedTurns&
 bool reduced_flow_time(const ReducedRuns& runs, double rtol, const double* to_s, double* time,
                        const Control& control) {
     const RadialFunctions law(*runs.table);
-    return for_each_run(runs.n_runs, control, [&](Index run, Pulse& pulse) {
+    return for_each_task(runs.n_runs, control, [&](Index run, Pulse& pulse) {
         LayersFlow flow(Pulls(law, runs.label_noise[run]), runs.n_layers, runs.s[run],
                         runs.norm[run], rtol);
         time[run] = flow.time_to(runs.s[run] - to_s[run], [&] { return pulse(); });

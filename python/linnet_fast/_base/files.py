@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 _MAX_LISTED = 2**16
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 def json_safe(value: object) -> Any:
@@ -55,6 +64,42 @@ def optional(module: str, extra: str) -> Any:
         raise ImportError(msg) from error
 
 
+def opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """Return a regular file, opened for reading.
+
+    Whatever else may have the name is an OSError: a pipe would be waited for, a device never ends.
+    """
+    _check_regular(path, Path(path).stat().st_mode)
+    # Should a pipe have come in between, it is not waited for.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115
+    try:
+        _check_regular(path, os.fstat(file.fileno()).st_mode)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"it must be a regular file, got {kind}", os.fspath(path))
+
+
+def content(path: str | os.PathLike[str]) -> bytes:
+    """Return what is in a regular file."""
+    with opened(path) as file:
+        return file.read()
+
+
+def size_of(file: BinaryIO) -> int:
+    """Return the bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
 @contextlib.contextmanager
 def replaced(target: Path) -> Iterator[Path]:
     """Give a new path beside `target`; what is written there takes its place on success only."""
@@ -64,5 +109,10 @@ def replaced(target: Path) -> Iterator[Path]:
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):
+            raise
+        # Whoever asked knows the file by this name; a full disk says none.
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from linnet_fast import _core
 from linnet_fast._base import validate
 from linnet_fast._base.memory import (
-    CGROUP,
     available_memory,
-    cgroup_number,
     check_room,
+    control_groups,
     exceeded,
+    number,
 )
 
-__all__ = ["available_memory", "check_room", "checked_threads", "exceeded", "n_threads"]
+__all__ = [
+    "available_memory",
+    "check_room",
+    "check_rounding",
+    "checked_threads",
+    "exceeded",
+    "n_threads",
+]
 
 
 def n_threads() -> int:
     """Return the number of threads to use by default.
 
     The least of what OpenMP would take (it reads OMP_NUM_THREADS, and threadpoolctl sets it), the
-    processors this process is bound to, and the quota of its control group, rounded up.
+    processors this process is bound to, and the quota of its control groups, rounded up.
     """
     limits = [_core.default_threads()]
     if hasattr(os, "sched_getaffinity"):
@@ -38,15 +46,33 @@ def checked_threads(asked: int | None) -> int:
     return n_threads() if asked is None else validate.integer("n_threads", asked, low=1, high=2**15)
 
 
+def check_rounding() -> None:
+    """Refuse a thread in which another library has left a rounding mode: NumPy's results change, too.
+
+    Subnormal numbers may be off: the core sets and restores that itself.
+
+    Raises
+    ------
+    RuntimeError
+        If it does not round to nearest.
+    """
+    if not _core.rounds_to_nearest():
+        msg = (
+            "this thread must round to nearest, got another rounding mode, which some library has "
+            "set and not restored; fesetround(FE_TONEAREST) of C's fenv.h sets it back"
+        )
+        raise RuntimeError(msg)
+
+
 def _cpu_quota() -> float | None:
-    """Return the processors that the control group may use, or None if it is not limited."""
-    try:
-        quota, period = (CGROUP / "cpu.max").read_text().split()
-        return None if quota == "max" else float(quota) / float(period)
-    except (OSError, ValueError):
-        pass
-    quota_v1 = cgroup_number("cpu/cpu.cfs_quota_us")
-    period_v1 = cgroup_number("cpu/cpu.cfs_period_us")
-    if quota_v1 is None or period_v1 is None or quota_v1 <= 0 or period_v1 <= 0:
-        return None
-    return quota_v1 / period_v1
+    """Return the processors that the control groups may use, or None if they are not limited."""
+    quotas = []
+    for folder in control_groups("cpu"):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = map(float, (folder / "cpu.max").read_text().split())
+            quotas.append(quota / period)
+        quota_v1 = number(folder / "cpu.cfs_quota_us")  # -1: none
+        period_v1 = number(folder / "cpu.cfs_period_us")
+        if quota_v1 is not None and period_v1 is not None and quota_v1 > 0 and period_v1 > 0:
+            quotas.append(quota_v1 / period_v1)
+    return min(quotas, default=None)

@@ -1,4 +1,7 @@
-"""How much memory this process may use; without the compiled core, which the reference does not know."""
+"""What control groups allow this process, and how much memory it may use.
+
+Without the compiled core, which the reference does not know.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from pathlib import Path
 
 _MOST_BYTES = 2**62
 _ALWAYS_FITS = 2**26
-CGROUP = Path("/sys/fs/cgroup")
+_CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def available_memory() -> int | None:
@@ -17,8 +21,9 @@ def available_memory() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
         available = next(line for line in lines if line.startswith("MemAvailable:"))
         limits.append(int(available.split()[1]) * 1024)
-    if (limit := cgroup_number("memory.max", "memory/memory.limit_in_bytes")) is not None:
-        limits.append(int(limit))
+    for folder in control_groups("memory"):
+        numbers = (number(folder / n) for n in ("memory.max", "memory.limit_in_bytes"))
+        limits += [int(limit) for limit in numbers if limit is not None]
     return min(limits, default=None)
 
 
@@ -46,11 +51,30 @@ def check_room(name: str, n_bytes: int) -> None:
         raise ValueError(msg)
 
 
-def cgroup_number(*names: str) -> float | None:
-    """Return the first of these numbers that the control group has."""
-    for name in names:
-        try:
-            return float((CGROUP / name).read_text())
-        except (OSError, ValueError):
-            continue
-    return None
+def control_groups(controller: str) -> list[Path]:
+    """Return where the limits of a controller may stand: of this process's group and all above it.
+
+    Each of them holds. Groups of version 2 are in one tree, those of version 1 in one per controller;
+    in a container, what is the root here may be a group further down to the system.
+    """
+    own = {"": "/", controller: "/"}
+    with contextlib.suppress(OSError):
+        for line in _OWN_CGROUPS.read_text().splitlines():
+            _, _, rest = line.partition(":")
+            names, _, path = rest.partition(":")
+            if not names or controller in names.split(","):
+                own[controller if names else ""] = path
+    folders = []
+    for tree, path in own.items():
+        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+        root = _CGROUP / tree
+        folders += [root.joinpath(*parts[:n]) for n in range(len(parts), -1, -1)]
+    return folders
+
+
+def number(file: Path) -> float | None:
+    """Return the number that stands in a file, or None if there is none."""
+    try:
+        return float(file.read_text())
+    except (OSError, ValueError):
+        return None

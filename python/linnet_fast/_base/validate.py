@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -115,6 +116,15 @@ def real(
     return float(array)
 
 
+def fraction(name: str, value: object) -> float:
+    """Return `value`, a single number in (0, 1), as a float."""
+    number = real(name, value)
+    if not 0 < number < 1:
+        msg = f"{name} must be in (0, 1), got {number:g}"
+        raise ValueError(msg)
+    return number
+
+
 def integers(
     name: str, values: object, *, low: int, high: int | None, most: int = MOST_ENTRIES
 ) -> tuple[int, ...]:
@@ -149,6 +159,16 @@ def choice(name: str, value: object, known: Iterable[str]) -> str:
         msg = f"{name} must be one of {', '.join(names)}; got {value!r}{hint}"
         raise ValueError(msg)
     return value
+
+
+def nested_text(name: str, text: str, *, most: int = 64) -> None:
+    """Refuse a text whose brackets are nested so deeply that parsers, which recurse, would fail."""
+    depth = 0
+    for sign in re.finditer(r"[\[({\])}]", text):
+        depth = depth + 1 if sign[0] in "[({" else max(depth - 1, 0)
+        if depth > most:
+            msg = f"{name} must be nested at most {most} deep, got more"
+            raise ValueError(msg)
 
 
 def float_dtype(name: str, value: object) -> np.dtype[Any]:
@@ -330,6 +350,19 @@ def weights(
         }
     )
     return arrays
+
+
+def labelled(X: object, y: object) -> tuple[FloatArray, FloatArray]:
+    """Return samples ``(*run, n, in)`` and their labels ``(*run, n)``, 1 and -1, as views."""
+    x, labels = real_array("X", X), real_array("y", y)
+    if x.ndim < 2:
+        msg = f"X must have shape (*run, n, in), got {x.shape}"
+        raise ValueError(msg)
+    if labels.ndim < 1 or labels.shape[-1] != x.shape[-2]:
+        msg = f"y must have shape (*run, {x.shape[-2]}), one label per row of X, got {labels.shape}"
+        raise ValueError(msg)
+    refuse("y", "made of labels 1 and -1", labels, np.abs(labels) != 1)
+    return x, labels
 
 
 def products(value: object, shape: Shape, runs: Shape) -> npt.NDArray[Any]:

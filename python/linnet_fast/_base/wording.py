@@ -26,6 +26,13 @@ def label(value: object) -> str:
     return number(float(value)) if isinstance(value, float | np.floating) else str(value)
 
 
+def quoted(text: str, most: int = 200) -> str:
+    """Return a text of somebody's in quotes, abridged where it is long."""
+    if len(text) <= most:
+        return repr(text)
+    return f"{text[:most]!r}... ({len(text):,} characters)"
+
+
 def some(values: Sequence[object]) -> str:
     """Return the first values and the last."""
     texts = [label(value) for value in values]

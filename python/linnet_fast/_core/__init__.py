@@ -20,6 +20,10 @@ reduced_flow_time = _module.reduced_flow_time
 reduced_flow_turn = _module.reduced_flow_turn
 reduced_descent = _module.reduced_descent
 kernel_cost = _module.kernel_cost
+rounds_to_nearest = _module.rounds_to_nearest
+cross_products = _module.cross_products
+orthonormal_columns = _module.orthonormal_columns
+singular_vectors = _module.singular_vectors
 build_info = _module.build_info
 default_threads = _module.default_threads
 fma_peak = _module.fma_peak
@@ -27,6 +31,7 @@ status_messages = _module.status_messages
 
 __all__ = [
     "build_info",
+    "cross_products",
     "default_threads",
     "factor_descent",
     "fma_peak",
@@ -35,11 +40,14 @@ __all__ = [
     "layer_descent",
     "logit_descent",
     "observe",
+    "orthonormal_columns",
     "radial_functions",
     "reduced_descent",
     "reduced_flow",
     "reduced_flow_time",
     "reduced_flow_turn",
+    "rounds_to_nearest",
+    "singular_vectors",
     "status_messages",
     "train",
     "train_flow",

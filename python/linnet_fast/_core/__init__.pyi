@@ -186,6 +186,16 @@ def kernel_cost(
     multiplicities: Sequence[float],
     n_threads: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def cross_products(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], *, n_threads: int
+) -> npt.NDArray[np.float64]: ...
+def orthonormal_columns(
+    matrix: npt.NDArray[np.float64], *, n_threads: int
+) -> npt.NDArray[np.float64]: ...
+def singular_vectors(
+    matrix: npt.NDArray[np.float64], *, n_threads: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def rounds_to_nearest() -> bool: ...
 def build_info() -> BuildInfo: ...
 def default_threads() -> int: ...
 def fma_peak(n_threads: int, seconds: float, dtype: Literal["float64", "float32"]) -> float: ...
@@ -193,6 +203,7 @@ def status_messages() -> dict[int, str]: ...
 
 __all__ = [
     "build_info",
+    "cross_products",
     "default_threads",
     "factor_descent",
     "fma_peak",
@@ -201,11 +212,14 @@ __all__ = [
     "layer_descent",
     "logit_descent",
     "observe",
+    "orthonormal_columns",
     "radial_functions",
     "reduced_descent",
     "reduced_flow",
     "reduced_flow_time",
     "reduced_flow_turn",
+    "rounds_to_nearest",
+    "singular_vectors",
     "status_messages",
     "train",
     "train_flow",

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
+from linnet_fast._base import wording
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Where a command adds its parser."""
 
@@ -37,7 +39,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        msg = f"{text!r} is not a number"
+        msg = f"{wording.quoted(text)} is not a number"
         raise argparse.ArgumentTypeError(msg) from None
 
 
@@ -46,7 +48,7 @@ def whole_number(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        msg = f"{text!r} is not a whole number"
+        msg = f"{wording.quoted(text)} is not a whole number"
         raise argparse.ArgumentTypeError(msg) from None
     if value < 0:
         msg = f"must not be negative, got {value}"
@@ -60,7 +62,8 @@ def at_least(low: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         value = whole_number(text)
         if not low <= value < 2**62:
-            msg = f"must be at least {low} and below 2**62, got {value}"
+            got = value if value < 2**200 else wording.quoted(text)
+            msg = f"must be at least {low} and below 2**62, got {got}"
             raise argparse.ArgumentTypeError(msg)
         return value
 

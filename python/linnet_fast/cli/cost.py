@@ -148,10 +148,11 @@ def _report(network: Chain, cost: RepresentationCost, *, limit: int = _MOST_ROWS
         )
     if len(value) > limit:
         rows.append(f"... and {len(value) - limit:,} more; --out FILE has all of them")
-    if np.isinf(value).any():
-        rows += ["", "inf: no weights of this network give the predictor"]
-        if "search" in cost.method:
-            rows[-1] += " (none that the search found)"
+    why = cost.why.reshape(-1)
+    for reason in dict.fromkeys(why[why != ""].tolist()):
+        count = int((why == reason).sum())
+        shown = "inf" if reason.startswith("impossible") else "nan"
+        rows += ["", f"{shown} ({count:,} of {len(why):,}): {reason}"]
     return "\n".join(rows)
 
 
@@ -168,6 +169,7 @@ def _save(cost: RepresentationCost, file: Path) -> None:
             lower=cost.lower,
             upper=cost.upper,
             exact=cost.exact,
+            why=cost.why,
             violation=cost.violation,
             allow_pickle=False,
             **arrays,

@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> None:
     tell = outputs.teller(quiet=options.quiet)
     store, picture = _outputs(options)
     try:
-        file = reader.read(options.file, options.settings)
+        file = reader.read(options.file, options.settings, to_train=not options.dry_run)
     except OSError as error:
         raise outputs.cannot_read(error, options.file) from error
     except ValueError as error:
@@ -156,13 +156,15 @@ def run(options: argparse.Namespace) -> None:
         if options.dry_run:
             tell(f"\n{sweep_summary.forecast(file, options.threads)}")
             return
+        for function in file.functions:
+            function.load()  # what cannot be imported is known before anything is trained
         data = sweep_workers.train(file, store, options, live)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(sweep_workers.interrupted(store)) from error
     except (SweepError, OSError) as error:
         raise Failed(str(error).replace("the same call", "the same command")) from error
     except (TypeError, ValueError) as error:
-        if file.module_folder is not None and hasattr(error, "__notes__"):
+        if file.functions and hasattr(error, "__notes__"):
             raise  # by a function of the user, who wants to see where
         raise BadInput(str(error)) from error
     finally:

@@ -158,6 +158,9 @@ def forecast(file: SweepFile, n_threads: int | None) -> str:
         "time": f"about {wording.duration(estimate.seconds)} with {threads}",
         "result": f"{_size(estimate.n_bytes)}, in chunks of about {wording.count(chunk, 'run')}",
     }
+    if file.functions:
+        modules = ", ".join(dict.fromkeys(function.module for function in file.functions))
+        lines["derived"] = f"nothing of {modules} is run now: a number per run stands for it"
     return f"{text}\n\n{_aligned(lines)}\n\nThis was a dry run: nothing is written."
 
 

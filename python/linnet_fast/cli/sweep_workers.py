@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ class Live:
         self._lock = threading.Lock()
         self._told = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             tqdm = files.optional("tqdm", "sweep").tqdm
             form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} runs{postfix}"
             self._bar = tqdm(total=n_runs, bar_format=form, leave=False)
@@ -52,7 +51,7 @@ class Live:
                 self._bar.total = state.n_runs
                 self._bar.set_postfix_str(_how_far(state), refresh=False)
                 self._bar.update(state.n_done - self._bar.n)
-            elif time.monotonic() - self._told >= _LINE_SECONDS:
+            elif sys.stderr is not None and time.monotonic() - self._told >= _LINE_SECONDS:
                 self._told = time.monotonic()
                 runs = f"{state.n_done:,} of {state.n_runs:,} runs"
                 sys.stderr.write(f"{runs}, {_how_far(state)}\n")
@@ -87,7 +86,7 @@ def train(
     failures, before = 0, -1
     while True:
         try:
-            with _executor(options, file.module_folder) as executor:
+            with _executor(options) as executor:
                 return sweep(
                     file.spec,
                     store,
@@ -117,27 +116,26 @@ def _worker_died(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def _executor(options: argparse.Namespace, folder: Path | None) -> Iterator[Any]:
+def _executor(options: argparse.Namespace) -> Iterator[Any]:
     """Give the executor that the options name, None for the threads of this process."""
-    paths = [] if folder is None else [str(folder)]
     made: Any = nullcontext()
     if options.workers:
-        made = _pool(options.workers, paths)
+        made = _pool(options.workers)
     elif options.dask is not None:
-        made = _dask(options.dask, paths)
+        made = _dask(options.dask)
     elif options.mpi:
-        made = files.optional("mpi4py.futures", "mpi").MPIPoolExecutor(path=paths)
+        made = files.optional("mpi4py.futures", "mpi").MPIPoolExecutor()
     with made as executor:
         yield executor
 
 
 @contextmanager
-def _pool(n: int, paths: list[str]) -> Iterator[ProcessPoolExecutor]:
+def _pool(n: int) -> Iterator[ProcessPoolExecutor]:
     """Give a pool of processes, which are ended at once when something goes wrong."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_begin, initargs=(paths,))
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_begin)
     try:
         yield pool
     except BaseException:
@@ -150,23 +148,15 @@ def _pool(n: int, paths: list[str]) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(paths: list[str]) -> None:
+def _begin() -> None:
     """Prepare a worker: Ctrl-C is the business of the process that hands out the work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _find_modules(paths)
-
-
-def _find_modules(paths: list[str]) -> None:
-    sys.path[:0] = [path for path in paths if path not in sys.path]
 
 
 @contextmanager
-def _dask(address: str, paths: list[str]) -> Iterator[Any]:
+def _dask(address: str) -> Iterator[Any]:
     distributed = files.optional("distributed", "dask")
     with distributed.Client(address, timeout=10, set_as_default=False) as client:
-        if paths:
-            client.run_on_scheduler(_find_modules, paths)  # it reads what it hands on
-            client.register_worker_callbacks(partial(_find_modules, paths))
         yield client
 
 

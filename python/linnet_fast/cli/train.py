@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from linnet_fast import datasets
-from linnet_fast._base import files, machine
+from linnet_fast._base import files, machine, spacing
 from linnet_fast.cli import outputs, train_report, train_sweep
 from linnet_fast.cli.arguments import (
     Commands,
@@ -194,7 +195,7 @@ def _numbers(text: str) -> Any:
     if n > 10**6:
         msg = f"at most a million values, got {n}"
         raise argparse.ArgumentTypeError(msg)
-    return np.geomspace(ends[0], ends[1], n) if n else np.array(ends)
+    return np.array(spacing.geomspace(ends[0], ends[1], n) if n else ends)
 
 
 def _widths(text: str) -> Dense:
@@ -295,7 +296,7 @@ def _load(options: argparse.Namespace) -> datasets.Dataset:
 @contextmanager
 def _bar(n_steps: int, *, quiet: bool) -> Iterator[Progress | None]:
     """Give the progress function that moves a bar on a terminal."""
-    if quiet:
+    if quiet or sys.stderr is None:
         yield None
         return
     tqdm = files.optional("tqdm", "progress").tqdm

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast._base import spacing
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.cli.outputs import BadInput
 from linnet_fast.initialization.start import Start
@@ -101,7 +102,7 @@ def _default_scales(network: Dense) -> FloatArray:
     L > 2.
     """
     low = 1e-12 if network.n_layers <= 2 else 0.01 ** (1 / (network.n_layers - 2))
-    return np.geomspace(low, 1, 13)
+    return np.array(spacing.geomspace(low, 1, 13))
 
 
 def _step_size(
@@ -112,7 +113,7 @@ def _step_size(
         network, loss, rng=options.rng, batch_shape=options.seeds, dtype=options.dtype
     )
     try:
-        return safe_step_size(network, loss, weights, options.weight_decay)
+        return safe_step_size(network, loss, weights, weight_decay=options.weight_decay)
     except OverflowError:
         msg = f"no step size is safe from a start of scale {scale:g}; take smaller --scales"
         raise BadInput(msg) from None

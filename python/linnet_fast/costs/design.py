@@ -12,10 +12,10 @@ import numpy as np
 
 from linnet_fast import layers
 from linnet_fast import regularizers as r
-from linnet_fast._base import validate
+from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.costs.induced import what_is
-from linnet_fast.costs.representation_cost import Seed, representation_cost
+from linnet_fast.costs.induced import MOST_SQUARE, what_is
+from linnet_fast.costs.representation_cost import Seed, checked_generator, representation_cost
 from linnet_fast.costs.solvers import bounds
 from linnet_fast.costs.solvers.atoms import owl_atoms, sign_vectors
 from linnet_fast.networks.chain import Chain, checked_network, parallel
@@ -23,6 +23,8 @@ from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
 from linnet_fast.regularizers import Regularizer
 
 _MOST_UNITS = 20_000
+_MOST_NUMBERS = 2**27
+_MOST_LAYERS = 100_000
 
 
 class NoParameterizationError(ValueError):
@@ -40,7 +42,8 @@ class Verification:
     constant, power : float
         cost = constant * value ** power, the constant fitted.
     deviation : float
-        Largest relative deviation, gaps of bounds included.
+        Largest relative deviation, gaps of bounds included; inf if one of the two is infinite for
+        a predictor, and the other is not, NaN if no cost was found.
     n_exact : int
         How many costs were exact.
     n_samples : int
@@ -126,6 +129,9 @@ def _of_matrices(regularizer: Regularizer, outputs: int, inputs: int) -> Chain:
 
 def _depth_of(regularizer: Regularizer, power: float) -> int:
     """Return the L with 2 / L = power."""
+    if 2 / power > _MOST_LAYERS:
+        msg = f"{regularizer!r} needs {2 / power:g} layers, more than {_MOST_LAYERS:,}"
+        raise NoParameterizationError(msg)
     depth = round(2 / power)
     if abs(2 / depth - power) > 1e-12:
         near = sorted({max(1, math.floor(2 / power)), math.ceil(2 / power)})
@@ -159,7 +165,13 @@ def _few(count: int, what: Regularizer, units: str) -> None:
         raise NoParameterizationError(msg)
 
 
+def _square(n: int) -> int:
+    """Return the number of features, of which a matrix n by n is made."""
+    return validate.integer("n_features", n, low=1, high=MOST_SQUARE)
+
+
 def _scaled_inputs(scale: FloatArray, network: Chain) -> Chain:
+    _square(len(scale))
     return Chain([layers.Fixed(np.diag(scale)), network])
 
 
@@ -232,6 +244,7 @@ def _elastic_net(penalty: r.ElasticNet, _n: int) -> Chain:
 
 
 def _infimal(penalty: r.InfimalConvolution, n: int) -> Chain:
+    _square(n)
     parts = [parameterize(part, n) for part in (penalty.first, penalty.second)]
     found = [what_is(part) for part in parts]
     if any(f is None or f.power != 1 or f.regularizer is None for f in found):
@@ -268,8 +281,8 @@ _MAKERS: dict[type[Regularizer], Callable[[Any, int], Chain]] = {
     r.KSupport: _k_support,
     r.OWL: _owl,
     r.ElasticNet: _elastic_net,
-    r.TotalVariation: lambda _, n: _dictionary(np.tril(np.ones((n, n)))),
-    r.Huber: lambda _, n: parallel([Dense((n, 1)), Diagonal(n, 2)]),
+    r.TotalVariation: lambda _, n: _dictionary(np.tril(np.ones((_square(n), n)))),
+    r.Huber: lambda _, n: parallel([Dense((_square(n), 1)), Diagonal(n, 2)]),
     r.FourierL1: lambda _, n: Convolution(n, n, 2),
     r.FourierLp: lambda x, n: Convolution(n, n, _depth_of(x, x.p)),
     r.Atomic: lambda x, _: _dictionary(np.array(x.atoms)),
@@ -324,26 +337,36 @@ def verify(
     """
     checked_network(network, Chain)
     validate.instance("regularizer", regularizer, Regularizer)  # type: ignore[type-abstract]
-    count = validate.integer("n_samples", n_samples, low=1, high=10**6)
     limit = validate.real("tolerance", tolerance, at_least=0)
     matrix = regularizer._n_axes == 2
     if not matrix and network.n_outputs != 1:
         msg = f"network must have one output for {regularizer!r}, got {network.n_outputs}"
         raise ValueError(msg)
-    generator = np.random.default_rng(rng)
+    shape = (network.n_outputs, network.n_inputs)
+    regularizer._check("network", shape if matrix else shape[1:])
+    entries = network.n_outputs * network.n_inputs
+    most = max(_MOST_NUMBERS // (entries + network.n_weights), 1)
+    count = validate.integer("n_samples", n_samples, low=1, high=min(most, 10**6))
+    generator = checked_generator(rng)
+    threads = machine.checked_threads(n_threads)
     samples = _samples(network, count, generator)
     cost = representation_cost(
         network,
         samples if network.n_outputs > 1 else samples[:, 0],
         rng=generator,
-        n_threads=n_threads,
+        n_threads=threads,
     )
     values = regularizer.value(samples if matrix else samples[:, 0])
     power = _power(network, regularizer)
     reached = np.isfinite(cost.upper)
-    same_domain = bool((reached == np.isfinite(values)).all())
+    n_exact = int(cost.exact.sum())
+    differ = np.isinf(cost.value) != np.isinf(values)
+    # What was not found, or is beyond float64, says nothing of the domain.
+    if bool((differ & ~np.isnan(cost.value)).any()):
+        return Verification(False, math.nan, power, math.inf, n_exact, count)
+    reached &= np.isfinite(values)
     if not reached.any():
-        return Verification(False, math.nan, power, math.inf, 0, count)
+        return Verification(False, math.nan, power, math.nan, n_exact, count)
     cost_value, penalty_value = cost.upper[reached], values[reached] ** power
     constant = float(np.median(cost_value / penalty_value))
     predicted = constant * penalty_value
@@ -352,8 +375,8 @@ def verify(
         np.where(cost.exact[reached], 0, predicted - cost.lower[reached]),
     )
     worst = float(np.max(deviation / predicted))
-    passed = same_domain and worst <= limit and bool(cost.exact.all())
-    return Verification(passed, constant, power, worst, int(cost.exact.sum()), count)
+    passed = worst <= limit and n_exact == count
+    return Verification(passed, constant, power, worst, n_exact, count)
 
 
 def _samples(network: Chain, count: int, rng: np.random.Generator) -> FloatArray:

@@ -18,6 +18,9 @@ from linnet_fast.layers.pattern import Layer
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.regularizers import Regularizer
 
+MOST_SQUARE = 8192
+"""Features of which matrices, features by features, are written out."""
+_MOST_NUMBERS = 2**28
 _LONG = 300  # texts beyond this many characters are abridged by str
 
 
@@ -54,12 +57,19 @@ class InducedRegularizer:
         Raises
         ------
         TypeError
-            If there is no regularizer.
+            If there is no regularizer, or `predictor` is not made of real numbers.
+        ValueError
+            If `predictor` is empty, not finite, or of a shape that does not fit.
         """
         if self.regularizer is None:
             msg = f"{self.name} has no regularizer of this library; use representation_cost"
             raise TypeError(msg)
-        return np.asarray(self.constant * self.regularizer.value(predictor) ** self.power)
+        p = self.regularizer._checked("predictor", predictor)
+        if p.size > _MOST_NUMBERS:
+            msg = f"predictor must have at most {_MOST_NUMBERS:,} entries in all, got {p.size:,}"
+            raise ValueError(msg)
+        with np.errstate(over="ignore"):
+            return np.asarray(self.constant * self.regularizer.value(p) ** self.power)
 
     def __str__(self) -> str:
         """Show the formula, or the name if there is none."""
@@ -219,6 +229,8 @@ def _name_units(network: Chain) -> InducedRegularizer | None:
 
 def _transversals(units: tuple[tuple[int, ...], ...], n: int) -> tuple[tuple[int, ...], ...] | None:
     """Return the partition of which the units are all ways to take one member of each part."""
+    if n > MOST_SQUARE:
+        return None
     together = np.zeros((n, n), dtype=bool)
     for unit in units:
         together[np.ix_(unit, unit)] = True
@@ -242,7 +254,7 @@ def _name_dictionary(network: Chain) -> InducedRegularizer | None:
     if not structure.is_dense(chain.layers[2], 1) or not matrix.any(axis=1).all():
         return None
     n = network.n_inputs
-    if np.array_equal(matrix, np.triu(np.ones((n, n)))):
+    if matrix.shape == (n, n) and np.array_equal(matrix, np.triu(np.ones((n, n)))):
         return InducedRegularizer("total variation", r.TotalVariation(), 2)
     if n <= 15 and matrix.shape == (2 ** (n - 1), n) and np.array_equal(matrix, sign_vectors(n)):
         return InducedRegularizer("largest entry", r.LInf(), 2)
@@ -295,6 +307,8 @@ def _name_convolution(network: Chain) -> InducedRegularizer | None:
 
 
 def _name_others(network: Chain) -> InducedRegularizer | None:
+    if min(network.n_outputs, network.n_inputs) > MOST_SQUARE:
+        return None
     zero = np.zeros((1, network.n_outputs, network.n_inputs))
     if matrices.skip_beside_product(network, zero, 0.0) is not None:
         form = matrices.skip_form(network)

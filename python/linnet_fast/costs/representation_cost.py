@@ -28,6 +28,7 @@ Seed: TypeAlias = (
     "int | np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | None"
 )
 _RTOL = 1e-12
+_MOST_NUMBERS = 2**28  # of predictors and weights, of several predictors at once
 
 _SOLVERS: tuple[Callable[[Chain, FloatArray, float], Solution | None], ...] = (
     matrices.dense,
@@ -59,14 +60,18 @@ class RepresentationCost:
     Parameters
     ----------
     value : ndarray of float64, shape (*batch)
-        The cost; where it is not exact, the upper bound. inf: no weights give the predictor.
+        The cost; where it is not exact, the upper bound. inf: it is proved that no weights give
+        the predictor. NaN: no cost is known, as none were found or it is beyond float64.
     lower, upper : ndarray of float64, shape (*batch)
-        Bounds. The upper one is the squared norm of `weights`.
+        Bounds. The upper one is the squared norm of `weights`, and inf where `value` is inf or NaN.
     weights : tuple of ndarray, shapes (*batch, *network.shapes[l])
         Weights whose network is the predictor and whose squared norm is `upper`; NaN where there
         are none.
     exact : ndarray of bool, shape (*batch)
         Whether the bounds agree to 1e-8, relatively.
+    why : ndarray of str, shape (*batch)
+        Where `value` is inf or NaN, why: "impossible: ..." with the proof, "not found: ..." or
+        "beyond float64: ..."; "" elsewhere.
     method : str
         How it was found.
     network : Chain
@@ -79,6 +84,7 @@ class RepresentationCost:
     upper: FloatArray
     weights: tuple[FloatArray, ...] = field(repr=False)
     exact: npt.NDArray[np.bool_]
+    why: npt.NDArray[np.str_]
     method: str
     network: Chain = field(repr=False)
     predictor: FloatArray = field(repr=False)
@@ -91,9 +97,10 @@ class RepresentationCost:
         """
         n_axes = 1 if self.network.n_outputs == 1 else 2
         axes = tuple(range(-n_axes, 0))
-        product = self.network.product(self.weights).reshape(self.predictor.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = self.network.product(self.weights).reshape(self.predictor.shape)
+            miss = np.abs(product - self.predictor).max(axis=axes)
         size = np.abs(self.predictor).max(axis=axes)
-        miss = np.abs(product - self.predictor).max(axis=axes)
         return np.asarray(miss / np.where(size > 0, size, 1.0))
 
 
@@ -144,13 +151,19 @@ def representation_cost(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If shapes do not match, or a number is out of range or not finite.
+        If shapes do not match, a number is out of range or not finite, the entries' sizes add up
+        to more than float64 holds, the predictors and weights would be more than 2**28 numbers, or
+        the cost has to be searched for and weights and entries of a predictor are more than 6,000.
 
     Notes
     -----
     There is no factor 1/2, and for a network of degree L in its weights
-    ``R(s P) = s**(2/L) R(P)``. inf from a search means that no start reached the predictor; costs
-    that float64 cannot hold are inf, too.
+    ``R(s P) = s**(2/L) R(P)``.
+
+    Impossible are: ranks above a hidden width, entries where the network has none, signs that
+    shared weights cannot have, roots of polynomials that are not real, and, where a search found
+    nothing, relations of degree up to 4 that all predictors of the network obey (looked for in
+    predictors of random weights) and this one breaks by far more than rounding.
 
     References
     ----------
@@ -175,22 +188,24 @@ def representation_cost(
     cut = _checked_rtol(rtol)
     starts = validate.integer("n_starts", n_starts, low=1, high=10**6)
     threads = machine.checked_threads(n_threads)
-    generator = np.random.default_rng(rng)
+    generator = checked_generator(rng)
     flat = np.array(p.reshape(math.prod(batch), network.n_outputs, network.n_inputs))
     with np.errstate(over="ignore", under="ignore"):  # squares that overflow cost inf
-        found = _solved(network, flat, cut, starts, generator, threads)
+        found = _solved(network, flat, cut, starts, generator, threads).settled()
     upper, lower = found.upper, found.lower
+    value = np.where(np.isinf(upper) & ~np.isinf(lower), np.nan, upper)
     # inf is exact if both bounds say so, and is not subtracted from itself.
     exact = (upper == lower) | (lower >= upper * (1 - EXACT_GAP))
     weights = tuple(
         w.reshape(*batch, *s) for w, s in zip(found.weights, network.shapes, strict=True)
     )
     return RepresentationCost(
-        upper.reshape(batch),
+        value.reshape(batch),
         lower.reshape(batch),
         upper.reshape(batch),
         weights,
         exact.reshape(batch),
+        found.reasons.astype(np.str_).reshape(batch),
         found.method,
         network,
         p,
@@ -250,6 +265,15 @@ def depth_limit(network: Chain, predictor: npt.ArrayLike, *, rtol: float = _RTOL
     return np.asarray(found).reshape(batch)
 
 
+def checked_generator(rng: Seed) -> np.random.Generator:
+    """Return the generator of random numbers for a seed; NumPy crashes on some other things."""
+    if rng is not None and not isinstance(
+        rng, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)
+    ):
+        rng = validate.integer("rng", rng, low=0, high=2**128 - 1)
+    return np.random.default_rng(rng)
+
+
 def _checked(network: Chain, predictor: npt.ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
     """Return the predictor as an array, and its batch."""
     checked_network(network, Chain)
@@ -260,7 +284,21 @@ def _checked(network: Chain, predictor: npt.ArrayLike) -> tuple[FloatArray, tupl
         expected = ", ".join(map(str, inner))
         msg = f"predictor must have shape (*batch, {expected}), got {p.shape}"
         raise ValueError(msg)
-    return p, p.shape[: p.ndim - len(inner)]
+    with np.errstate(over="ignore"):
+        sums = np.abs(validate.unbroadcast(p, keep=len(inner))).sum(
+            axis=tuple(range(-len(inner), 0))
+        )
+    # So singular values and Fourier modes, which are no larger, are numbers.
+    if np.isinf(sums).any():
+        msg = "predictor must have entries whose sizes add up to at most 1.8e308, got inf"
+        raise ValueError(msg)
+    batch = p.shape[: p.ndim - len(inner)]
+    count, size = math.prod(batch), math.prod(shape) + network.n_weights
+    if count > 1 and count * size > _MOST_NUMBERS:
+        most = max(_MOST_NUMBERS // size, 1)
+        msg = f"predictor must be of at most {most:,} predictors at once, got {count:,}"
+        raise ValueError(msg)
+    return p, batch
 
 
 def _checked_rtol(rtol: float) -> float:

@@ -8,19 +8,13 @@ the works each function names. Arrays broadcast over run axes.
 
 from __future__ import annotations
 
+from linnet_fast.directional_convergence.angles import cosine, one_minus_cosine
 from linnet_fast.directional_convergence.bound_checks import BoundCheck, BoundTable, check_bounds
 from linnet_fast.directional_convergence.bounds import (
-    PhaseSwitch,
-    cosine,
     deep_flow_angle_bounds,
-    descent_angle_bound,
-    descent_angle_bound_behind,
-    falling_time_bound,
     flow_angle_bound,
     global_bounds,
     norm_bounds,
-    one_minus_cosine,
-    phase_switch,
 )
 from linnet_fast.directional_convergence.closed_forms import (
     Orbit,
@@ -32,12 +26,27 @@ from linnet_fast.directional_convergence.closed_forms import (
     two_layer_direction,
 )
 from linnet_fast.directional_convergence.comparison import ConvergenceTable, convergence_table
+from linnet_fast.directional_convergence.descent_bounds import (
+    descent_angle_bound,
+    descent_angle_bound_behind,
+)
 from linnet_fast.directional_convergence.dynamics import (
     ReducedTrajectory,
     TurningPoint,
     reduced_descent,
     reduced_flow,
     time_to_angle,
+)
+from linnet_fast.directional_convergence.late_time import LateTimeLaw, late_time_law
+from linnet_fast.directional_convergence.max_margins import (
+    MaxMargin,
+    max_margin,
+    normalized_margin,
+)
+from linnet_fast.directional_convergence.phases import (
+    PhaseSwitch,
+    falling_time_bound,
+    phase_switch,
 )
 from linnet_fast.directional_convergence.portrait import (
     log_lyapunov,
@@ -47,21 +56,16 @@ from linnet_fast.directional_convergence.portrait import (
 )
 from linnet_fast.directional_convergence.rates import (
     DirectionTrajectory,
-    LateTimeLaw,
     RateFit,
     classify_rate,
-    late_time_law,
 )
 from linnet_fast.directional_convergence.samples import (
     Crossover,
     MarginLaw,
-    MaxMargin,
     crossover,
     expected_max_margin,
     expected_max_margin_angle,
     margin_law,
-    max_margin,
-    normalized_margin,
     sampling_floor,
     sgd_floor,
 )

@@ -12,20 +12,26 @@ from scipy.special import expit
 
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.directional_convergence import _growth
+from linnet_fast.directional_convergence._records import check_records, depth_of, time_of
 from linnet_fast.directional_convergence.bounds import (
-    PhaseSwitch,
-    checked_step_sizes,
     deep_flow_angle_bounds,
-    descent_angle_bound,
-    descent_angle_bound_behind,
-    falling_time_bound,
     flow_angle_bound,
     global_bounds,
     norm_bounds,
 )
+from linnet_fast.directional_convergence.descent_bounds import (
+    checked_step_sizes,
+    descent_angle_bound,
+    descent_angle_bound_behind,
+)
+from linnet_fast.directional_convergence.phases import PhaseSwitch, falling_time_bound
 from linnet_fast.directional_convergence.rates import DirectionTrajectory
 from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import checked_law
+from linnet_fast.methods.base import Method
+
+_LEAST = 1e-8  # tolerance of what is exact but for rounding
 
 _Bound = tuple[str, str, bool, FloatArray]  # name, quantity, whether it is above, values
 
@@ -108,10 +114,10 @@ def check_bounds(
     n_layers: int | None = None,
     *,
     start: int = 0,
-    step_sizes: npt.ArrayLike | None = None,
+    step_size: npt.ArrayLike | None = None,
     switch: PhaseSwitch | None = None,
     printed: bool = False,
-    tolerance: float = 1e-8,
+    tolerance: float | None = None,
 ) -> BoundTable:
     """Compare a trajectory with every bound that applies to it.
 
@@ -119,14 +125,14 @@ def check_bounds(
     ----------
     trajectory : trajectory
         Its time, log_tan_half_angle and norm are used; they broadcast to (*run, n_rec). Records
-        that are not finite are left out.
+        that are not finite are left out. Flows in logarithmic time are compared in time.
     law : SphericalLaw, optional
         Of the inputs; by default what the trajectory says.
     n_layers : int, optional
         Layers of the balanced network; by default what the trajectory says.
     start : int, default 0
         Record from which the bounds start.
-    step_sizes : array_like, shape (*run, n_steps) or (*run, 1), optional
+    step_size : array_like, shape (*run, n_steps) or (*run, 1), optional
         Those of gradient descent on one layer from that record on, a single one if constant. Then
         its bounds are checked, otherwise those of gradient flow.
     switch : PhaseSwitch, optional
@@ -135,8 +141,11 @@ def check_bounds(
         falling norm.
     printed : bool, default False
         As for `deep_flow_angle_bounds`.
-    tolerance : float, default 1e-8
-        Excess that is no violation, relative to the quantity where that is above 1.
+    tolerance : float, optional
+        Excess that is no violation, relative to the quantity where that is above 1. By default
+        what the method of the trajectory leaves open: 100 times the ``rtol`` of a gradient flow,
+        the steps of a descent times the rounding of its weights, which counts for as much of the
+        angle itself, and never less than 1e-8.
 
     Returns
     -------
@@ -147,7 +156,7 @@ def check_bounds(
     TypeError
         If an argument has the wrong type, or law or number of layers are not known.
     ValueError
-        If shapes do not fit, the start record is not finite, labels are noisy, or step sizes are
+        If shapes do not fit, a start record is not finite, labels are noisy, or step sizes are
         given with more than one layer.
 
     Examples
@@ -162,38 +171,67 @@ def check_bounds(
     >>> table.n_violations, [row.name for row in table][:3]
     (0, ['global, above', 'global, below', 'norm, above'])
     """
+    check_records(trajectory, ("time", "log_tan_half_angle", "norm"))
     loss = getattr(trajectory, "loss_function", None)
     known = law if law is not None else getattr(trajectory, "law", None)
     if known is None:
         known = getattr(loss, "law", None)
     law = checked_law(known)
-    depth: Any = n_layers if n_layers is not None else getattr(trajectory, "n_layers", None)
-    if depth is None:
-        depth = getattr(getattr(trajectory, "network", None), "n_layers", None)
+    depth: Any = n_layers if n_layers is not None else depth_of(trajectory)
     depth = validate.integer("n_layers", depth, low=1, high=1000)
     if any(np.any(getattr(part, "label_noise", 0)) for part in (trajectory, loss)):
         msg = "trajectory must have no label_noise, which no bound allows for, got some"
         raise ValueError(msg)
-    t, s, r = np.broadcast_arrays(trajectory.time, trajectory.log_tan_half_angle, trajectory.norm)
+    validate.instance("printed", printed, bool)
+    if switch is not None:
+        validate.instance("switch", switch, PhaseSwitch)
+    relative, rounding = _tolerances(trajectory, tolerance)
+    t, s, r = np.broadcast_arrays(
+        time_of(trajectory), trajectory.log_tan_half_angle, trajectory.norm
+    )
     first = validate.integer("start", start, low=0, high=t.shape[-1] - 1)
     t, s, r = (x[..., first:] for x in (t, s, r))
-    t = t - t[..., :1]
-    if step_sizes is not None:
+    is_start = np.isfinite(t[..., 0]) & np.isfinite(s[..., 0]) & (r[..., 0] > 0)
+    validate.refuse("start", "a record with a norm and an angle", s[..., 0], ~is_start)
+    with np.errstate(invalid="ignore"):  # of times beyond the largest number
+        t = t - t[..., :1]
+    if step_size is not None:
         if depth != 1:
-            msg = f"step_sizes must be given of 1 layer only, got n_layers {depth}"
+            msg = f"step_size must be given of 1 layer only, got n_layers {depth}"
             raise ValueError(msg)
         steps = getattr(trajectory, "steps", None)
         at = np.arange(t.shape[-1]) if steps is None else steps[first:] - steps[first]
-        bounds = _of_descent(law, step_sizes, at, s, r)
+        bounds = _of_descent(law, step_size, at, s, r)
     else:
+        # What lies beyond the largest number is compared no more.
+        t = np.where(np.isfinite(t), t, np.nan)
         turn = _turn_in_records(law, t, s, r) if switch is None else switch
         bounds = _of_flow(law, depth, t, r[..., :1], s[..., :1], turn, printed=printed)
-    values = {"log_tan_half_angle": s, "log_norm": np.log(r), "time": t}
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        values = {"log_tan_half_angle": s, "log_norm": np.log(r), "time": t}
+        # A change of tan(theta / 2), or of its inverse, by so much.
+        hidden = np.minimum(rounding * 2 * np.cosh(s), 1.0) if rounding else np.zeros(s.shape)
+        slack = {"log_tan_half_angle": -np.log1p(-hidden)}
     rows = tuple(
-        _row(name, quantity, values[quantity], bound, t > 0, above, tolerance)
+        _row(name, quantity, values[quantity], bound, t > 0, above, relative, slack.get(quantity))
         for name, quantity, above, bound in bounds
     )
     return BoundTable(rows)
+
+
+def _tolerances(trajectory: object, tolerance: float | None) -> tuple[float, float]:
+    """Return the relative tolerance, and the rounding of angles beside it."""
+    if tolerance is not None:
+        return validate.real("tolerance", tolerance, at_least=0), 0.0
+    if not hasattr(trajectory, "method"):
+        return _LEAST, 0.0
+    made: Any = trajectory
+    method = validate.instance("trajectory.method", made.method, Method)  # type: ignore[type-abstract]
+    least = max(_LEAST, 100 * method.relative_error)
+    if not method.counts_steps:
+        return least, 0.0
+    rounding = float(np.finfo(made.final.weights[0].dtype).eps) * (1 + int(made.steps[-1]))
+    return max(least, rounding), rounding
 
 
 def _of_flow(
@@ -209,7 +247,8 @@ def _of_flow(
     """Return all bounds on gradient flow, NaN where they say nothing."""
     angle, norm = "log_tan_half_angle", "log_norm"
     begin: dict[str, Any] = {"norm": r, "log_tan_half_angle": s}
-    lower, upper = global_bounds(law, n, t, **begin)
+    at = np.nan_to_num(t)
+    lower, upper = global_bounds(law, n, time=at, **begin)
     restart = np.where(t == turn.time, np.nan, 0.0)  # there the theorems say nothing
     rows: list[_Bound] = [
         ("global, above", angle, True, upper),
@@ -221,37 +260,37 @@ def _of_flow(
                 "angle by phases, above",
                 angle,
                 True,
-                flow_angle_bound(law, t, **begin, switch=turn) + restart,
+                flow_angle_bound(law, time=at, **begin, switch=turn) + restart,
             )
         )
-        upper = global_bounds(law, n, t, **begin, any_law=True)[1]
+        upper = global_bounds(law, n, time=at, **begin, any_law=True)[1]
         rows.append(("global of any law", angle, True, upper))
     if n > 2:
         for name, flags in (("", {"printed": printed}), (", sharp", {"sharp": True})):
-            lower, upper = deep_flow_angle_bounds(law, n, t, **begin, switch=turn, **flags)
+            lower, upper = deep_flow_angle_bounds(law, n, time=at, **begin, switch=turn, **flags)
             rows.append((f"angle by phases{name}, above", angle, True, upper + restart))
             rows.append((f"angle by phases{name}, below", angle, False, lower))
     for name, sharp in (("norm", False), ("norm, sharp", True)):
-        lower, upper = norm_bounds(law, n, t, **begin, sharp=sharp)
-        rows.append((f"{name}, above", norm, True, np.log(upper)))
+        lower, upper = norm_bounds(law, n, time=at, **begin, sharp=sharp)
+        rows.append((f"{name}, above", norm, True, _growth.log(upper)))
         if sharp or n > 2:
-            rows.append((f"{name}, below", norm, False, np.log(lower)))
+            rows.append((f"{name}, below", norm, False, _growth.log(lower)))
     falling = np.where(t < turn.time, falling_time_bound(law, n, **begin), np.nan)
     rows.append(("falling norm", "time", True, falling))
     return rows
 
 
 def _of_descent(
-    law: SphericalLaw, step_sizes: npt.ArrayLike, at: npt.NDArray[Any], s: FloatArray, r: FloatArray
+    law: SphericalLaw, step_size: npt.ArrayLike, at: npt.NDArray[Any], s: FloatArray, r: FloatArray
 ) -> list[_Bound]:
     """Return all bounds on gradient descent at the records, NaN where they say nothing."""
-    eta = checked_step_sizes(step_sizes)
+    eta = checked_step_sizes(step_size)
     n_steps = int(at[-1])
     if eta.shape[-1] not in (1, n_steps):
-        msg = f"step_sizes must have {n_steps} steps, or 1 for all, got {eta.shape[-1]}"
+        msg = f"step_size must have {n_steps} steps, or 1 for all, got {eta.shape[-1]}"
         raise ValueError(msg)
     eta = np.broadcast_to(eta, (*eta.shape[:-1], n_steps))
-    validate.broadcast_runs(step_sizes=eta.shape[:-1], trajectory=s.shape[:-1])
+    validate.broadcast_runs(step_size=eta.shape[:-1], trajectory=s.shape[:-1])
     start = {"norm": r[..., 0], "log_tan_half_angle": s[..., 0]}
     grown = np.cumsum(2 * law.max_rh * eta + (2 * law.kappa * eta) ** 2, axis=-1)
     grown = np.concatenate([np.zeros((*eta.shape[:-1], 1)), grown], axis=-1)[..., at]
@@ -260,7 +299,7 @@ def _of_descent(
     behind = s[..., 0] > 0
     if behind.any():
         begin = start | {"log_tan_half_angle": np.where(behind, s[..., 0], 1.0)}
-        bound = descent_angle_bound_behind(law, eta, **begin)[..., at]
+        bound = descent_angle_bound_behind(law, step_size=eta, **begin)[..., at]
         # The record after the last one behind may come after the first step that is not.
         all_behind = np.logical_and.accumulate(s > 0, axis=-1)
         rows.append(
@@ -276,7 +315,7 @@ def _of_descent(
         size = np.broadcast_to(eta, (*s.shape[:-1], n_steps)) * law.q(np.nan_to_num(r[..., :-1]))
         gentle = gentle | ~(size > r[..., :-1]).any(axis=-1)
     if np.any(gentle):
-        bound = descent_angle_bound(law, eta, **start)[..., at]
+        bound = descent_angle_bound(law, step_size=eta, **start)[..., at]
         bound = np.where(np.asarray(gentle)[..., None], bound, np.nan)
         rows.append(("angle of descent", "log_tan_half_angle", True, bound))
     return rows
@@ -290,12 +329,14 @@ def _row(
     after: npt.NDArray[np.bool_],
     above: bool,
     tolerance: float,
+    slack: FloatArray | None,
 ) -> BoundCheck:
     """Compare after the start, and where the bound is not NaN."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         excess = value - bound if above else bound - value
         counted = ~np.isnan(excess) & after
-        beyond = counted & (excess > tolerance * np.maximum(1, np.abs(bound)))
+        allowed = tolerance * np.maximum(1, np.abs(bound)) + (0.0 if slack is None else slack)
+        beyond = counted & (excess > allowed)
     worst = float(excess[counted].max()) if counted.any() else -np.inf
     return BoundCheck(
         name,

@@ -13,7 +13,8 @@ from linnet_fast._base.seeds import Seed, generator
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import _polar
 from linnet_fast.directional_convergence.dynamics import reduced_flow
-from linnet_fast.directional_convergence.samples import max_margin, sampling_floor, sgd_floor
+from linnet_fast.directional_convergence.max_margins import max_margin
+from linnet_fast.directional_convergence.samples import sampling_floor, sgd_floor
 from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import checked_law
 from linnet_fast.losses.samples import LogisticLoss
@@ -213,7 +214,7 @@ def convergence_table(
         on_samples.norm,
         fresh.angle[:, where],
         fresh.norm[:, where],
-        sampling_floor(law, count, population.norm),
+        sampling_floor(law, n_samples=count, norm=population.norm),
         sgd_floor(law, n, step_size=step, batch_size=batch_size, norm=population.norm),
         np.arctan2(sine, cosine),
         best.margin,

@@ -1,4 +1,4 @@
-"""How fast directions converge: late laws, exponents of recorded runs, times, and step sizes."""
+"""How fast directions converge: exponents of recorded runs, and times to angles."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from scipy.optimize import minimize_scalar
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.laws.base import SphericalLaw
-from linnet_fast.laws.spherical import checked_law
+from linnet_fast.directional_convergence._records import (
+    check_record,
+    check_records,
+    depth_of,
+    time_of,
+)
 
 _LEAST_RECORDS = 5  # in each of the two windows of a fit
 _TOLERANCES = 0.02, 0.15  # how near an exponent must be to 0 or -1, by its uncertainty
@@ -34,140 +38,6 @@ class DirectionTrajectory(Protocol):
     @property
     def norm(self) -> FloatArray:
         """Norm of the end-to-end weights."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class LateTimeLaw:
-    """Powers of time that balanced gradient flow approaches.
-
-    Attributes
-    ----------
-    law : SphericalLaw
-        Of the inputs.
-    n_layers : int
-        Layers N of the network.
-    norm_factor, norm_exponent : float
-        The norm r is ``norm_factor * t^norm_exponent``, with exponent N / (N + 2).
-    loss_factor, loss_exponent : float
-        The same for the loss, with exponent -N / (N + 2).
-    angle_factor, angle_exponent : float
-        The same for -ln tan(theta / 2), with exponent 2 N / (N + 2).
-    since : tuple of three ndarrays
-        Time, norm and ln tan(theta / 2) from which it is continued; zeros for the bare powers.
-
-    See Also
-    --------
-    late_time_law : makes it.
-    """
-
-    law: SphericalLaw
-    n_layers: int
-    norm_factor: float
-    norm_exponent: float
-    loss_factor: float
-    loss_exponent: float
-    angle_factor: float
-    angle_exponent: float
-    since: tuple[FloatArray, FloatArray, FloatArray]
-
-    def __repr__(self) -> str:
-        """Show the powers."""
-        return (
-            f"LateTimeLaw(norm ~ {self.norm_factor:.4g} t^{self.norm_exponent:.4g}, "
-            f"loss ~ {self.loss_factor:.4g} t^{self.loss_exponent:.4g}, "
-            f"ln tan(theta/2) ~ -{self.angle_factor:.4g} t^{self.angle_exponent:.4g})"
-        )
-
-    def norm(self, time: npt.ArrayLike) -> FloatArray:
-        """Return the norm at times that are not before `since`; all broadcast."""
-        start, r, _ = self.since
-        t = validate.real_array("time", time, at_least=0)
-        validate.refuse("time", "not before since", t, t < start)
-        n = self.n_layers
-        grown = r ** ((n + 2) / n) + (n + 2) * self.law.a2 * (t - start)
-        return np.asarray(grown**self.norm_exponent)
-
-    def loss(self, time: npt.ArrayLike) -> FloatArray:
-        """Return the loss at times: a2 / norm, as the direction no longer matters."""
-        return np.asarray(self.law.a2 / self.norm(time))
-
-    def log_tan_half_angle(self, time: npt.ArrayLike) -> FloatArray:
-        """Return ln tan(theta / 2) at times."""
-        _, r, s = self.since
-        slope = self.law.kappa / (2 * self.n_layers * self.law.a2)
-        return np.asarray(s - slope * (self.norm(time) ** 2 - r**2))
-
-    def time_to(self, log_tan_half_angle: npt.ArrayLike) -> FloatArray:
-        """Return when ln tan(theta / 2) is reached: the inverse of `log_tan_half_angle`."""
-        start, r, s = self.since
-        target = validate.real_array("log_tan_half_angle", log_tan_half_angle)
-        n = self.n_layers
-        gain = np.maximum(s - target, 0.0) * 2 * n * self.law.a2 / self.law.kappa
-        power = (n + 2) / n
-        grown = (r**2 + gain) ** (power / 2) - r**power
-        return np.asarray(start + grown / ((n + 2) * self.law.a2))
-
-
-def late_time_law(
-    law: SphericalLaw,
-    n_layers: int,
-    *,
-    time: npt.ArrayLike = 0.0,
-    norm: npt.ArrayLike = 0.0,
-    log_tan_half_angle: npt.ArrayLike = 0.0,
-) -> LateTimeLaw:
-    """Return how norm, loss and angle go at late times of balanced gradient flow.
-
-    Parameters
-    ----------
-    law : SphericalLaw
-        Of the inputs.
-    n_layers : int
-        Layers, >= 1.
-    time, norm, log_tan_half_angle : array_like, shape (*run), default 0
-        A late state to continue from, which makes the law far more accurate; by default the bare
-        powers. `time` and `norm` >= 0.
-
-    Returns
-    -------
-    LateTimeLaw
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument has the wrong type or is out of range.
-
-    Notes
-    -----
-    ``dr/dt = N a2 r^(-2/N)`` and ``ds/dt = -kappa r^(1 - 2/N)`` with s = ln tan(theta / 2), which
-    holds once r is large against the inverse scale of the inputs and theta against 1 / r.
-
-    Examples
-    --------
-    >>> from linnet_fast.laws import Gaussian
-    >>> late_time_law(Gaussian(3), 1)
-    LateTimeLaw(norm ~ 1.253 t^0.3333, loss ~ 0.5236 t^-0.3333, ln tan(theta/2) ~ -0.4775 t^0.6667)
-    """
-    checked_law(law)
-    n = validate.integer("n_layers", n_layers, low=1, high=1000)
-    start = validate.real_array("time", time, at_least=0)
-    r = validate.real_array("norm", norm, at_least=0)
-    s = validate.real_array("log_tan_half_angle", log_tan_half_angle)
-    validate.broadcast_runs(time=start.shape, norm=r.shape, log_tan_half_angle=s.shape)
-    factor = float(((n + 2) * law.a2) ** (n / (n + 2)))
-    power = n / (n + 2)
-    slope = float(law.kappa / (2 * n * law.a2))
-    return LateTimeLaw(
-        law,
-        n,
-        factor,
-        power,
-        float(law.a2) / factor,
-        -power,
-        slope * factor**2,
-        2 * power,
-        (start, r, s),
-    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -274,7 +144,7 @@ def classify_rate(
     RateFit(stretched exponential, exponent=-0.3333 +- 0.0000, rate=0.01547, expected=-0.3333)
     """
     time, s, depth = _records(trajectory, n_layers)
-    ratio = float(validate.real_array("window", window, above=1))
+    ratio = validate.real("window", window, above=1)
     runs = s.shape[:-1]
     kind = np.full(runs, "undetermined", dtype="<U21")
     exponent, error, rate, end = (np.full(runs, np.nan) for _ in range(4))
@@ -321,31 +191,31 @@ def _records(
         if len(parts) != 2:
             msg = f"trajectory must be a tuple (time, log_tan_half_angle), got {len(parts)} parts"
             raise ValueError(msg)
-        time, s = (np.asarray(part) for part in parts)
+        time, s = (_as_record(f"trajectory[{k}]", part) for k, part in enumerate(parts))
     else:
-        for name in ("time", "log_tan_half_angle"):
-            if not hasattr(trajectory, name):
-                msg = f"trajectory must have {name}, got a {type(trajectory).__name__} without"
-                raise TypeError(msg)
-        time, s = trajectory.time, trajectory.log_tan_half_angle
+        check_records(trajectory, ("time", "log_tan_half_angle"))
+        time, s = time_of(trajectory), np.asarray(trajectory.log_tan_half_angle)
         if depth is None:
-            depth = getattr(trajectory, "n_layers", None)
-            depth = getattr(getattr(trajectory, "network", None), "n_layers", depth)
+            depth = depth_of(trajectory)
     if depth is not None:
         depth = validate.integer("n_layers", depth, low=1, high=1000)
-    for name, array in (("time", time), ("log_tan_half_angle", s)):
-        if array.dtype.kind not in "fiu":
-            msg = f"{name} must be an array of real numbers, got dtype {array.dtype}"
-            raise TypeError(msg)
-        if not array.ndim:
-            msg = f"{name} must have shape (*run, n_rec), got ()"
-            raise ValueError(msg)
     shape = validate.broadcast_runs(time=time.shape, log_tan_half_angle=s.shape)
-    if (np.diff(time) <= 0).any():
-        msg = "time must rise from record to record, got an equal or earlier one"
+    if (time[..., 1:] <= time[..., :-1])[np.isfinite(time[..., 1:])].any():
+        msg = "trajectory must have times that rise, got an equal or earlier one"
         raise ValueError(msg)
     wide = (np.broadcast_to(np.asarray(part, dtype=np.float64), shape) for part in (time, s))
     return *wide, depth  # type: ignore[return-value]
+
+
+def _as_record(name: str, part: npt.ArrayLike) -> FloatArray:
+    """Return records given by hand, finite or not."""
+    try:
+        array = part if isinstance(part, np.ndarray) else np.asarray(part)
+    except ValueError as error:
+        msg = f"{name} must be a regular array of real numbers: {error}"
+        raise ValueError(msg) from error
+    check_record(name, array)
+    return array
 
 
 def _kind(exponent: float, error: float) -> str:

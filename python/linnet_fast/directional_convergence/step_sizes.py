@@ -13,6 +13,8 @@ from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import checked_law
 from linnet_fast.methods.step_rule import StepRule
 
+_SMALL = 0.1  # part of the square of an angle that a law leaves out at `DescentLaw.since`
+
 
 @dataclass(frozen=True, eq=False)
 class StepSizeAdvice:
@@ -49,7 +51,7 @@ class StepSizeAdvice:
     loss_best: float
 
 
-def step_size_advice(law: SphericalLaw, norm: npt.ArrayLike) -> StepSizeAdvice:
+def step_size_advice(law: SphericalLaw, *, norm: npt.ArrayLike) -> StepSizeAdvice:
     """Return which step sizes align a single layer, and which keep it aligned.
 
     Parameters
@@ -75,7 +77,7 @@ def step_size_advice(law: SphericalLaw, norm: npt.ArrayLike) -> StepSizeAdvice:
     Examples
     --------
     >>> from linnet_fast.laws import Gaussian
-    >>> advice = step_size_advice(Gaussian(3), 2.0)
+    >>> advice = step_size_advice(Gaussian(3), norm=2.0)
     >>> advice.monotone, float(advice.eventual.round(3)), float(advice.one_step.round(3))
     (4.0, 10.027, 6.604)
     """
@@ -83,10 +85,14 @@ def step_size_advice(law: SphericalLaw, norm: npt.ArrayLike) -> StepSizeAdvice:
     r = validate.real_array("norm", norm, above=0)
     kappa, a2 = float(law.kappa), float(law.a2)
     sqrt_best = float(np.sqrt(2 * a2) * kappa**-1.5)
+    # q goes as m2 / 4 times small norms, to all digits long before it leaves the range of numbers.
+    usual = np.maximum(r, 1e-10 / np.sqrt(law.m2))
+    with np.errstate(over="ignore"):
+        eventual, one_step = np.asarray(2 * r / kappa), np.asarray(usual / law.q(usual))
     return StepSizeAdvice(
         4 / float(law.m2),
-        np.asarray(2 * r / kappa),
-        np.asarray(r / law.q(r)),
+        eventual,
+        one_step,
         sqrt_best * 2**1.5,
         2 / kappa,
         2 * a2 / kappa,
@@ -116,6 +122,11 @@ class DescentLaw:
         falls faster than a power of n, as it then depends on the start.
     logarithmic : ndarray of bool, shape (*run)
         Whether x is ln n.
+    since : ndarray of float64, shape (*run)
+        Of steps c n^a with a > 1/2: the step from which the law is within a tenth of the mean
+        square of the angle over many steps, ``(80 a2 / (kappa^3 c^2 a))^(1 / (2 a - 1))``, which is
+        far away where a is near 1/2 (inf beyond the largest number). Single angles swing about it
+        for much longer, the more the smaller they were before. NaN of other steps.
 
     See Also
     --------
@@ -131,23 +142,30 @@ class DescentLaw:
     power: FloatArray
     offset: FloatArray
     logarithmic: npt.NDArray[np.bool_]
+    since: FloatArray
 
     def __repr__(self) -> str:
         """Show the status."""
         return f"DescentLaw({self.status.tolist()})"
 
-    def norm(self, steps: npt.ArrayLike) -> FloatArray:
+    def norm(self, *, steps: npt.ArrayLike) -> FloatArray:
         """Return the norm after steps, which are > 1 and broadcast with the run axes."""
-        n = validate.real_array("steps", steps, above=1)
-        x = np.where(self.logarithmic, np.log(n), n)
-        with np.errstate(over="ignore"):
-            return np.asarray(self.norm_factor * x**self.norm_exponent * self.norm_ratio**n)
+        n, x = self._counts(steps)
+        with np.errstate(over="ignore", under="ignore", divide="ignore"):
+            grown = self.norm_exponent * np.log(x) + n * np.log(self.norm_ratio)
+            return np.asarray(self.norm_factor * np.exp(grown))
 
-    def log_tan_half_angle(self, steps: npt.ArrayLike) -> FloatArray:
+    def log_tan_half_angle(self, *, steps: npt.ArrayLike) -> FloatArray:
         """Return ln tan(theta / 2) after steps, which are > 1 and broadcast with the run axes."""
+        n, x = self._counts(steps)
+        with np.errstate(over="ignore"):
+            return np.asarray(self.offset - self.power * np.log(n) - self.rate * x**self.exponent)
+
+    def _counts(self, steps: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Return steps, and what the powers are of."""
         n = validate.real_array("steps", steps, above=1)
-        x = np.where(self.logarithmic, np.log(n), n)
-        return np.asarray(self.offset - self.power * np.log(n) - self.rate * x**self.exponent)
+        validate.broadcast_runs(steps=n.shape, law=self.status.shape)
+        return n, np.where(self.logarithmic, np.log(n), n)
 
 
 def descent_law(law: SphericalLaw, rule: StepRule) -> DescentLaw:
@@ -196,19 +214,21 @@ def descent_law(law: SphericalLaw, rule: StepRule) -> DescentLaw:
     checked_law(law)
     validate.instance("rule", rule, StepRule)
     runs = rule.run_shape
-    rows = np.empty((7, *runs))
+    rows = np.empty((8, *runs))
     status, logarithmic = np.empty(runs, dtype="<U21"), np.zeros(runs, dtype=bool)
     scales, exponents = np.broadcast_arrays(rule.scale, rule.exponent)
     for run in np.ndindex(runs):
         name, numbers = _descent(law, rule.kind, float(scales[run]), float(exponents[run]))
         status[run], logarithmic[run] = name, name == "slow"
-        rows[(slice(None), *run)] = numbers
-    factor, growth, ratio, rate, exponent, power, offset = rows
-    return DescentLaw(status, factor, growth, ratio, rate, exponent, power, offset, logarithmic)
+        rows[(slice(None), *run)] = *numbers, *[np.nan] * (8 - len(numbers))
+    factor, growth, ratio, rate, exponent, power, offset, since = rows
+    return DescentLaw(
+        status, factor, growth, ratio, rate, exponent, power, offset, logarithmic, since
+    )
 
 
 def _descent(law: SphericalLaw, kind: str, c: float, a: float) -> tuple[str, tuple[float, ...]]:
-    """Return the status of one run and the fields of `DescentLaw` from norm_factor to offset."""
+    """Return the status of one run and the fields of `DescentLaw` from norm_factor on."""
     kappa, a2 = float(law.kappa), float(law.a2)
     nothing = "does not converge", (np.nan,) * 7
     if kind == "alignment":
@@ -247,7 +267,11 @@ def _descent(law: SphericalLaw, kind: str, c: float, a: float) -> tuple[str, tup
         if kappa * c < 2 * factor:
             return _linear(factor, kappa * c / factor)
         return _swing(kappa * c / 2, 0.5, 0.5 - 8 * a2 / (kappa**3 * c**2))
-    return _swing(kappa * c / 2, a, a)
+    # The square of the angle is (a - taken n^(1 - 2 a)) / n.
+    with np.errstate(over="ignore"):
+        taken = np.exp(np.log(8 * a2) - 3 * np.log(kappa) - 2 * np.log(c))
+        since = max(1.0, float(np.exp(np.log(taken / (_SMALL * a)) / (2 * a - 1))))
+    return _swing(kappa * c / 2, a, a, since)
 
 
 def _linear(factor: float, part: float) -> tuple[str, tuple[float, ...]]:
@@ -256,10 +280,12 @@ def _linear(factor: float, part: float) -> tuple[str, tuple[float, ...]]:
     return "linear", (factor, 0.5, 1.0, rate, 1.0, 0.0, 0.0)
 
 
-def _swing(factor: float, exponent: float, square: float) -> tuple[str, tuple[float, ...]]:
+def _swing(
+    factor: float, exponent: float, square: float, since: float = np.nan
+) -> tuple[str, tuple[float, ...]]:
     """Return the law of steps that overshoot, with angles of square `square` / n."""
     offset = 0.5 * _log(square) - np.log(2)
-    return "polynomial only", (factor, exponent, 1.0, 0.0, 1.0, 0.5, offset)
+    return "polynomial only", (factor, exponent, 1.0, 0.0, 1.0, 0.5, offset, since)
 
 
 def _log(x: float) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
-from linnet_fast._base import memory, seeds, validate
+from linnet_fast._base import algebra, machine, memory, seeds, validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
@@ -148,7 +148,7 @@ def orthogonal(
     runs, factor, kind = _options(scale, batch_shape, dtype)
     draw = _Draw(rng, runs, streams, network.shapes)
     layers = (b.mT if b.shape[-1] > b.shape[-2] else b for b in draw.blocks)
-    bases = (draw.of_runs(_orthonormal_columns(layer)) for layer in layers)
+    bases = (draw.of_runs(algebra.orthonormal_columns(layer)) for layer in layers)
     return tuple(
         _finish(factor[..., None, None] * (q if q.shape[-2:] == shape else q.mT), runs, kind)
         for q, shape in zip(bases, network.shapes, strict=True)
@@ -238,7 +238,7 @@ def balanced(
             raise ValueError(msg)
         validate.fits_batch("product", matrix.shape[:-2], runs)
         target = validate.unbroadcast(matrix, keep=2)
-    u, s, vt = np.linalg.svd(target, full_matrices=False)
+    u, s, vt = algebra.svd(target)
     s = np.where(s > np.finfo(np.float64).eps * max(ends) * s[..., :1], s, 0.0)
     ranks = np.count_nonzero(s, axis=-1)
     if product is not None and ranks.max() > rank:
@@ -247,8 +247,8 @@ def balanced(
     if product is None:
         u, s, vt = draw.of_runs(u), draw.of_runs(s), draw.of_runs(vt)
     strengths = factor[..., None] * s[..., :rank]
-    factors = strengths ** (1 / network.n_layers)
-    bases = [draw.of_runs(_orthonormal_columns(block)) for block in blocks]
+    factors = algebra.roots(strengths, network.n_layers)
+    bases = [draw.of_runs(algebra.orthonormal_columns(block)) for block in blocks]
     return _factored(u[..., :rank], factors, vt[..., :rank, :].mT, bases, runs, kind)
 
 
@@ -330,12 +330,12 @@ def aligned(
     validate.fits_batch("strengths", values.shape[:-1], runs)
     validate.fits_batch("loss", loss.cross_cov.shape[:-2], runs)
     if scale_of == "product":
-        values = values ** (1 / network.n_layers)
+        values = algebra.roots(values, network.n_layers)
     factors = np.broadcast_to(values, (*values.shape[:-1], n_modes))
     hidden = [(width, n_modes) for width in network.widths[1:-1]]
     draw = _Draw(rng, runs, streams, hidden)
-    bases = [draw.of_runs(_orthonormal_columns(block)) for block in draw.blocks]
-    u, _, vt = np.linalg.svd(validate.unbroadcast(loss.cross_cov, keep=2), full_matrices=False)
+    bases = [draw.of_runs(algebra.orthonormal_columns(block)) for block in draw.blocks]
+    u, _, vt = algebra.svd(validate.unbroadcast(loss.cross_cov, keep=2))
     return _factored(u[..., :n_modes], factors, vt[..., :n_modes, :].mT, bases, runs, kind)
 
 
@@ -358,14 +358,6 @@ def _finish(array: FloatArray, runs: Shape, dtype: np.dtype[Any], n_inner: int =
     return np.array(np.broadcast_to(array, (*runs, *inner)), dtype=dtype, order="C")
 
 
-def _orthonormal_columns(normal: FloatArray) -> FloatArray:
-    """Return Haar-distributed orthonormal columns made from a tall matrix of normal entries."""
-    q, r = np.linalg.qr(normal)
-    diagonal = np.diagonal(r, axis1=-2, axis2=-1)
-    signed: FloatArray = q * np.where(diagonal < 0, -1.0, 1.0)[..., None, :]
-    return signed
-
-
 def _factored(
     left: FloatArray,
     factors: FloatArray,
@@ -376,7 +368,7 @@ def _factored(
 ) -> tuple[WeightArray, ...]:
     """Return W_l = O_l diag(factors) O_{l-1}^T, from O_0 = right by the hidden ones to O_L = left."""
     return tuple(
-        _finish((after * factors[..., None, :]) @ before.mT, runs, dtype)
+        _finish(algebra.product(after * factors[..., None, :], before.mT), runs, dtype)
         for before, after in pairwise([right, *hidden, left])
     )
 
@@ -391,6 +383,7 @@ class _Draw:
     def __init__(
         self, rng: Seed, runs: Shape, streams: npt.ArrayLike | None, shapes: Sequence[Shape]
     ) -> None:
+        machine.check_rounding()
         self._runs = runs
         sizes = [math.prod(shape) for shape in shapes]
         # What is drawn, what is made of it, and what that is made from.

@@ -154,6 +154,10 @@ class Loss(ABC):
         """What angles are measured to where nothing else is said, (*run, in), of norm 1; or None."""
         return None
 
+    def turned(self, direction: FloatArray) -> Loss | None:  # noqa: ARG002
+        """Return the loss in coordinates in which its direction is this one; None: it has others."""
+        return None
+
     def margins(self, product: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
         """Return the margins of all samples, shape (*batch, n); see `supports`."""
         raise self._lacks("margins")  # noqa: EM101

@@ -41,15 +41,7 @@ class SampleLoss(BinaryLoss):
     def __init__(
         self, inputs: npt.ArrayLike, labels: npt.ArrayLike, label_noise: npt.ArrayLike = 0.0
     ) -> None:
-        x = validate.real_array("X", inputs)
-        y = validate.real_array("y", labels)
-        if x.ndim < 2:
-            msg = f"X must have shape (*run, n, in), got {x.shape}"
-            raise ValueError(msg)
-        if y.ndim < 1 or y.shape[-1] != x.shape[-2]:
-            msg = f"y must have shape (*run, {x.shape[-2]}), one label per row of X, got {y.shape}"
-            raise ValueError(msg)
-        validate.refuse("y", "made of labels 1 and -1", y, np.abs(y) != 1)
+        x, y = validate.labelled(inputs, labels)
         object.__setattr__(self, "inputs", x)
         object.__setattr__(self, "labels", y)
         self._set_noise(label_noise)

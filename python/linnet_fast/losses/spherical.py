@@ -102,6 +102,10 @@ class SphericalLogisticLoss(BinaryLoss):
         """The direction v."""
         return self.direction
 
+    def turned(self, direction: FloatArray) -> SphericalLogisticLoss:
+        """Return the loss in coordinates in which v is `direction`: a spherical law stays as it is."""
+        return SphericalLogisticLoss(direction, self.law, self.label_noise)
+
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the law as a table, and the direction, as the core takes them."""
         return {

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 
 if TYPE_CHECKING:
     from linnet_fast.datasets import Dataset
 
-_SYMMETRY_TOLERANCE = 1e-9
+_TOLERANCE = 1e-9  # of the largest entry of input_cov: what counts as rounding
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -34,8 +34,8 @@ class SquaredLoss(Loss):
     Parameters
     ----------
     input_cov : array_like, shape (*run, in, in)
-        Second moment X^T X / n of the inputs: symmetric (to 1e-9 of its largest entry), diagonal >=
-        0.
+        Second moment X^T X / n of the inputs: symmetric and positive semi-definite, both to 1e-9 of
+        its largest entry, which is left to rounding; diagonal >= 0.
     cross_cov : array_like, shape (*run, out, in)
         Cross moment Y^T X / n.
     output_power : array_like, shape (*run)
@@ -51,8 +51,13 @@ class SquaredLoss(Loss):
     TypeError
         If an argument is not made of real numbers.
     ValueError
-        If shapes do not match, a number is not finite, `input_cov` is not symmetric or has a
-        negative diagonal entry, `output_power` is negative, or run axes do not broadcast.
+        If shapes do not match, a number is not finite, `input_cov` is not symmetric or not positive
+        semi-definite, `output_power` is negative, or run axes do not broadcast.
+
+    Notes
+    -----
+    The check of `input_cov` is a Cholesky decomposition of each that is in memory, about in^3 / 3
+    operations; none of those that are exactly diagonal.
 
     See Also
     --------
@@ -143,12 +148,11 @@ class SquaredLoss(Loss):
         validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
         with np.errstate(over="ignore", invalid="ignore"):
             if center:
-                x = x - x.mean(axis=-2, keepdims=True)
-                y = y - y.mean(axis=-2, keepdims=True)
-            input_cov = x.mT @ x / n_samples
-            input_cov = (input_cov + input_cov.mT) / 2  # exactly symmetric whatever the BLAS does
-            cross_cov = y.mT @ x / n_samples
-            output_power = np.sum(y * y, axis=(-2, -1)) / n_samples
+                x, y = _centered(x), _centered(y)
+            input_cov = algebra.cross_products(x, x) / n_samples
+            cross_cov = algebra.cross_products(y, x) / n_samples
+            squares = y.reshape(*y.shape[:-2], -1, 1)
+            output_power = algebra.cross_products(squares, squares)[..., 0, 0] / n_samples
         if not all(np.isfinite(m).all() for m in (input_cov, cross_cov, output_power)):
             msg = "X and Y must have moments within float64, got an overflow; rescale the data"
             raise ValueError(msg)
@@ -208,8 +212,8 @@ class SquaredLoss(Loss):
         Returns
         -------
         ndarray of float64, shape broadcast of (*batch) and (*run)
-            The losses. Being a difference of moments, they carry a rounding error of about 1e-16
-            times `output_power`.
+            The losses; inf beyond float64. Being a difference of moments, they carry a rounding error
+            of about 1e-16 times `output_power`.
 
         Raises
         ------
@@ -225,9 +229,14 @@ class SquaredLoss(Loss):
         [2.0, 0.5, 0.0]
         """
         matrix = validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
-        quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
-        linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
-        return np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
+            linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
+            value = np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, np.float64)
+        if np.isnan(value).any():  # a difference of infinities, if the matrix is finite
+            finite = np.isfinite(matrix).all(axis=(-2, -1))
+            value = np.where(np.isnan(value) & finite, np.inf, value)
+        return value
 
     def gradient(self, product: npt.ArrayLike) -> WeightArray:
         """Return the gradient by the end-to-end matrix, P input_cov - cross_cov.
@@ -249,7 +258,9 @@ class SquaredLoss(Loss):
         """
         matrix = validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
         dtype = np.result_type(matrix, np.float32)
-        gradient: WeightArray = matrix @ self.input_cov.astype(dtype) - self.cross_cov.astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # moments beyond float32, too
+            cov, cross = self.input_cov.astype(dtype), self.cross_cov.astype(dtype)
+            gradient: WeightArray = matrix @ cov - cross
         return gradient
 
     def minimum(self) -> FloatArray:
@@ -262,11 +273,14 @@ class SquaredLoss(Loss):
             `input_cov` below eps * in times the largest count as zero, as in
             ``numpy.linalg.lstsq``.
 
+        Raises
+        ------
+        ValueError
+            If `cross_cov` acts where `input_cov` vanishes: the loss is unbounded below.
+
         Notes
         -----
-        This is the minimum for moments that data can have. Moments made by hand may have no
-        minimum: the loss is unbounded below if `input_cov` has a negative eigenvalue, or
-        `cross_cov` acts where `input_cov` vanishes.
+        Moments made by hand, not of data, may have no minimum: see `Raises`.
 
         Examples
         --------
@@ -274,10 +288,57 @@ class SquaredLoss(Loss):
         >>> round(float(loss.minimum()), 12)
         0.5
         """
+        self.check_bounded("minimum")
         rtol = np.finfo(np.float64).eps * self.n_inputs
-        return self.value(
-            self.cross_cov @ np.linalg.pinv(self.input_cov, rtol=rtol, hermitian=True)
-        )
+        # A power of two, so that nothing is rounded, and no reciprocal overflows.
+        _, power = np.frexp(np.abs(self.input_cov).max(axis=(-2, -1)))
+        power = power[..., None, None]
+        inverse = np.linalg.pinv(np.ldexp(self.input_cov, -power), rtol=rtol, hermitian=True)
+        return self.value(np.ldexp(self.cross_cov, -power) @ inverse)
+
+    def check_bounded(self, function: str) -> None:
+        """Refuse moments of which the loss is unbounded below, which those of data never are.
+
+        Parameters
+        ----------
+        function : str
+            What needs a minimum: the last word of the error.
+
+        Raises
+        ------
+        ValueError
+            If `cross_cov` acts along an eigenvector v of `input_cov` whose eigenvalue is rounding, by
+            more than rounding: data have ``|cross_cov v|^2 <= (v^T input_cov v) output_power``.
+
+        Examples
+        --------
+        >>> SquaredLoss([[0.0]], [[1.0]], 1.0).check_bounded("minimum")
+        Traceback (most recent call last):
+            ...
+        ValueError: cross_cov must be 0 where input_cov vanishes, as of data, got 1 there: no minimum
+        """
+        cov = validate.unbroadcast(self.input_cov, keep=2)
+        cross = validate.unbroadcast(self.cross_cov, keep=2)
+        power = validate.unbroadcast(self.output_power)
+        if _is_diagonal(cov) and (np.diagonal(cov, axis1=-2, axis2=-1) > 0).all():
+            return
+        size = np.abs(cov).max(axis=(-2, -1))
+        strength = np.abs(cross).max(axis=(-2, -1))
+        lam, vectors = np.linalg.eigh(cov / np.where(size > 0, size, 1.0)[..., None, None])
+        least = np.finfo(np.float64).eps * self.n_inputs * lam[..., -1]
+        turned = (cross / np.where(strength > 0, strength, 1.0)[..., None, None]) @ vectors
+        along = np.sqrt(np.sum(turned * turned, axis=-2))
+        # What data may have there: sqrt(least output_power), and its own rounding.
+        shown = np.sqrt(power) * np.sqrt(size) / np.where(strength > 0, strength, 1.0)
+        room = np.sqrt(least) * np.maximum(1.0, shown)
+        bad = (lam <= least[..., None]) & (along > room[..., None])
+        if bad.any():
+            worst = float((np.where(bad, along, 0.0).max(axis=-1) * strength).max())
+            msg = (
+                "cross_cov must be 0 where input_cov vanishes, as of data, "
+                f"got {worst:.3g} there: no {function}"
+            )
+            raise ValueError(msg)
 
 
 def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
@@ -292,15 +353,42 @@ def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
     return array
 
 
+def _centered(samples: FloatArray) -> FloatArray:
+    total = algebra.cross_products(np.ones((samples.shape[-2], 1)), samples)
+    return np.asarray(samples - total / samples.shape[-2])
+
+
 def _check_input_cov(input_cov: FloatArray) -> None:
     stored = validate.unbroadcast(input_cov, keep=2)
     with np.errstate(over="ignore"):
         skew = np.abs(stored - stored.mT).max(axis=(-2, -1))
     largest = np.abs(stored).max(axis=(-2, -1))
-    if (skew > _SYMMETRY_TOLERANCE * largest).any():
+    if (skew > _TOLERANCE * largest).any():
         msg = f"input_cov must be symmetric, got entries that differ by {skew.max():g}"
         raise ValueError(msg)
     diagonal = np.diagonal(stored, axis1=-2, axis2=-1)
     if (diagonal < 0).any():
         msg = f"input_cov must have a non-negative diagonal, got {diagonal.min():g}"
         raise ValueError(msg)
+    if _is_diagonal(stored):
+        return
+    size = np.where(largest > 0, largest, 1.0)
+    unit = stored / size[..., None, None]
+    index = np.arange(stored.shape[-1])
+    unit[..., index, index] += _TOLERANCE
+    try:
+        np.linalg.cholesky(unit)
+    except np.linalg.LinAlgError:
+        least = np.linalg.eigvalsh(unit)[..., 0] - _TOLERANCE
+        if (least < -_TOLERANCE).any():
+            msg = (
+                "input_cov must be positive semi-definite, got smallest eigenvalue "
+                f"{(least * size).min():.6g}"
+            )
+            raise ValueError(msg) from None
+
+
+def _is_diagonal(matrices: FloatArray) -> bool:
+    """Return whether all entries off the diagonals are 0."""
+    diagonal = np.diagonal(matrices, axis1=-2, axis2=-1)
+    return int(np.count_nonzero(matrices)) == int(np.count_nonzero(diagonal))

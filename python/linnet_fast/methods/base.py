@@ -19,6 +19,8 @@ from linnet_fast.methods.step_rule import StepRule
 MOST_STREAMS = 2**32
 """Runs that can have random numbers of their own."""
 
+_LATE = 1e300  # times beyond are as good as this
+
 Memory: TypeAlias = tuple[WeightArray, ...]
 """What a method remembers of one array of weights: arrays of its shape."""
 
@@ -125,6 +127,55 @@ class Method(ABC):
     def n_memories(self) -> int:
         """How many arrays are kept for each array of weights."""
         return 0
+
+    def linear_time(self, time: npt.ArrayLike) -> FloatArray:
+        """Return the time t that is meant by what trainings call time: log(1 + t) if `log_time`.
+
+        Parameters
+        ----------
+        time : array_like
+            As trainings have it.
+
+        Returns
+        -------
+        ndarray of float64
+            inf beyond float64.
+        """
+        own = np.asarray(time, np.float64)
+        with np.errstate(over="ignore"):
+            return np.expm1(own) if self.log_time else own
+
+    def own_time(self, time: npt.ArrayLike) -> FloatArray:
+        """Return what trainings call a time t, the inverse of `linear_time`.
+
+        Parameters
+        ----------
+        time : array_like
+            At least 0.
+        """
+        linear = np.asarray(time, np.float64)
+        return np.log1p(linear) if self.log_time else linear
+
+    def time_between(self, begin: npt.ArrayLike, end: npt.ArrayLike) -> FloatArray:
+        """Return the time t from one time of a training to another, at most 1e300.
+
+        Parameters
+        ----------
+        begin, end : array_like
+            As trainings have them.
+
+        Returns
+        -------
+        ndarray of float64
+            A number also where t is beyond float64, by when everything has come to rest.
+        """
+        first, last = (np.minimum(self.linear_time(time), _LATE) for time in (begin, end))
+        return np.asarray(last - first)
+
+    @property
+    def relative_error(self) -> float:
+        """What is left open of a number that is recorded, besides rounding: 0 of steps."""
+        return 0.0
 
     def check_arrays(self, n_arrays: int) -> None:  # noqa: B027  (most have nothing to check)
         """Raise ValueError unless what is given per array of weights fits a network.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from typing import Any
 
 from linnet_fast import layers
-from linnet_fast._base import validate
+from linnet_fast._base import validate, wording
 from linnet_fast.networks.chain import Chain, parallel
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Residual
 
@@ -20,14 +21,15 @@ _LAYERS: dict[str, Any] = {
 }
 
 
-def parse(text: str) -> Chain:
+def parse(architecture: str) -> Chain:
     """Return the network that a text such as ``Diagonal(width=5, n_layers=2)`` describes.
 
     Parameters
     ----------
-    text : str
+    architecture : str
         A network's `spec`: calls of networks, and of layers as ``layers.Dense(5, 1)``, with
-        literal numbers. Nothing else is understood and nothing is executed.
+        literal numbers. Nothing else is understood and nothing is executed. Brackets may be nested
+        64 deep.
 
     Returns
     -------
@@ -35,22 +37,33 @@ def parse(text: str) -> Chain:
 
     Raises
     ------
+    TypeError
+        If it is not a text.
     ValueError
-        If the text is something else.
+        If the text is something else, or nested too deeply.
 
     Examples
     --------
     >>> parse("Convolution(width=8, kernel_size=3, n_layers=2)").n_weights
     11
     """
+    text = validate.instance("architecture", architecture, str)
+    validate.nested_text("architecture", text)
+    shown = wording.quoted(text)
     try:
-        tree = ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        msg = f"architecture must be a text such as 'Diagonal(width=5, n_layers=2)', got {text!r}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # such as of calls of numbers
+            tree = ast.parse(text, mode="eval").body
+        network = _evaluated(tree)
+    except (RecursionError, MemoryError):
+        # Of chains without brackets, such as 1+1+... or many signs, which the parser gives up.
+        msg = f"architecture must consist of calls and numbers, got {shown}"
+        raise ValueError(msg) from None
+    except (SyntaxError, UnicodeEncodeError) as error:
+        msg = f"architecture must be a text such as 'Diagonal(width=5, n_layers=2)', got {shown}"
         raise ValueError(msg) from error
-    network = _evaluated(tree)
     if not isinstance(network, Chain):  # a wrong text, so not a TypeError
-        msg = f"architecture must be a network, got {text!r}"
+        msg = f"architecture must be a network, got {shown}"
         raise ValueError(msg)  # noqa: TRY004
     return network
 
@@ -69,21 +82,26 @@ def _evaluated(node: ast.expr) -> Any:
             validate.choice("layer", function.attr, _LAYERS)
             made = _LAYERS[function.attr]
         else:
-            msg = f"architecture must consist of networks and layers, got {ast.unparse(function)}"
+            msg = f"architecture must consist of networks and layers, got {_shown(function)}"
             raise ValueError(msg)
         if any(keyword.arg is None for keyword in node.keywords):
-            msg = f"architecture must not contain **, got {ast.unparse(node)}"
+            msg = f"architecture must not contain **, got {_shown(node)}"
             raise ValueError(msg)
         named = {str(keyword.arg): _evaluated(keyword.value) for keyword in node.keywords}
         try:
             return made(*map(_evaluated, node.args), **named)
         except TypeError as error:
-            msg = f"architecture {ast.unparse(node)}: {error}"
+            msg = f"architecture {_shown(node)}: {error}"
             raise ValueError(msg) from error
     if isinstance(node, (ast.List, ast.Tuple)):
         return tuple(map(_evaluated, node.elts))
     try:
         return ast.literal_eval(node)
-    except ValueError:
-        msg = f"architecture must consist of calls and numbers, got {ast.unparse(node)}"
+    except (ValueError, TypeError):  # TypeError: of keys and members that cannot be hashed
+        msg = f"architecture must consist of calls and numbers, got {_shown(node)}"
         raise ValueError(msg) from None
+
+
+def _shown(node: ast.expr) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= 200 else wording.quoted(text)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files
+from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.training.state import Status
-from linnet_fast.training.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory, run_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,27 +25,18 @@ SPREAD = (0.1, 0.5, 0.9)
 
 
 def new_axes(ax: Axes | None) -> Axes:
-    """Return `ax`, or the axes of a new figure."""
+    """Return `ax`, which must be axes of matplotlib, or the axes of a new figure."""
     if ax is not None:
-        return ax
+        return validate.instance("ax", ax, files.optional("matplotlib.axes", "plot").Axes)  # type: ignore[no-any-return]
     pyplot = files.optional("matplotlib.pyplot", "plot")
     return pyplot.subplots(layout="constrained")[1]  # type: ignore[no-any-return]
-
-
-def chosen(trajectory: Trajectory, run: int | tuple[int, ...]) -> tuple[int, ...]:
-    """Return `run` as an index of the leading run axes; an IndexError if these are fewer."""
-    index = run if isinstance(run, tuple) else (run,)
-    if len(index) > len(trajectory.run_shape):
-        msg = f"run must have at most {len(trajectory.run_shape)} indices, got {index}"
-        raise IndexError(msg)
-    return index
 
 
 def of_runs(
     trajectory: Trajectory, values: FloatArray, run: int | tuple[int, ...], n_inner: int
 ) -> FloatArray:
     """Return the values of the runs at an index, those that diverged left out, run axes as one."""
-    index = chosen(trajectory, run)
+    index = run_index(trajectory, run)
     inner = values.shape[values.ndim - n_inner :]
     left: FloatArray = values[index].reshape(-1, *inner)[np.ravel(trajectory.ok[index])]
     return left
@@ -105,17 +96,23 @@ def line(
 
 
 def step_axis(ax: Axes, trajectory: Trajectory) -> None:
-    """Make the axis of steps, or of times, logarithmic, its 0 left out."""
+    """Make the axis of steps, or of times, logarithmic, its 0 left out; of log(1 + t) linear."""
     begin = first_record(trajectory)
     # Limits first: a scale without them would look for positive records, and there may be none.
+    if trajectory.method.log_time:
+        ax.set_xlim(begin, max(trajectory.record_axis[-1], begin + 1e-3))
+        ax.set_xlabel("ln(1 + time)")
+        return
     ax.set_xlim(begin, max(trajectory.record_axis[-1], begin * 1.001))
     ax.set_xscale("log")
     ax.set_xlabel("time" if trajectory.steps is None else "step")
 
 
 def first_record(trajectory: Trajectory) -> float:
-    """Return the first record that a logarithmic axis can show."""
+    """Return the first record that the axis can show."""
     axis = trajectory.record_axis
+    if trajectory.method.log_time:
+        return float(axis[0])
     least = 1.0 if trajectory.steps is not None else float(axis[axis > 0].min(initial=axis[-1]))
     return max(least, float(axis[0])) or 1.0
 

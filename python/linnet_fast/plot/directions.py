@@ -252,7 +252,7 @@ def _quantity(trajectory: DirectionRun, quantity: str) -> FloatArray:
     if quantity == "log_tan_half_angle":
         return -s
     if quantity == "one_minus_cos":
-        return one_minus_cosine(s)
+        return one_minus_cosine(log_tan_half_angle=s)
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(2 * np.arctan(np.exp(s)))
 
@@ -324,11 +324,12 @@ def _expected(
     if isinstance(law, LateTimeLaw):
         since = float(law.since[0])
         x, at = x[at >= since], at[at >= since]
-    y = law.norm(at) if quantity == "norm" else -law.log_tan_half_angle(at)
+    along = {"steps" if isinstance(law, DescentLaw) else "time": at}
+    y = law.norm(**along) if quantity == "norm" else -law.log_tan_half_angle(**along)
     if quantity == "angle":
         y = 2 * np.arctan(np.exp(-y))
     elif quantity == "one_minus_cos":
-        y = one_minus_cosine(-y)
+        y = one_minus_cosine(log_tan_half_angle=-y)
     return np.asarray(x, np.float64), y
 
 

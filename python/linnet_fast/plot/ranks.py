@@ -31,7 +31,7 @@ from linnet_fast.rank_dynamics import (
     stable_rank,
 )
 from linnet_fast.rank_dynamics.predictions import aligned_log_strengths
-from linnet_fast.training.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory, run_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,11 +83,12 @@ def modes(
     rescaled : bool, default False
         Over time divided by delta, where the modes of the start have strength exp(-2 delta) in the
         geometric mean, two layers only; the limit 1 / sigma of each learning time is marked.
-        By default over steps, or time of a flow, in logarithmic scale.
+        By default over steps, or time of a flow, in logarithmic scale; of flows in logarithmic time over
+        ln(1 + t).
     theory : bool, default True
-        Draw closed forms as dashed lines: of two layers those of the `effective_strengths` of the
-        start, of one layer from any start, of more from balanced aligned starts. They hold where
-        the data commute; other starts, weight decay and layer multipliers have none.
+        Draw closed forms as dashed lines: of two dense layers those of the `effective_strengths` of
+        the start, of one layer from any start, of more from balanced aligned starts. They hold where
+        the data commute; other networks and starts, weight decay and layer multipliers have none.
 
     Returns
     -------
@@ -101,7 +102,7 @@ def modes(
         If there is no such run.
     ValueError
         If neither product nor weights were recorded, `n_modes` is out of range, or time cannot be
-        rescaled: the network has not two layers, the start is not small, or step sizes differ.
+        rescaled: the network has not two dense layers, the start is not small, or step sizes differ.
 
     Examples
     --------
@@ -117,6 +118,9 @@ def modes(
     >>> len(modes(run).lines)  # two modes, and theory for each
     4
     """
+    run_index(trajectory, run)
+    for name, flag in (("relative", relative), ("rescaled", rescaled), ("theory", theory)):
+        validate.instance(name, flag, bool)
     with np.errstate(over="ignore", invalid="ignore"):  # on the way to divergence
         values = _parts.until_the_end(trajectory, mode_strengths(trajectory))
     sigma, targets = _modes_of(trajectory, run)
@@ -207,6 +211,9 @@ def rank_staircase(
     >>> sorted(set(rank_staircase(run).lines[-2].get_ydata().tolist()))
     [0.0, 1.0, 2.0]
     """
+    run_index(trajectory, run)
+    for name, flag in (("rescaled", rescaled), ("theory", theory)):
+        validate.instance(name, flag, bool)
     validate.choice("measure", measure, ("numerical_rank", *_MEASURES))
     part = validate.real("rtol", rtol)
     if part <= 0:
@@ -302,6 +309,7 @@ def path_distance(
     >>> path_distance(run).get_ylabel()
     'rank k'
     """
+    run_index(trajectory, run)
     validate.choice("path", path, ("reduced_rank", "sigma_ordered"))
     validate.choice("norm", norm, ("prediction", "frobenius"))
     with np.errstate(over="ignore", invalid="ignore"):  # on the way to divergence
@@ -327,8 +335,9 @@ def path_distance(
         x, middle = np.array([begin]), middle[-1:]
     n_ranks = middle.shape[-1]
     matplotlib = files.optional("matplotlib", "plot")
+    borders = _borders(x, linear=trajectory.method.log_time)
     mesh = ax.pcolormesh(
-        _borders(x),
+        borders,
         np.arange(n_ranks + 1) - 0.5,
         np.clip(middle.T, _NEAR, 1.0),
         norm=matplotlib.colors.LogNorm(_NEAR, 1.0),
@@ -342,7 +351,7 @@ def path_distance(
     bar.set_label(label)
     bar.outline.set_visible(False)
     _parts.step_axis(ax, trajectory)
-    ax.set_xlim(*_borders(x)[[0, -1]])
+    ax.set_xlim(*borders[[0, -1]])
     ax.set_ylabel("rank k")
     ax.set_ylim(-0.5, n_ranks - 0.5)
     ax.yaxis.set_major_locator(
@@ -367,7 +376,7 @@ class _Axis:
             self.unit = _delta(trajectory, run)
             if (step := trajectory.method.constant_step_size) is not None:
                 sizes = np.broadcast_to(step, trajectory.run_shape)
-                sizes = np.unique(sizes[_parts.chosen(trajectory, run)])
+                sizes = np.unique(sizes[run_index(trajectory, run)])
                 if len(sizes) > 1:
                     msg = f"run must pick runs of one step size to rescale time, got {sizes}"
                     raise ValueError(msg)
@@ -376,14 +385,20 @@ class _Axis:
 
     def place(self, when: npt.NDArray[Any]) -> FloatArray:
         """Return where steps or times are drawn."""
-        return np.asarray((when - self.begin) / self.unit if self.rescaled else when, np.float64)
+        if not self.rescaled:
+            return np.asarray(when, np.float64)
+        linear = self.trajectory.method.linear_time
+        return np.asarray((linear(when) - linear(self.begin)) / self.unit, np.float64)
 
     def grid(self) -> npt.NDArray[Any]:
         """Return steps or times for a theory curve: dense, from the start or the first seen."""
-        axis = self.trajectory.record_axis
+        axis, method = self.trajectory.record_axis, self.trajectory.method
         first, last = float(axis[0]), float(axis[-1])
         if self.rescaled:
-            points = np.linspace(first, last, _N_THEORY)
+            ends = method.time_between(0.0, [first, last])
+            points = method.own_time(np.linspace(ends[0], ends[1], _N_THEORY))
+        elif method.log_time:
+            points = np.linspace(max(first, self.begin), last, _N_THEORY)
         else:
             first = min(max(_parts.first_record(self.trajectory), self.begin), last)
             points = np.geomspace(first, last, _N_THEORY) if first > 0 else np.array([last])
@@ -405,15 +420,15 @@ def _modes_of(trajectory: Trajectory, run: int | tuple[int, ...]) -> tuple[Float
     data = joint_decomposition(trajectory.squared_loss)
     n_modes = data.sigma.shape[-1]
     full = (*trajectory.run_shape, n_modes)
-    index = _parts.chosen(trajectory, run)
+    index = run_index(trajectory, run)
     sigma = np.broadcast_to(data.sigma, full)[index].reshape(-1, n_modes)[0]
     return sigma, np.broadcast_to(data.targets, full)
 
 
 def _delta(trajectory: Trajectory, run: int | tuple[int, ...]) -> float:
     """Return delta of the chosen runs: their modes start at exp(-2 delta) in the geometric mean."""
-    if trajectory.network.n_layers != 2:
-        msg = f"rescaled needs a network of two layers, got {trajectory.network.n_layers}"
+    if not trajectory.network.is_dense or trajectory.network.n_layers != 2:
+        msg = f"rescaled needs a network of two dense layers, got {trajectory.network!r}"
         raise ValueError(msg)
     start = effective_strengths(trajectory.squared_loss, trajectory.start.weights)
     picked = _parts.of_runs(trajectory, start, run, 1)
@@ -432,7 +447,8 @@ def _theory(
     method, n_layers = trajectory.method, trajectory.network.n_layers
     multipliers = getattr(method, "layer_multipliers", None)
     scaled = multipliers is not None and np.any(multipliers != 1)
-    if not method.is_plain or np.any(method.weight_decay) or scaled:
+    plain = method.is_plain and not np.any(method.weight_decay) and not scaled
+    if not (plain and trajectory.network.is_dense):
         return None
     data = joint_decomposition(trajectory.squared_loss)
     n_modes = data.sigma.shape[-1]
@@ -470,7 +486,7 @@ def _theory(
             return _relaxed(kept, (step * steps)[..., None], sigma, lam, strength)
         path = mode_descent(steps, step, sigma, lam, strength=strength, n_layers=n_layers)
         return np.moveaxis(path.strength, -1, -2)
-    time = (grid - (trajectory.start.time or 0.0))[:, None]
+    time = method.time_between(trajectory.start.time or 0.0, grid)[:, None]
     if n_layers == 1:
         return _relaxed(np.exp(-lam[:, None, :] * time), time, sigma, lam, strength)
     return mode_flow(
@@ -491,11 +507,12 @@ def _relaxed(
     return np.asarray(kept * strength + moved * sigma)
 
 
-def _borders(x: FloatArray) -> FloatArray:
-    """Return borders of cells around positive increasing points, halfway in the logarithm."""
+def _borders(x: FloatArray, *, linear: bool) -> FloatArray:
+    """Return borders of cells around increasing points, halfway; unless linear in the logarithm."""
     if len(x) == 1:
-        return np.array([x[0] / 1.1, x[0] * 1.1])
-    logs = np.log(x)
-    middle = (logs[1:] + logs[:-1]) / 2
-    ends = 2 * logs[:1] - middle[:1], 2 * logs[-1:] - middle[-1:]
-    return np.asarray(np.exp(np.concatenate([ends[0], middle, ends[1]])))
+        return np.array([x[0] - 0.1, x[0] + 0.1] if linear else [x[0] / 1.1, x[0] * 1.1])
+    at = x if linear else np.log(x)
+    middle = (at[1:] + at[:-1]) / 2
+    ends = 2 * at[:1] - middle[:1], 2 * at[-1:] - middle[-1:]
+    borders = np.concatenate([ends[0], middle, ends[1]])
+    return np.asarray(borders if linear else np.exp(borders))

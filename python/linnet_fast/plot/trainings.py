@@ -24,7 +24,7 @@ from linnet_fast.plot._parts import (
 from linnet_fast.plot._style import STYLE, colors
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.rank_dynamics.learned import learned_at, n_ranks
-from linnet_fast.training.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory, run_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,10 +80,11 @@ def singular_values(
     >>> len(singular_values(run).lines)
     2
     """
-    ax = new_axes(ax)
+    run_index(trajectory, run)
     values = of_runs(trajectory, until_the_end(trajectory, trajectory.singular_values), run, 2)
     n_all = values.shape[-1]
     shown = n_all if n_modes is None else validate.integer("n_modes", n_modes, low=1, high=n_all)
+    ax = new_axes(ax)
     for mode, color in enumerate(colors(shown)):
         line(ax, trajectory.record_axis, values[..., mode], color=color, label=str(mode + 1))
     step_axis(ax, trajectory)
@@ -125,6 +126,7 @@ def rank(
     ValueError
         If singular values were not recorded (nor products, nor weights).
     """
+    run_index(trajectory, run)
     ax = new_axes(ax)
     learned = of_runs(trajectory, learned_at(trajectory), run, 1)
     n_modes = learned.shape[-1]
@@ -171,10 +173,14 @@ def loss(
     IndexError
         If there is no such run.
     """
-    ax = new_axes(ax)
-    for level in validate.real_array("levels", levels) if np.size(levels) else ():
-        ax.axhline(level, color=PALE, linewidth=0.6, zorder=0)
+    run_index(trajectory, run)
+    marks: FloatArray = np.zeros(0)
+    if not (isinstance(levels, Sequence) and not levels):
+        marks = np.ravel(validate.real_array("levels", levels))
     values = of_runs(trajectory, until_the_end(trajectory, trajectory.loss), run, 1)
+    ax = new_axes(ax)
+    for level in marks:
+        ax.axhline(level, color=PALE, linewidth=0.6, zorder=0)
     line(ax, trajectory.record_axis, values, color=DARK)
     step_axis(ax, trajectory)
     ax.set_ylabel("loss")
@@ -224,7 +230,15 @@ def stages(
         If `scales` are not one per index of the first run axis.
     """
     pyplot = files.optional("matplotlib.pyplot", "plot")
+    validate.instance("trajectory", trajectory, Trajectory)
     values = validate.real_array("scales", scales)
+    if not trajectory.run_shape:
+        msg = "trajectory must have a run axis of scales, got a single run"
+        raise ValueError(msg)
+    own_run = run if isinstance(run, tuple) else (run,)
+    run_index(trajectory, (0, *own_run))
+    if title is not None:
+        validate.instance("title", title, str)
     if values.shape != trajectory.run_shape[:1]:
         msg = f"scales must have shape {trajectory.run_shape[:1]}, got {values.shape}"
         raise ValueError(msg)
@@ -246,7 +260,7 @@ def stages(
             layout="constrained",
         )
         for column, index in zip(axes.T, picked, strict=True):
-            chosen = (int(index), *(run if isinstance(run, tuple) else (run,)))
+            chosen = (int(index), *own_run)
             singular_values(trajectory, column[0], run=chosen, n_modes=n_modes)
             rank(trajectory, column[1], run=chosen)
             loss(trajectory, column[2], run=chosen, levels=levels)
@@ -285,7 +299,8 @@ def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[
     learned = learned_at(trajectory)[picked]
     later = learned[learned > first]
     if later.size:
-        begin = max(first, 10.0 ** np.floor(np.log10(later.min() / 5)))
+        before = 10.0 ** np.floor(np.log10(later.min() / 5))
+        begin = max(first, 0.8 * later.min() if trajectory.method.log_time else before)
         axes[0, 0].set_xlim(left=begin)
     best = reduced_rank_regression(trajectory.squared_loss).losses
     room = best[0] - best[-1]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from linnet_fast.rank_dynamics.analysis import (
     closed_form_deviation,
-    imbalance_drift,
     learning_times,
     mode_alignment,
     mode_strengths,
@@ -34,6 +33,7 @@ from linnet_fast.rank_dynamics.descent import (
     mode_descent,
     step_size_regime,
 )
+from linnet_fast.rank_dynamics.imbalance import imbalance_drift
 from linnet_fast.rank_dynamics.matrix import (
     IsotropicFlow,
     aligned_flow,

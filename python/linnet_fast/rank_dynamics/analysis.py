@@ -153,7 +153,7 @@ def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArr
     Returns
     -------
     ndarray of float64, shape (*run, k)
-        Time (step_size * step for descent) at which mode i, in the order of descending sigma, first
+        Time t (step_size * step for descent) at which mode i, in the order of descending sigma, first
         crosses the fraction. The first record's time if it is above from there on, NaN where it never
         crosses. Between records it is interpolated linearly in the logit of what is learned, which is
         exact for balanced modes of two layers however far records are apart, as long as one after
@@ -185,7 +185,7 @@ def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArr
     [3.6272, 6.9078]
     """
     validate.instance("trajectory", trajectory, Trajectory)
-    q = _fraction(fraction)
+    q = validate.fraction("fraction", fraction)
     data = joint_decomposition(trajectory.squared_loss)
     rest = data.targets
     if {"product", "weights"} & set(trajectory.observables):
@@ -199,7 +199,7 @@ def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArr
         raise ValueError(msg)
     with np.errstate(divide="ignore", invalid="ignore"):
         learned = values / np.where(rest > 0, rest, np.nan)[..., None, :]
-    return _crossings(trajectory.time, learned, q)
+    return _crossings(trajectory.linear_time, learned, q)
 
 
 def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
@@ -208,9 +208,9 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
     Parameters
     ----------
     trajectory : Trajectory
-        With ``product`` or ``weights`` recorded; of data that commute, from an aligned start without
-        weight decay: balanced, or of two layers with factors of any size and sign. A single layer may
-        start anywhere.
+        Of a chain of dense layers with weights of their own, with ``product`` or ``weights`` recorded; of
+        data that commute, from an aligned start without weight decay: balanced, or of two layers with
+        factors of any size and sign. A single layer may start anywhere.
 
     Returns
     -------
@@ -223,7 +223,8 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
     NonCommutingError
         If the data do not commute; use `greedy_path` or `perturbation_bound`.
     ValueError
-        If the start is not aligned, or the method has weight decay or multipliers of layers.
+        If layers are not dense, the start is not aligned, or the method has weight decay or multipliers
+        of layers.
 
     Examples
     --------
@@ -237,7 +238,13 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
     True
     """
     product = products(trajectory)
-    _plain_method(trajectory, "closed_form_deviation")
+    plain_method(trajectory, "closed_form_deviation")
+    if not trajectory.network.is_dense:
+        msg = (
+            "closed_form_deviation needs a network of dense layers with weights of their own, got "
+            f"{trajectory.network!r}; compare with path_distances"
+        )
+        raise ValueError(msg)
     data = require_commuting(
         trajectory.squared_loss,
         "closed_form_deviation",
@@ -254,7 +261,7 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
             a, b = factor_descent(steps, eta[..., None], sigma, lam, first, second)
             exact = np.moveaxis(a * b, -1, -2)
         else:
-            t = (trajectory.time - (begin.time or 0.0))[:, None]
+            t = _since_start(trajectory)[:, None]
             parts = (x[..., None, :] for x in (sigma, lam, first, second))
             a, b = factor_flow(t, *parts)
             exact = a * b
@@ -276,7 +283,7 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
             )
             exact = np.moveaxis(path.strength, -1, -2)
         else:
-            t = (trajectory.time - (begin.time or 0.0))[:, None]
+            t = _since_start(trajectory)[:, None]
             exact = mode_flow(
                 t,
                 sigma[..., None, :],
@@ -306,95 +313,15 @@ def _one_layer(
             left = np.power(1 - rate * lam, steps)
             done = 1 - left
     else:
-        time = (trajectory.time - (trajectory.start.time or 0.0))[:, None]
+        time = _since_start(trajectory)[:, None]
         left, done = np.exp(-lam * time), -np.expm1(-lam * time)
     grown = np.where(lam > 0, done / np.where(lam > 0, lam, 1.0), time)
     return np.asarray(left * first + grown * sigma)
 
 
-def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
-    """Return how far the imbalance of neighbouring layers has moved, and a bound on it.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        With ``weights`` recorded, the first of them at the start; without weight decay.
-
-    Returns
-    -------
-    drift : ndarray of float64, shape (*run, n_rec, n_layers - 1)
-        Nuclear norm of the change of W_{l+1}^T W_{l+1} - W_l W_l^T since the first record.
-    bound : ndarray of float64, shape (*run, n_rec)
-        Of gradient descent: step_size (f_0 - f) / (1 - step_size S / 2), with S a bound on the sharpness
-        at the records up to there: the norms of input_cov and of the residual times those of the other
-        layers. inf if step_size S >= 2. Of gradient flow: 0.
-
-    Raises
-    ------
-    ValueError
-        If weights were not recorded, or the method has weight decay or multipliers of layers.
-
-    Notes
-    -----
-    A step changes the imbalance by step_size^2 (g_l g_l^T - g_{l+1}^T g_{l+1}), g_l the gradients.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import linnet_fast as lf
-    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
-    >>> start = lf.initialization.gaussian(lf.Dense((2, 4, 2)), rng=0)
-    >>> run = lf.train(lf.Dense((2, 4, 2)), loss, start, method=lf.GradientDescent(0.02), n_steps=500,
-    ...                record=lf.Record.geomspace(20, observables=("weights",)))
-    >>> drift, bound = imbalance_drift(run)
-    >>> bool((drift[:, 0] <= bound).all())
-    True
-    """
-    validate.instance("trajectory", trajectory, Trajectory)
-    _plain_method(trajectory, "imbalance_drift")
-    if "weights" not in trajectory.observables:
-        msg = "trajectory must have weights recorded, got " + ", ".join(trajectory.observables)
-        raise ValueError(msg)
-    weights = [np.asarray(w, np.float64) for w in trajectory.weights]
-    runs, n_records = trajectory.run_shape, trajectory.time.shape[-1]
-    n_layers = len(weights)
-    drift = np.empty((*runs, n_records, n_layers - 1))
-    for i in range(n_layers - 1):
-        with quiet():
-            gap = weights[i + 1].mT @ weights[i + 1] - weights[i] @ weights[i].mT
-            moved = gap - gap[..., :1, :, :]
-        finite = np.asarray(np.isfinite(moved).all(axis=(-2, -1)))
-        values = np.linalg.eigvalsh(np.where(finite[..., None, None], moved, 0.0))
-        drift[..., i] = np.where(finite, np.abs(values).sum(axis=-1), np.nan)
-    eta = trajectory.method.constant_step_size
-    if eta is None:
-        return drift, np.zeros((*runs, n_records))
-    loss = trajectory.squared_loss
-    product = products(trajectory)
-    with quiet():
-        value = np.stack([loss.value(product[..., i, :, :]) for i in range(n_records)], axis=-1)
-        residual = product @ loss.input_cov[..., None, :, :] - loss.cross_cov[..., None, :, :]
-        norms = np.stack([_spectral(w) for w in weights], axis=-1)
-        top = np.linalg.norm(loss.input_cov, 2, axis=(-2, -1))[..., None]
-        curvature = np.zeros((*runs, n_records))
-        coupling = np.zeros((*runs, n_records))
-        for i in range(n_layers):
-            others = np.delete(norms, i, axis=-1)
-            curvature = curvature + top * np.prod(others**2, axis=-1)
-            # Each pair of layers is coupled by the residual times the layers beside the two.
-            pairs = [np.prod(np.delete(others, j, axis=-1), axis=-1) for j in range(n_layers - 1)]
-            coupling = np.maximum(coupling, np.sum(pairs, axis=0) if pairs else 0.0)
-        sharp = np.maximum.accumulate(curvature + _spectral(residual) * coupling, axis=-1)
-        rate = eta[..., None]
-        room = 1 - rate * sharp / 2
-        bound = rate * (value[..., :1] - value) / np.where(room > 0, room, 1.0)
-        return drift, np.where(room <= 0, np.inf, np.maximum(bound, 0.0))
-
-
-def _spectral(matrices: FloatArray) -> FloatArray:
-    finite = np.asarray(np.isfinite(matrices).all(axis=(-2, -1)))
-    norms = np.linalg.norm(np.where(finite[..., None, None], matrices, 0.0), 2, axis=(-2, -1))
-    return np.where(finite, norms, np.nan)
+def _since_start(trajectory: Trajectory) -> FloatArray:
+    """Return the time t from the start of a flow to each record."""
+    return trajectory.method.time_between(trajectory.start.time or 0.0, trajectory.time)
 
 
 def products(trajectory: Trajectory) -> FloatArray:
@@ -425,14 +352,6 @@ def quiet() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore")
 
 
-def _fraction(fraction: float) -> float:
-    q = validate.real("fraction", fraction)
-    if not 0 < q < 1:
-        msg = f"fraction must be in (0, 1), got {q:g}"
-        raise ValueError(msg)
-    return q
-
-
 def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
     """Return when each column of learned (*run, n_rec, k) first crosses q, by its logit."""
     above = learned >= q  # NaN, after the end of a run, is not
@@ -459,10 +378,12 @@ def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
         line = t1 + (goal - z1) / (z1 - z0) * (t1 - t0)
         usable = at_rest & (x0 > 0) & (z1 > z0) & (line <= t2)
         crossed = np.where(after > 0, np.clip(np.where(usable, line, crossed), t1, t2), t2)
+        crossed = np.where(np.isnan(crossed), t2, crossed)  # times that overflow
     return np.where(above.any(axis=-2), crossed, np.nan)
 
 
-def _plain_method(trajectory: Trajectory, name: str) -> None:
+def plain_method(trajectory: Trajectory, name: str) -> None:
+    """Refuse a training by anything but gradient descent or flow, the same for all layers."""
     validate.instance("trajectory", trajectory, Trajectory)
     method = trajectory.method
     multipliers = getattr(method, "layer_multipliers", None)

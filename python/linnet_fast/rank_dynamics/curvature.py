@@ -123,7 +123,7 @@ def sharpness(
     8.0
     """
     layers = checked_layers("weights", weights, loss)
-    validate.real_array("rtol", rtol, above=0)
+    rtol = validate.real("rtol", rtol, above=0)
     shapes = [layer.shape[-2:] for layer in layers]
     runs = np.broadcast_shapes(loss.run_shape, *(layer.shape[:-2] for layer in layers))
     cov, cross, *full = (
@@ -163,7 +163,8 @@ def minimum_sharpness(
         Number of layers, at least 1.
     rcond : float, optional
         Eigenvalues of `input_cov` up to this times the largest are left out of the solution, the
-        least-squares solution of least norm. By default eps * in.
+        least-squares solution of least norm, with whatever `cross_cov` has there. By default eps * in,
+        and `cross_cov` must have nothing there.
     rtol : float, default 1e-8
         Relative accuracy where there is no closed form, > 0.
 
@@ -203,9 +204,10 @@ def minimum_sharpness(
     """
     validate.instance("loss", loss, SquaredLoss)
     n_layers = validate.integer("n_layers", n_layers, low=1, high=2**15)
-    cut = _EPS * loss.n_inputs if rcond is None else rcond
-    validate.real_array("rcond", cut, at_least=0)
-    validate.real_array("rtol", rtol, above=0)
+    cut = _EPS * loss.n_inputs if rcond is None else validate.real("rcond", rcond, at_least=0)
+    rtol = validate.real("rtol", rtol, above=0)
+    if rcond is None:
+        loss.check_bounded("minimum")
     modes = joint_decomposition(loss)
     k = modes.sigma.shape[-1]
     lam = modes.lam
@@ -307,7 +309,14 @@ def aligned_hessian_eigenvalues(
     batch = validate.broadcast_runs(**{n: array.shape[:-1] for n, array in arrays.items()})
     n = max(n_in, n_hid, n_out)
     s, power, a, b = (_padded(array, batch, n) for array in arrays.values())
-    values = _block_eigenvalues(power, a, b, s - power * a * b, (n_in, n_hid, n_out))
+    with np.errstate(over="ignore", invalid="ignore"):
+        residual = s - power * a * b
+        top = power.max(axis=-1) * np.maximum(np.abs(a).max(axis=-1), np.abs(b).max(axis=-1)) ** 2
+    if not (np.isfinite(residual).all() and np.isfinite(top).all()):
+        larger = "first" if np.abs(a).max() >= np.abs(b).max() else "second"
+        msg = f"{larger} must give a Hessian within float64, got an overflow"
+        raise ValueError(msg)
+    values = _block_eigenvalues(power, a, b, residual, (n_in, n_hid, n_out))
     return np.sort(np.concatenate([v.reshape(*batch, -1) for v in values], axis=-1), axis=-1)
 
 

@@ -272,10 +272,13 @@ def checked_layers(name: str, value: object, loss: SquaredLoss) -> tuple[FloatAr
     if not value:
         msg = f"{name} must have at least one layer, got none"
         raise ValueError(msg)
-    rows = [np.shape(layer)[-2] if np.ndim(layer) >= 2 else 0 for layer in value]
+    arrays = [validate.real_array(f"{name}[{i}]", layer) for i, layer in enumerate(value)]
+    rows = [array.shape[-2] if array.ndim >= 2 else 0 for array in arrays]
     widths = [loss.n_inputs, *rows[:-1], loss.n_outputs]
     shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    layers = cast("tuple[FloatArray, ...]", validate.weights(name, value, shapes, dtype=np.float64))
+    layers = cast(
+        "tuple[FloatArray, ...]", validate.weights(name, arrays, shapes, dtype=np.float64)
+    )
     validate.broadcast_runs(
         loss=loss.run_shape, **{name: np.broadcast_shapes(*(w.shape[:-2] for w in layers))}
     )

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.networks.chain import checked_network
 from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics import joint_decomposition, learning_times, minimum_sharpness
 from linnet_fast.training.trajectory import Trajectory
@@ -36,12 +38,13 @@ def n_ranks(trajectory: Trajectory) -> int:
     >>> n_ranks(lf.train(Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(), until=1.0))
     1
     """
+    validate.instance("trajectory", trajectory, Trajectory)
     sigma = joint_decomposition(trajectory.squared_loss).sigma
     return min(int(np.count_nonzero(sigma > 0)), trajectory.network.max_rank)
 
 
 def learned_at(trajectory: Trajectory) -> FloatArray:
-    """Return the step, of a flow the time, at which each rank is learned.
+    """Return where on the axis of records each rank is learned: at which step, or time of a flow.
 
     Parameters
     ----------
@@ -51,7 +54,8 @@ def learned_at(trajectory: Trajectory) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (*run, n_ranks)
-        `learning_times` on the axis of records.
+        `learning_times` on the axis of records: over the step size; of flows in logarithmic time as
+        log(1 + t).
 
     Examples
     --------
@@ -64,11 +68,11 @@ def learned_at(trajectory: Trajectory) -> FloatArray:
     """
     times = learning_times(trajectory)[..., : n_ranks(trajectory)]
     step = trajectory.method.constant_step_size
-    return times if step is None else times / step[..., None]
+    return trajectory.method.own_time(times) if step is None else times / step[..., None]
 
 
 def safe_step_size(
-    network: Dense, loss: SquaredLoss, start: Sequence[WeightArray], weight_decay: float = 0.0
+    network: Dense, loss: SquaredLoss, start: Sequence[WeightArray], *, weight_decay: float = 0.0
 ) -> float:
     """Return a step size at which gradient descent from `start` is stable.
 
@@ -105,19 +109,25 @@ def safe_step_size(
     >>> safe_step_size(network, loss, start)  # the sharpness is 2 s_1 = 4
     0.25
     """
-    n_layers = network.n_layers
+    n_layers = checked_network(network, Dense).n_layers
+    validate.instance("loss", loss, SquaredLoss)
+    if loss.run_shape:
+        msg = f"loss must be without run axes, got {loss.run_shape}"
+        raise ValueError(msg)
+    weights = validate.weights("start", start, network.shapes, dtype=np.float64)
+    decay = validate.real("weight_decay", weight_decay, at_least=0)
     top = float(np.linalg.eigvalsh(loss.input_cov)[-1])
     if top <= 0 or not loss.cross_cov.any():
-        msg = "the data have no linear relation of inputs and targets to learn"
+        msg = "loss must have something to learn, got no linear relation of inputs and targets"
         raise ValueError(msg)
-    norm = max(float(np.linalg.norm(w, 2, axis=(-2, -1)).max()) for w in start)
+    norm = max(float(np.linalg.norm(w, 2, axis=(-2, -1)).max()) for w in weights)
     residual = float(np.linalg.norm(loss.cross_cov, 2)) + top * norm**n_layers
     at_start = n_layers * top * norm ** (2 * n_layers - 2)
     if n_layers > 1:
         at_start += (n_layers - 1) * residual * norm ** (n_layers - 2)
 
     at_end = float(minimum_sharpness(loss, n_layers, rcond=_FLAT, rtol=1e-3))
-    step = 1 / (max(at_start, at_end) + weight_decay)
+    step = 1 / (max(at_start, at_end) + decay)
     digits = int(np.floor(np.log10(step))) - 1
     # Down to two digits; the nudge keeps 0.25 from becoming 0.24.
     return float(f"{np.floor(step / 10.0**digits * (1 + 1e-9))}e{digits}")

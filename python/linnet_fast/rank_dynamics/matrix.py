@@ -16,9 +16,11 @@ from linnet_fast.rank_dynamics.modes import mode_flow
 
 _ISOTROPIC = 1e-10  # of input_cov: how far from a multiple of the identity it may be
 _BALANCED = 1e-8  # of the larger of the two Gram matrices of the start
+_MOST_STEPS = 2**53
+_LONG = 1e300  # of time times rates: the flow has ended long before
 
 
-def one_layer_flow(loss: SquaredLoss, start: npt.ArrayLike, time: npt.ArrayLike) -> FloatArray:
+def one_layer_flow(loss: SquaredLoss, start: npt.ArrayLike, *, time: npt.ArrayLike) -> FloatArray:
     """Return the gradient flow of a single layer, for any data.
 
     Parameters
@@ -43,29 +45,28 @@ def one_layer_flow(loss: SquaredLoss, start: npt.ArrayLike, time: npt.ArrayLike)
     -----
     Along each eigenvector of ``input_cov`` with eigenvalue lam, what is left to learn decays as
     exp(-lam t), from any scale of the start; where lam is 0, the matrix grows linearly along
-    ``cross_cov`` (not at all for moments that data have).
+    ``cross_cov`` (not at all for moments that data have). inf or NaN where that overflows.
 
     Examples
     --------
     >>> import numpy as np
     >>> loss = SquaredLoss(np.diag([1.0, 2.0]), np.array([[1.0, 1.0]]), 2.0)
-    >>> one_layer_flow(loss, [[0.0, 0.0]], [0.0, 1.0, 100.0]).round(4).tolist()
+    >>> one_layer_flow(loss, [[0.0, 0.0]], time=[0.0, 1.0, 100.0]).round(4).tolist()
     [[[0.0, 0.0]], [[0.6321, 0.4323]], [[1.0, 0.5]]]
     """
     t, scalar = _vector("time", time)
     lam, vectors, first, cross = _in_eigenbasis(loss, start)
-    decay = np.exp(-lam[..., None, :] * t[:, None])
     flat = lam == 0
-    grown = np.where(
-        flat[..., None, :],
-        t[:, None],
-        -np.expm1(-lam[..., None, :] * t[:, None]) / np.where(flat, 1.0, lam)[..., None, :],
-    )
+    with np.errstate(over="ignore"):
+        power = -lam[..., None, :] * t[:, None]
+        rate = np.where(flat, 1.0, lam)[..., None, :]
+        grown = np.where(flat[..., None, :], t[:, None], -np.expm1(power) / rate)
+        decay = np.exp(power)
     return _back(decay, grown, vectors, first, cross, scalar)
 
 
 def one_layer_descent(
-    loss: SquaredLoss, start: npt.ArrayLike, step_size: npt.ArrayLike, steps: npt.ArrayLike
+    loss: SquaredLoss, start: npt.ArrayLike, *, step_size: npt.ArrayLike, steps: npt.ArrayLike
 ) -> FloatArray:
     """Return gradient descent of a single layer, for any data.
 
@@ -76,12 +77,12 @@ def one_layer_descent(
     step_size : array_like, shape (*run)
         Positive; run axes broadcast.
     steps : array_like of int, shape (n_steps,) or ()
-        Steps >= 0.
+        Steps from 0 to 2**53.
 
     Returns
     -------
     ndarray of float64, shape (*run, n_steps, out, in), or (*run, out, in) for a single step
-        inf where step_size lam > 2 and the steps are many.
+        inf or NaN where it overflows: step_size lam > 2 and the steps are many.
 
     Raises
     ------
@@ -92,21 +93,20 @@ def one_layer_descent(
     --------
     >>> import numpy as np
     >>> loss = SquaredLoss(np.diag([1.0, 2.0]), np.array([[1.0, 1.0]]), 2.0)
-    >>> one_layer_descent(loss, [[0.0, 0.0]], 0.5, [1, 2]).tolist()
+    >>> one_layer_descent(loss, [[0.0, 0.0]], step_size=0.5, steps=[1, 2]).tolist()
     [[[0.5, 0.5]], [[0.75, 0.5]]]
     """
-    array = np.asarray(steps)
-    if array.dtype.kind not in "iu":
-        msg = f"steps must be integers, got dtype {array.dtype}"
-        raise TypeError(msg)
     k, scalar = _vector("steps", steps)
+    if (kind := np.asarray(steps).dtype).kind not in "iu":
+        msg = f"steps must be integers, got dtype {kind}"
+        raise TypeError(msg)
+    validate.refuse("steps", f"<= {_MOST_STEPS}", k, k > _MOST_STEPS)
     eta = validate.real_array("step_size", step_size, above=0)
     lam, vectors, first, cross = _in_eigenbasis(loss, start)
     validate.broadcast_runs(step_size=eta.shape, loss_and_start=lam.shape[:-1])
-    x = eta[..., None] * lam
-    x = x[..., None, :]
     power = k[:, None]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        x = (eta[..., None] * lam)[..., None, :]
         # (1 - x)^k and the rest up to 1, accurate for small x, with the sign of odd powers for x > 1
         log_size = np.where(x < 1, np.log1p(-x), np.log(np.abs(1 - x)))
         moved = np.where(power == 0, 0.0, power * log_size)
@@ -139,7 +139,8 @@ def one_layer_limit(loss: SquaredLoss, start: npt.ArrayLike) -> FloatArray:
     Raises
     ------
     TypeError, ValueError
-        If an argument has a wrong type or shape.
+        If an argument has a wrong type or shape, or ``cross_cov`` acts where ``input_cov`` vanishes, so
+        that the flow never ends.
 
     References
     ----------
@@ -154,13 +155,14 @@ def one_layer_limit(loss: SquaredLoss, start: npt.ArrayLike) -> FloatArray:
     [[0.5, 7.0]]
     """
     lam, vectors, first, cross = _in_eigenbasis(loss, start)
+    loss.check_bounded("limit")
     flat = (lam == 0)[..., None, :]
     end = np.where(flat, first, cross / np.where(flat, 1.0, lam[..., None, :]))
     return np.asarray(end @ vectors.mT)
 
 
 def aligned_flow(
-    loss: SquaredLoss, strengths: npt.ArrayLike, time: npt.ArrayLike, *, n_layers: int = 2
+    loss: SquaredLoss, *, strength: npt.ArrayLike, time: npt.ArrayLike, n_layers: int = 2
 ) -> FloatArray:
     """Return the gradient flow from a balanced start along the data's singular vectors.
 
@@ -168,13 +170,13 @@ def aligned_flow(
     ----------
     loss : SquaredLoss
         Whose data commute (see `joint_decomposition`).
-    strengths : array_like, shape (*run, k) or ()
+    strength : array_like, shape (*run, k) or ()
         Strengths >= 0 of the k leading modes of the end-to-end matrix at time 0, as for
         `linnet_fast.initialization.aligned`; k is at most min(in, out). The others stay at 0.
     time : array_like, shape (n_time,) or ()
         Times >= 0.
     n_layers : int, default 2
-        Number of layers.
+        Number of layers, from 1 to 1000.
 
     Returns
     -------
@@ -197,24 +199,26 @@ def aligned_flow(
     --------
     >>> import numpy as np
     >>> loss = SquaredLoss(np.diag([1.0, 2.0]), np.diag([3.0, 1.0]), 10.0)
-    >>> aligned_flow(loss, 1e-6, 100.0).round(6).tolist()
+    >>> aligned_flow(loss, strength=1e-6, time=100.0).round(6).tolist()
     [[3.0, 0.0], [0.0, 0.5]]
     """
+    validate.instance("loss", loss, SquaredLoss)
     t, scalar = _vector("time", time)
+    start = validate.real_array("strength", strength, at_least=0)
+    n_layers = validate.integer("n_layers", n_layers, low=1, high=1000)
     data = require_commuting(
         loss,
         "aligned_flow",
         "GradientFlow to integrate, greedy_path for the order of learning, or perturbation_bound",
     )
     n_modes = data.sigma.shape[-1]
-    start = validate.real_array("strengths", strengths, at_least=0)
     if start.ndim == 0:
         start = np.broadcast_to(start, (n_modes,))
     k = start.shape[-1]
     if k > n_modes:
-        msg = f"strengths must have at most {n_modes} modes, min(in, out), got {k}"
+        msg = f"strength must have at most {n_modes} modes, min(in, out), got {k}"
         raise ValueError(msg)
-    validate.broadcast_runs(strengths=start.shape[:-1], loss=data.sigma.shape[:-1])
+    validate.broadcast_runs(strength=start.shape[:-1], loss=data.sigma.shape[:-1])
     path = mode_flow(
         t[:, None],
         data.sigma[..., None, :k],
@@ -244,7 +248,7 @@ class IsotropicFlow(NamedTuple):
 
 
 def isotropic_flow(
-    loss: SquaredLoss, start: Sequence[npt.ArrayLike], time: npt.ArrayLike
+    loss: SquaredLoss, start: Sequence[npt.ArrayLike], *, time: npt.ArrayLike
 ) -> IsotropicFlow:
     """Return the gradient flow of two layers on isotropic inputs, from any balanced start.
 
@@ -288,7 +292,7 @@ def isotropic_flow(
     >>> import numpy as np
     >>> loss = SquaredLoss(np.eye(2), [[2.0, 1.0], [0.0, 1.0]], 6.0)
     >>> w = 1e-3 * np.eye(2)
-    >>> isotropic_flow(loss, (w, w), 50.0).product.round(6).tolist()
+    >>> isotropic_flow(loss, (w, w), time=50.0).product.round(6).tolist()
     [[2.0, 1.0], [0.0, 1.0]]
     """
     t, scalar = _vector("time", time)
@@ -351,8 +355,10 @@ def _riccati_root(theta: FloatArray, turned: FloatArray, lam: float, time: float
     With Y = diag(sqrt(lam s)) turned, s the integral of exp(2 theta t), stacked on the identity, and Q
     an orthonormal basis of its columns, Z is diag(sqrt(exp(2 theta t) / (lam s))) times the top of Q.
     """
-    if time == 0:
+    if time < np.finfo(np.float64).tiny:  # 0, or next to it
         return turned
+    fastest = 2 * float(np.abs(theta).max())
+    time = min(time, _LONG / fastest) if fastest > 0 else time
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         power = 2 * theta * time
         part = -np.expm1(-np.abs(power))  # 1 - exp(-|2 theta t|)
@@ -432,8 +438,10 @@ def _back(
     scalar: bool,
 ) -> FloatArray:
     """Return start * kept + cross * grown, turned back."""
-    moved = (
-        first[..., None, :, :] * kept[..., None, :] + cross[..., None, :, :] * grown[..., None, :]
-    )
-    result = moved @ vectors[..., None, :, :].mT
+    first, cross = first[..., None, :, :], cross[..., None, :, :]
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Nothing is kept of 0, even where the factor is infinite.
+        left = np.where(first == 0, 0.0, first * kept[..., None, :])
+        moved = left + np.where(cross == 0, 0.0, cross * grown[..., None, :])
+        result = moved @ vectors[..., None, :, :].mT
     return np.asarray(result[..., 0, :, :] if scalar else result)

@@ -109,7 +109,7 @@ def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (*run, K + 1, 2)
-        Times of the first and of the last record on plateau k, where the end-to-end matrix is nearest
+        Times t of the first and of the last record on plateau k, where the end-to-end matrix is nearest
         to rank k of the reduced-rank or of the sigma-ordered path; NaN if there is none. On the last,
         K, the training rests for ever; it counts from when it is nearest to it.
 
@@ -129,7 +129,7 @@ def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
     >>> stages(run).tolist()
     [[0.0, 3.0], [5.0, 11.0], [14.0, 30.0]]
     """
-    limit = validate.real("flatness", flatness, at_least=0)
+    limit = validate.fraction("flatness", flatness)
     product = products(trajectory)
     distances = path_distances(trajectory)
     rank, sigma_rank = distances.nearest, distances.nearest_sigma_ordered
@@ -151,7 +151,7 @@ def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
     # Rounding of the loss hides what is below; nothing is told of the last plateau from there.
     power = np.asarray(trajectory.squared_loss.output_power)[..., None]
     excess = np.maximum(value - least, 1e-13 * np.maximum(power, 1e-300))
-    time = np.broadcast_to(trajectory.time, value.shape)
+    time = np.broadcast_to(trajectory.linear_time, value.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.abs(np.diff(np.log(excess), axis=-1) / np.diff(time, axis=-1))
     slow = rate <= limit * np.nanmax(

@@ -12,7 +12,7 @@ from linnet_fast.rank_dynamics.data import joint_decomposition
 
 
 def perturbation_bound(
-    loss: SquaredLoss, strengths: npt.ArrayLike, time: npt.ArrayLike
+    loss: SquaredLoss, *, strength: npt.ArrayLike, time: npt.ArrayLike
 ) -> FloatArray:
     """Return a bound on how far data that do not commute drive the layers from the closed form.
 
@@ -24,14 +24,14 @@ def perturbation_bound(
     ----------
     loss : SquaredLoss
         The moments.
-    strengths : array_like, shape (*run, k), k <= min(out, in)
+    strength : array_like, shape (*run, k), k <= min(out, in)
         Start strengths of the modes, >= 0; 0 for those not given. Run axes broadcast.
-    time : array_like, shape (n_time,) or ()
-        Times, >= 0.
+    time : array_like, shape (*time)
+        Times, >= 0; a single one has shape ().
 
     Returns
     -------
-    ndarray of float64, shape (*run, n_time), or (*run) for a single time
+    ndarray of float64, shape (*run, *time)
         inf from the time on at which the bound proves nothing any more.
 
     Raises
@@ -59,38 +59,41 @@ def perturbation_bound(
     >>> from linnet_fast import SquaredLoss
     >>> cov = np.array([[1.0, 1e-6], [1e-6, 1.0]])
     >>> loss = SquaredLoss(cov, np.diag([2.0, 1.0]), 5.0)
-    >>> bound = perturbation_bound(loss, [0.01, 0.01], [0.0, 1.0, 2.0, 9.0])
+    >>> bound = perturbation_bound(loss, strength=[0.01, 0.01], time=[0.0, 1.0, 2.0, 9.0])
     >>> bool(bound[0] == 0), bool(1e-6 < bound[1] < bound[2] < 0.1), bool(np.isinf(bound[3]))
     (True, True, True)
     """
     validate.instance("loss", loss, SquaredLoss)
-    initial = validate.real_array("strengths", strengths, at_least=0)
+    initial = validate.real_array("strength", strength, at_least=0)
     times = validate.real_array("time", time, at_least=0)
     data = joint_decomposition(loss)
     k = data.sigma.shape[-1]
     if initial.ndim == 0 or initial.shape[-1] > k:
-        msg = f"strengths must have shape (*run, at most {k}), got {initial.shape}"
+        msg = f"strength must have shape (*run, at most {k}), got {initial.shape}"
         raise ValueError(msg)
-    runs = validate.broadcast_runs(loss=loss.run_shape, strengths=initial.shape[:-1])
+    runs = validate.broadcast_runs(loss=loss.run_shape, strength=initial.shape[:-1])
     begin = np.zeros((*runs, k))
     begin[..., : initial.shape[-1]] = initial
     reached = np.maximum(begin, data.targets)  # each mode moves monotonically between these two
     largest = reached.max(axis=-1)
-    cov = np.abs(np.linalg.eigvalsh(loss.input_cov)).max(axis=-1)
-    coupling = np.abs(np.linalg.eigvalsh(data.offdiagonal)).max(axis=-1)
-    rate = data.sigma[..., 0] + 1.5 * cov * largest
 
     def over_time(array: FloatArray) -> FloatArray:
         return np.broadcast_to(array, runs).reshape((*runs, *(1,) * times.ndim))
 
-    mu = over_time(rate)
-    with np.errstate(over="ignore"):  # what overflows is refused below as well
-        growth = np.where(mu > 0, np.expm1(mu * times) / np.where(mu > 0, mu, 1.0), times)
-    force = coupling * np.sqrt(2 * largest) * np.linalg.norm(reached, axis=-1)
+    # What overflows, or is 0 times infinity, proves nothing.
     with np.errstate(over="ignore", invalid="ignore"):
-        bound = np.where(over_time(force) > 0, over_time(force) * growth, 0.0)
-    valid = bound <= (np.sqrt(1.5) - 1) * over_time(np.sqrt(largest))
-    return np.where(valid, bound, np.inf)
+        cov = np.abs(np.linalg.eigvalsh(loss.input_cov)).max(axis=-1)
+        coupling = np.abs(np.linalg.eigvalsh(data.offdiagonal)).max(axis=-1)
+        mu = over_time(data.sigma[..., 0] + 1.5 * cov * largest)
+        growth = np.where(mu > 0, np.expm1(mu * times) / np.where(mu > 0, mu, 1.0), times)
+        top = np.where(largest > 0, largest, 1.0)[..., None]
+        size = largest * np.linalg.norm(reached / top, axis=-1)  # without squares of huge numbers
+        force = over_time(coupling * np.sqrt(2 * largest) * size)
+        bound = force * growth
+        valid = bound <= (np.sqrt(1.5) - 1) * over_time(np.sqrt(largest))
+    # Without coupling, and at the start, there is no difference.
+    none = (over_time(coupling) == 0) | (times == 0)
+    return np.where(none, 0.0, np.where(valid & np.isfinite(bound), bound, np.inf))
 
 
 def perturbed_limit(loss: SquaredLoss) -> FloatArray:

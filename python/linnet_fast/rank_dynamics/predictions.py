@@ -411,7 +411,7 @@ def greedy_path(loss: SquaredLoss, n_stages: int | None = None) -> GreedyPath:
     most = min(loss.n_inputs, loss.n_outputs)
     if n_stages is not None:
         n_stages = validate.integer("n_stages", n_stages, low=1, high=most)
-    path = reduced_rank_regression(loss, n_stages)
+    path = reduced_rank_regression(loss, rank=n_stages)
     n = path.n_ranks
     cross, cov = loss.cross_cov[..., None, :, :], loss.input_cov[..., None, :, :]
     residual = cross - path.products[..., :n, :, :] @ cov

@@ -71,7 +71,7 @@ class Factors(NamedTuple):
 
 
 def reduced_rank_regression(
-    data: SquaredLoss | tuple[npt.ArrayLike, npt.ArrayLike], rank: int | None = None
+    data: SquaredLoss | tuple[npt.ArrayLike, npt.ArrayLike], *, rank: int | None = None
 ) -> ReducedRankPath:
     """Return the whole path of reduced-rank regression, from rank 0 up.
 
@@ -96,7 +96,8 @@ def reduced_rank_regression(
         integer.
     ValueError
         If `rank` is larger than min(out, in) or negative, shapes do not match, a number is not
-        finite, or the losses overflow.
+        finite, or the losses overflow; or if `cross_cov` acts where `input_cov` vanishes, as that of
+        data never does: the loss has no minimum.
 
     Notes
     -----
@@ -107,9 +108,7 @@ def reduced_rank_regression(
 
     Inputs may be linearly dependent, or fewer than outputs: eigenvalues of `input_cov` below eps *
     in times the largest (singular values of X below eps * max(n, in) times the largest) count as 0,
-    as do strengths below eps * max(out, in) times the first. Moments made by hand in which
-    `cross_cov` acts where `input_cov` vanishes have no minimum; that part is left out, as in
-    `SquaredLoss.minimum`.
+    as do strengths below eps * max(out, in) times the first.
 
     Losses from data are sums of squares and accurate when tiny; those from moments carry a rounding
     error of about 1e-16 times `output_power`.
@@ -142,6 +141,7 @@ def reduced_rank_regression(
             msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(loss).__name__}"
             raise TypeError(msg)
         last = _last_rank(rank, loss.n_outputs, loss.n_inputs)
+        loss.check_bounded("minimum")
         factors = _factors_of_moments(loss)
         with np.errstate(over="ignore"):
             rest = (loss.output_power - np.sum(factors.strengths**2, axis=-1)) / 2

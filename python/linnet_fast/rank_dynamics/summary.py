@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnet_fast._base import validate, wording
+from linnet_fast._base import wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.analysis import learning_times
 from linnet_fast.rank_dynamics.data import joint_decomposition
 from linnet_fast.rank_dynamics.paths import path_distances
 from linnet_fast.rank_dynamics.predictions import predicted_times
-from linnet_fast.training.trajectory import Trajectory
+from linnet_fast.training.trajectory import Trajectory, run_index
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,7 +88,7 @@ class Summary:
 
 
 def summary(
-    trajectory: Trajectory, run: int | tuple[int, ...] = (), *, fraction: float = 0.5
+    trajectory: Trajectory, *, run: int | tuple[int, ...] = (), fraction: float = 0.5
 ) -> Summary:
     """Return a table of the ranks of one run: predicted and measured, and how near to the paths.
 
@@ -113,6 +113,11 @@ def summary(
     TypeError, ValueError
         If nothing suitable was recorded, or an argument is out of range.
 
+    Notes
+    -----
+    Times are t, also of flows in logarithmic time. Networks that are not chains of dense layers have no
+    predictions.
+
     Examples
     --------
     >>> import numpy as np
@@ -130,13 +135,8 @@ def summary(
     The orders of sigma and of sigma^2 / lam agree: both paths are the same.
     Gap to the next stage over the width of both: 4.082.
     """
-    validate.instance("trajectory", trajectory, Trajectory)
-    index = run if isinstance(run, tuple) else (run,)
+    index = run_index(trajectory, run, single=True)
     runs = trajectory.run_shape
-    if len(index) != len(runs):
-        msg = f"run must have {len(runs)} indices, one per run axis {runs}, got {index}"
-        raise IndexError(msg)
-    zeros = np.zeros(runs)[index]  # an IndexError if there is no such run
     loss = _loss_of(trajectory.squared_loss, runs, index)
     data = joint_decomposition(loss)
     n_stages = int(np.count_nonzero(data.sigma > 0))
@@ -150,21 +150,24 @@ def summary(
     method = trajectory.method
     weights = [w[index] for w in trajectory.start.weights]
     step_size = None
-    begin = trajectory.start.time or 0.0
+    begin = float(method.linear_time(trajectory.start.time or 0.0))
     if (size := method.constant_step_size) is not None:
         step_size = float(np.broadcast_to(size, runs)[index])
         begin = step_size * (trajectory.start.step or 0)
     predicted = np.full(n_stages, np.nan)
     try:
+        if not trajectory.network.is_dense:
+            msg = f"predictions are of networks of dense layers, got {trajectory.network!r}"
+            raise ValueError(msg)
         times = predicted_times(loss, weights, step_size=step_size, fraction=fraction)
-        predicted = times[:n_stages] + begin + zeros
+        predicted = times[:n_stages] + begin
     except ValueError as error:
         notes.append(f"No prediction: {error}.")
     near = np.full((2, n_stages), np.nan)
     if {"product", "weights"} & set(trajectory.observables):
         distances = path_distances(trajectory)
         n_records = trajectory.time.shape[-1]
-        time = np.broadcast_to(trajectory.time, (*runs, n_records))[index]
+        time = np.broadcast_to(trajectory.linear_time, (*runs, n_records))[index]
         # Rank k lasts from the k-th time at which a mode is learned to the next.
         borders = np.append(np.sort(measured[np.isfinite(measured)]), np.inf)
         for which, array in enumerate((distances.reduced_rank, distances.sigma_ordered)):

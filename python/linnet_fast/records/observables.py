@@ -228,8 +228,9 @@ _ROWS = (
     CoreObservable(
         "imbalance",
         "Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T; of networks that are not chains of dense "
-        "layers the absolute differences of |w_{l+1}|^2 and |w_l|^2, which gradient flow conserves "
-        "between layers without fixed parts.",
+        "layers the absolute differences of |w_{l+1}|^2 and |w_l|^2. Gradient flow conserves these of "
+        "dense layers, and of layers without fixed entries whose weights are used equally often; "
+        "`rank_dynamics.imbalance_drift` knows what it conserves of others.",
         forms.imbalance,
         lambda network: (network.n_arrays - 1,),
         ("layer_pair",),

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import spacing, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.records.observables import AnyObservable, Observable, checked, rows
 
@@ -319,11 +319,11 @@ class Record:
         if begin == until:
             return np.array([begin])
         if begin > 0:
-            times = np.geomspace(begin, until, n)
+            times = np.array(spacing.geomspace(begin, until, n))
         else:
             # The smallest numbers have no thousandth.
             many = n > 2 and until / 1000 > 0
-            times = np.append(0.0, np.geomspace(until / 1000, until, n - 1) if many else until)
+            times = np.append(0.0, spacing.geomspace(until / 1000, until, n - 1) if many else until)
         times[0], times[-1] = begin, until
         return np.unique(times)
 

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
 from types import MappingProxyType
@@ -78,7 +78,7 @@ def learned_rank(end: Trajectory) -> npt.NDArray[np.int64]:
 
 
 def learning_times(trajectory: Trajectory) -> npt.NDArray[np.float64]:
-    """Return the time at which each mode is learned, see `rank_dynamics.learning_times`."""
+    """Return the time t at which each mode is learned, see `rank_dynamics.learning_times`."""
     return times_of(trajectory)
 
 
@@ -145,6 +145,8 @@ def _one(name: str, value: Any) -> Derived:
             msg = f"derived[{name!r}] must be (function, names of axes), got {value!r}"
             raise TypeError(msg)
         value, dims = value[0], tuple(map(str, value[1]))
+    if isinstance(value, Derived):
+        return replace(value, name=name, dims=value.dims if dims is None else dims)
     if isinstance(value, str) and ":" not in value:
         known = BUILT_IN[validate.choice(f"derived[{name!r}]", value, BUILT_IN)]
         return Derived(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,8 @@ class SweepError(RuntimeError):
 def is_store(path: Path) -> bool:
     """Whether there is a sweep's store."""
     try:
-        text = (path / "zarr.json").read_text(encoding="utf-8")
-        return MARK in json.loads(text).get("attributes", {})
-    except (OSError, ValueError, AttributeError):
+        return MARK in _json(path).get("attributes", {})
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
@@ -93,7 +92,7 @@ def signed(path: Path, note: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest_of(folder: Path) -> str:
-    return hashlib.sha256((folder / "zarr.json").read_bytes()).hexdigest()
+    return hashlib.sha256(files.content(folder / "zarr.json")).hexdigest()
 
 
 def _codecs(zarr: Any) -> dict[str, Any]:
@@ -139,13 +138,17 @@ def check_metadata(path: Path, growing: bool) -> None:
 
     Files of others are not trusted: what they ask for beyond that is never done.
     """
-    note = _json(path)["attributes"][MARK]
+    note = note_of(path)
     if note["schema"] != SCHEMA:
         msg = f"{path} must be of schema {SCHEMA}, got {note['schema']}: another version made it"
         raise SweepError(msg)
     if plain.digest({k: v for k, v in note.items() if k != "digest"}) != note["digest"]:
         msg = "its note on the sweep is not what was written"
         raise ValueError(msg)
+    for name in (*(v["name"] for v in note["variables"]), *note["coordinates"]):
+        if not name.isidentifier():  # else it may lead out of the store
+            msg = f"{name!r} is no name of an array"
+            raise ValueError(msg)
     dims = _dims_of(note)
     for v in note["variables"]:
         meta = _json(path / v["name"])
@@ -190,8 +193,24 @@ def check_metadata(path: Path, growing: bool) -> None:
             raise ValueError(msg)
 
 
+def refuse_links(path: Path, names: Iterable[str]) -> None:
+    """Refuse a store parts of which are elsewhere: there, files would be written and deleted."""
+    for name in names:
+        if (path / name).is_symlink():
+            msg = (
+                f"{path / name} must be a folder of the store itself, got a symbolic link: put what "
+                "it points to in its place"
+            )
+            raise SweepError(msg)
+
+
+def note_of(path: Path) -> Any:
+    """Return what a store says of its sweep."""
+    return _json(path)["attributes"][MARK]
+
+
 def _json(folder: Path) -> Any:
-    return json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+    return json.loads(files.content(folder / "zarr.json").decode())
 
 
 def _dims_of(note: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ class Meter:
 @contextmanager
 def metered(progress: Progress, n_runs: int) -> Iterator[Meter]:
     """Give a meter that shows a bar, calls a function, or keeps silent."""
-    if progress is False:
+    if progress is False or (progress is True and sys.stderr is None):  # as without a console
         yield Meter(n_runs, None)
     elif progress is True:
         tqdm = files.optional("tqdm.auto", "sweep").tqdm

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 import shutil
+import stat
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +33,7 @@ from linnet_fast.sweeps.form import (
     described,
     is_store,
     locked,
+    refuse_links,
     signed,
     write_coordinate,
     write_group,
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     import xarray
 
 _LEFTOVER_AGE = 3600.0  # seconds
-_CRC = 4  # bytes of the checksum at the end of every file of a chunk
+_LEFTOVER = re.compile(r"(?P<stem>zarr|c(\.\d+)*)\.[0-9a-f]{32}\.partial")
 
 
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -109,6 +112,8 @@ class Store:
         self._group: Any = zarr.open_group(path, mode="r+")
         self.attrs: Mapping[str, Any] = dict(self._group.attrs)
         note = self.attrs[MARK]
+        self._own_folders = (SPEC, *(v["name"] for v in note["variables"]), *note["coordinates"])
+        refuse_links(path, self._own_folders)
         self.spec_data: Mapping[str, Any] = note["spec"]
         self.spec_id: str = note["spec_id"]
         self.isa: str = note["isa"]
@@ -228,10 +233,9 @@ class Store:
 
         Every file of these chunks is read and its checksum compared.
         """
-        crc = files.optional("google_crc32c", "sweep")
         there: dict[int, Counts] = {}
         damaged = []
-        _remove_leftovers(self.path)
+        self._remove_leftovers()
         # The status first: another process may be writing, and writes it last.
         names = {v.name: _names(self.path / v.name) for v in reversed(self.variables)}
         for number in numbers:
@@ -244,7 +248,7 @@ class Store:
             ]
             counts = all(file.name in names["status"] for file, _ in expected["status"])
             complete = len(present) == sum(map(len, expected.values()))
-            if (counts and not complete) or not all(_is_whole(f, n, crc) for f, n in present):
+            if (counts and not complete) or not all(_is_whole(f, n) for f, n in present):
                 damaged.append(number)
                 continue
             if not counts:
@@ -268,11 +272,31 @@ class Store:
             range(-(-n // c))
             for n, c in zip(variable.shape, array.chunks[len(self.chunks.shape) :], strict=True)
         ]
-        size = math.prod(array.chunks) * np.dtype(variable.dtype).itemsize + _CRC
+        size = math.prod(array.chunks) * np.dtype(variable.dtype).itemsize + _checked().CRC
         for rest in product(*extra):
             place = (*self.chunks.place(number), *rest)
             file = self.path / variable.name / ".".join(["c", *map(str, place)])
             yield (file, size) if sizes else file
+
+    def _remove_leftovers(self) -> None:
+        """Remove what processes that were killed were writing; what is young may be someone's still.
+
+        It has the name of one of this store's own files, up to the last dot, and then one that Zarr
+        draws; it is a file, neither a link nor beyond one. All else is someone else's.
+        """
+        own = {self.path: {"zarr"}, self.path / SPEC: {"zarr"}}
+        for name in self._own_folders[1:]:
+            n_axes = len(self._group[name].shape)
+            own[self.path / name] = {"zarr", ".".join(["c", *["*"] * (n_axes - 1)])}
+        for folder, stems in own.items():
+            for entry in os.scandir(folder):
+                found = _LEFTOVER.fullmatch(entry.name)
+                if found is None or re.sub(r"\d+", "*", found["stem"]) not in stems:
+                    continue
+                with suppress(FileNotFoundError):
+                    state = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(state.st_mode) and time.time() - state.st_mtime > _LEFTOVER_AGE:
+                        os.unlink(entry.path)  # noqa: PTH108
 
     # -- growing -----------------------------------------------------------------------------------
 
@@ -340,14 +364,6 @@ def _names(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed were writing; what is young may be someone's still."""
-    for file in (*path.glob("*.partial"), *path.glob("*/*.partial")):
-        with suppress(FileNotFoundError):
-            if time.time() - file.stat().st_mtime > _LEFTOVER_AGE:
-                file.unlink()
-
-
 def _flush(file: Path) -> None:
     """See to it that a file, or the names in a directory, are on the disk."""
     is_file = file.is_file()
@@ -360,15 +376,23 @@ def _flush(file: Path) -> None:
         os.close(handle)
 
 
-def _is_whole(file: Path, size: int, crc: Any) -> bool:
+def _checked() -> Any:
+    """Return the module that needs the packages of sweeps."""
+    files.optional("google_crc32c", "sweep")
+    from linnet_fast.sweeps import checked  # noqa: PLC0415
+
+    return checked
+
+
+def _is_whole(file: Path, size: int) -> bool:
     """Whether a file has its size, and the checksum at its end fits what is before it."""
     try:
-        data = file.read_bytes()
+        with files.opened(file) as opened:
+            if files.size_of(opened) != size:
+                return False
+            return bool(_checked().is_whole(opened.read(), size))
     except OSError:
         return False
-    if len(data) != size:
-        return False
-    return int(crc.value(data[:-_CRC])) == int.from_bytes(data[-_CRC:], "little")
 
 
 def open_dataset(path: Path) -> xarray.Dataset:
@@ -381,9 +405,11 @@ def open_dataset(path: Path) -> xarray.Dataset:
     try:
         with locked(path, shared=True), warnings.catch_warnings():
             check_metadata(path, growing=False)
-            # What a process that was killed left behind; see `_remove_leftovers`.
-            warnings.filterwarnings("ignore", r"Object at zarr\..*\.partial is not recognized")
-            data: xarray.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
+            # What a process that was killed left behind, and files of others.
+            warnings.filterwarnings("ignore", r"Object at .* is not recognized")
+            data: xarray.Dataset = xr.open_zarr(
+                _checked().CheckedStore(path, read_only=True), chunks=None, consolidated=False
+            )
         return _arranged(data)
     except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         msg = f"{path} is damaged: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def _check_memory(
 @contextmanager
 def reporter(progress: object, total: int) -> Iterator[Callable[[int], object] | None]:
     """Give the function to call with the steps done so far, or None."""
-    if progress is False:
+    if progress is False or (progress is True and sys.stderr is None):  # as without a console
         yield None
     elif callable(progress):
         yield lambda done: progress(done, total)

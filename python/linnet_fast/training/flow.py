@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from linnet_fast import _core
 from linnet_fast._base import validate
 from linnet_fast.methods.flow import GradientFlow
+from linnet_fast.training._turned import ANGLES, turned
 from linnet_fast.training.call import CoreCall, Outcome, Progress, reporter
 from linnet_fast.training.state import State
 
@@ -35,6 +40,7 @@ def integrate(
     first = begin.time or 0.0
     end = validate.real("until", until, at_least=first)
     time = call.record.times(first, end)
+    asked, (call, turn) = call, turned(call)
     arguments = call.arguments(len(time))
     atol = method.absolute_tolerance(begin.weights, len(runs))
     with reporter(progress, 1000 * int(np.count_nonzero(going))) as report:
@@ -47,7 +53,28 @@ def integrate(
             record_times=time.tolist(),
             progress=report,
         )
+    if turn is not None:
+        turn.back(result, asked)
     stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
     status = np.where(going, result["status"], begin.status)
     final = State(result["weights"], None, status, stopped_at, end)
+    _tell_of_unknown_angles(
+        result["observables"], going, (time > first) & (time <= stopped_at[..., None])
+    )
     return Outcome(result, None, time, final, np.where(going, result["n_steps"], 0))
+
+
+def _tell_of_unknown_angles(
+    known: dict[str, Any], going: npt.NDArray[np.bool_], reached: npt.NDArray[np.bool_]
+) -> None:
+    """Warn where an angle was too small to be known, and so is NaN."""
+    for name in ANGLES:
+        if name in known:
+            unknown = np.isnan(known[name]) & reached & going[..., None]
+            if unknown.any():
+                msg = (
+                    f"{name} is NaN in {np.count_nonzero(unknown)} of {unknown.size} records: what "
+                    "the weights have across the direction is rounding there, or below 1e-280"
+                )
+                warnings.warn(msg, UserWarning, stacklevel=4)
+                return

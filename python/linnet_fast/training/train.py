@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy.typing as npt
 
+from linnet_fast._base import machine
 from linnet_fast._base.config import provenance
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
@@ -130,6 +131,7 @@ def train(
            [1.992, 0.022],
            [2.   , 1.   ]])
     """
+    machine.check_rounding()
     record = Record.geomspace(100) if record is None else record
     direction = check_training(network, loss, method, n_steps, until, record, stop)
     if loss.core is None or not method.of_core:

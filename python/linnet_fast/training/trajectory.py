@@ -52,7 +52,8 @@ class Trajectory:
         Steps recorded, counted from the very start; None of a flow.
     time : ndarray of float64, shape (*step_size.shape, n_rec)
         ``step_size * steps``; broadcasts against the run axes. With a `StepRule` the sums of the
-        steps, (*run, n_rec). Of a flow the times recorded, (n_rec,).
+        steps, (*run, n_rec). Of a flow the times recorded, (n_rec,); in logarithmic time these are
+        log(1 + t), and `linear_time` has t.
     observables : mapping of str to ndarray, shape (*run, n_rec, ...)
         What was recorded, by name; ``weights`` are a tuple of one array per layer. Each is an
         attribute, too.
@@ -66,8 +67,10 @@ class Trajectory:
 
     Raises
     ------
+    TypeError
+        If a part is not what it should be.
     ValueError
-        If shapes or dtypes do not fit together.
+        If shapes or dtypes do not fit together, or steps or times do not increase.
 
     Examples
     --------
@@ -95,6 +98,22 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
+        for name, kind in (
+            ("network", Chain),
+            ("loss_function", Loss),
+            ("method", Method),
+            ("start", State),
+            ("time", np.ndarray),
+            ("n_steps", np.ndarray),
+            ("observables", Mapping),
+            ("final", State),
+            ("provenance", Mapping),
+        ):
+            validate.instance(name, getattr(self, name), kind)
+        if self.time.ndim == 0 or self.time.dtype != np.float64:
+            got = f"{self.time.dtype} of shape {self.time.shape}"
+            msg = f"time must be float64 with an axis of records, got {got}"
+            raise ValueError(msg)
         self.final.check_network(self.network)
         self.start.check_network(self.network)
         runs, records = self.run_shape, self.time.shape[-1:]
@@ -104,13 +123,18 @@ class Trajectory:
             msg = "steps must be given if and only if the final state has a step"
             raise ValueError(msg)
         if self.steps is not None:
-            validate.exact("steps", self.steps, records, np.int64)
+            validate.exact(
+                "steps", validate.instance("steps", self.steps, np.ndarray), records, np.int64
+            )
         when = self.time if self.steps is None else self.steps
-        if (np.diff(when) <= 0).any():
+        if not (np.isfinite(when).all() and (np.diff(when) > 0).all()):
             name = "time" if self.steps is None else "steps"
-            msg = f"{name} must be strictly increasing, got {when.tolist()}"
+            msg = f"{name} must be finite and strictly increasing, got {when.tolist()}"
             raise ValueError(msg)
         lead = self.time.shape[:-1] if self.steps is not None else ()
+        if (np.diff(self.time) < 0).any():  # NaN after the end of a run of a rule
+            msg = f"time must not fall, got {self.time.tolist()}"
+            raise ValueError(msg)
         validate.exact("time", self.time, (*lead, *records), np.float64)
         validate.fits_batch("time", lead, runs)
         for name, array in self.observables.items():
@@ -181,6 +205,14 @@ class Trajectory:
         return self.time if self.steps is None else self.steps
 
     @property
+    def linear_time(self) -> FloatArray:
+        """The time t of each record, in the shape of `time`.
+
+        It is `time`, but of flows in logarithmic time exp(time) - 1, inf beyond float64.
+        """
+        return self.method.linear_time(self.time)
+
+    @property
     def run_shape(self) -> Shape:
         """Shape of the run axes; () for a single run."""
         return self.final.status.shape
@@ -213,7 +245,8 @@ class Trajectory:
             if status in (Status.DIVERGED, Status.EXHAUSTED):
                 first = tuple(int(i) for i in which[0])
                 place = f"first: run {first} at" if first else "at"
-                unit = "time" if self.steps is None else "step"
+                flow = "ln(1 + time)" if self.method.log_time else "time"
+                unit = flow if self.steps is None else "step"
                 part += f" ({place} {unit} {self.stopped_at[first]})"
             parts.append(part)
         return f"{n_runs} run{'s' if n_runs != 1 else ''}: {', '.join(parts)}"
@@ -258,8 +291,13 @@ class Trajectory:
         """
         xr = files.optional("xarray", "xarray")
         run_ndim = len(self.run_shape)
+        if dims is not None:
+            validate.instance("dims", dims, Sequence)  # type: ignore[type-abstract]
+        if coords is not None:
+            validate.instance("coords", coords, Mapping)  # type: ignore[type-abstract]
         names = tuple(f"run_{i}" for i in range(run_ndim)) if dims is None else tuple(dims)
-        if isinstance(dims, str) or len(names) != run_ndim or len(set(names)) != run_ndim:
+        named = not isinstance(dims, str) and all(isinstance(name, str) for name in names)
+        if not named or len(names) != run_ndim or len(set(names)) != run_ndim:
             msg = f"dims must be {run_ndim} different names, one per run axis, got {dims!r}"
             raise ValueError(msg)
         variables = self._labelled(names)
@@ -333,6 +371,7 @@ class Trajectory:
         OSError
             If the file cannot be written.
         """
+        _checked_path(path)
         arrays = {name: array for name, (_, array) in self._labelled(()).items()}
         arrays["time"] = self.time
         if self.steps is not None:
@@ -368,13 +407,20 @@ class Trajectory:
         Raises
         ------
         ValueError
-            If the suffix is another, or the file is damaged, foreign or of a newer version.
+            If the suffix is another, or the file is damaged, foreign, of a newer version, or much
+            larger than its size on the disk.
         ImportError
-            If it is a ``.nc`` and xarray or netCDF4 is not installed.
+            If it is a ``.nc`` and netCDF4 is not installed.
         OSError
-            If the file cannot be opened.
+            If the file cannot be opened, or is a pipe, a device or a folder.
+
+        Notes
+        -----
+        What the file says of itself is checked before an array is read. It may be unpacked to 64 MiB
+        or 100 times its size, whichever is more; a network that is far larger than its weights is
+        refused.
         """
-        return trajectory_file.read(path, cls._assembled)
+        return trajectory_file.read(_checked_path(path), cls._assembled)
 
     @classmethod
     def _assembled(
@@ -403,6 +449,47 @@ class Trajectory:
             header["provenance"],
             array("n_steps"),
         )
+
+
+def run_index(trajectory: Trajectory, run: object, *, single: bool = False) -> tuple[int, ...]:
+    """Return `run` as an index of the leading run axes, checked.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        Of which runs are chosen.
+    run : int or tuple of int
+        The index; negative ones count from the end.
+    single : bool
+        Whether all run axes have to be given.
+
+    Raises
+    ------
+    TypeError
+        If `run` is something else.
+    IndexError
+        If there are more indices than run axes (or fewer, of a single run), or no such run.
+    """
+    shape = validate.instance("trajectory", trajectory, Trajectory).run_shape
+    given = run if isinstance(run, tuple) else (run,)
+    index = tuple(validate.integer("run", i, low=-(2**62), high=2**62) for i in given)
+    if single and len(index) != len(shape):
+        msg = f"run must have {len(shape)} indices, one per run axis {shape}, got {index}"
+        raise IndexError(msg)
+    if len(index) > len(shape):
+        msg = f"run must have at most {len(shape)} indices, got {index}"
+        raise IndexError(msg)
+    if not all(-size <= i < size for i, size in zip(index, shape, strict=False)):
+        msg = f"run must be an index of run axes {shape}, got {index}"
+        raise IndexError(msg)
+    return index
+
+
+def _checked_path(path: object) -> str | os.PathLike[str]:
+    if not isinstance(path, str | os.PathLike):
+        msg = f"path must be a string or a path, got {type(path).__name__}"
+        raise TypeError(msg)
+    return path
 
 
 def _names_of_its_own() -> set[str]:

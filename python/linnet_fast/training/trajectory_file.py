@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files, validate
+from linnet_fast._base import files, npy, validate
 from linnet_fast._base.validate import Shape
 from linnet_fast.networks.chain import Chain
+from linnet_fast.training import file_header, netcdf
 from linnet_fast.training.state import State
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 _T = TypeVar("_T")
 
-_FORMAT = "linnet_fast.Trajectory"
-_SCHEMA_VERSION = 5
-_HEADER = "linnet_fast"  # the entry of a file that describes the others, as JSON
+_LONGEST_REASON = 500  # characters
 
 
 def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
@@ -62,7 +60,11 @@ def state_whole(
 
     def full(key: str, shape: Shape) -> npt.NDArray[Any]:
         stored = array(f"{name}_{key}")
-        return stored if name == "final" else np.broadcast_to(stored, (*status.shape, *shape))
+        if name == "final":
+            return stored
+        whole = (*status.shape, *shape)
+        validate.fits_batch(f"{name}_{key}", stored.shape, whole)
+        return np.broadcast_to(stored, whole)
 
     memory = tuple(
         tuple(full(f"memory_{i}_{k}", shape) for k in range(header["n_memories"]))
@@ -87,69 +89,125 @@ def write(
 ) -> None:
     """Write a file, whole or not at all; `dataset` gives what a ``.nc`` shows with labels."""
     target = _supported(path)
-    text = files.to_json({"format": _FORMAT, "schema_version": _SCHEMA_VERSION, **header})
-    with files.replaced(target) as temporary:
-        if target.suffix == ".npz":
-            arrays = arrays | {_HEADER: np.frombuffer(text.encode(), dtype=np.uint8)}
-            with temporary.open("xb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-            return
+    is_netcdf = target.suffix == ".nc"
+    text = files.to_json(
+        {
+            "format": file_header.FORMAT,
+            "schema_version": file_header.SCHEMA_VERSION,
+            **header,
+            "contents": file_header.contents(arrays, signed=is_netcdf),
+        }
+    )
+    # What would be refused when it is read is not written.
+    file_header.check_length(len(text))
+    file_header.check_network(header["network"], {n: a.shape for n, a in arrays.items()})
+    if is_netcdf:
         files.optional("netCDF4", "xarray")
-        data = dataset()
-        for name, array in arrays.items():
-            if name not in data.variables:
-                dims = [f"{name}_{axis}" for axis in range(array.ndim)]
-                data[name] = (dims, array)
-        # What the dataset has with fewer axes is stored beside it as it is.
-        data["plain_time"] = (
-            [f"plain_time_{axis}" for axis in range(arrays["time"].ndim)],
-            arrays["time"],
-        )
-        data.attrs[_HEADER] = text
-        data.to_netcdf(temporary, engine="netcdf4", format="NETCDF4")
+    with files.replaced(target) as temporary:
+        if is_netcdf:
+            netcdf.write(temporary, text, arrays, dataset())
+            return
+        arrays = arrays | {netcdf.HEADER: np.frombuffer(text.encode(), dtype=np.uint8)}
+        with temporary.open("xb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read(
     path: str | os.PathLike[str],
     assemble: Callable[[Mapping[str, Any], Callable[[str], npt.NDArray[Any]]], _T],
 ) -> _T:
-    """Return what `assemble` makes of the header of a file and a function from names to arrays."""
+    """Return what `assemble` makes of the header of a file and a function from names to arrays.
+
+    What the file says of itself is checked before an array is read: names, kinds of numbers, shapes,
+    sizes beside that of the file, and that the network is one that its arrays can be of.
+    """
     source = _supported(path)
-    with source.open("rb"):  # a missing file is an OSError, not a damaged file
-        pass
-    if source.suffix == ".nc":
-        files.optional("netCDF4", "xarray")
-        files.optional("xarray", "xarray")
-    try:
-        if source.suffix == ".npz":
-            with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return assemble(*_checked(archive[_HEADER].tobytes().decode(), archive.__getitem__))
-        xarray = files.optional("xarray", "xarray")
-        data = xarray.load_dataset(source, engine="netcdf4", decode_cf=False)
+    with files.opened(source) as file:  # a missing file is an OSError, not a damaged file
+        if source.suffix == ".nc":
+            files.optional("netCDF4", "xarray")
+        try:
+            if source.suffix == ".npz":
+                return assemble(*_checked(_Npz(file)))
+            with netcdf.opened(source, file) as content:
+                return assemble(*_checked(content))
+        except MemoryError:
+            reason = "it takes more memory than there is"
+        except RecursionError:
+            reason = "its description is nested too deeply"
+        except KeyError as error:
+            reason = f"its description has no {error}"
+        except (TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
+            # What a file says fails in any of the ways of the checks of the constructors.
+            reason = str(error)
+    shown = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} ..."
+    msg = f"{source} is not a readable linnet_fast result: {shown}"
+    raise ValueError(msg)
 
-        def array(name: str) -> npt.NDArray[Any]:
-            values: npt.NDArray[Any] = data["plain_time" if name == "time" else name].values
-            return values
 
-        return assemble(*_checked(data.attrs[_HEADER], array))
-    except Exception as error:
-        # A damaged file fails in any of the ways of zipfile, zlib, HDF5, json and the checks of the
-        # constructors.
-        msg = f"{source} is not a readable linnet_fast result: {type(error).__name__}: {error}"
-        raise ValueError(msg) from error
+class _Npz:
+    """A ``.npz`` as `netcdf.NetCDF` is one; the archive has checksums of its own."""
+
+    signed = is_sealed = True
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._archive = npy.Archive(file)
+        self.file_size = files.size_of(file)
+
+    def header(self) -> str:
+        form = self._archive.form(netcdf.HEADER)
+        if form.dtype != np.uint8:
+            msg = "its description must be bytes of a text"
+            raise ValueError(msg)
+        file_header.check_length(form.n_items)
+        try:
+            return self._archive[netcdf.HEADER].tobytes().decode()
+        except UnicodeDecodeError as error:
+            msg = "its description is no text"
+            raise ValueError(msg) from error
+
+    def forms(self) -> dict[str, npy.Form]:
+        names = (name for name in self._archive.names if name != netcdf.HEADER)
+        return {name: self._archive.form(name) for name in names}
+
+    def n_bytes(self, name: str) -> int:
+        return self._archive.form(name).n_bytes
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        return self._archive[name]
 
 
 def _checked(
-    text: str, array: Callable[[str], npt.NDArray[Any]]
+    content: _Npz | netcdf.NetCDF,
 ) -> tuple[Mapping[str, Any], Callable[[str], npt.NDArray[Any]]]:
     """Return the header of a file, and its arrays by name, as files of this version have them."""
-    header: Mapping[str, Any] = json.loads(text)
-    known = header["format"] == _FORMAT and header["schema_version"] in (4, _SCHEMA_VERSION)
-    if not known:
-        found = f"{header['format']} {header['schema_version']}"
-        msg = f"expected {_FORMAT} of schema_version {_SCHEMA_VERSION} or 4, got {found}"
+    header = file_header.parsed(content.header())
+    names: Mapping[str, Mapping[str, Any]]
+    is_new = header["schema_version"] == file_header.SCHEMA_VERSION
+    if is_new and not content.signed:
+        msg = "its description is damaged: the digest is missing"
         raise ValueError(msg)
-    return (header, array) if header["schema_version"] == _SCHEMA_VERSION else _of_4(header, array)
+    forms = content.forms()
+    file_header.check_forms(header, forms)
+    names = header["contents"] if is_new else {name: {} for name in forms}
+    room = npy.Room(content.file_size)
+    for name in names:
+        room.take(name, content.n_bytes(name))
+
+    def array(name: str) -> npt.NDArray[Any]:
+        if name not in names:
+            msg = f"it has no array {name}"
+            raise ValueError(msg)
+        values = content.array(name)
+        said = names[name].get("digest")
+        if not content.is_sealed and said and said != file_header.digest(values):
+            msg = f"{name} is damaged: it is not what was written"
+            raise ValueError(msg)
+        return values
+
+    whole = _of_4(header, array) if header["schema_version"] == 4 else (header, array)
+    file_header.check_parts(whole[0])
+    file_header.check_network(header["network"], {n: form.shape for n, form in forms.items()})
+    return whole
 
 
 def _of_4(

@@ -7,7 +7,7 @@ import numpy as np
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import residual, structure
-from linnet_fast.costs.solvers.solution import Solution, divided, norms, svd
+from linnet_fast.costs.solvers.solution import RANK, Solution, divided, norms, svd
 from linnet_fast.networks.chain import Chain
 
 
@@ -35,8 +35,13 @@ def residual_blocks(network: Chain, p: FloatArray, rtol: float) -> Solution | No
         last = np.zeros((size, network.n_outputs, width))
         last[:, :, :kept] = u[..., :kept] * end[:, None, :kept]
         weights: tuple[FloatArray, ...] = (first, *[block] * n_blocks, last)
-        value = np.where(np.count_nonzero(s, axis=-1) > width, np.inf, terms.sum(axis=-1))
-        return Solution.closed_form(value, weights, "residual, embedded, by singular values")
+        return Solution.closed_form(
+            terms.sum(axis=-1),
+            weights,
+            "residual, embedded, by singular values",
+            np.count_nonzero(s, axis=-1) > width,
+            RANK,
+        )
     terms, a, end = residual.trainable_top(s, n_blocks, scale)
     block = np.einsum("nki,nk,nkj->nij", vt, a, vt)
     last = np.einsum("nok,nk,nkj->noj", u, end, vt)

@@ -15,6 +15,8 @@ from linnet_fast.costs.solvers.solution import Solution, divided, norms, power, 
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
 
+_MOST_EXTENT, _MOST_TABULATED = 2**20, 2**28  # of the core
+
 ComplexArray = npt.NDArray[np.complex128]
 
 
@@ -174,6 +176,13 @@ def kernels(network: Chain, p: FloatArray, rtol: float, n_threads: int) -> Solut
         shapes.append((len(offsets), layer.dilation))
     n_layers = network.n_arrays
     kinds = Counter(shapes)
+    n_taps = sum(k for k, _ in kinds)
+    if extent > _MOST_EXTENT or n_taps * (extent // 2 + 1) > _MOST_TABULATED:
+        msg = (
+            f"network must have at most {_MOST_EXTENT:,} inputs, and {_MOST_TABULATED:,} as taps of "
+            f"different kernels times frequencies, got {extent:,} inputs and {n_taps:,} taps"
+        )
+        raise ValueError(msg)
     scale = np.abs(p).max(axis=(1, 2))
     b = divided(p[:, 0], scale[:, None])
     modes = _cleaned(np.fft.rfft(b), rtol)
@@ -285,7 +294,7 @@ def patches(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
     *kernels, last = found.weights
     weights = [w.reshape(len(p), *x.weight_shape) for w, x in zip(kernels, parts, strict=True)]
     weights.append(last.swapaxes(1, 2).reshape(len(p), 1, -1))
-    return Solution(found.lower, found.upper, tuple(weights), f"patches: {found.method}")
+    return Solution(found.lower, found.upper, tuple(weights), f"patches: {found.method}", found.why)
 
 
 def residual_full_width(network: Chain, p: FloatArray, rtol: float) -> Solution | None:

@@ -23,11 +23,19 @@ class _Places:
         order = free[np.argsort(pattern.weight[free], kind="stable")]
         self.row, self.column = pattern.row[order], pattern.column[order]
         self.coefficient = pattern.coefficient[order]
-        self.first = np.searchsorted(pattern.weight[order], np.arange(pattern.n_weights))
+        self.n_weights = pattern.n_weights
+        self.used, self.first = np.unique(pattern.weight[order], return_index=True)
 
     def sums(self, values: AnyArray, axis: int) -> AnyArray:
-        """Return sums over the places of each weight."""
-        return np.asarray(np.add.reduceat(values, self.first, axis=axis))
+        """Return sums over the places of each weight; 0 of weights without any, in a padding."""
+        some = np.asarray(np.add.reduceat(values, self.first, axis=axis))
+        if len(self.used) == self.n_weights:
+            return some
+        shape = list(some.shape)
+        shape[axis] = self.n_weights
+        every = np.zeros(shape, some.dtype)
+        np.moveaxis(every, axis, -1)[..., self.used] = np.moveaxis(some, axis, -1)
+        return every
 
 
 class Function:

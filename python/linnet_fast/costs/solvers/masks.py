@@ -6,7 +6,7 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import structure
-from linnet_fast.costs.solvers.solution import Solution, divided, norms, without
+from linnet_fast.costs.solvers.solution import ZEROS, Solution, divided, norms, without
 from linnet_fast.networks.chain import Chain
 from linnet_fast.regularizers.groups import latent_groups
 
@@ -30,5 +30,13 @@ def hidden_units(network: Chain, p: FloatArray, _rtol: float) -> Solution | None
     pattern = layer.pattern
     first = np.zeros((len(p), pattern.n_weights))
     first[:, pattern.weight] = scaled[:, pattern.row, pattern.column]
-    weights = without((first, top[:, None]), ~np.isfinite(found.upper))
-    return Solution(2 * found.lower, 2 * found.upper, weights, "twice the latent group norm")
+    elsewhere = np.ones(network.n_inputs, bool)
+    elsewhere[[i for group in seen for i in group]] = False
+    bad = np.asarray((p[:, 0, elsewhere] != 0).any(axis=-1))
+    return Solution(
+        2 * found.lower,
+        2 * found.upper,
+        without((first, top[:, None]), bad),
+        "twice the latent group norm",
+        np.where(bad, ZEROS, "").astype(object),
+    )

@@ -6,12 +6,24 @@ import itertools
 import math
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linprog
 
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import structure
-from linnet_fast.costs.solvers.solution import Solution, divided, norms, power, svd, without
+from linnet_fast.costs.solvers.solution import (
+    OUTSIDE,
+    RANK,
+    SIGNS,
+    ZEROS,
+    Solution,
+    divided,
+    norms,
+    power,
+    svd,
+    without,
+)
 from linnet_fast.networks.chain import Chain
 
 _MOST_BASES = 20_000
@@ -48,9 +60,12 @@ def affine(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
     w = np.stack([_only(atoms, b, rtol) for b in divided(targets, scale)]) if len(p) else p
     w = w.reshape(len(p), pattern.n_weights) * scale
     bad = np.isnan(w).any(axis=-1)
-    value = np.where(bad, np.inf, norms(np.nan_to_num(w)) ** 2)
     return Solution.closed_form(
-        value, (w.reshape(len(p), *network.shapes[0]),), "least-norm weights of one layer"
+        norms(np.nan_to_num(w)) ** 2,
+        (w.reshape(len(p), *network.shapes[0]),),
+        "least-norm weights of one layer",
+        bad,
+        OUTSIDE,
     )
 
 
@@ -71,7 +86,6 @@ def dense(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
     rank = np.count_nonzero(s, axis=-1)
     roots = s ** (1 / n_layers)
     value = n_layers * np.sum(roots**2, axis=-1)
-    value = np.where(rank > min(widths[1:-1]), np.inf, value)
     kept = min(s.shape[-1], *widths[1:-1])
     weights = []
     for l, (rows, columns) in enumerate(network.shapes):
@@ -84,7 +98,11 @@ def dense(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
             w[:, range(kept), range(kept)] = roots[:, :kept]
         weights.append(w)
     return Solution.closed_form(
-        value, tuple(weights), f"{n_layers} sum of singular values{power(n_layers)}"
+        value,
+        tuple(weights),
+        f"{n_layers} sum of singular values{power(n_layers)}",
+        rank > min(widths[1:-1]),
+        RANK,
     )
 
 
@@ -158,7 +176,6 @@ def grouped(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
             sign = np.sign(entries) if k == n - 1 else 1.0
             elementwise[k][:, members] = sign * relative ** (1 / n) * shared
         scalars[:, numbers] = np.sqrt(terms)[..., 0]
-    value = np.where(bad, np.inf, value)
     weights = []
     for k, shape in enumerate(network.shapes):
         if k >= n:
@@ -172,7 +189,7 @@ def grouped(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
         weights.append(w.reshape(len(p), *shape))
     what = "|b_i|" if len(groups) == width else "norms of groups"
     name = f"{n_layers} sum of {what}{power(n_layers)}"
-    return Solution.closed_form(value, tuple(weights), name)
+    return Solution.closed_form(value, tuple(weights), name, bad, ZEROS)
 
 
 def tied(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
@@ -208,8 +225,8 @@ def tied(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
         w, (np.arange(len(p))[:, None], unit), np.sign(target) * np.abs(target) ** (1 / n_layers)
     )
     bad = ((b != 0) & ~usable).any(axis=-1)
-    value = np.where(bad, np.inf, np.sum(w**2, axis=-1))
-    return Solution.closed_form(value, (w,), f"sum of |b_i|{power(n_layers)}, shared weights")
+    name = f"sum of |b_i|{power(n_layers)}, shared weights"
+    return Solution.closed_form(np.sum(w**2, axis=-1), (w,), name, bad, SIGNS)
 
 
 def dictionary(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
@@ -224,29 +241,46 @@ def dictionary(network: Chain, p: FloatArray, rtol: float) -> Solution | None:
     atoms, n_layers = matrix.T, network.n_arrays
     scale = np.abs(p[:, 0]).max(axis=-1, keepdims=True)
     targets = divided(p[:, 0], scale)
-    unique = np.linalg.matrix_rank(atoms, tol=None) == atoms.shape[1]
+    unique = np.linalg.matrix_rank(atoms / _sizes(atoms)) == atoms.shape[1]
     coefficients = np.empty((len(p), atoms.shape[1]))
     lower = np.empty(len(p))
+    done = np.zeros(len(p), bool)
     for i, b in enumerate(targets):
+        if done[i]:
+            continue
         if unique or n_layers == 1:
             coefficients[i], lower[i] = _only(atoms, b, rtol), np.nan
-        else:
-            coefficients[i], lower[i] = _sparsest(atoms, b, n_layers)
+            continue
+        coefficients[i], lower[i] = _sparsest(atoms, b, n_layers)
+        if n_layers == 2:
+            same, parts, bound = _of_the_same_cone(atoms, coefficients[i], targets)
+            same &= ~done
+            coefficients[same], lower[same] = parts[same], bound[same]
+            done |= same
     coefficients = coefficients * scale
     bad = np.isnan(coefficients).any(axis=-1)
     found = grouped(inner, np.where(bad[:, None], 0.0, coefficients)[:, None], rtol)
     if n_layers == 1:
         found = dense(inner, np.where(bad[:, None], 0.0, coefficients)[:, None], rtol)
     assert found is not None
+    why = np.where(bad, OUTSIDE, "").astype(object)
     upper = np.where(bad, np.inf, found.upper)
     least = lower * scale[:, 0] ** (2 / n_layers)
     least = np.where(np.isnan(lower) | bad, upper, np.minimum(least, upper))
     # The order of arrays is that of layers; fixed ones have none.
-    return Solution(least, upper, without(found.weights, bad), "dictionary")
+    return Solution(least, upper, without(found.weights, bad), "dictionary", why)
+
+
+def _sizes(atoms: FloatArray) -> FloatArray:
+    """Return the size of each equation, as a column: those of different sizes count alike."""
+    size = np.abs(atoms).max(axis=1, keepdims=True, initial=0.0)
+    return np.where(size > 0, size, 1.0)
 
 
 def _only(atoms: FloatArray, b: FloatArray, rtol: float) -> FloatArray:
     """Return the least-norm coefficients; NaN if there are none."""
+    each = _sizes(atoms)
+    atoms, b = atoms / each, b / each[:, 0]
     c = np.linalg.lstsq(atoms, b, rcond=None)[0]
     c = c + np.linalg.lstsq(atoms, b - atoms @ c, rcond=None)[0]
     size = np.linalg.norm(atoms) * np.linalg.norm(c) + np.linalg.norm(b)
@@ -262,15 +296,20 @@ def _sparsest(atoms: FloatArray, b: FloatArray, n_layers: int) -> tuple[FloatArr
     bounds.
     """
     m = atoms.shape[1]
+    some = _only(atoms, b, 0.0)
+    if np.isnan(some).any():
+        return some, math.nan
     split = np.hstack([atoms, -atoms])
     result = linprog(np.ones(2 * m), A_eq=split, b_eq=b, bounds=(0, None), method="highs")
-    if not result.success:
-        return np.full(m, np.nan), math.nan
+    if not result.success:  # of rounding, as there are coefficients
+        return some, 0.0
     c = result.x[:m] - result.x[m:]
     support = np.flatnonzero(c)
     if len(support):
         c = np.zeros(m)
         c[support] = np.linalg.lstsq(atoms[:, support], b, rcond=None)[0]
+    if np.abs(atoms @ c - b).max() > 1e-12 * np.abs(b).max(initial=0.0):
+        return some, 0.0
     z = result.eqlin.marginals
     certified = float(z @ b) / max(float(np.abs(z @ atoms).max()), 1e-300)
     if n_layers == 2:
@@ -288,6 +327,31 @@ def _sparsest(atoms: FloatArray, b: FloatArray, n_layers: int) -> tuple[FloatArr
             best = np.zeros(m)
             best[list(chosen)] = part
     return best, math.nan  # a vertex: exact
+
+
+def _of_the_same_cone(
+    atoms: FloatArray, c: FloatArray, targets: FloatArray
+) -> tuple[npt.NDArray[np.bool_], FloatArray, FloatArray]:
+    """Return which targets are made of the atoms and signs of one, coefficients, lower bounds.
+
+    One linear program is solved for all that lie in a cone together.
+    """
+    none = np.zeros(len(targets), bool), np.zeros((len(targets), len(c))), np.zeros(len(targets))
+    support = np.flatnonzero(c)
+    if len(support) != len(atoms):
+        return none
+    signs = np.sign(c[support])
+    try:
+        found = np.linalg.solve(atoms[:, support], targets.T).T
+        z = np.linalg.solve(atoms[:, support].T, signs)
+    except np.linalg.LinAlgError:
+        return none
+    parts = np.zeros((len(targets), len(c)))
+    parts[:, support] = found
+    miss = np.abs(parts @ atoms.T - targets).max(axis=-1)
+    most = float(np.abs(z @ atoms).max())
+    same = (found * signs >= 0).all(axis=-1) & (miss <= 1e-14) & (most <= 1 + 1e-12)
+    return same, parts, 2 * (targets @ z) / max(most, 1.0)
 
 
 def skip_form(network: Chain) -> tuple[FloatArray, FloatArray, list[int]] | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import structure
-from linnet_fast.costs.solvers.solution import Solution, divided, norms
+from linnet_fast.costs.solvers.solution import COMPLEX, Solution, divided, norms, without
 from linnet_fast.networks.chain import Chain
+
+_MOST_EXACT = 48  # coefficients
 
 
 def products(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
@@ -34,17 +38,50 @@ def products(network: Chain, p: FloatArray, _rtol: float) -> Solution | None:
         return None
     n_layers, degree = len(parts), sizes.pop() - 1
     factors = np.zeros((len(p), n_layers, degree + 1))
+    complex_ = np.zeros(len(p), bool)
     for i, b in enumerate(p[:, 0]):
         factors[i] = _factored(b, n_layers, degree)
+        missing = degree == 1 and bool(np.isnan(factors[i]).any())
+        complex_[i] = missing and not _is_real_rooted(b)
     size = norms(factors).prod(axis=-1) ** (1 / n_layers)
     unit = divided(factors, norms(factors)[..., None]) * size[:, None, None]
-    value = np.where(np.isnan(size), np.inf, n_layers * size**2)
     weights = tuple(unit[:, k].reshape(len(p), *x.weight_shape) for k, x in enumerate(parts))
-    return Solution.closed_form(value, weights, "matched roots of the predictor's polynomial")
+    open_ = np.isnan(size) & ~complex_
+    found = Solution.closed_form(
+        n_layers * size**2,
+        without(weights, open_),
+        "matched roots of the predictor's polynomial",
+        complex_,
+        COMPLEX,
+    )
+    return found.open_where(open_)
+
+
+def _is_real_rooted(b: FloatArray) -> bool:
+    """Return whether all roots are real, by a Sturm chain of exact fractions; True if too large."""
+    if len(b) > _MOST_EXACT:
+        return True
+    chain = [[Fraction(x) for x in np.trim_zeros(b, "b").tolist()]]
+    chain.append([k * x for k, x in enumerate(chain[0])][1:])
+    while chain[-1]:
+        rest, by = list(chain[-2]), chain[-1]
+        while len(rest) >= len(by):
+            factor = rest[-1] / by[-1]
+            for k, x in enumerate(by):
+                rest[len(rest) - len(by) + k] -= factor * x
+            rest.pop()
+        while rest and not rest[-1]:
+            rest.pop()
+        chain.append([-x / abs(rest[-1]) for x in rest])
+    chain.pop()
+    ends = [[side ** (len(q) - 1) * (1 if q[-1] > 0 else -1) for q in chain] for side in (-1, 1)]
+    low, high = (sum(x != y for x, y in pairwise(signs)) for signs in ends)
+    # Roots that are different: all of them, if no complex ones are left out.
+    return bool(low - high == len(chain[0]) - len(chain[-1]))
 
 
 def _factored(b: FloatArray, n_layers: int, degree: int) -> FloatArray:
-    """Return the real factors, of degree 1 or 2, with least product of norms; NaN if none exist."""
+    """Return the real factors, of degree 1 or 2, with least product of norms; NaN if not found."""
     none = np.full((n_layers, degree + 1), np.nan)
     if not b.any():
         return np.zeros((n_layers, degree + 1))

@@ -11,9 +11,10 @@ import numpy as np
 
 from linnet_fast import initialization, layers
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.costs.solvers import bounds
+from linnet_fast.costs.solvers import bounds, impossible
+from linnet_fast.costs.solvers.feasible import FEASIBLE, projected, reached, shrunk
 from linnet_fast.costs.solvers.function import Function
-from linnet_fast.costs.solvers.solution import EXACT_GAP, Solution, divided
+from linnet_fast.costs.solvers.solution import EXACT_GAP, NOT_FOUND, Solution, divided
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.chain import Chain
@@ -23,45 +24,18 @@ from linnet_fast.training.train import train
 # Decay and time of the rounds: feasible weights first, so that no small entry is lost to decay.
 _ROUNDS = ((1e-3, 60.0), (0.03, 40.0), (0.03, 40.0), (0.03, 40.0), (0.01, 60.0))
 _NEWTON_STEPS = 60
-_FEASIBLE = 1e-13
-_CUTS = (1e-12, 1e-5, 1e-2)
+_PATIENCE = 3  # steps of Newton's method in a row that bring nothing
+_POLISHED = 6  # of the starts
+_MORE_ROUNDS = 6  # for predictors that the starts of the first do not reach
+_MORE_STARTS = 8  # times as many in each of them
 _HUGE = 1e50  # weights beyond have diverged
+_MOST_SEARCHED = 6000
 _MOST_NUMBERS = 2e7  # of an intermediate result
-
-
-def projected(
-    function: Function, flat: FloatArray, target: FloatArray, steps: int = 30
-) -> FloatArray:
-    """Return weights moved onto f(w) = target by least-norm Newton steps, where that succeeds.
-
-    Where the targets that can be reached are a surface (of matrices of low rank, say), singular
-    values of the Jacobian that belong to its normals are small and must be cut off: the best of
-    several cuts is taken.
-    """
-    best = flat
-    miss = np.linalg.norm(function.value(flat) - target, axis=-1)
-    for _ in range(steps):
-        gap = target - function.value(best)
-        u, s, vt = np.linalg.svd(function.jacobian(best), full_matrices=False)
-        parts = np.einsum("...ik,...i->...k", u, gap)
-        start, before = best, miss
-        for cut in _CUTS:
-            kept = s > cut * s[..., :1]
-            move = np.einsum("...kj,...k->...j", vt, divided(np.where(kept, parts, 0.0), s))
-            trial = start + move
-            with np.errstate(over="ignore", invalid="ignore"):
-                new = np.linalg.norm(function.value(trial) - target, axis=-1)
-            better = np.asarray(new < miss)
-            best = np.where(better[..., None], trial, best)
-            miss = np.where(better, new, miss)
-        if not np.any(miss < before):
-            break
-    return best
 
 
 def _descended(
     function: Function, start: FloatArray, target: FloatArray, n_threads: int
-) -> tuple[FloatArray, FloatArray]:
+) -> list[FloatArray]:
     """Return weights that are nearly feasible, and weights near a minimum of ||w||^2 among those.
 
     By augmented Lagrangians: each round is a gradient flow of the core, on the squared loss of a
@@ -91,7 +65,7 @@ def _descended(
         flat = np.where(np.abs(flat) > 1 / _HUGE, flat, 0.0)  # flows refuse starts near underflow
         multiplier = np.clip(multiplier + (target - function.value(flat)) / decay, -1e3, 1e3)
         ends.append(flat)
-    return ends[0], ends[-1]
+    return [ends[0], ends[-1]]
 
 
 def _polished(
@@ -99,22 +73,27 @@ def _polished(
 ) -> tuple[FloatArray, FloatArray]:
     """Return stationary weights and multipliers by Newton's method on the conditions."""
     n, m = function.n_weights, function.n_entries
-    w = projected(function, flat, target)
+    w = projected(function, flat, target).reshape(-1, n)
+    goal = target.reshape(-1, m)
     z = _multipliers(function, w)
-    best, best_z = w, z
-    residual = np.full(w.shape[:-1], np.inf)
+    best, best_z = w.copy(), z.copy()
+    residual = np.full(len(w), np.inf)
+    going, stalled = np.arange(len(w)), np.zeros(len(w), int)
     for _ in range(_NEWTON_STEPS):
         jacobian = function.jacobian(w)
         top = 2 * w - np.einsum("...ij,...i->...j", jacobian, z)
-        gap = function.value(w) - target
+        gap = function.value(w) - goal[going]
         size = np.sqrt(np.sum(top**2, axis=-1) + np.sum(gap**2, axis=-1))
-        better = size < residual
-        best = np.where(better[..., None], w, best)
-        best_z = np.where(better[..., None], z, best_z)
-        residual = np.where(better, size, residual)
-        if not np.any(better & (size > 1e-14)):
+        better = size < residual[going]
+        at = going[better]
+        best[at], best_z[at], residual[at] = w[better], z[better], size[better]
+        stalled[going] = np.where(better, 0, stalled[going] + 1)
+        kept = (stalled[going] <= _PATIENCE) & (size > 1e-14)
+        going, w, z = going[kept], w[kept], z[kept]
+        if not len(going):
             break
-        system = np.zeros((*w.shape[:-1], n + m, n + m))
+        jacobian, top, gap = jacobian[kept], top[kept], gap[kept]
+        system = np.zeros((len(going), n + m, n + m))
         system[..., :n, :n] = 2 * np.eye(n) - function.curvature(w, z)
         system[..., :n, n:] = -np.swapaxes(jacobian, -1, -2)
         system[..., n:, :n] = -jacobian
@@ -124,7 +103,7 @@ def _polished(
         most = 0.3 * (0.1 + np.linalg.norm(w, axis=-1, keepdims=True))
         move = move * np.minimum(1.0, divided(most, length))
         w, z = w + move[..., :n], z + move[..., n:]
-    return best, best_z
+    return best.reshape(flat.shape), best_z.reshape(target.shape)
 
 
 def _least_norm(symmetric: FloatArray, right: FloatArray) -> FloatArray:
@@ -156,51 +135,61 @@ def search(
 
     Predictors of homogeneous networks are scaled to norm 1 first.
     """
+    size = network.n_weights + network.n_outputs * network.n_inputs
+    if size > _MOST_SEARCHED:
+        msg = (
+            f"network must have at most {_MOST_SEARCHED:,} weights and entries of the predictor, "
+            f"as its cost has to be searched for, got {size:,}"
+        )
+        raise ValueError(msg)
     function = Function(network)
     targets = p.reshape(len(p), -1)
     degree = bounds.homogeneous_degree(network)
-    scale = np.abs(targets).max(axis=-1)
+    scale = np.ones(len(p))
     if degree is not None:
-        scale = np.where(
-            scale > 0, scale * np.linalg.norm(divided(targets, scale[:, None]), axis=-1), 1.0
-        )
-    else:
-        scale = np.ones(len(p))
+        largest = np.abs(targets).max(axis=-1)
+        size = largest * np.linalg.norm(divided(targets, largest[:, None]), axis=-1)
+        scale = np.where(largest > 0, np.minimum(size, np.finfo(np.float64).max), 1.0)
     unit = targets / scale[:, None]
     lower = bounds.lower_bound(network, unit)
     upper = np.full(len(p), np.inf)
     found = np.full((len(p), function.n_weights), np.nan)
-    zero = ~unit.any(axis=-1)
-    at_rest = not function.value(np.zeros(function.n_weights)).any()
-    at_once = max(1, int(_MOST_NUMBERS / function.n_numbers / n_starts))
-    for first in range(0, len(p), at_once):
-        part = slice(first, first + at_once)
-        upper[part], found[part], dual = _from_starts(
-            function, unit[part], n_starts, rng, n_threads
-        )
-        if degree == 2:
-            lower[part] = np.maximum(lower[part], dual)
-    if at_rest:
-        upper[zero], lower[zero], found[zero] = 0.0, 0.0, 0.0
-    if degree == 2:
-        open_gap = np.flatnonzero(np.isfinite(upper) & (upper - lower > EXACT_GAP * upper))
-        if len(open_gap):
-            relaxed = _relaxed(network, unit[open_gap], n_starts, rng, n_threads)
-            lower[open_gap] = np.maximum(lower[open_gap], relaxed)
+    why = impossible.linear(function, unit)
+    zero = ~unit.any(axis=-1) & (not function.value(np.zeros(function.n_weights)).any())
+    upper[zero], lower[zero], found[zero] = 0.0, 0.0, 0.0
+    for again in range(1 + _MORE_ROUNDS):
+        n_now = n_starts * (_MORE_STARTS if again else 1)
+        at_once = max(1, int(_MOST_NUMBERS / function.n_numbers / n_now))
+        missing = np.flatnonzero(np.isinf(upper) & (why == ""))
+        if again == 1 and len(missing):
+            why[missing] = impossible.polynomial(function, unit[missing])
+            missing = missing[why[missing] == ""]
+        for first in range(0, len(missing), at_once):
+            part = missing[first : first + at_once]
+            upper[part], found[part], dual = _from_starts(
+                function, unit[part], n_now, rng, n_threads, again=again > 0
+            )
+            if degree == 2:
+                lower[part] = np.maximum(lower[part], dual)
+    why[np.isinf(upper) & (why == "")] = NOT_FOUND
+    open_gap = np.flatnonzero(np.isfinite(upper) & (upper - lower > EXACT_GAP * upper))
+    if degree == 2 and len(open_gap):
+        relaxed = _relaxed(network, unit[open_gap], n_starts, rng, n_threads)
+        lower[open_gap] = np.maximum(lower[open_gap], relaxed)
     elif degree is not None:
-        open_gap = np.flatnonzero(np.isfinite(upper) & (upper - lower > EXACT_GAP * upper))
         unfolded = bounds.unfolding_bound(network, unit[open_gap])
         lower[open_gap] = np.maximum(lower[open_gap], unfolded)
+    lower = np.where((why == "") | (why == NOT_FOUND), np.minimum(lower, upper), np.inf)
     power = 2 / degree if degree else 1.0
     grow = scale**power
     arrays = function.arrays(found * np.sqrt(grow)[:, None])
-    lower = np.minimum(lower, upper)
     how = "duality" if degree == 2 else "norms of layers or by wider networks"
     return Solution(
         lower * grow,
         upper * grow,
         tuple(np.asarray(a, np.float64) for a in arrays),
         f"search from {n_starts} starts, lower bound by {how}",
+        why,
     )
 
 
@@ -210,35 +199,58 @@ def _from_starts(
     n_starts: int,
     rng: np.random.Generator,
     n_threads: int,
+    *,
+    again: bool = False,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the best costs, their weights, and for networks of degree 2 dual bounds."""
-    n = len(unit)
-    network = function.network
-    batch = (n_starts, n)
-    start = initialization.gaussian(network, scale=0.7, rng=rng, batch_shape=batch)
-    flat = np.concatenate([w.reshape(*batch, -1) for w in start], axis=-1)
-    target = np.broadcast_to(unit, (n_starts, *unit.shape))
-    upper, found = np.full(n, np.inf), np.zeros((n, function.n_weights))
-    z = np.zeros(unit.shape)
+    """Return the best costs, their weights, and for networks of degree 2 dual bounds.
+
+    Costs are inf where no start gets there. If it is `again`, getting there is all that is tried.
+    """
+    n, network = len(unit), function.network
+    start = initialization.gaussian(network, scale=0.7, rng=rng, batch_shape=(n_starts, n))
+    flat = np.concatenate([w.reshape(n_starts, n, -1) for w in start], axis=-1)
+    target = np.broadcast_to(unit, (n_starts, *unit.shape)).copy()
     # Small entries of sparse predictors may be lost on the way down: the first round counts, too.
-    for near in _descended(function, flat, target.copy(), n_threads):
-        feasible = projected(function, near, target)
-        w, dual_vector = _polished(function, feasible, target)
-        for candidate in (feasible, projected(function, w, target)):
-            miss = np.linalg.norm(function.value(candidate) - target, axis=-1)
-            size = np.linalg.norm(target, axis=-1)
-            cost = np.sum(candidate**2, axis=-1)
-            cost = np.where(miss <= _FEASIBLE * (1 + size), cost, np.inf)
-            pick = (np.argmin(cost, axis=0), np.arange(n))
-            better = cost[pick] <= upper
-            upper = np.where(better, cost[pick], upper)
-            found = np.where(better[:, None], candidate[pick], found)
-            z = np.where(better[:, None], dual_vector[pick], z)
-    found = np.where(np.isfinite(upper)[:, None], found, np.nan)
+    ends = [] if again else _descended(function, flat, target, n_threads)
+    there = reached(function, flat, target)
+    ends.append(shrunk(function, there, target))
+    known = np.full(n, np.inf), np.full((n, function.n_weights), np.nan), np.zeros(unit.shape)
+    for near in ends:
+        known = _better(function, near, target, known)
+    upper, found, z = known
     dual = np.zeros(n)
     if bounds.homogeneous_degree(network) == 2:
         dual = _dual_bound(function, z, unit)
     return upper, found, dual
+
+
+def _better(
+    function: Function,
+    near: FloatArray,
+    target: FloatArray,
+    known: tuple[FloatArray, FloatArray, FloatArray],
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the best of what is known and of weights near minima: cost, weights, multipliers."""
+    upper, found, z = known
+    feasible = projected(function, near, target)
+    # Newton's method is dear: only for those that look best.
+    miss = np.linalg.norm(function.value(feasible) - target, axis=-1)
+    look = np.sum(feasible**2, axis=-1) + _HUGE * np.where(miss > FEASIBLE, miss, 0.0)
+    best = np.argsort(look, axis=0)[:_POLISHED]
+    feasible = np.take_along_axis(feasible, best[..., None], axis=0)
+    target = target[: len(best)]
+    w, dual_vector = _polished(function, feasible, target)
+    size = np.linalg.norm(target, axis=-1)
+    for candidate in (feasible, projected(function, w, target)):
+        miss = np.linalg.norm(function.value(candidate) - target, axis=-1)
+        cost = np.sum(candidate**2, axis=-1)
+        cost = np.where(miss <= FEASIBLE * (1 + size), cost, np.inf)
+        pick = (np.argmin(cost, axis=0), np.arange(len(upper)))
+        better = (cost[pick] <= upper) & np.isfinite(cost[pick])
+        upper = np.where(better, cost[pick], upper)
+        found = np.where(better[:, None], candidate[pick], found)
+        z = np.where(better[:, None], dual_vector[pick], z)
+    return upper, found, z
 
 
 def _dual_bound(function: Function, z: FloatArray, target: FloatArray) -> FloatArray:

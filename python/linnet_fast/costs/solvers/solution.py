@@ -10,6 +10,17 @@ import numpy.typing as npt
 
 from linnet_fast._base.validate import FloatArray
 
+RANK = "impossible: its rank is above a hidden width"
+ZEROS = "impossible: it is not 0 where the network is"
+SIGNS = "impossible: an entry has a sign that no weights give"
+COMPLEX = "impossible: a root of the predictor's polynomial is not real"
+OUTSIDE = "impossible: it is outside the range of the fixed layers"
+NOT_FOUND = "not found: no start of the search reached it, and nothing proves it impossible"
+BEYOND = "beyond float64: its cost is above 1.8e308"
+"""Why there are no weights, or no cost."""
+
+_MOST = float(np.finfo(np.float64).max)
+
 EXACT_GAP = 1e-8
 """Relative gap of bounds up to which a cost counts as exact."""
 
@@ -21,24 +32,41 @@ class Solution:
     Parameters
     ----------
     lower, upper : ndarray, shape (n,)
-        Bounds; inf where no weights give the predictor. Both NaN: left to the search.
+        Bounds; both inf where no weights give the predictor. Both NaN: left to the search.
     weights : tuple of ndarray, shapes (n, *network.shapes[l])
         Weights whose squared norm is `upper`; NaN where there are none.
     method : str
         How, in words.
+    why : ndarray of str, shape (n,), optional
+        Where there are no weights, why; "" elsewhere.
     """
 
     lower: FloatArray
     upper: FloatArray
     weights: tuple[FloatArray, ...]
     method: str
+    why: npt.NDArray[np.object_] | None = None
 
     @classmethod
     def closed_form(
-        cls, value: FloatArray, weights: tuple[FloatArray, ...], method: str
+        cls,
+        value: FloatArray,
+        weights: tuple[FloatArray, ...],
+        method: str,
+        impossible: npt.NDArray[np.bool_] | None = None,
+        why: str = "",
     ) -> Solution:
-        """Return a solution whose bounds coincide."""
-        return cls(value, value, without(weights, ~np.isfinite(value)), method)
+        """Return a solution whose bounds coincide, and of which some are impossible."""
+        if impossible is None or not impossible.any():
+            return cls(value, value, weights, method)
+        value = np.where(impossible, np.inf, value)
+        reasons = np.where(impossible, why, "").astype(object)
+        return cls(value, value, without(weights, impossible), method, reasons)
+
+    @property
+    def reasons(self) -> npt.NDArray[np.object_]:
+        """Why there are no weights, "" where there are."""
+        return np.full(self.upper.shape, "", object) if self.why is None else self.why
 
     def open_where(self, is_open: npt.NDArray[np.bool_]) -> Solution:
         """Return the solution with some predictors left to the search."""
@@ -47,6 +75,7 @@ class Solution:
             np.where(is_open, np.nan, self.upper),
             without(self.weights, is_open),
             self.method,
+            np.where(is_open, "", self.reasons),
         )
 
     @property
@@ -58,7 +87,7 @@ class Solution:
         """Return the solution with what `other` says of the predictors that were open."""
         where = self.is_open
 
-        def put(values: FloatArray, others: FloatArray) -> FloatArray:
+        def put(values: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[Any]:
             result = values.copy()
             result[where] = others
             return result
@@ -68,6 +97,22 @@ class Solution:
             put(self.upper, other.upper),
             tuple(map(put, self.weights, other.weights)),
             self.method if not where.any() else f"{self.method}; {other.method}",
+            put(self.reasons, other.reasons),
+        )
+
+    def settled(self) -> Solution:
+        """Return the solution with inf told apart: impossible, or only more than float64 holds."""
+        why = self.reasons
+        beyond = np.isinf(self.upper) & (why == "")
+        lacking = np.zeros(len(why), bool)
+        for w in self.weights:
+            lacking |= ~np.isfinite(w.reshape(len(w), -1)).all(axis=-1)
+        return Solution(
+            np.where(np.isin(why, ("", NOT_FOUND)), np.minimum(self.lower, _MOST), self.lower),
+            self.upper,
+            without(self.weights, lacking),
+            self.method,
+            np.where(beyond, BEYOND, why),
         )
 
 

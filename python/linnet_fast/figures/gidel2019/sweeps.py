@@ -275,7 +275,7 @@ def perturbation(settings: Settings) -> Figure:
         np.sum((a - b) ** 2, axis=(-2, -1)) for a, b in zip(run.weights, still.weights, strict=True)
     )
     distance = np.sqrt(np.asarray(moved))[..., :4]
-    bound = rd.perturbation_bound(loss, np.full(3, 1e-2), times[:4])
+    bound = rd.perturbation_bound(loss, strength=np.full(3, 1e-2), time=times[:4])
     end = rd.perturbed_limit(loss)
     limit_error = np.linalg.norm(run.product[..., -1, :, :] - end, axis=(-2, -1))
     worst = distance.max(axis=1)

@@ -104,7 +104,7 @@ def _of_descent(angle: FloatArray, norm: FloatArray) -> list[Claim]:
         sizes = scale[:, None] * np.arange(1, n_steps + 1) ** exponent[:, None]
         # One at a time: whether Theorem 3 applies is decided for each rule.
         for k, size in enumerate(sizes):
-            table = check_bounds(_Part(run, k), law, 1, step_sizes=size)
+            table = check_bounds(_Part(run, k), law, 1, step_size=size)
             n_checked += sum(row.n_checked for row in table)
             n_violations += table.n_violations
             names |= {row.name for row in table}
@@ -136,7 +136,13 @@ def _printed() -> tuple[tuple[FloatArray, ...], tuple[FloatArray, FloatArray]]:
     switch = PhaseSwitch(*(np.asarray(x) for x in turn[:3]))
     printed, proved = (
         deep_flow_angle_bounds(
-            LAW, n_layers, times, norm=1.0, log_tan_half_angle=_BEHIND, switch=switch, printed=flag
+            LAW,
+            n_layers,
+            time=times,
+            norm=1.0,
+            log_tan_half_angle=_BEHIND,
+            switch=switch,
+            printed=flag,
         )[1]
         for flag in (True, False)
     )
@@ -150,16 +156,30 @@ def _draw(axes: Any, late: tuple[FloatArray, ...]) -> None:
     red, grey = "#c05030", "#909090"
     for ax, n_layers in zip(axes, (1, 3), strict=False):
         run = flow(n_layers, time)
-        lower, upper = global_bounds(LAW, n_layers, time, **begin)  # type: ignore[arg-type]
+        lower, upper = global_bounds(LAW, n_layers, time=time, **begin)  # type: ignore[arg-type]
         if n_layers == 1:
-            paper = flow_angle_bound(LAW, time, **begin)  # type: ignore[arg-type]
+            paper = flow_angle_bound(LAW, time=time, **begin)  # type: ignore[arg-type]
         else:
-            paper = deep_flow_angle_bounds(LAW, n_layers, time, **begin)[1]  # type: ignore[arg-type]
+            paper = deep_flow_angle_bounds(LAW, n_layers, time=time, **begin)[1]  # type: ignore[arg-type]
         ax.plot(time, run.one_minus_cos, color="#3060a0", linewidth=1.6, label="flow")
         name = "Theorem 1" if n_layers == 1 else "Theorem 5"
-        ax.plot(time, one_minus_cosine(paper), color=red, linewidth=1, label=name)
-        ax.plot(time, one_minus_cosine(upper), "--", color=grey, label="no phases, above")
-        ax.plot(time, one_minus_cosine(lower), ":", color=grey, label="no phases, below")
+        ax.plot(
+            time, one_minus_cosine(log_tan_half_angle=paper), color=red, linewidth=1, label=name
+        )
+        ax.plot(
+            time,
+            one_minus_cosine(log_tan_half_angle=upper),
+            "--",
+            color=grey,
+            label="no phases, above",
+        )
+        ax.plot(
+            time,
+            one_minus_cosine(log_tan_half_angle=lower),
+            ":",
+            color=grey,
+            label="no phases, below",
+        )
         ax.set(yscale="log", ylim=(1e-10, 1e3), xlabel="time", title=layers(n_layers))
         ax.set_ylabel(r"$1 - \cos\theta$")
         ax.legend(frameon=False, loc="upper right", fontsize=7, ncols=2, columnspacing=1)

@@ -95,9 +95,11 @@ def _above(n_layers: int, time: FloatArray, norm: float, s: float) -> FloatArray
     """Return the theorem's bound above on s at times from a state, NaN before it."""
     since = np.maximum(time, 0.0)
     if n_layers == 1:
-        bound = flow_angle_bound(LAW, since, norm=norm, log_tan_half_angle=s)
+        bound = flow_angle_bound(LAW, time=since, norm=norm, log_tan_half_angle=s)
     else:
-        bound = deep_flow_angle_bounds(LAW, n_layers, since, norm=norm, log_tan_half_angle=s)[1]
+        bound = deep_flow_angle_bounds(LAW, n_layers, time=since, norm=norm, log_tan_half_angle=s)[
+            1
+        ]
     return np.where(time >= 0, bound, np.nan)
 
 
@@ -122,7 +124,11 @@ def _half(panel: _Panel, settings: Settings) -> Figure:
     claims = [
         at_most(
             "SGD on fresh batches is on the flow of the population: cos(angle), largest difference",
-            float(np.abs(cosine(run.log_tan_half_angle) - cosine(s)).max()),
+            float(
+                np.abs(
+                    cosine(log_tan_half_angle=run.log_tan_half_angle) - cosine(log_tan_half_angle=s)
+                ).max()
+            ),
             0.02,
         ),
         at_most(
@@ -174,19 +180,21 @@ def _half(panel: _Panel, settings: Settings) -> Figure:
             as_printed(f"flow: 1 - cos(angle) at time {t:g}", float(exact.one_minus_cos[at]), true),
             as_printed(
                 f"its bound started again at time {panel.again:g}, at time {t:g}",
-                float(one_minus_cosine(later[at])),
+                float(one_minus_cosine(log_tan_half_angle=later[at])),
                 bound,
             ),
         ]
     lower = None
     if n_layers > 1:
-        lower = deep_flow_angle_bounds(LAW, n_layers, time, norm=1.0, log_tan_half_angle=LOG_TAN)[0]
+        lower = deep_flow_angle_bounds(
+            LAW, n_layers, time=time, norm=1.0, log_tan_half_angle=LOG_TAN
+        )[0]
         claims += _of_four_layers(run.loss, run.log_tan_half_angle, lower, seen, time)
         at = int(np.flatnonzero(time == 30.0)[0])
         claims.append(
             at_least(
                 "the bound is loose from time 20 on: its ratio to 1 - cos(angle) at time 30",
-                float(one_minus_cosine(later[at]) / exact.one_minus_cos[at]),
+                float(one_minus_cosine(log_tan_half_angle=later[at]) / exact.one_minus_cos[at]),
                 1e4,
             )
         )
@@ -227,7 +235,9 @@ def _of_four_layers(
         at_least("the same from time 0 to 2, which is shorter", fall[0], 0.15),
         at_least(
             "meanwhile the direction moves on: gain of cos(angle) from time 5 to 10",
-            float(cosine(s[plateau][-1]) - cosine(s[plateau][0])),
+            float(
+                cosine(log_tan_half_angle=s[plateau][-1]) - cosine(log_tan_half_angle=s[plateau][0])
+            ),
             0.3,
         ),
         at_least(
@@ -250,26 +260,50 @@ def _draw(
     (top, logs), (loss, norm) = axes
     from_0, later, lower = bounds
     theorem = "Theorem 1" if panel.n_layers == 1 else "Theorem 5"
-    kinds: Sequence[tuple[Any, Callable[[Any], FloatArray]]] = (
+    kinds: Sequence[tuple[Any, Callable[..., FloatArray]]] = (
         (top, cosine),
         (logs, one_minus_cosine),
     )
     for ax, of in kinds:
-        ax.plot(time, of(run.log_tan_half_angle), color=_BLUE, linewidth=1.6, label="SGD")
-        ax.plot(
-            time, of(exact.log_tan_half_angle), "--", color="#222222", linewidth=0.9, label="flow"
-        )
-        ax.plot(time, of(from_0), color=_RED, linewidth=0.9, label=f"{theorem} from 0")
         ax.plot(
             time,
-            of(later),
+            of(log_tan_half_angle=run.log_tan_half_angle),
+            color=_BLUE,
+            linewidth=1.6,
+            label="SGD",
+        )
+        ax.plot(
+            time,
+            of(log_tan_half_angle=exact.log_tan_half_angle),
+            "--",
+            color="#222222",
+            linewidth=0.9,
+            label="flow",
+        )
+        ax.plot(
+            time,
+            of(log_tan_half_angle=from_0),
+            color=_RED,
+            linewidth=0.9,
+            label=f"{theorem} from 0",
+        )
+        ax.plot(
+            time,
+            of(log_tan_half_angle=later),
             ":",
             color=_RED,
             linewidth=1.5,
             label=f"{theorem} from {panel.again:g}",
         )
         if lower is not None:
-            ax.plot(time, of(lower), "-.", color=_GREY, linewidth=1.0, label="other side, from 0")
+            ax.plot(
+                time,
+                of(log_tan_half_angle=lower),
+                "-.",
+                color=_GREY,
+                linewidth=1.0,
+                label="other side, from 0",
+            )
     noise = np.where(exact.angle < 3 * floor, floor**2 / 2, np.nan)
     if np.isfinite(noise).any():
         logs.plot(time, noise, color="#60a060", linewidth=2.2, alpha=0.6, label="noise of SGD")

@@ -70,7 +70,7 @@ def _finite(n: int, n_sets: int, settings: Settings) -> _Noisy:
         n_threads=settings.n_threads,
     )
     norm = run.norm.mean(axis=0)
-    return _Noisy(time, norm, _rms(run.angle), sampling_floor(LAW, n, norm))
+    return _Noisy(time, norm, _rms(run.angle), sampling_floor(LAW, n_samples=n, norm=norm))
 
 
 def _three(time: FloatArray, settings: Settings) -> ConvergenceTable:
@@ -279,7 +279,11 @@ def _draw(
         label="max margin, mean",
     )
     middle.loglog(
-        few, expected_max_margin_angle(few), ":", color="#222222", label=r"$\pi\, /\, (2n)$"
+        few,
+        expected_max_margin_angle(n_samples=few),
+        ":",
+        color="#222222",
+        label=r"$\pi\, /\, (2n)$",
     )
     middle.set(xlabel="number of samples n", ylabel=r"angle $\theta$")
     middle.set_ylim(2e-3, 0.3)

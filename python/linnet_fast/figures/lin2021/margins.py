@@ -105,7 +105,7 @@ def margins(settings: Settings) -> Figure:
             start = crossover(kind.law, margin=best.margin[k])
             left.plot(np.log1p(start.time), start.norm, "o", color=color, markersize=3.5)
             late = log_time > 1.5 * np.log1p(float(start.time))
-            law = margin_law(best.margin[k]).norm(log_time[late])
+            law = margin_law(best.margin[k]).norm(log_time=log_time[late])
             left.plot(log_time[late], law, ":", color="#222222", linewidth=1.2, zorder=3)
             middle.plot(log_time, to_labels[k], color=color, linewidth=1.1)
         shown = log_time[seen]
@@ -179,12 +179,12 @@ def _claims(
         ),
         at_most(
             "norm at ln t = 1000 over ln t / max margin: largest difference from 1",
-            float(np.abs(run.norm[:, -1] / law.norm(_LOG_END) - 1).max()),
+            float(np.abs(run.norm[:, -1] / law.norm(log_time=_LOG_END) - 1).max()),
             0.02,
         ),
         at_most(
             "the loss is 1 / (margin^2 t): largest difference of its logarithm at ln t = 600",
-            float(np.abs(np.log(run.loss[:, at]) - law.log_loss(_LOSS_AT)).max()),
+            float(np.abs(np.log(run.loss[:, at]) - law.log_loss(log_time=_LOSS_AT)).max()),
             0.1,
         ),
         at_most(
@@ -235,12 +235,12 @@ def max_margin_directions(settings: Settings) -> tuple[list[Claim], dict[str, Fl
     claims = [
         at_most(
             f"max-margin direction of {counts.tolist()} points: mean angle over pi / (2 n), largest difference from 1",
-            float(np.abs(mean / expected_max_margin_angle(counts) - 1).max()),
+            float(np.abs(mean / expected_max_margin_angle(n_samples=counts) - 1).max()),
             0.1,
         ),
         at_most(
             "mean margin over pi / n, largest difference from 1",
-            float(np.abs(margin / expected_max_margin(LAW, counts) - 1).max()),
+            float(np.abs(margin / expected_max_margin(LAW, n_samples=counts) - 1).max()),
             0.1,
         ),
     ]

@@ -77,7 +77,7 @@ def rates(settings: Settings) -> Figure:
             ),
             near(
                 f"{name}: -ln tan(angle / 2) at time 100 000 over its leading power",
-                float(run.log_tan_half_angle[-1] / law.log_tan_half_angle(until)),
+                float(run.log_tan_half_angle[-1] / law.log_tan_half_angle(time=until)),
                 1.0,
                 0.02,
             ),
@@ -268,7 +268,7 @@ def _verdicts(schedule: _Schedule, run: ReducedTrajectory) -> list[Claim]:
         claims.append(
             near(
                 f"{name}: norm at the end over its law",
-                float(run.norm[-1] / law.norm(n[-1])),
+                float(run.norm[-1] / law.norm(steps=n[-1])),
                 1.0,
                 0.02,
             )
@@ -357,7 +357,7 @@ def _geometric() -> list[Claim]:
 
 def _monotone() -> list[Claim]:
     """Return the claims on which steps keep the angle falling, from a grid of starts."""
-    advice = step_size_advice(_PLANE, 1.0)
+    advice = step_size_advice(_PLANE, norm=1.0)
     s0, r0 = np.meshgrid(np.linspace(-8, 8, 33), np.geomspace(1e-3, 100, 26))
 
     def rise(step_size: float) -> float:

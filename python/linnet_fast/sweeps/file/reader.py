@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet_fast._base import validate
+from linnet_fast._base import files, validate, wording
+from linnet_fast.sweeps.derived import Derived
+from linnet_fast.sweeps.file.modules import Beside, Unread
 from linnet_fast.sweeps.file.objects import NEEDED, OBJECTS, SCALARS, Objects, arguments, is_of_data
 from linnet_fast.sweeps.file.toml import (
     DESIGNS,
@@ -19,6 +18,7 @@ from linnet_fast.sweeps.file.toml import (
     as_text,
     assign,
     listed,
+    loads,
     refuse_unknown,
     setting,
     shown,
@@ -50,18 +50,19 @@ class SweepFile:
         One line on each data set.
     plot : mapping
         The table ``[plot]``: kind, of, x, y, by, select, title.
-    module_folder : Path or None
-        Where modules are that the file names for what is derived, if it does.
+    functions : tuple of Beside
+        What is derived by functions of modules beside the file. These are imported when they are
+        first called, or by their `load`.
     """
 
     path: Path
     spec: SweepSpec
     data: tuple[str, ...]
     plot: Mapping[str, Any]
-    module_folder: Path | None
+    functions: tuple[Beside, ...]
 
 
-def read(path: Path, settings: Iterable[str] = ()) -> SweepFile:
+def read(path: Path, settings: Iterable[str] = (), *, to_train: bool = True) -> SweepFile:
     """Return the sweep that a file describes.
 
     Parameters
@@ -71,6 +72,9 @@ def read(path: Path, settings: Iterable[str] = ()) -> SweepFile:
     settings : iterable of str
         ``"key=value"``: dotted paths into the file, with values as TOML has them. They are applied
         before anything is checked.
+    to_train : bool, default True
+        Whether the sweep will be trained; else functions of modules beside the file are never
+        imported, and a number stands for what each derives.
 
     Raises
     ------
@@ -98,14 +102,11 @@ def read(path: Path, settings: Iterable[str] = ()) -> SweepFile:
     <SweepSpec of 20 runs: 4 scale x 5 seed>
     """
     try:
-        return _Reader(path, _loaded(path, settings)).read()
+        return _Reader(path, _loaded(path, settings), to_train=to_train).read()
     except SweepFileError:
         raise
     except KeyError as error:
         msg = f"{path}: there is no {error}"
-        raise SweepFileError(msg) from error
-    except RecursionError as error:
-        msg = f"{path}: it is nested too deeply"
         raise SweepFileError(msg) from error
     except (TypeError, ValueError, ArithmeticError) as error:
         msg = f"{path}: {error}"
@@ -113,9 +114,9 @@ def read(path: Path, settings: Iterable[str] = ()) -> SweepFile:
 
 
 def _loaded(path: Path, settings: Iterable[str]) -> Table:
-    raw = path.read_bytes()
+    raw = files.content(path)
     try:
-        tree = tomllib.loads(raw.decode("utf-8-sig"))
+        tree = loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         msg = f"{path}: it must be UTF-8 text, got byte {raw[error.start]:#x} at {error.start}"
         raise SweepFileError(msg) from error
@@ -123,7 +124,8 @@ def _loaded(path: Path, settings: Iterable[str]) -> Table:
         try:
             assign(tree, *setting(text))
         except (TypeError, ValueError) as error:
-            msg = f"--set {text}: {error}"
+            told = text if len(text) <= 200 else wording.quoted(text)
+            msg = f"--set {told}: {error}"
             raise SweepFileError(msg) from error
     return tree
 
@@ -131,12 +133,13 @@ def _loaded(path: Path, settings: Iterable[str]) -> Table:
 class _Reader:
     """Makes a sweep of the tables of a file."""
 
-    def __init__(self, path: Path, tree: Table) -> None:
+    def __init__(self, path: Path, tree: Table, *, to_train: bool) -> None:
         self.path = path
         self.folder = path.absolute().parent
         self.tree = tree
         self.objects = Objects(tree, self.folder)
-        self.module_folder: Path | None = None
+        self.to_train = to_train
+        self.functions: list[Beside] = []
 
     def read(self) -> SweepFile:
         """Return the sweep."""
@@ -170,7 +173,7 @@ class _Reader:
             spec = paired(training, self._paired(values), **options)
         else:
             spec = sampled(training, self._sampled(values), **draws, **options)
-        return SweepFile(self.path, spec, tuple(self.objects.data), plot, self.module_folder)
+        return SweepFile(self.path, spec, tuple(self.objects.data), plot, tuple(self.functions))
 
     def _grid(
         self, values: Mapping[str, list[Any]], labels: Mapping[str, Any], columns: Mapping[str, Any]
@@ -261,21 +264,14 @@ class _Reader:
         if not isinstance(entry, str):
             msg = f"{where} must be a name or 'module:function', got {shown(entry)}"
             raise TypeError(msg)
-        module, sign, _ = entry.partition(":")
-        if sign:
-            self._import(where, module)
-        return (entry, *dims) if dims else entry
-
-    def _import(self, where: str, module: str) -> None:
-        """Import a module that the file names, also from the folder of the file."""
-        self.module_folder = self.folder
-        if str(self.folder) not in sys.path:
-            sys.path.insert(0, str(self.folder))
-        try:
-            importlib.import_module(module)
-        except (Exception, SystemExit) as error:
-            msg = f"{where} cannot import {module!r}: {type(error).__name__}: {error}"
-            raise ValueError(msg) from error
+        if ":" not in entry:
+            return (entry, *dims) if dims else entry
+        function = Beside(where, entry, self.folder)
+        self.functions.append(function)
+        name = where.rpartition(".")[2]
+        known = tuple(dims[0]) if dims and isinstance(dims[0], list) else ()
+        made = Derived(name, function if self.to_train else Unread(len(known)), entry)
+        return (made, *dims) if dims else made
 
 
 def _design_of(tree: Table) -> str:

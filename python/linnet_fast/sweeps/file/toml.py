@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable
 from typing import Any
 
-from linnet_fast._base import validate
+from linnet_fast._base import validate, wording
 
 Table = dict[str, Any]
 
@@ -15,6 +15,27 @@ DESIGNS = ("grid", "paired", "sampled")
 """Tables that say what varies; a file has one of them, and its keys have dots, as start.scale."""
 
 _BARE = re.compile(r"[A-Za-z_./~]")  # how texts begin that need no quotes after --set
+
+
+_MOST_DEPTH = 64
+_LONGEST_KEY = 1000
+
+
+def loads(text: str) -> Table:
+    """Return the tables of a TOML text, which may be nested only so deeply."""
+    validate.nested_text("values", text, most=_MOST_DEPTH)
+    table = tomllib.loads(text)
+    # Keys with dots nest without brackets.
+    level: list[Any] = [table]
+    for _ in range(_MOST_DEPTH):
+        inner: list[Any] = []
+        for x in level:
+            inner += x.values() if isinstance(x, dict) else x
+        level = [x for x in inner if isinstance(x, (dict, list))]
+        if not level:
+            return table
+    msg = f"values must be nested at most {_MOST_DEPTH} deep, got more"
+    raise ValueError(msg)
 
 
 def setting(text: str) -> tuple[list[str], Any]:
@@ -29,10 +50,10 @@ def setting(text: str) -> tuple[list[str], Any]:
     >>> setting("start.kind=orthogonal")
     (['start', 'kind'], 'orthogonal')
     """
-    for sign in re.finditer("=", text):
+    for sign in re.finditer("=", text[:_LONGEST_KEY]):
         key, value = text[: sign.start()], text[sign.end() :].strip()
         try:
-            probe: Any = tomllib.loads(f"{key}=0")
+            probe: Any = loads(f"{key}=0")
         except tomllib.TOMLDecodeError:
             continue  # the sign is within a quoted key
         names = []
@@ -47,14 +68,14 @@ def setting(text: str) -> tuple[list[str], Any]:
 
 def _value(text: str) -> Any:
     try:
-        table = tomllib.loads(f"value = {text}")
+        table = loads(f"value = {text}")
     except tomllib.TOMLDecodeError as error:
         if _BARE.match(text) and "\n" not in text:
             return text
-        msg = f"{text!r} is no value of TOML: {error}"
+        msg = f"{wording.quoted(text)} is no value of TOML: {error}"
         raise ValueError(msg) from error
     if set(table) != {"value"}:
-        msg = f"it must be one value, got {text!r}"
+        msg = f"it must be one value, got {wording.quoted(text)}"
         raise ValueError(msg)
     return table["value"]
 
@@ -86,7 +107,7 @@ def shown(value: object) -> str:
         return "a list" if value else "an empty list"
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(value)
+    return wording.quoted(value) if isinstance(value, str) else repr(value)
 
 
 def as_table(name: str, value: object) -> Table:

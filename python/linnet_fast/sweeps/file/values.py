@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from linnet_fast._base import validate
+from linnet_fast._base import spacing, validate
 from linnet_fast.sweeps.file.toml import shown
 
 _SPACED = ("geomspace", "linspace", "arange")
@@ -44,7 +44,7 @@ def spaced(where: str, entry: Any) -> list[Any]:
     n = validate.integer(f"n of {name}", count, low=1, high=_MOST_VALUES)
     if how == "geomspace":
         _positive(name, low, high)
-        return [float(x) for x in np.geomspace(low, high, n)]
+        return spacing.geomspace(low, high, n)
     return [float(x) for x in np.linspace(low, high, n)]
 
 
