@@ -125,7 +125,7 @@ def test_bounds_of_another_flow_fail(monkeypatch):
     right = bounds.reduced_flow
 
     def faster(law, n_layers, **options):
-        options["times"] = 0.9 * options["times"]
+        options["time"] = 0.9 * options["time"]
         run = right(law, n_layers, **options)
         return replace(run, time=run.time / 0.9)
 
