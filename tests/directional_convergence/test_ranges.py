@@ -91,6 +91,43 @@ def test_orbits_take_their_integral_of_the_difference(large, n_layers, s0, s1):
         assert_allclose(log_norm, log_end, rtol=1e-14, atol=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("large", "n_layers", "norm", "s0", "s1", "printed"),
+    [
+        (True, 8, 1e60, 5.0, 4.0, 3.4e-41),
+        (True, 5, 1e60, 8.0, 7.0, None),
+        (True, 30, 1e60, 5.0, 4.0, None),
+        (True, 100, 1e60, 0.1, 0.0, 1.2e-56),
+        (False, 10, 1e-9, -5.0, -6.0, 4.96e6),
+        (False, 30, 1e-9, -5.0, -6.0, 2.2e7),
+        (False, 1, 1.0, 700.0, 699.0, None),
+    ],
+)
+def test_times_on_orbits_are_quadratures(large, n_layers, norm, s0, s1, printed):
+    orbit = dc.large_norm_orbit if large else dc.small_norm_orbit
+    where = {"norm": norm, "log_tan_half_angle": s0, "to_log_tan_half_angle": s1}
+    time = float(orbit(GAUSS, n_layers, **where).time)
+    with mpmath.workdps(40):
+
+        def grown(s):
+            turned = [
+                mpmath.log1p(mpmath.exp(2 * x)) if large else -mpmath.log(mpmath.sech(x))
+                for x in (s, mpf(s0))
+            ]
+            return n_layers * (turned[0] - turned[1])
+
+        # ds/dt = -kappa r^(1 - 2/L); mpmath's tolerance is absolute, so values are of order 1.
+        slower = 1 - mpf(2) / n_layers
+        places = mpmath.linspace(s1, s0, 9)
+        unit = slower * grown(s1)
+        pace = mpmath.quad(lambda s: mpmath.exp(unit - slower * grown(s)), places)
+        unit += slower * mpmath.log(norm)
+        expected = pace * mpmath.exp(-unit) * mpmath.sqrt(2 * mpmath.pi)
+        assert_allclose(time, float(expected), rtol=1e-12)
+    if printed is not None:
+        assert_allclose(time, printed, rtol=0.03)
+
+
 def test_orbits_leave_the_doubles_quietly():
     for orbit in (dc.large_norm_orbit, dc.small_norm_orbit):
         for n_layers in (1, 2, 3, 100, 1000):
@@ -295,6 +332,45 @@ def test_closed_forms_at_extreme_scales(scale):
     s = dc.two_layer_direction(law, time=[0.0, 1e308], log_tan_half_angle=[[1.0], [np.inf]])
     assert_array_equal(s[1], np.inf)
     assert s[0, 0] == 1
+
+
+def test_the_norm_turns_also_from_the_edge_of_angle_pi():
+    start = {"norm": 1.0, "log_tan_half_angle": 700.0}
+    with mpmath.workdps(25):
+        kappa = 1 / mpmath.sqrt(2 * mpmath.pi)
+
+        def q(r):
+            return mpmath.quad(
+                lambda u: u * mpmath.tanh(r * u / 2) * mpmath.exp(-u * u / 2), [0, 2, 5, 12]
+            ) / mpmath.sqrt(2 * mpmath.pi)
+
+        # One layer goes straight at 0, and the part across v falls at the rate q(r) / r.
+        with mpmath.workdps(15):
+            time = mpmath.quad(lambda r: 1 / (kappa + q(r)), [0, 1])
+            lost = mpmath.quad(lambda r: q(r) / r / (kappa + q(r)), [0, 1])
+        least = float(mpmath.exp(-lost) / mpmath.cosh(700))
+    turn = dc.phase_switch(GAUSS, 1, **start)
+    assert_allclose(turn.time, float(time), rtol=1e-9)
+    assert_allclose(turn.norm, least, rtol=1e-9)
+    assert abs(turn.log_tan_half_angle) < 1e-9
+    for n_layers in (1, 2, 3):
+        one = dc.phase_switch(GAUSS, n_layers, **start)
+        other = dc.reduced_flow(GAUSS, n_layers, **start, time=0.0).turning_point()
+        assert_allclose(one.time, other.time, rtol=1e-8)
+        assert_allclose(one.norm, other.norm, rtol=1e-8)
+    # The norm is so small when two layers turn that s is 0 there.
+    two = dc.phase_switch(GAUSS, 2, **start)
+    assert_allclose(two.time, 700 / GAUSS.kappa, rtol=1e-9)
+
+
+def test_deep_bounds_from_as_near_to_pi_as_numbers_go():
+    # The norm falls for ever, and s by logarithms of it, which are nothing beside s.
+    lower, upper = dc.deep_flow_angle_bounds(
+        GAUSS, 3, time=[0.0, 1.0, 1e300], norm=1.0, log_tan_half_angle=1e308
+    )
+    assert_array_equal(upper, 1e308)
+    assert np.all(lower <= upper)
+    assert not np.isnan(lower).any()
 
 
 def test_a_long_descent_can_be_interrupted():

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import subprocess
-import sys
 
 import mpmath
 import numpy as np
@@ -14,6 +11,7 @@ import pytest
 from mpmath import mpf
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import dblquad
+from support import python
 
 from linnet_fast import _core
 from linnet_fast.laws import (
@@ -421,16 +419,7 @@ def test_tables_have_the_same_bits_on_every_processor():
             "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F",
         },
     ]
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", TABLES],
-            env={**os.environ, **setting},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for setting in settings
-    }
+    found = {python(TABLES, **setting).stdout for setting in settings}
     assert len(found) == 1
     assert len(found.pop().strip()) == hashlib.sha256().digest_size * 2
 
