@@ -81,13 +81,13 @@ class LateTimeLaw:
     def time_to(
         self,
         *,
-        angle: npt.ArrayLike | None = None,
-        log_tan_half_angle: npt.ArrayLike | None = None,
+        to_angle: npt.ArrayLike | None = None,
+        to_log_tan_half_angle: npt.ArrayLike | None = None,
     ) -> FloatArray:
         """Return when an angle in (0, pi), or ln tan of its half, is reached."""
         start, r, s = self.since
-        target = _polar.half_angle(angle, log_tan_half_angle, between=True)
-        validate.broadcast_runs(since=np.broadcast(*self.since).shape, angle=target.shape)
+        target = _polar.half_angle(to_angle, to_log_tan_half_angle, "to_", between=True)
+        validate.broadcast_runs(since=np.broadcast(*self.since).shape, to_angle=target.shape)
         n, a2 = self.n_layers, self.law.a2
         with np.errstate(over="ignore", under="ignore"):
             fall = _growth.log(np.maximum(s - target, 0.0))
