@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import linnet_fast as lf
-from linnet_fast._base import machine
+from linnet_fast._base import machine, memory
 
 V1 = "7:pids:/\n4:memory:/a/b\n1:cpu,cpuacct:/a/b\n0::/\n"
 V2 = "0::/a/b\n"
@@ -37,17 +37,17 @@ TREES = {
 
 @pytest.mark.parametrize("name", TREES)
 def test_limits_of_nested_control_groups(name, tmp_path, monkeypatch):
-    own, files, quota, memory = TREES[name]
+    own, files, quota, bytes_left = TREES[name]
     (tmp_path / "self").write_text(own)
     for path, text in files.items():
         file = tmp_path / "tree" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{text}\n")
-    monkeypatch.setattr(machine, "_OWN_CGROUPS", tmp_path / "self")
-    monkeypatch.setattr(machine, "_CGROUP", tmp_path / "tree")
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "self")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "tree")
     assert machine._cpu_quota() == quota
-    without = machine.available_memory() if memory is None else None
-    assert memory is None or machine.available_memory() == memory
+    without = machine.available_memory() if bytes_left is None else None
+    assert bytes_left is None or machine.available_memory() == bytes_left
     assert without is None or without > 10**6
     if quota is not None:
         assert machine.n_threads() <= max(1, -int(-quota // 1))

@@ -108,6 +108,28 @@ void register_reduced(py::module_& m) {
         py::arg("label_noise"), py::arg("rtol"), py::arg("n_threads"),
         "Where the norm is the least: time, half-angle logarithm, logarithm of the norm.");
     m.def(
+        "reduced_flow_time",
+        [](const py::tuple& fields, Index n_layers, const Numbers& s, const Numbers& norm,
+           const Numbers& label_noise, double rtol, const Numbers& to_s, int n_threads) {
+            const SphericalTable table = spherical_table_of(fields);
+            const ReducedRuns runs = runs_of(table, n_layers, s, norm, label_noise);
+            require(rtol >= 1e-13 && rtol <= 1e-2, "rtol must be in [1e-13, 1e-2]");
+            const double* const to = values(to_s, "to_s", runs.n_runs);
+            for (Index i = 0; i < runs.n_runs; ++i)
+                require(std::isfinite(runs.s[i]) && to[i] <= runs.s[i] && std::isfinite(to[i]) &&
+                            runs.norm[i] > 0,
+                        "s and to_s must be finite, to_s not larger, and norm positive");
+            py::array_t<double> time = nan_array<double>({runs.n_runs}, {});
+            double* const out = time.mutable_data();
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
+                reduced_flow_time(runs, rtol, to, out, control);
+            });
+            return time;
+        },
+        py::kw_only(), py::arg("table"), py::arg("n_layers"), py::arg("s"), py::arg("norm"),
+        py::arg("label_noise"), py::arg("rtol"), py::arg("to_s"), py::arg("n_threads"),
+        "Times until the half-angle logarithm is to_s.");
+    m.def(
         "reduced_descent",
         [](const py::tuple& fields, Index n_layers, const Numbers& s, const Numbers& norm,
            const Numbers& label_noise, int kind, const Numbers& scale, const Numbers& exponent,

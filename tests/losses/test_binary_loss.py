@@ -369,7 +369,7 @@ def test_products_are_refused(kind):
         for bad in (np.zeros(3), np.zeros((2, 3)), np.zeros((1, 4)), np.zeros((5, 2, 3))):
             with pytest.raises(ValueError, match=r"product must have shape \(\*batch, 1, 3\), got"):
                 call(bad)
-        with pytest.raises(TypeError, match="product must be an array of real numbers"):
+        with pytest.raises(TypeError, match="product must be a real number or an array"):
             call(np.zeros((1, 3), complex))
         with pytest.raises(ValueError, match="broadcast"):
             call(np.zeros((3, 1, 3)))
@@ -409,3 +409,19 @@ def test_padding_is_seen_by_nothing(kind):
         value, gradient = by_core(loss, w)
         assert_allclose(value, loss.value(w[:, None]), rtol=1e-14)
         assert_allclose(gradient, loss.gradient(w[:, None])[:, 0], atol=1e-15)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_spherical_loss_of_any_norm(noise):
+    law = laws.Gaussian(2)
+    loss = lf.SphericalLogisticLoss([0.0, 1.0], law, noise)
+    cosine = np.array([1.0, 0.0, -1.0, np.sqrt(0.5)])
+    w = np.stack([np.sqrt(1 - cosine**2), cosine], axis=-1)[:, None, :]
+    for norm in (1e160, 1e-200, 1e300):
+        # kappa (r - (1 - 2 noise) v . w) + H(r), with H = a2 / r far out and ln 2 near 0
+        radial = law.a2 / norm if norm > 1 else np.log(2)
+        expected = law.kappa * norm * (1 - (1 - 2 * noise) * cosine) + radial
+        assert_allclose(loss.value(norm * w), expected, rtol=1e-14)
+        toward = (1 - 2 * noise) * law.kappa * np.array([0.0, 1.0])
+        slope = law.kappa * w - toward if norm > 1 else norm * w / 4 - toward
+        assert_allclose(loss.gradient(norm * w), slope, rtol=1e-12, atol=1e-15)

@@ -230,7 +230,7 @@ def test_from_data_refuses(x, y, exception, message):
     [
         (np.ones((2, 3)), ValueError, r"product must have shape \(\*batch, 2, 2\), got \(2, 3\)"),
         (1.0, ValueError, "product must have shape"),
-        (EYE * 1j, TypeError, "product must be an array of real numbers"),
+        (EYE * 1j, TypeError, "product must be a real number or an array of them"),
         (np.ones((4, 2, 2)), ValueError, r"got product \(4,\), loss \(3,\)"),
     ],
 )

@@ -405,7 +405,7 @@ def test_threads_do_not_matter():
         ({"stream": 0.0}, TypeError, "streams must be integers, got dtype float64"),
         ({"stream": 2**60}, ValueError, r"streams must be < 2\*\*60"),
         ({"stream": [0, 1]}, ValueError, "streams must have run axes"),
-        ({"rng": -1}, ValueError, "non-negative"),
+        ({"rng": -1}, ValueError, "rng must be >= 0, got -1"),
     ],
 )
 def test_bad_seeds_and_streams_are_refused(options, exception, message):

@@ -11,7 +11,9 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Iterable, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -24,6 +26,30 @@ Shape: TypeAlias = tuple[int, ...]
 _T = TypeVar("_T")
 
 
+MOST_ENTRIES = 2**24
+"""Of a sequence of integers."""
+MOST_REPEATS = 2**28
+"""Times that an array may be repeated by broadcasting: far more runs than fit into memory."""
+_MOST_AXES = 30
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+_short.maxlist = _short.maxtuple = 8
+
+
+def brief(value: object) -> str:
+    """Return the text of a value, shortly, whatever it is."""
+    try:
+        return " ".join(_short.repr(value).split())
+    except Exception:  # noqa: BLE001  (a repr may fail in any way, an integer may be too long for it)
+        return "<no text>"
+
+
+def shown(value: object) -> str:
+    """Return type and text of what was got, shortly, whatever it is."""
+    return f"{type(value).__name__} {brief(value)}"
+
+
 def instance(name: str, value: object, kind: type[_T]) -> _T:
     """Return `value`, which must be an instance of `kind`."""
     if not isinstance(value, kind):
@@ -32,18 +58,49 @@ def instance(name: str, value: object, kind: type[_T]) -> _T:
     return value
 
 
-def integer(name: str, value: object, *, low: int, high: int) -> int:
-    """Return `value` as an int in [low, high]; bools, floats and strings are a TypeError."""
-    msg = f"{name} must be an integer, got {type(value).__name__} {value!r}"
-    if isinstance(value, (bool, np.bool_)):
+def flag(name: str, value: object) -> bool:
+    """Return `value`, True or False; nothing else counts as either."""
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{name} must be True or False, got {shown(value)}"
         raise TypeError(msg)
+    return bool(value)
+
+
+def mapping(name: str, value: object) -> Mapping[str, Any]:
+    """Return `value`, which must be a mapping whose keys are texts."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        msg = f"{name} must be a mapping from names, got {shown(value)}"
+        raise TypeError(msg)
+    return value
+
+
+def sequence(name: str, value: object, *, of: str) -> tuple[Any, ...]:
+    """Return the parts of a tuple, a list, a range or an array of one axis; `of` says of what."""
+    if isinstance(value, np.ma.MaskedArray) or not (
+        isinstance(value, tuple | list | range) or (isinstance(value, np.ndarray) and value.ndim)
+    ):
+        msg = f"{name} must be a sequence of {of}, got {shown(value)}"
+        raise TypeError(msg)
+    if len(value) > MOST_ENTRIES:
+        msg = f"{name} must have at most {MOST_ENTRIES:,} entries, got {len(value):,}"
+        raise ValueError(msg)
+    return tuple(value)
+
+
+def integer(name: str, value: object, *, low: int, high: int | None) -> int:
+    """Return `value` as an int in [low, high]; bools, floats and strings are a TypeError."""
     try:
+        if isinstance(value, bool | np.bool_ | np.ma.MaskedArray):
+            raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
+        msg = f"{name} must be an integer, got {shown(value)}"
         raise TypeError(msg) from None
-    if not low <= number <= high:
+    if number < low or (high is not None and number > high):
         expected = f">= {low}" if number < low else f"<= {high}"
-        msg = f"{name} must be {expected}, got {number}"
+        # Texts of longer numbers are refused by Python, or cost as much as it allows.
+        got = str(number) if number.bit_length() < 400 else f"{number.bit_length()} binary digits"
+        msg = f"{name} must be {expected}, got {got}"
         raise ValueError(msg)
     return number
 
@@ -52,7 +109,7 @@ def real(
     name: str, value: object, *, above: float | None = None, at_least: float | None = None
 ) -> float:
     """Return `value`, a single finite real number, as a float."""
-    array = real_array(name, value, above=above, at_least=at_least)  # type: ignore[arg-type]
+    array = real_array(name, value, above=above, at_least=at_least)
     if array.ndim:
         msg = f"{name} must be a single number, got an array of shape {array.shape}"
         raise TypeError(msg)
@@ -68,12 +125,26 @@ def fraction(name: str, value: object) -> float:
     return number
 
 
-def integers(name: str, values: object, *, low: int, high: int) -> tuple[int, ...]:
-    """Return a sequence of integers as a tuple; a bare number or a string is a TypeError."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        msg = f"{name} must be a sequence of integers, got {type(values).__name__} {values!r}"
+def integers(
+    name: str, values: object, *, low: int, high: int | None, most: int = MOST_ENTRIES
+) -> tuple[int, ...]:
+    """Return a sequence of at most so many integers as a tuple; a number or a string is a TypeError."""
+    if isinstance(
+        values, str | bytes | Mapping | AbstractSet | np.ma.MaskedArray | type
+    ) or not isinstance(values, Iterable):
+        msg = f"{name} must be a sequence of integers, got {shown(values)}"
         raise TypeError(msg)
-    return tuple(integer(f"{name}[{i}]", v, low=low, high=high) for i, v in enumerate(values))
+    n = operator.length_hint(values)
+    if n > most:
+        msg = f"{name} must have at most {most:,} entries, got {n:,}"
+        raise ValueError(msg)
+    found = []
+    for i, value in enumerate(values):  # what has no length may have no end
+        if i == most:
+            msg = f"{name} must have at most {most:,} entries, got more"
+            raise ValueError(msg)
+        found.append(integer(f"{name}[{i}]", value, low=low, high=high))
+    return tuple(found)
 
 
 def choice(name: str, value: object, known: Iterable[str]) -> str:
@@ -100,11 +171,18 @@ def nested_text(name: str, text: str, *, most: int = 64) -> None:
             raise ValueError(msg)
 
 
-def float_dtype(name: str, value: npt.DTypeLike | None) -> np.dtype[Any]:
-    """Return the dtype float64 or float32; anything else is a ValueError."""
-    dtype = np.dtype(value)
-    if value is None or dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
-        msg = f"{name} must be float64 or float32, got {value!r}"
+def float_dtype(name: str, value: object) -> np.dtype[Any]:
+    """Return the dtype float64 or float32; anything else is an error."""
+    msg = f"{name} must be float64 or float32, got {brief(value)}"
+    if value is None:  # which NumPy takes for float64
+        raise ValueError(msg)
+    if not isinstance(value, str | type | np.dtype):
+        raise TypeError(msg)
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        raise TypeError(msg) from None
+    if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
         raise ValueError(msg)
     return dtype
 
@@ -118,34 +196,68 @@ def unbroadcast(array: npt.NDArray[Any], *, keep: int = 0) -> npt.NDArray[Any]:
     return array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in lead)]
 
 
+def numbers(
+    name: str, value: object, *, of: str = "real numbers", repeats: int = MOST_REPEATS
+) -> npt.NDArray[Any]:
+    """Return `value` as an array of real numbers, finite or not, or of integers, in the dtype it has.
+
+    Masked, complex and bool arrays, those of objects or texts, and empty ones are refused, as are those
+    that are repeated by broadcasting more often than any memory could hold.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        msg = f"{name} must be a plain array, got a masked array; fill or drop the masked entries"
+        raise TypeError(msg)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+        value = _as_float(name, value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        msg = f"{name} must be a real number or a regular array of them: {error}"
+        raise ValueError(msg) from error
+    except (TypeError, NotImplementedError, BufferError):
+        msg = f"{name} must be a real number or an array of them, got {shown(value)}"
+        raise TypeError(msg) from None
+    if array.dtype.kind not in ("iu" if of == "integers" else "fiu"):
+        got = f"dtype {array.dtype}" if array.dtype != object else type(value).__name__
+        expected = "a real number or an array of them" if of == "real numbers" else of
+        msg = f"{name} must be {expected}, got {got}"
+        raise TypeError(msg)
+    if array.ndim > _MOST_AXES:
+        msg = f"{name} must have at most {_MOST_AXES} axes, got {array.ndim}"
+        raise ValueError(msg)
+    if array.size == 0:
+        msg = f"{name} must not be empty, got shape {array.shape}"
+        raise ValueError(msg)
+    n_repeats = array.size // unbroadcast(array).size
+    if n_repeats > repeats:
+        msg = f"{name} must be repeated at most {repeats:,} times, got shape {array.shape}"
+        raise ValueError(msg)
+    return array
+
+
+def _as_float(name: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        msg = f"{name} must be finite as a float64, got {value.bit_length()} binary digits"
+        raise ValueError(msg) from None
+
+
 def real_array(
     name: str,
-    value: npt.ArrayLike,
+    value: object,
     *,
     above: float | None = None,
     at_least: float | None = None,
     dtype: npt.DTypeLike = np.float64,
+    repeats: int = MOST_REPEATS,
 ) -> npt.NDArray[Any]:
     """Return `value` as a read-only view of finite real numbers, not copied if need not be.
 
     Axes repeated by broadcasting stay repeated by strides, also when the dtype has to change.
     Arrays with an axis of length 0 are refused.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        msg = f"{name} must be a plain array, got a masked array; fill or drop the masked entries"
-        raise TypeError(msg)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        msg = f"{name} must be a real number or a regular array of them: {error}"
-        raise ValueError(msg) from error
-    if array.dtype.kind not in "fiu":
-        got = f"dtype {array.dtype}" if array.dtype != object else type(value).__name__
-        msg = f"{name} must be a real number or an array of them, got {got}"
-        raise TypeError(msg)
-    if array.size == 0:
-        msg = f"{name} must not be empty, got shape {array.shape}"
-        raise ValueError(msg)
+    array = numbers(name, value, repeats=repeats)
     stored = unbroadcast(array)
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
         stored = stored.astype(dtype, copy=False)
@@ -155,6 +267,19 @@ def real_array(
     if at_least is not None:
         refuse(name, f">= {at_least:g}", stored, ~(stored >= at_least))
     return np.broadcast_to(stored, array.shape)  # read-only, and no copy
+
+
+def integer_array(name: str, value: object, *, low: int, high: int) -> npt.NDArray[np.int64]:
+    """Return `value` as a read-only view of int64 in [low, high]; floats are refused."""
+    below = f"< 2**{(high + 1).bit_length() - 1}" if (high + 1) & high == 0 else f"<= {high}"
+    if isinstance(value, int) and not low <= value <= high:
+        msg = f"{name} must be {f'>= {low}' if value < low else below}, got {brief(value)}"
+        raise ValueError(msg)
+    array = numbers(name, value, of="integers")
+    stored = unbroadcast(array)
+    refuse(name, f">= {low}", stored, stored < low)
+    refuse(name, below, stored, stored > high)
+    return np.broadcast_to(stored.astype(np.int64, copy=False), array.shape)
 
 
 def refuse(name: str, expected: str, array: npt.NDArray[Any], bad: npt.NDArray[np.bool_]) -> None:
@@ -208,7 +333,8 @@ def weights(
         single = all(getattr(value, "dtype", None) == np.float32 for value in values)
         dtype = np.float32 if single else np.float64
     arrays = tuple(
-        real_array(f"{name}[{layer}]", value, dtype=float_dtype("dtype", dtype))
+        # The memory that a result takes is checked when all of it is known.
+        real_array(f"{name}[{layer}]", value, dtype=float_dtype("dtype", dtype), repeats=2**62)
         for layer, value in enumerate(values)
     )
     for layer, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
@@ -226,7 +352,7 @@ def weights(
     return arrays
 
 
-def labelled(X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+def labelled(X: object, y: object) -> tuple[FloatArray, FloatArray]:
     """Return samples ``(*run, n, in)`` and their labels ``(*run, n)``, 1 and -1, as views."""
     x, labels = real_array("X", X), real_array("y", y)
     if x.ndim < 2:
@@ -239,12 +365,15 @@ def labelled(X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray
     return x, labels
 
 
-def products(value: npt.ArrayLike, shape: Shape, runs: Shape) -> npt.NDArray[Any]:
-    """Return end-to-end matrices of shape ``(*batch, *shape)``, finite or not; batch fits `runs`."""
-    matrix = np.asarray(value)
-    if matrix.dtype.kind not in "fiu":
-        msg = f"product must be an array of real numbers, got dtype {matrix.dtype}"
-        raise TypeError(msg)
+def products(value: object, shape: Shape, runs: Shape) -> npt.NDArray[Any]:
+    """Return end-to-end matrices of shape ``(*batch, *shape)``, finite or not; batch fits `runs`.
+
+    Their dtype is float32 or float64.
+    """
+    matrix = numbers("product", value)
+    if matrix.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            matrix = np.broadcast_to(unbroadcast(matrix).astype(np.float64), matrix.shape)
     if matrix.shape[-2:] != shape:
         msg = f"product must have shape (*batch, {shape[0]}, {shape[1]}), got {matrix.shape}"
         raise ValueError(msg)
@@ -252,8 +381,17 @@ def products(value: npt.ArrayLike, shape: Shape, runs: Shape) -> npt.NDArray[Any
     return matrix
 
 
-def exact(name: str, array: npt.NDArray[Any], shape: Shape, dtype: npt.DTypeLike) -> None:
-    """Refuse an array of another shape or dtype."""
+def plain_array(name: str, array: object) -> None:
+    """Refuse what is no array of NumPy, and masked ones."""
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        msg = f"{name} must be an array, got {shown(array)}"
+        raise TypeError(msg)
+
+
+def exact(name: str, array: object, shape: Shape, dtype: npt.DTypeLike) -> None:
+    """Refuse what is no array, or one of another shape or dtype."""
+    plain_array(name, array)
+    assert isinstance(array, np.ndarray)
     if array.shape != shape or array.dtype != dtype:
         expected = f"{np.dtype(dtype)} of shape {shape}"
         msg = f"{name} must be {expected}, got {array.dtype} of shape {array.shape}"

@@ -16,6 +16,7 @@ balanced_descent = _module.balanced_descent
 factor_descent = _module.factor_descent
 radial_functions = _module.radial_functions
 reduced_flow = _module.reduced_flow
+reduced_flow_time = _module.reduced_flow_time
 reduced_flow_turn = _module.reduced_flow_turn
 reduced_descent = _module.reduced_descent
 kernel_cost = _module.kernel_cost
@@ -43,6 +44,7 @@ __all__ = [
     "radial_functions",
     "reduced_descent",
     "reduced_flow",
+    "reduced_flow_time",
     "reduced_flow_turn",
     "rounds_to_nearest",
     "singular_vectors",

@@ -135,6 +135,17 @@ def reduced_flow(
     times: Sequence[float],
     n_threads: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def reduced_flow_time(
+    *,
+    table: tuple[Any, ...],
+    n_layers: int,
+    s: npt.NDArray[np.float64],
+    norm: npt.NDArray[np.float64],
+    label_noise: npt.NDArray[np.float64],
+    rtol: float,
+    to_s: npt.NDArray[np.float64],
+    n_threads: int,
+) -> npt.NDArray[np.float64]: ...
 def reduced_flow_turn(
     *,
     table: tuple[Any, ...],
@@ -205,6 +216,7 @@ __all__ = [
     "radial_functions",
     "reduced_descent",
     "reduced_flow",
+    "reduced_flow_time",
     "reduced_flow_turn",
     "rounds_to_nearest",
     "singular_vectors",

@@ -237,7 +237,7 @@ def crossover(
     gamma = (
         expected_max_margin(law, n_samples=n_samples)
         if n_samples is not None
-        else validate.real_array("margin", margin, above=0)  # type: ignore[arg-type]
+        else validate.real_array("margin", margin, above=0)
     )
     reached = validate.real("level", level)
     validate.refuse("level", "> 0", np.asarray(reached), np.asarray(reached <= 0))

@@ -9,30 +9,22 @@ SPEC 7: anything ``numpy.random.default_rng`` takes; None draws from the system.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
-from linnet_fast._base import algebra, machine, validate
+from linnet_fast._base import algebra, machine, memory, seeds, validate
+from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.named import Dense
 
-Seed: TypeAlias = (
-    int
-    | Sequence[int]
-    | npt.NDArray[np.integer[Any]]
-    | np.random.SeedSequence
-    | np.random.BitGenerator
-    | np.random.Generator
-    | None
-)
-
+_MOST_AXES = 30
 _WORDS_PER_COUNTER = 4  # 64-bit words that Philox makes from one value of its counter
 
 
@@ -351,8 +343,10 @@ def _options(
     scale: npt.ArrayLike, batch_shape: int | Sequence[int], dtype: npt.DTypeLike
 ) -> tuple[Shape, FloatArray, np.dtype[Any]]:
     """Return the run axes, the scale (checked against them) and the dtype."""
-    sizes = batch_shape if isinstance(batch_shape, Sequence) else (batch_shape,)
-    runs = validate.integers("batch_shape", sizes, low=1, high=2**62)
+    one = not isinstance(batch_shape, Iterable)
+    runs = validate.integers(
+        "batch_shape", (batch_shape,) if one else batch_shape, low=1, high=2**62, most=_MOST_AXES
+    )
     factor = validate.real_array("scale", scale, at_least=0)
     validate.fits_batch("scale", factor.shape, runs)
     return runs, factor, validate.float_dtype("dtype", dtype)
@@ -391,9 +385,11 @@ class _Draw:
     ) -> None:
         machine.check_rounding()
         self._runs = runs
-        numbers, self._which = _numbered(streams, runs)
         sizes = [math.prod(shape) for shape in shapes]
-        key = np.random.default_rng(rng).integers(0, 2**64, size=2, dtype=np.uint64)
+        # What is drawn, what is made of it, and what that is made from.
+        memory.check_room("batch_shape", 3 * 8 * math.prod(runs) * (1 + sum(sizes)))
+        numbers, self._which = _numbered(streams, runs)
+        key = seeds.generator(rng).integers(0, 2**64, size=2, dtype=np.uint64)
         ends = np.flatnonzero(np.diff(numbers) != 1) + 1
         flat = [
             _standard_normal(key, int(stretch[0]), len(stretch), sum(sizes))
@@ -418,11 +414,7 @@ def _numbered(
     n_runs = math.prod(runs)
     if streams is None:
         return np.arange(n_runs), None
-    if np.asarray(streams).dtype.kind not in "iu":
-        msg = f"streams must be integers, got dtype {np.asarray(streams).dtype}"
-        raise TypeError(msg)
-    numbers = validate.real_array("streams", streams, at_least=0, dtype=np.int64)
-    validate.refuse("streams", "< 2**60", numbers, numbers >= 2**60)
+    numbers = validate.integer_array("streams", streams, low=0, high=2**60 - 1)
     validate.fits_batch("streams", numbers.shape, runs)
     flat = np.broadcast_to(numbers, runs).reshape(n_runs)
     different, which = np.unique(flat, return_inverse=True)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from linnet_fast import initialization
 from linnet_fast._base import validate
+from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.initialization.draws import Seed
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, checked_network

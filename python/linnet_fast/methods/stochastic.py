@@ -77,11 +77,7 @@ class StochasticGradientDescent(GradientDescent):
         object.__setattr__(self, "seed", validate.integer("seed", seed, low=0, high=2**64 - 1))
         numbers = None
         if streams is not None:
-            if np.asarray(streams).dtype.kind not in "iu":
-                msg = f"streams must be integers, got dtype {np.asarray(streams).dtype}"
-                raise TypeError(msg)
-            numbers = validate.real_array("streams", streams, at_least=0, dtype=np.int64)
-            validate.refuse("streams", "< 2**32", numbers, numbers >= 2**32)
+            numbers = validate.integer_array("streams", streams, low=0, high=2**32 - 1)
         object.__setattr__(self, "streams", numbers)
         super().__init__(
             step_size, weight_decay, layer_multipliers, momentum=momentum, nesterov=nesterov

@@ -25,9 +25,6 @@ from linnet_fast.training.state import State, Status
 
 Progress: TypeAlias = bool | Callable[[int, int], object]
 
-_MOST_BYTES = 2**62
-_ALWAYS_FITS = 2**26
-
 
 class Outcome(NamedTuple):
     """What came of a training."""
@@ -152,11 +149,7 @@ def _check_memory(
     needed = n_records * (n_runs * per_record + per_step)
     kept = 1 + method.n_memories
     needed += n_runs * (kept * network.n_weights * dtype.itemsize + 9)
-    if needed <= _ALWAYS_FITS:  # asking the system takes as long as a small training
-        return
-    available = machine.available_memory()
-    limit = _MOST_BYTES if available is None else min(available, _MOST_BYTES)
-    if needed > limit:
+    if (limit := machine.exceeded(needed)) is not None:
         msg = (
             f"the result needs {needed:,} bytes ({n_runs:,} runs, {n_records:,} records of "
             f"{', '.join(record.rows)}) but {limit:,} are available; record less, or train "

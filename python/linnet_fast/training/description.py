@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from linnet_fast._base import validate
-from linnet_fast.initialization.draws import Seed
+from linnet_fast._base.seeds import Seed
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
