@@ -128,6 +128,16 @@ class SphericalLogisticLoss(BinaryLoss):
         is_long = norm > 0
         return np.where(is_long, norm / np.where(is_long, self.law.q(norm), 1.0), 1.0)
 
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs, 1."""
+        return 1
+
+    def _rows(self, product: npt.ArrayLike) -> FloatArray:
+        """Return products (*batch, 1, in) as their rows (*batch, in)."""
+        matrix = validate.products(product, (1, self.n_inputs), self.run_shape)
+        return np.asarray(matrix[..., 0, :], np.float64)
+
     def value(self, product: npt.ArrayLike) -> FloatArray:
         """Return the loss of end-to-end matrices.
 

@@ -137,11 +137,10 @@ def reduced_rank_regression(
         runs = rest.shape
     else:
         loss = data
-        if type(loss) is not SquaredLoss:
+        if not isinstance(loss, SquaredLoss):
             msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(loss).__name__}"
             raise TypeError(msg)
         last = _last_rank(rank, loss.n_outputs, loss.n_inputs)
-        loss.check_bounded("minimum")
         factors = _factors_of_moments(loss)
         with np.errstate(over="ignore"):
             rest = (loss.output_power - np.sum(factors.strengths**2, axis=-1)) / 2

@@ -24,6 +24,19 @@ def check_problem(network: Chain, loss: Loss) -> None:
         raise ValueError(msg)
 
 
+def fitting_loss(loss: Loss, method: Method) -> Loss:
+    """Return the form of a loss that a method trains on; anything else as it is, to be refused.
+
+    Parameters
+    ----------
+    loss : Loss
+        As it was given.
+    method : Method
+        How to train.
+    """
+    return loss.for_method(method) if isinstance(loss, Loss) and isinstance(method, Method) else loss
+
+
 def check_training(
     network: Chain,
     loss: Loss,
