@@ -125,7 +125,7 @@ void register_algebra(py::module_& m) {
             check_places(pivots, b.columns - 1, "pivots");
             check_places(ranks, b.columns, "ranks");
             auto solution = nan_array<double>(runs, {b.rows, b.columns});
-            auto explained = nan_array<double>(runs, {});
+            auto explained = nan_array<double>(runs, {b.rows, b.columns});
             auto left = nan_array<double>(runs, {b.columns});
             double* const s = solution.mutable_data();
             double* const e = explained.mutable_data();
@@ -137,7 +137,7 @@ void register_algebra(py::module_& m) {
         },
         py::arg("factor"), py::arg("pivots"), py::arg("ranks"), py::arg("cross"), py::kw_only(),
         py::arg("n_threads"),
-        "P with P F^T F = cross on the pivots, the squares of P F^T, what is left, run by run.");
+        "P with P F^T F = cross on the pivots, P F^T, what is left, run by run.");
 }
 
 }  // namespace linnet::bindings

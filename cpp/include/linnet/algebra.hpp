@@ -40,7 +40,8 @@ void pivoted_factor(const RunArray<double>& a, const std::vector<Index>& run_sha
                     const Control& control);
 
 /// Run by run, of such factors, P with P F^T F = cross on the pivots' columns and 0 elsewhere, for
-/// cross of shape (n_rows, n); explained: the sum of squares of P F^T; left (n): the largest
+/// cross of shape (n_rows, n); explained (n_rows, n): P F^T, its columns in the places of their
+/// pivots; left (n): the largest
 /// |cross - P F^T F| in each column, that no P can explain.
 void factored_least_squares(const RunArray<double>& factor, const RunArray<std::int64_t>& pivots,
                             const RunArray<std::int64_t>& ranks, const RunArray<double>& cross,

@@ -99,7 +99,7 @@ void factored_least_squares(const RunArray<double>& factor, const RunArray<std::
         }
         std::vector<double> rest(static_cast<std::size_t>(n));
         std::vector<double> y(static_cast<std::size_t>(rank)), x(y);
-        double squares = 0;
+        std::fill_n(explained + run * n_rows * n, n_rows * n, 0.0);
         std::fill_n(left + run * n, n, 0.0);
         for (Index i = 0; i < n_rows; ++i) {
             std::copy_n(cross.at(run, run_shape) + i * n, n, rest.begin());
@@ -109,7 +109,8 @@ void factored_least_squares(const RunArray<double>& factor, const RunArray<std::
                 y[static_cast<std::size_t>(k)] = rest[pivot] / row[pivot];
                 add_multiple(-y[static_cast<std::size_t>(k)], row, rest.data(), n);
             }
-            squares += ordered_dot(y.data(), y.data(), rank);
+            for (Index k = 0; k < rank; ++k)
+                explained[(run * n_rows + i) * n + order[k]] = y[static_cast<std::size_t>(k)];
             for (Index k = rank; k < n; ++k) {
                 double& most = left[run * n + order[k]];
                 most = std::max(most, std::fabs(rest[static_cast<std::size_t>(order[k])]));
@@ -124,7 +125,6 @@ void factored_least_squares(const RunArray<double>& factor, const RunArray<std::
             }
             if (pulse()) return;
         }
-        explained[run] = squares;
     });
 }
 

@@ -1,6 +1,7 @@
 // The squared loss.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <type_traits>
@@ -95,7 +96,7 @@ public:
             }
             total = total + row;
         }
-        return fma(broadcast<V>(0.5F), total, *least_loss_.of(group));
+        return beyond_range(product, fma(broadcast<V>(0.5F), total, *least_loss_.of(group)));
     }
 
 private:
@@ -113,6 +114,19 @@ private:
           least_loss_(known.least_loss, 1, n_slots),
           apart_(n_inputs_) {}
 
+    /// Infinite what is no number any more, NaN of a product that holds NaN: whatever the factor.
+    static V beyond_range(const Entries<V>& product, V value) {
+        const V infinite = broadcast<V>(std::numeric_limits<ScalarOf<V>>::infinity());
+        const V one = broadcast<V>(1);
+        const auto is_finite = less(value, infinite);
+        if (!any(less(V{}, select(is_finite, V{}, one)))) return value;
+        V beyond = infinite;
+        for (Index i = 0; i < product.rows; ++i) {
+            for (Index j = 0; j < product.cols; ++j)
+                beyond = select(less_equal(-infinite, product(i, j)), beyond, product(i, j));
+        }
+        return select(is_finite, value, beyond);
+    }
     /// row + the squares of the products with some rows of the factor, several at once: their chains
     /// overlap.
     V add_squares(const V* apart, const V* factor, V row) const {

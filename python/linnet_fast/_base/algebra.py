@@ -111,7 +111,11 @@ def least_squares(cov: FloatArray, cross: FloatArray) -> LeastSquares:
             basis[same] = orthonormal_columns(np.ascontiguousarray(factor[same][:, :rank].mT))
         inside = product(product(solution, basis), basis.mT)
         solution = np.where(same[..., None, None], inside, solution)
-    return LeastSquares(factor[..., : int(ranks.max()), :], False, solution, explained, left)
+    # In the order of the inputs, so that a matrix that is diagonal has the bits of the above.
+    place = np.arange(n_inputs)
+    order = np.argsort(np.where(place < ranks[..., None], pivots, n_inputs + place), axis=-1)
+    rows = np.take_along_axis(factor, order[..., None], axis=-2)[..., : int(ranks.max()), :]
+    return LeastSquares(rows, False, solution, _squares(explained), left)
 
 
 def _squares(matrices: FloatArray) -> FloatArray:

@@ -35,7 +35,7 @@ class Loss(ABC):
     files and tests know it.
     """
 
-    inner_axes: Mapping[str, int]
+    inner_axes: ClassVar[Mapping[str, int]]
     """Name of each argument that is an array, or may be None -> how many axes it has besides run axes."""
     core: ClassVar[str | None] = None
     """Name by which the compiled core knows the loss; None: only the reference trains on it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate

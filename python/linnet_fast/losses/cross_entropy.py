@@ -294,9 +294,7 @@ class CrossEntropyLoss(Loss):
         return np.asarray(slopes.mT @ self.inputs / self.n_samples)
 
 
-def _one_hot(
-    labels: npt.NDArray[Any], n_samples: int, classes: Sequence[Any] | None
-) -> FloatArray:
+def _one_hot(labels: npt.NDArray[Any], n_samples: int, classes: Sequence[Any] | None) -> FloatArray:
     if labels.dtype.kind not in "iubU":
         msg = f"labels must be integers, text or probabilities, got dtype {labels.dtype}"
         raise TypeError(msg)
@@ -308,7 +306,7 @@ def _one_hot(
         name = "labels must be of" if classes is None else "classes must be"
         msg = f"{name} at least 2 classes, each of them once, got {known.tolist()}"
         raise ValueError(msg)
-    table = labels[..., None] == known
+    table: npt.NDArray[np.bool_] = labels[..., None] == known
     missing = ~table.any(axis=-1)
     if missing.any():
         got = labels[missing].flat[0]

@@ -16,7 +16,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.laws.draws import chosen
 from linnet_fast.losses.base import Words
 from linnet_fast.losses.columns import columns, core_samples
-from linnet_fast.losses.squared import SquaredLoss, infinite_where_finite, samples
+from linnet_fast.losses.squared import SquaredLoss, infinite_beyond_range, samples
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -101,23 +101,23 @@ class SampledSquaredLoss(SquaredLoss):
         """Number of outputs."""
         return int(self.outputs.shape[-1])
 
-    @cached_property
-    def input_cov(self) -> FloatArray:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def input_cov(self) -> FloatArray:
         """Second moment X^T X / n of the inputs, (*run, in, in)."""
         return _moment(self.inputs, self.inputs)
 
-    @cached_property
-    def cross_cov(self) -> FloatArray:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def cross_cov(self) -> FloatArray:
         """Cross moment Y^T X / n, (*run, out, in)."""
         return _moment(self.outputs, self.inputs)
 
-    @cached_property
-    def output_power(self) -> FloatArray:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def output_power(self) -> FloatArray:
         """Mean square of the outputs, shape (*run)."""
         return _power(self.outputs)
 
-    @cached_property
-    def residual_power(self) -> FloatArray:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def residual_power(self) -> FloatArray:
         """Mean square of what no matrix explains, shape (*run)."""
         runs = self.run_shape
         predicted = algebra.product(
@@ -164,7 +164,7 @@ class SampledSquaredLoss(SquaredLoss):
         with np.errstate(over="ignore", invalid="ignore"):
             apart = self.inputs @ matrix.mT - self.outputs
             value = np.asarray(0.5 * np.sum(apart * apart, axis=(-2, -1)) / self.n_samples)
-        return infinite_where_finite(value, matrix)
+        return infinite_beyond_range(value, matrix)
 
     def gradient(self, product: npt.ArrayLike) -> WeightArray:
         """Return the gradient by the end-to-end matrix, (X P^T - Y)^T X / n.

@@ -23,6 +23,7 @@ from linnet_fast.losses.columns import columns, core_samples
 if TYPE_CHECKING:
     from linnet_fast.datasets import Dataset
 
+
 class SampleLoss(BinaryLoss):
     """The mean over samples of a function of the margins y z of outputs z, summed over outputs."""
 
@@ -146,9 +147,7 @@ class SampleLoss(BinaryLoss):
     def drawn(self, n: int, words: Words) -> Self:
         """Return the loss on `n` of the samples, drawn with replacement."""
         index = chosen(words, n, self.n_samples)
-        return type(self)(
-            self.inputs[index], self.labels[index], self.label_noise, self.n_outputs
-        )
+        return type(self)(self.inputs[index], self.labels[index], self.label_noise, self.n_outputs)
 
     @property
     def _table(self) -> FloatArray:

@@ -199,7 +199,7 @@ class SquaredLoss(Loss):
         validate.choice("form", form, get_args(Form))
         if validate.instance("center", center, bool):
             x, y = _centered(x), _centered(y)
-        sampled = _sampled()(x, y)
+        sampled: SquaredLoss = _sampled()(x, y)
         if form == "samples" or (form == "auto" and 2 * n_samples < x.shape[-1]):
             return sampled
         loss = SquaredLoss.__new__(SquaredLoss)
@@ -302,7 +302,7 @@ class SquaredLoss(Loss):
                 else apart @ self._solved.factor.mT
             )
             value = np.asarray(self.least_loss + 0.5 * np.sum(seen * seen, axis=(-2, -1)))
-        return infinite_where_finite(value, matrix)
+        return infinite_beyond_range(value, matrix)
 
     def gradient(self, product: npt.ArrayLike) -> WeightArray:
         """Return the gradient by the end-to-end matrix, P input_cov - cross_cov.
@@ -396,7 +396,10 @@ class SquaredLoss(Loss):
         size = np.maximum(self.output_power, self._solved.explained)
         if (np.abs(given - follows) > 1e-6 * size).any():
             where = int(np.argmax(np.abs(given - follows) - 1e-6 * size))
-            one, other = (np.broadcast_to(a, np.broadcast_shapes(given.shape, follows.shape)).flat[where] for a in (follows, given))
+            one, other = (
+                np.broadcast_to(a, np.broadcast_shapes(given.shape, follows.shape)).flat[where]
+                for a in (follows, given)
+            )
             msg = f"residual_power must be that of the moments, about {one:.6g}, got {other:.6g}"
             raise ValueError(msg)
 
@@ -422,11 +425,19 @@ def samples(name: str, value: npt.ArrayLike) -> FloatArray:
     return array
 
 
-def infinite_where_finite(value: FloatArray, matrix: WeightArray) -> FloatArray:
-    """Return losses with inf for NaN, a difference of infinities, of matrices that are finite."""
+def infinite_beyond_range(value: FloatArray, matrix: WeightArray) -> FloatArray:
+    """Return losses with inf for a NaN that comes of infinities, of matrices that hold no NaN.
+
+    Parameters
+    ----------
+    value : ndarray, shape (*run)
+        The losses.
+    matrix : ndarray, shape (*run, out, in)
+        Whose they are.
+    """
     if np.isnan(value).any():
-        finite = np.isfinite(matrix).all(axis=(-2, -1))
-        value = np.where(np.isnan(value) & finite, np.inf, value)
+        known = ~np.isnan(matrix).any(axis=(-2, -1))
+        value = np.where(np.isnan(value) & known, np.inf, value)
     return value
 
 

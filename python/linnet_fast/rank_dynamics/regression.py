@@ -136,10 +136,11 @@ def reduced_rank_regression(
         factors, rest = factors_of_data(x, y)
         runs = rest.shape
     else:
-        loss = data
-        if not isinstance(loss, SquaredLoss):
-            msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(loss).__name__}"
+        given: object = data
+        if not isinstance(given, SquaredLoss):
+            msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(given).__name__}"
             raise TypeError(msg)
+        loss = given
         last = _last_rank(rank, loss.n_outputs, loss.n_inputs)
         factors = _factors_of_moments(loss)
         with np.errstate(over="ignore"):

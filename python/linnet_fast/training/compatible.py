@@ -34,7 +34,10 @@ def fitting_loss(loss: Loss, method: Method) -> Loss:
     method : Method
         How to train.
     """
-    return loss.for_method(method) if isinstance(loss, Loss) and isinstance(method, Method) else loss
+    given: tuple[object, object] = (loss, method)
+    if isinstance(given[0], Loss) and isinstance(given[1], Method):
+        return given[0].for_method(given[1])
+    return loss
 
 
 def check_training(
