@@ -31,6 +31,15 @@ Matrices tall(const py::array& array, const char* name) {
     return a;
 }
 
+/// Everything there is to be from 0 to `most`.
+void check_places(const py::array& array, Index most, const char* name) {
+    const Packed<std::int64_t> all(array);
+    for (Index i = 0; i < all.size(); ++i)
+        require(all.data()[i] >= 0 && all.data()[i] <= most,
+                std::string(name) + " must be from 0 to " + std::to_string(most) + ", got " +
+                    std::to_string(all.data()[i]));
+}
+
 }  // namespace
 
 void register_algebra(py::module_& m) {
@@ -81,6 +90,54 @@ void register_algebra(py::module_& m) {
         },
         py::arg("matrix"), py::kw_only(), py::arg("n_threads"),
         "Left vectors, singular values and right vectors, run by run.");
+    m.def(
+        "pivoted_factor",
+        [](const py::array& matrix, int n_threads) {
+            const Matrices a = tall(matrix, "matrix");
+            require(a.rows == a.columns, "matrix must be square");
+            auto factor = nan_array<double>(a.run_shape, {a.rows, a.rows});
+            const auto counts = [&](const std::vector<Index>& inner) {
+                std::vector<Index> shape = a.run_shape;
+                shape.insert(shape.end(), inner.begin(), inner.end());
+                return py::array_t<std::int64_t>(shape);
+            };
+            auto pivots = counts({a.rows});
+            auto ranks = counts({});
+            double* const f = factor.mutable_data();
+            std::int64_t* const p = pivots.mutable_data();
+            std::int64_t* const r = ranks.mutable_data();
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
+                pivoted_factor(a.view, a.run_shape, a.rows, f, p, r, control);
+            });
+            return py::make_tuple(factor, pivots, ranks);
+        },
+        py::arg("matrix"), py::kw_only(), py::arg("n_threads"),
+        "F with F^T F = matrix, the order of its pivots, and its rank, run by run.");
+    m.def(
+        "factored_least_squares",
+        [](const py::array& factor, const py::array& pivots, const py::array& ranks,
+           const py::array& cross, int n_threads) {
+            const Matrices b(cross, "cross");
+            const auto& runs = b.run_shape;
+            const auto f = run_array<double>(factor, "factor", runs, {b.columns, b.columns});
+            const auto p = run_array<std::int64_t>(pivots, "pivots", runs, {b.columns});
+            const auto r = run_array<std::int64_t>(ranks, "ranks", runs, {});
+            check_places(pivots, b.columns - 1, "pivots");
+            check_places(ranks, b.columns, "ranks");
+            auto solution = nan_array<double>(runs, {b.rows, b.columns});
+            auto explained = nan_array<double>(runs, {b.rows, b.columns});
+            auto left = nan_array<double>(runs, {b.columns});
+            double* const s = solution.mutable_data();
+            double* const e = explained.mutable_data();
+            double* const l = left.mutable_data();
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
+                factored_least_squares(f, p, r, b.view, runs, b.columns, b.rows, s, e, l, control);
+            });
+            return py::make_tuple(solution, explained, left);
+        },
+        py::arg("factor"), py::arg("pivots"), py::arg("ranks"), py::arg("cross"), py::kw_only(),
+        py::arg("n_threads"),
+        "P with P F^T F = cross on the pivots, P F^T, what is left, run by run.");
 }
 
 }  // namespace linnet::bindings

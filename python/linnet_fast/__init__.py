@@ -25,6 +25,8 @@ from linnet_fast.costs.representation_cost import (
     representation_cost,
 )
 from linnet_fast.initialization.start import Start
+from linnet_fast.losses.cross_entropy import CrossEntropyLoss
+from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
@@ -63,6 +65,7 @@ __all__ = [
     "Axis",
     "Chain",
     "Convolution",
+    "CrossEntropyLoss",
     "Dense",
     "Diagonal",
     "DivergenceError",
@@ -77,6 +80,7 @@ __all__ = [
     "Record",
     "RepresentationCost",
     "Residual",
+    "SampledSquaredLoss",
     "SphericalLogisticLoss",
     "SquaredLoss",
     "Start",

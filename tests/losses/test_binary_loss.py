@@ -262,7 +262,7 @@ def test_samples_are_not_copied_per_run():
     x = np.ones((4, 3))
     loss = lf.LogisticLoss(np.broadcast_to(x, (10**6, 4, 3)), np.broadcast_to(1.0, (10**6, 4)))
     assert loss.run_shape == (10**6,)
-    assert loss._columns.strides[0] == 0
+    assert [columns.strides[0] for columns in loss._columns] == [0, 0]
     assert loss.inputs.strides[0] == 0
 
 
@@ -386,7 +386,9 @@ def test_networks_must_have_one_output_and_the_inputs_of_the_loss(kind):
 
 def test_other_objects_are_no_losses():
     for bad in (None, 1.0, lf.LogisticLoss, "logistic"):
-        with pytest.raises(TypeError, match="loss must be one of SquaredLoss, LogisticLoss, Expo"):
+        with pytest.raises(
+            TypeError, match="loss must be one of SquaredLoss, SampledSquaredLoss, LogisticLoss"
+        ):
             checked_loss(bad)
     loss = lf.LogisticLoss(X, Y)
     assert checked_loss(loss) is loss
@@ -404,8 +406,9 @@ def test_padding_is_seen_by_nothing(kind):
     w = np.array([[0.5, -1.0, 0.25]])
     for n in (1, 15, 16, 17, 31, 32, 33, 255, 256, 257):
         loss = make_binary(kind, 3, n=n)
-        assert loss._columns.shape == (3, -(-n // 16) * 16)
-        assert_array_equal(loss._columns[:, n:], 0.0)
+        for columns, n_rows in zip(loss._columns, (3, 1), strict=True):
+            assert columns.shape == (n_rows, -(-n // 16) * 16)
+            assert_array_equal(columns[:, n:], 0.0)
         value, gradient = by_core(loss, w)
         assert_allclose(value, loss.value(w[:, None]), rtol=1e-14)
         assert_allclose(gradient, loss.gradient(w[:, None])[:, 0], atol=1e-15)

@@ -90,7 +90,7 @@ class TestPanels:
             assert np.isnan(np.asarray(line.get_ydata(), float)).all()
 
     def test_a_converged_run_stays_as_it_is(self, panel):
-        run = flow(stop=lf.Stop(loss=float(LOSS.minimum()) + 0.1))
+        run = flow(stop=lf.Stop(loss=float(LOSS.least_loss) + 0.1))
         assert (run.status == lf.Status.CONVERGED).all()
         for line in panel(run).lines:
             assert np.isfinite(line.get_ydata()).all()

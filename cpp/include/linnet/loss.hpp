@@ -34,12 +34,10 @@ struct LossField {
 
 struct LossData;
 
-/// Second moments: the loss of a product P is 1/2 (output_power + sum P o (R - cross_cov)), and its
-/// residual is R = P input_cov - cross_cov.
+/// Second moments: the residual of a product P is P input_cov - cross_cov.
 struct Moments {
-    RunArray<double> input_cov;     ///< (in, in)
-    RunArray<double> cross_cov;     ///< (out, in)
-    RunArray<double> output_power;  ///< scalar
+    RunArray<double> input_cov;  ///< (in, in)
+    RunArray<double> cross_cov;  ///< (out, in)
 };
 
 /// What a loss says of itself, in src/losses.
@@ -47,8 +45,8 @@ struct LossDeclaration {
     const char* name;
     std::vector<LossField> fields;
     bool needs_one_output = false;
-    bool has_margins = false;
-    bool can_draw = false;  ///< samples can be drawn anew for every step
+    bool has_margins = false;  ///< and so an accuracy
+    bool can_draw = false;     ///< samples can be drawn anew for every step
     /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to
     /// ask.
     void (*check)(const LossData&) = nullptr;

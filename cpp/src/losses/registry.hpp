@@ -29,6 +29,7 @@ struct LossList {
     }
 };
 
-using Losses = LossList<SquaredLoss, LogisticLoss, ExponentialLoss, SphericalLoss>;
+using Losses = LossList<SquaredLoss, SquaredSampleLoss, LogisticLoss, ExponentialLoss,
+                        CrossEntropyLoss, SphericalLoss>;
 
 }  // namespace linnet

@@ -10,9 +10,16 @@
 
 namespace linnet {
 
-/// Draws the samples of a step as y x, y the label, in the layout of sample_kernels.hpp. Sample i
-/// of a step has the Philox blocks i n, ..., i n + n - 1: a pair of coordinates each, the last one
-/// for the length where it is random.
+/// Inputs and targets of samples, in the layout of sample_kernels.hpp.
+template <class T>
+struct SamplePlaces {
+    T* inputs;
+    T* targets;
+};
+
+/// Draws the samples of a step: some of the data, or y x of a law, y being the label. Sample i of a
+/// step has the Philox blocks i n, ..., i n + n - 1: of a law a pair of coordinates each, the last
+/// one for the length where it is random.
 template <class T>
 class Sampler {
 public:
@@ -27,16 +34,17 @@ public:
           point_(draws == nullptr ? 0 : 2 * n_pairs_) {}
 
     /// Samples first ... first + count - 1 of a step; `all`: the data to choose from, if any.
-    void draw(Index run, Index step, Index first, Index count, const T* all, T* to, Index ld) {
+    void draw(Index run, Index step, Index first, Index count, SamplePlaces<const T> all,
+              SamplePlaces<T> to, Index ld) {
         PhiloxKey key;
         key.seed = draws_->seed;
         key.step = static_cast<std::uint64_t>(step);
         key.stream = static_cast<std::uint32_t>(*draws_->stream.at(run, data_.run_shape));
         for (Index i = 0; i < count; i += philox_lanes) {
             if (data_.is_of_law()) {
-                fresh(key, data_.direction.at(run, data_.run_shape), first + i, to + i, ld);
+                fresh(key, data_.direction.at(run, data_.run_shape), first + i, to.inputs + i, ld);
             } else {
-                choose(key, first + i, all, to + i, ld);
+                choose(key, first + i, all, {to.inputs + i, to.targets + i}, ld);
             }
         }
     }
@@ -99,7 +107,8 @@ private:
         return length;
     }
     /// With replacement, all with the same probability.
-    void choose(const PhiloxKey& key, Index first, const T* all, T* to, Index ld) const {
+    void choose(const PhiloxKey& key, Index first, SamplePlaces<const T> all, SamplePlaces<T> to,
+                Index ld) const {
         PhiloxWords words[4];
         philox(key, static_cast<std::uint32_t>(first), 1, words);
         const V u = philox_uniform(words[0], words[1]);
@@ -107,7 +116,10 @@ private:
             const auto place =
                 std::min(static_cast<Index>(u[r] * static_cast<double>(data_.n_samples)),
                          data_.n_samples - 1);
-            for (Index j = 0; j < n_features_; ++j) to[j * ld + r] = all[j * data_.stride + place];
+            for (Index j = 0; j < n_features_; ++j)
+                to.inputs[j * ld + r] = all.inputs[j * data_.stride + place];
+            for (Index k = 0; k < data_.n_outputs; ++k)
+                to.targets[k * ld + r] = all.targets[k * data_.stride + place];
         }
     }
 

@@ -20,14 +20,13 @@ namespace linnet {
 /// What an observable needs: of the probe besides the product, and of a problem.
 struct Needs {
     static constexpr unsigned nothing = 0;
-    static constexpr unsigned loss = 1;             ///< and the residual, if the loss needs that
-    static constexpr unsigned gradients = 2;        ///< by the layers
-    static constexpr unsigned grams = 4;            ///< of neighbouring layers
-    static constexpr unsigned singular_values = 8;  ///< of the product
-    static constexpr unsigned one_output = 16;
-    static constexpr unsigned direction = 32;
-    static constexpr unsigned dense_layers = 64;
-    static constexpr unsigned margins = 128;  ///< a loss that has them
+    static constexpr unsigned gradients = 1;        ///< by the layers
+    static constexpr unsigned grams = 2;            ///< of neighbouring layers
+    static constexpr unsigned singular_values = 4;  ///< of the product
+    static constexpr unsigned one_output = 8;
+    static constexpr unsigned direction = 16;
+    static constexpr unsigned dense_layers = 32;
+    static constexpr unsigned margins = 64;  ///< a loss that has them
 };
 
 namespace observable {
@@ -51,11 +50,10 @@ struct PerPair : Row {
 
 struct Loss : Row {
     static constexpr const char* name = "loss";
-    static constexpr unsigned needs = Needs::loss;
     static constexpr bool by_group = true;
     template <class At, class V>
     static void evaluate(const At& at, V* to) {
-        *to = at.engine().loss(at.group(), at.product(), at.residual());
+        *to = at.engine().loss(at.group(), at.product());
     }
 };
 
@@ -169,11 +167,22 @@ struct LogTanHalfAngle : Row {
 /// The least one over the norm of the product.
 struct Margin : Row {
     static constexpr const char* name = "margin";
-    static constexpr unsigned needs = Needs::one_output | Needs::margins;
+    static constexpr unsigned needs = Needs::margins;
     static constexpr bool by_group = true;
     template <class At, class V>
     static void evaluate(const At& at, V* to) {
         *to = at.engine().margin(at.group(), at.product());
+    }
+};
+
+/// The share of margins that are positive.
+struct Accuracy : Row {
+    static constexpr const char* name = "accuracy";
+    static constexpr unsigned needs = Needs::margins;
+    static constexpr bool by_group = true;
+    template <class At, class V>
+    static void evaluate(const At& at, V* to) {
+        *to = at.engine().accuracy(at.group(), at.product());
     }
 };
 
@@ -220,7 +229,7 @@ struct List {
 };
 
 using All = List<Loss, SingularValues, Product, Weights, LayerNorms, Imbalance, GradientNorm, Norm,
-                 Angle, LogTanHalfAngle, Margin, LayerSingularRatio, LayerAlignment>;
+                 Angle, LogTanHalfAngle, Margin, Accuracy, LayerSingularRatio, LayerAlignment>;
 
 }  // namespace observable
 

@@ -73,10 +73,8 @@ public:
         observable::All::for_each([&](auto row, std::size_t place) {
             if (wanted[place]) needs |= decltype(row)::needs;
         });
-        const std::size_t end = (needs & Needs::gradients) != 0 ? plan().gradient_end
-                                : (needs & Needs::loss) != 0 && engine().needs_residual()
-                                    ? plan().residual_end
-                                    : plan().product_end;
+        const std::size_t end =
+            (needs & Needs::gradients) != 0 ? plan().gradient_end : plan().product_end;
         if (!machine_.run(0, end, first_group, last_group)) return false;
         if ((needs & Needs::grams) != 0 &&
             !machine_.run(plan().gradient_end, plan().operations.size(), first_group, last_group))
@@ -128,7 +126,6 @@ private:
         LossEngine<V>& engine() const { return probe_.engine(); }
         V decay() const { return probe_.machine_.decay(group_); }
         Entries<V> product() const { return view(plan().product); }
-        Entries<V> residual() const { return view(plan().residual); }
         Entries<V> weights(Index l) const { return view(plan().weights[at(l)]); }
         Entries<V> gradient(Index l) const { return view(plan().gradients[at(l)]); }
         bool has_grams() const { return !plan().grams.empty(); }

@@ -352,14 +352,19 @@ def weights(
     return arrays
 
 
-def labelled(X: object, y: object) -> tuple[FloatArray, FloatArray]:
-    """Return samples ``(*run, n, in)`` and their labels ``(*run, n)``, 1 and -1, as views."""
+def labelled(X: object, y: object, n_outputs: int = 1) -> tuple[FloatArray, FloatArray]:
+    """Return samples ``(*run, n, in)`` and labels 1 and -1 as views: ``(*run, n)`` of one output.
+
+    Of several outputs labels are ``(*run, n, n_outputs)``.
+    """
     x, labels = real_array("X", X), real_array("y", y)
     if x.ndim < 2:
         msg = f"X must have shape (*run, n, in), got {x.shape}"
         raise ValueError(msg)
-    if labels.ndim < 1 or labels.shape[-1] != x.shape[-2]:
-        msg = f"y must have shape (*run, {x.shape[-2]}), one label per row of X, got {labels.shape}"
+    inner = (x.shape[-2],) if n_outputs == 1 else (x.shape[-2], n_outputs)
+    if labels.shape[-len(inner) :] != inner:
+        expected = f"(*run, {', '.join(map(str, inner))})"
+        msg = f"y must have shape {expected}, one label per row of X, got {labels.shape}"
         raise ValueError(msg)
     refuse("y", "made of labels 1 and -1", labels, np.abs(labels) != 1)
     return x, labels

@@ -24,6 +24,8 @@ rounds_to_nearest = _module.rounds_to_nearest
 cross_products = _module.cross_products
 orthonormal_columns = _module.orthonormal_columns
 singular_vectors = _module.singular_vectors
+pivoted_factor = _module.pivoted_factor
+factored_least_squares = _module.factored_least_squares
 build_info = _module.build_info
 default_threads = _module.default_threads
 fma_peak = _module.fma_peak
@@ -35,12 +37,14 @@ __all__ = [
     "cross_products",
     "default_threads",
     "factor_descent",
+    "factored_least_squares",
     "fma_peak",
     "kernel_cost",
     "known",
     "logit_descent",
     "observe",
     "orthonormal_columns",
+    "pivoted_factor",
     "radial_functions",
     "reduced_descent",
     "reduced_flow",

@@ -195,6 +195,17 @@ def orthonormal_columns(
 def singular_vectors(
     matrix: npt.NDArray[np.float64], *, n_threads: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def pivoted_factor(
+    matrix: npt.NDArray[np.float64], *, n_threads: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+def factored_least_squares(
+    factor: npt.NDArray[np.float64],
+    pivots: npt.NDArray[np.int64],
+    ranks: npt.NDArray[np.int64],
+    cross: npt.NDArray[np.float64],
+    *,
+    n_threads: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
 def rounds_to_nearest() -> bool: ...
 def build_info() -> BuildInfo: ...
 def default_threads() -> int: ...
@@ -207,12 +218,14 @@ __all__ = [
     "cross_products",
     "default_threads",
     "factor_descent",
+    "factored_least_squares",
     "fma_peak",
     "kernel_cost",
     "known",
     "logit_descent",
     "observe",
     "orthonormal_columns",
+    "pivoted_factor",
     "radial_functions",
     "reduced_descent",
     "reduced_flow",

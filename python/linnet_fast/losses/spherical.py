@@ -132,6 +132,16 @@ class SphericalLogisticLoss(BinaryLoss):
             limit = np.divide(4.0, self.law.m2)
             return np.where(is_long, r / np.where(is_long, q, 1.0), limit)
 
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs, 1."""
+        return 1
+
+    def _rows(self, product: npt.ArrayLike) -> FloatArray:
+        """Return products (*batch, 1, in) as their rows (*batch, in)."""
+        matrix = validate.products(product, (1, self.n_inputs), self.run_shape)
+        return np.asarray(matrix[..., 0, :], np.float64)
+
     def value(self, product: npt.ArrayLike) -> FloatArray:
         """Return the loss of end-to-end matrices.
 

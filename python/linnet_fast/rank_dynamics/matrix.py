@@ -155,7 +155,6 @@ def one_layer_limit(loss: SquaredLoss, start: npt.ArrayLike) -> FloatArray:
     [[0.5, 7.0]]
     """
     lam, vectors, first, cross = _in_eigenbasis(loss, start)
-    loss.check_bounded("limit")
     flat = (lam == 0)[..., None, :]
     end = np.where(flat, first, cross / np.where(flat, 1.0, lam[..., None, :]))
     return np.asarray(end @ vectors.mT)

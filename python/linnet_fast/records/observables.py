@@ -257,9 +257,18 @@ _ROWS = (
     ),
     CoreObservable(
         "margin",
-        "Least y x . w / |w| of the samples.",
+        "Least margin of the samples over the Frobenius norm of the end-to-end matrix: of labels 1 and "
+        "-1 the least y x . w, of classes the least difference of the output of the class and the "
+        "largest of the others.",
         forms.margin,
-        needs=("margin", "one_output"),
+        needs=("margin",),
+    ),
+    CoreObservable(
+        "accuracy",
+        "Share of the samples whose margin is positive, of several outputs with labels of their own "
+        "the share of all labels.",
+        forms.accuracy,
+        needs=("margin",),
     ),
     CoreObservable(
         "layer_singular_ratio",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -30,7 +29,7 @@ from linnet_fast.reference.draws import draw
 from linnet_fast.reference.observables import end_to_end, gradients, observe
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
-from linnet_fast.training.compatible import check_training
+from linnet_fast.training.compatible import check_training, fitting_loss
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.trajectory import Trajectory
 
@@ -101,6 +100,7 @@ def train(
     >>> run.status.tolist(), run.stopped_at.tolist()
     ([1, 0], [2, 3])
     """
+    loss = fitting_loss(loss, method)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
     state = begin_state(network, loss, start, method, stop)
     if not method.counts_steps:
@@ -215,9 +215,10 @@ def _drawn(loss: Loss, method: Method, step: int, runs: Shape) -> Loss:
         draw(loss.of_run(run, runs), method, step, int(streams[run])) for run in np.ndindex(runs)
     ]
     together = type(drawn[0]).stacked(drawn, np.arange(len(drawn)))
-    values = {field.name: getattr(together, field.name) for field in fields(together)}  # type: ignore[arg-type]
+    values = together.arguments()
     for name in together.inner_axes:
-        values[name] = values[name].reshape((*runs, *values[name].shape[1:]))
+        if values[name] is not None:
+            values[name] = values[name].reshape((*runs, *values[name].shape[1:]))
     return type(together)(**values)
 
 

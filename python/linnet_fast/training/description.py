@@ -14,7 +14,7 @@ from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.training.compatible import check_training
+from linnet_fast.training.compatible import check_training, fitting_loss
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
 
@@ -73,6 +73,7 @@ class Training:
     def __post_init__(self) -> None:
         """Check that the parts go together."""
         validate.instance("start", self.start, Start)
+        object.__setattr__(self, "loss", fitting_loss(self.loss, self.method))
         check_training(
             self.network,
             self.loss,

@@ -82,7 +82,11 @@ def encode(value: object, arrays: Arrays | None = None) -> Any:
     if kind in _known():
         parts = {name: _stored(value, name) for name in arguments(kind)}
         unsaid = getattr(kind, "unsaid", {})
-        said = {name: part for name, part in parts.items() if not _is(part, unsaid.get(name))}
+        said = {
+            name: part
+            for name, part in parts.items()
+            if name not in unsaid or not _is(part, unsaid[name])
+        }
         return {
             "kind": kind.__name__,
             **{name: encode(part, arrays) for name, part in said.items()},
@@ -101,7 +105,9 @@ def _stored(value: Any, name: str) -> Any:
 
 
 def _is(part: object, value: object) -> bool:
-    return value is not None and np.ndim(part) == 0 and bool(part == value)  # type: ignore[arg-type]
+    if part is None or value is None:
+        return part is value
+    return np.ndim(part) == 0 and bool(part == value)  # type: ignore[arg-type]
 
 
 def _encode_array(array: npt.NDArray[Any], arrays: Arrays | None) -> Any:

@@ -17,7 +17,7 @@ from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.call import CoreCall, Progress
-from linnet_fast.training.compatible import check_training
+from linnet_fast.training.compatible import check_training, fitting_loss
 from linnet_fast.training.descent import descend
 from linnet_fast.training.flow import integrate
 from linnet_fast.training.state import State
@@ -133,6 +133,7 @@ def train(
     """
     machine.check_rounding()
     record = Record.geomspace(100) if record is None else record
+    loss = fitting_loss(loss, method)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
     if loss.core is None or not method.of_core:
         unknown = loss if loss.core is None else method
