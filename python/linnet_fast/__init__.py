@@ -25,7 +25,9 @@ from linnet_fast.costs.representation_cost import (
     representation_cost,
 )
 from linnet_fast.initialization.start import Start
+from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
+from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
@@ -72,8 +74,11 @@ __all__ = [
     "Grouped",
     "InducedRegularizer",
     "LogisticLoss",
+    "MatrixCompletionLoss",
+    "MatrixSensingLoss",
     "NoParameterizationError",
     "Observable",
+    "RankOneSensingLoss",
     "Record",
     "RepresentationCost",
     "Residual",

@@ -23,6 +23,7 @@ struct LossField {
     enum class Type {
         array,         ///< in double precision
         single_array,  ///< in single precision: runs in single precision need it, others do not
+        places,        ///< an array of whole numbers of 64 bits
         count,         ///< a whole number, at least 1
         law,           ///< the table of a spherically symmetric law
     };
@@ -61,7 +62,8 @@ const std::vector<LossDeclaration>& losses();
 
 /// A loss with the values of its fields.
 struct LossData {
-    using Value = std::variant<RunArray<double>, RunArray<float>, Index, SphericalTable>;
+    using Value = std::variant<RunArray<double>, RunArray<float>, RunArray<std::int64_t>, Index,
+                               SphericalTable>;
 
     std::size_t kind = 0;  ///< place in losses()
     std::vector<Index> run_shape;

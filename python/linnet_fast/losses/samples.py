@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.laws.draws import uniform
+from linnet_fast.laws.draws import chosen
 from linnet_fast.losses.base import Words
 from linnet_fast.losses.binary import BinaryLoss
 
@@ -131,8 +131,7 @@ class SampleLoss(BinaryLoss):
 
     def drawn(self, n: int, words: Words) -> Self:
         """Return the loss on `n` of the samples, drawn with replacement."""
-        index = (uniform(words(np.arange(n)), 0) * self.n_samples).astype(int)
-        index = np.minimum(index, self.n_samples - 1)
+        index = chosen(words, n, self.n_samples)
         return type(self)(self.inputs[index], self.labels[index], self.label_noise)
 
     @cached_property
