@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import linnet_fast as lf
 from linnet_fast.sweeps.batch import Batch
-from linnet_fast.sweeps.spec import SweepSpec
+from linnet_fast.sweeps.spec import decode
 
 
 @pytest.mark.parametrize("kind", MATRIX_LOSSES)
@@ -21,17 +21,17 @@ def test_losses_of_equal_sizes_are_trained_together(kind):
         method=lf.StochasticGradientDescent(0.01, 3), n_steps=20,
     )  # fmt: skip
     data = lf.Axis(["a", "b", "c"], {"loss": losses})
-    spec = lf.grid(training, {"data": data, "method.step_size": [0.01, 0.02]}, keep_records=True)
+    parameters = {"data": data, "method.step_size": [0.01, 0.02]}
+    spec = lf.grid(training, parameters, derived="final_loss")
     assert len(spec.groups) == 1
     whole = Batch.of_all(spec).train(spec, lf.Record.at([20], ("loss", "product")))
     assert whole.run_shape == (3, 2)
     for i, loss in enumerate(losses):
         assert_allclose(whole.loss[i, :, 0], loss.value(whole.product[i, :, 0]), rtol=1e-12)
     found = lf.sweep(spec, progress=False)
-    assert_array_equal(found.loss.values[..., -1], whole.loss[..., 0])
+    assert_array_equal(found.final_loss, whole.loss[..., 0])
     arrays = {}
-    again = SweepSpec.decode(spec.encode(arrays), arrays)
-    assert again.identity == spec.identity
+    assert decode(spec.encode(arrays), spec.derived, arrays).id == spec.id
 
 
 def test_a_file(make):

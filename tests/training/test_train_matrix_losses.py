@@ -252,26 +252,43 @@ def test_flow_to_a_matrix_of_rank_one_at_infinity():
     assert_allclose(3 * run.loss[0], 1.54e-3, rtol=3e-3)
 
 
-@pytest.mark.parametrize("depth", [2, 3])
-def test_an_observed_diagonal_is_completed_to_rank_one(depth):
-    """From small balanced starts: P_01 P_10 = P_00 P_11 = 1."""
+def diagonal_completed(depth, start):
     loss = lf.MatrixCompletionLoss.from_matrix(np.eye(2), np.eye(2, dtype=bool))
-    network = lf.Dense((2,) * (depth + 1))
-    start = balanced_start(depth, 1e-5)
     run = lf.train(
-        network, loss, start, method=lf.GradientFlow(rtol=1e-9), until=2000.0,
-        record=lf.Record.at_times([2000.0], ("loss", "product", "singular_values")),
+        lf.Dense((2,) * (depth + 1)), loss, start, method=lf.GradientFlow(rtol=1e-9),
+        until=3000.0, record=lf.Record.at_times([3000.0], ("loss", "product", "singular_values")),
     )  # fmt: skip
-    assert run.loss[0] < 1e-16
-    assert run.singular_values[0, 1] < 1e-2 * run.singular_values[0, 0]
-    assert_allclose(run.product[0, 0, 1] * run.product[0, 1, 0], 1, rtol=3e-2)
+    assert run.loss[0] < 1e-18
+    return run.product[0], run.singular_values[0]
 
 
-def balanced_start(depth, scale):
-    """Return a balanced start: W_1 = s^(1/L) V^T, ..., W_L = U s^(1/L), of a general small matrix."""
-    u, s, vt = np.linalg.svd(scale * np.array([[0.9, 0.7], [-0.4, 1.1]]))
+def balanced_start(depth, matrix):
+    """Return a balanced start with this product: W_1 = s^(1/L) V^T, ..., W_L = U s^(1/L)."""
+    u, s, vt = np.linalg.svd(matrix)
     root = np.diag(s ** (1 / depth))
     return [root @ vt, *[root] * (depth - 2), u @ root]
+
+
+SMALL = np.array([[0.9, 0.7], [-0.4, 1.1]])
+
+
+def test_an_observed_diagonal_is_completed_to_rank_one_by_three_layers():
+    """From any small balanced start: then P_01 P_10 = P_00 P_11 = 1."""
+    product, singular_values = diagonal_completed(3, balanced_start(3, 1e-8 * SMALL))
+    assert singular_values[1] < 1e-4 * singular_values[0]
+    assert_allclose(product[0, 1] * product[1, 0], 1, rtol=1e-4)
+
+
+def test_an_observed_diagonal_completed_by_two_layers():
+    """Both modes grow alike, so that the nuclear norm is least, 2, and the rank is that of the start."""
+    product, singular_values = diagonal_completed(2, balanced_start(2, 1e-8 * SMALL))
+    assert_allclose(singular_values.sum(), 2, rtol=1e-6)
+    assert singular_values[1] > 0.5
+    u, s, vt = np.linalg.svd(SMALL)
+    one = 1e-5 * s[0] * np.outer(u[:, 0], vt[0])
+    product, singular_values = diagonal_completed(2, balanced_start(2, one))
+    assert singular_values[1] < 1e-6 * singular_values[0]
+    assert_allclose(product[0, 1] * product[1, 0], 1, rtol=1e-6)
 
 
 # -- symmetric sensing -----------------------------------------------------------------------------
