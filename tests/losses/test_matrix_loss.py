@@ -139,7 +139,9 @@ def test_run_axes(kind, own):
         assert_allclose(value[:, i], one.value(product[:, 0]), rtol=1e-14)
         assert_allclose(gradient[:, i], one.gradient(product[:, 0]), rtol=1e-13, atol=1e-15)
     together = type(loss).stacked([loss.of_run((i, 0), (4, 1)) for i in range(4)], np.arange(4))
-    assert_allclose(together.value(product[0, 0, 0]), loss.value(product[0, 0, 0])[:, 0], rtol=1e-14)
+    assert_allclose(
+        together.value(product[0, 0, 0]), loss.value(product[0, 0, 0])[:, 0], rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize("kind", MATRIX_LOSSES)
@@ -254,13 +256,28 @@ EYE = np.eye(2, dtype=bool)
     [
         (np.eye(2), np.eye(2), TypeError, "observed must be an array of bools, got float64"),
         (np.eye(2), [True], ValueError, r"observed must have shape \(\*run, out, in\), got \(1,\)"),
-        (np.eye(3), EYE, ValueError, r"matrix must have shape \(\*run, 2, 2\), as observed has, got"),
+        (
+            np.eye(3),
+            EYE,
+            ValueError,
+            r"matrix must have shape \(\*run, 2, 2\), as observed has, got",
+        ),
         (np.eye(2), ~EYE & EYE, ValueError, "observed must have at least one entry, .* got none"),
         (np.eye(2), [EYE, EYE | ~EYE], ValueError, "as many in every run, got 2 to 4"),
-        ([[np.inf, 1], [1, 1]], EYE, ValueError, r"matrix must be finite, got inf at index \(0, 0\)"),
+        (
+            [[np.inf, 1], [1, 1]],
+            EYE,
+            ValueError,
+            r"matrix must be finite, got inf at index \(0, 0\)",
+        ),
         ([["a", "b"]] * 2, EYE, TypeError, "matrix must be a real number or an array of them"),
         (np.ma.masked_array(np.eye(2), EYE), EYE, TypeError, "matrix must be a plain array"),
-        (np.ones((3, 2, 2)), np.broadcast_to(EYE, (4, 2, 2)), ValueError, "run axes must broadcast"),
+        (
+            np.ones((3, 2, 2)),
+            np.broadcast_to(EYE, (4, 2, 2)),
+            ValueError,
+            "run axes must broadcast",
+        ),
     ],
 )
 def test_bad_masks_are_refused(matrix, observed, error, match):

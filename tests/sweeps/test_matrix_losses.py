@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from matrix_problems import MATRIX_LOSSES, make_matrix_loss
 from numpy.testing import assert_allclose, assert_array_equal
@@ -41,5 +40,10 @@ def test_a_file(make):
     }  # fmt: skip
     loss = make(loss=tables).spec.training.loss
     assert repr(loss) == "MatrixCompletionLoss(n_entries=3, shape=(2, 2), run_shape=())"
-    tables = {"kind": "RankOneSensingLoss", "left": [[1.0, 0.0]], "right": [[0.0, 1.0]], "targets": [2.0]}
+    tables = {
+        "kind": "RankOneSensingLoss",
+        "left": [[1.0, 0.0]],
+        "right": [[0.0, 1.0]],
+        "targets": [2.0],
+    }
     assert isinstance(make(loss=tables).spec.training.loss, lf.RankOneSensingLoss)

@@ -48,7 +48,9 @@ class EntriesLoss(Loss):
         for name, places, extent in (("rows", rows, sizes[0]), ("cols", cols, sizes[1])):
             own = _places(name, places, extent)
             if own.ndim < 1 or own.shape[-1] != y.shape[-1]:
-                msg = f"{name} must have shape (*run, {y.shape[-1]}), as values have, got {own.shape}"
+                msg = (
+                    f"{name} must have shape (*run, {y.shape[-1]}), as values have, got {own.shape}"
+                )
                 raise ValueError(msg)
             object.__setattr__(self, name, own)
         object.__setattr__(self, "values", y)
@@ -138,9 +140,7 @@ class EntriesLoss(Loss):
         places = np.broadcast_to(self._places, errors.shape).reshape(-1, self.n_entries)
         of_run = np.arange(len(places))[:, None]
         with np.errstate(over="ignore", invalid="ignore"):
-            np.add.at(
-                flat.reshape(len(places), -1), (of_run, places), errors.reshape(places.shape)
-            )
+            np.add.at(flat.reshape(len(places), -1), (of_run, places), errors.reshape(places.shape))
         return flat.reshape(*runs, *self.shape)
 
 

@@ -40,7 +40,9 @@ class SensingLoss(Loss):
             axes = n_inner.get(name, "")
             place = -1 - axes.count(",")
             if array.ndim < -place or array.shape[place] != n:
-                msg = f"{name} must have shape (*run, {n}{axes}), as targets have, got {array.shape}"
+                msg = (
+                    f"{name} must have shape (*run, {n}{axes}), as targets have, got {array.shape}"
+                )
                 raise ValueError(msg)
             object.__setattr__(self, name, array)
         _ = self.run_shape  # refuses run axes that do not broadcast
@@ -312,9 +314,7 @@ class RankOneSensingLoss(SensingLoss):
     right: FloatArray
     targets: FloatArray
 
-    def __init__(
-        self, left: npt.ArrayLike, right: npt.ArrayLike, targets: npt.ArrayLike
-    ) -> None:
+    def __init__(self, left: npt.ArrayLike, right: npt.ArrayLike, targets: npt.ArrayLike) -> None:
         self._set({"left": ", out", "right": ", in"}, targets=targets, left=left, right=right)
 
     @property
