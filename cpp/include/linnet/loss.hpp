@@ -53,6 +53,9 @@ struct LossDeclaration {
     /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to
     /// ask.
     void (*check)(const LossData&) = nullptr;
+    /// What part of the work of a residual a group of runs has where they do it together; null: all
+    /// of it, one run's after the other's.
+    double (*work_together)(const LossData&) = nullptr;
     /// Null: it is not made of moments. One that is gets its residual from the machines.
     Moments (*moments)(const LossData&) = nullptr;
 };
