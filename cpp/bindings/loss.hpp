@@ -37,6 +37,8 @@ public:
                 return read_array<double>(field, value);
             case LossField::Type::single_array:
                 return read_array<float>(field, value);
+            case LossField::Type::places:
+                return read_array<std::int64_t>(field, value);
             case LossField::Type::count: {
                 const auto count = field_as<py::int_>(value, name, "an integer").cast<Index>();
                 require(count >= 1, name + " must be at least 1, got " + std::to_string(count));

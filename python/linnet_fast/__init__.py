@@ -25,9 +25,11 @@ from linnet_fast.costs.representation_cost import (
     representation_cost,
 )
 from linnet_fast.initialization.start import Start
+from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
 from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
+from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
@@ -75,8 +77,11 @@ __all__ = [
     "Grouped",
     "InducedRegularizer",
     "LogisticLoss",
+    "MatrixCompletionLoss",
+    "MatrixSensingLoss",
     "NoParameterizationError",
     "Observable",
+    "RankOneSensingLoss",
     "Record",
     "RepresentationCost",
     "Residual",

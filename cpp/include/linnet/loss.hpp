@@ -23,6 +23,7 @@ struct LossField {
     enum class Type {
         array,         ///< in double precision
         single_array,  ///< in single precision: runs in single precision need it, others do not
+        places,        ///< an array of whole numbers of 64 bits
         count,         ///< a whole number, at least 1
         law,           ///< the table of a spherically symmetric law
     };
@@ -50,6 +51,9 @@ struct LossDeclaration {
     /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to
     /// ask.
     void (*check)(const LossData&) = nullptr;
+    /// What part of the work of a residual a group of runs has where they do it together; null: all
+    /// of it, one run's after the other's.
+    double (*work_together)(const LossData&) = nullptr;
     /// Null: it is not made of moments. One that is gets its residual from the machines.
     Moments (*moments)(const LossData&) = nullptr;
 };
@@ -59,7 +63,8 @@ const std::vector<LossDeclaration>& losses();
 
 /// A loss with the values of its fields.
 struct LossData {
-    using Value = std::variant<RunArray<double>, RunArray<float>, Index, SphericalTable>;
+    using Value = std::variant<RunArray<double>, RunArray<float>, RunArray<std::int64_t>, Index,
+                               SphericalTable>;
 
     std::size_t kind = 0;  ///< place in losses()
     std::vector<Index> run_shape;

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "base/arena.hpp"
-#include "base/philox.hpp"
 #include "linnet/loss.hpp"
+#include "losses/choice.hpp"
 #include "losses/sample_data.hpp"
 #include "losses/sample_kernels.hpp"
 
@@ -36,15 +36,12 @@ public:
     /// Samples first ... first + count - 1 of a step; `all`: the data to choose from, if any.
     void draw(Index run, Index step, Index first, Index count, SamplePlaces<const T> all,
               SamplePlaces<T> to, Index ld) {
-        PhiloxKey key;
-        key.seed = draws_->seed;
-        key.step = static_cast<std::uint64_t>(step);
-        key.stream = static_cast<std::uint32_t>(*draws_->stream.at(run, data_.run_shape));
+        const PhiloxKey key = key_of(*draws_, data_.run_shape, run, step);
         for (Index i = 0; i < count; i += philox_lanes) {
             if (data_.is_of_law()) {
                 fresh(key, data_.direction.at(run, data_.run_shape), first + i, to.inputs + i, ld);
             } else {
-                choose(key, first + i, all, {to.inputs + i, to.targets + i}, ld);
+                copy_chosen(key, first + i, all, {to.inputs + i, to.targets + i}, ld);
             }
         }
     }
@@ -106,20 +103,15 @@ private:
         }
         return length;
     }
-    /// With replacement, all with the same probability.
-    void choose(const PhiloxKey& key, Index first, SamplePlaces<const T> all, SamplePlaces<T> to,
-                Index ld) const {
-        PhiloxWords words[4];
-        philox(key, static_cast<std::uint32_t>(first), 1, words);
-        const V u = philox_uniform(words[0], words[1]);
+    void copy_chosen(const PhiloxKey& key, Index first, SamplePlaces<const T> all,
+                     SamplePlaces<T> to, Index ld) const {
+        Index places[philox_lanes];
+        choose(key, first, data_.n_samples, places);
         for (int r = 0; r < philox_lanes; ++r) {
-            const auto place =
-                std::min(static_cast<Index>(u[r] * static_cast<double>(data_.n_samples)),
-                         data_.n_samples - 1);
             for (Index j = 0; j < n_features_; ++j)
-                to.inputs[j * ld + r] = all.inputs[j * data_.stride + place];
+                to.inputs[j * ld + r] = all.inputs[j * data_.stride + places[r]];
             for (Index k = 0; k < data_.n_outputs; ++k)
-                to.targets[k * ld + r] = all.targets[k * data_.stride + place];
+                to.targets[k * ld + r] = all.targets[k * data_.stride + places[r]];
         }
     }
 

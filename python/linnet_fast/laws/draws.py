@@ -34,6 +34,32 @@ def uniform(words: npt.NDArray[np.uint64], first: int) -> FloatArray:
     return numbers
 
 
+def chosen(
+    words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]], n: int, n_samples: int
+) -> npt.NDArray[np.int64]:
+    """Return places of the `n` samples of a step among `n_samples`, drawn with replacement.
+
+    Parameters
+    ----------
+    words : callable
+        Numbers of blocks -> their words.
+    n, n_samples : int
+        How many of how many.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+
+    Examples
+    --------
+    >>> halves = lambda blocks: np.full((4, len(blocks)), 2**31, np.uint64)
+    >>> chosen(halves, 2, 10).tolist()
+    [5, 5]
+    """
+    index = (uniform(words(np.arange(n)), 0) * n_samples).astype(np.int64)
+    return np.minimum(index, n_samples - 1)
+
+
 def normal(
     words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]],
     first: npt.NDArray[np.int64],
@@ -62,23 +88,3 @@ def normal(
         turn = 2 * np.pi * uniform(random_words, 2)
         x[:, 2 * pair], x[:, 2 * pair + 1] = length * np.cos(turn), length * np.sin(turn)
     return x[:, :dim]
-
-
-def chosen(
-    words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]], n: int, n_samples: int
-) -> npt.NDArray[np.int64]:
-    """Return the places of `n` samples out of `n_samples`, with replacement.
-
-    Parameters
-    ----------
-    words : callable
-        Numbers of blocks -> their words; sample i is that of block i.
-    n, n_samples : int
-        At least 1.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-    """
-    index = (uniform(words(np.arange(n)), 0) * n_samples).astype(np.int64)
-    return np.minimum(index, n_samples - 1)

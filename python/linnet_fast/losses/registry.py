@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from linnet_fast._base.registry import Registry
 from linnet_fast.losses.base import Loss
+from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
 from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
+from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
 
@@ -18,6 +20,9 @@ LOSSES: Registry[type[Loss]] = Registry(
         ExponentialLoss,
         CrossEntropyLoss,
         SphericalLogisticLoss,
+        MatrixCompletionLoss,
+        MatrixSensingLoss,
+        RankOneSensingLoss,
     ]
 )
 """Name of each loss -> its class; ``LOSSES.register`` takes another one."""

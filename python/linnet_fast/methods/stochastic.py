@@ -18,8 +18,9 @@ from linnet_fast.methods.step_rule import StepRule
 class StochasticGradientDescent(GradientDescent):
     """Gradient descent on samples that are drawn anew for every step.
 
-    With `SphericalLogisticLoss` they are fresh samples of its law, with a `LogisticLoss` or
-    `ExponentialLoss` samples of the data, drawn with replacement. What is recorded is the loss
+    With `SphericalLogisticLoss` they are fresh samples of its law, with the losses on data samples
+    of these, drawn with replacement: samples of a `LogisticLoss` or `ExponentialLoss`, entries of a
+    `MatrixCompletionLoss`, measurements of a `MatrixSensingLoss`. What is recorded is the loss
     itself, not that of a batch.
 
     Parameters

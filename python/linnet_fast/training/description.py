@@ -27,7 +27,7 @@ class Training:
     ----------
     network : Chain
         The architecture.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+    loss : SquaredLoss, LogisticLoss, MatrixCompletionLoss, ...
         Without run axes, as all that follows.
     start : Start
         How weights start.

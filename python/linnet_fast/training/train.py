@@ -53,7 +53,7 @@ def train(
     network : Chain
         The architecture: `Dense`, `Diagonal`, `Convolution`, `Residual`, ... or a `Chain` of your
         own layers.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+    loss : SquaredLoss, LogisticLoss, MatrixCompletionLoss, ...
         The loss; all but the squared one are for networks with one output.
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, as `linnet_fast.initialization` makes them; or the ``final`` of an earlier
