@@ -23,6 +23,7 @@ rounds_to_nearest = _module.rounds_to_nearest
 cross_products = _module.cross_products
 orthonormal_columns = _module.orthonormal_columns
 singular_vectors = _module.singular_vectors
+elementary = _module.elementary
 build_info = _module.build_info
 default_threads = _module.default_threads
 fma_peak = _module.fma_peak
@@ -32,6 +33,7 @@ __all__ = [
     "build_info",
     "cross_products",
     "default_threads",
+    "elementary",
     "factor_descent",
     "fma_peak",
     "kernel_cost",

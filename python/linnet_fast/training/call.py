@@ -21,6 +21,7 @@ from linnet_fast.records.observables import OBSERVABLES, AnyObservable
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
+from linnet_fast.training.end_to_end import end_to_end
 from linnet_fast.training.state import State, Status
 
 Progress: TypeAlias = bool | Callable[[int, int], object]
@@ -109,7 +110,9 @@ class CoreCall:
         values = np.full((*lead, *shape), np.nan)
         if is_there.any():
             weights = tuple(np.asarray(w[is_there]) for w in known["weights"])
-            values[is_there] = row.value(Point(self.network, weights, self.loss))
+            product = end_to_end(self.network, weights)
+            point = Point(self.network, weights, self.loss, known_product=product)
+            values[is_there] = row.value(point)
         return values
 
 

@@ -16,6 +16,7 @@ from linnet_fast.records.observables import Observable, checked, direction_of, r
 from linnet_fast.records.point import Point
 from linnet_fast.training.call import core_problem
 from linnet_fast.training.compatible import check_problem
+from linnet_fast.training.end_to_end import end_to_end
 
 
 def observe(
@@ -97,5 +98,6 @@ def observe(
             result[name] = known[name]
         else:
             doubles = tuple(np.asarray(w, np.float64) for w in full)
-            result[name] = row.value(Point(network, doubles, loss))
+            product = end_to_end(network, doubles)
+            result[name] = row.value(Point(network, doubles, loss, known_product=product))
     return result
