@@ -372,7 +372,9 @@ def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
         z0, z1, z2 = (_logit(x) for x in (x0, x1, x2))
         at_rest = ~(x2 < 1 - _AT_REST)
         # From 0 or below there is no logarithm.
-        share = np.where(x1 > 0, elementary.log(q / x1) / elementary.log(x2 / x1), (q - x1) / (x2 - x1))
+        share = np.where(
+            x1 > 0, elementary.log(q / x1) / elementary.log(x2 / x1), (q - x1) / (x2 - x1)
+        )
         share = np.where((x1 > 0) & ~at_rest, (goal - z1) / (z2 - z1), share)
         crossed = t1 + share * (t2 - t1)
         # How near to rest the record is tells nothing; the two before tell how fast the mode grew.

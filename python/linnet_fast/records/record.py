@@ -376,7 +376,9 @@ def _geometric_steps(first: int, last: int, n: int) -> npt.NDArray[np.int64]:
     # Beyond that its terms differ by at least one, so their nearest integers (halves upward) are
     # distinct. The offset from the base is what is rounded: it is exact where the steps themselves
     # exceed the integers of a float64.
-    offsets = np.floor(base * elementary.expm1(rate * np.arange(1, rest + 1)) + 0.5).astype(np.int64)
+    offsets = np.floor(base * elementary.expm1(rate * np.arange(1, rest + 1)) + 0.5).astype(
+        np.int64
+    )
     offsets[-1] = last - base
     ranks = np.arange(1, rest + 1)
     # Rounding errors in the terms may still make two meet: keep them apart, and below the last.

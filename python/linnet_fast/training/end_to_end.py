@@ -26,8 +26,14 @@ def end_to_end(network: Chain, weights: Sequence[WeightArray]) -> FloatArray:
     -------
     ndarray of float64, shape (*batch, out, in)
     """
-    doubles = [np.asarray(w, np.float64) for w in weights]
-    matrices = network.matrices(doubles)
+    matrices = network.matrices([np.asarray(w, np.float64) for w in weights])
     if network.n_outputs <= network.n_inputs:
-        return np.asarray(reduce(algebra.product, matrices[::-1]))
-    return np.asarray(reduce(lambda done, m: algebra.product(m, done), matrices))
+        matrices = matrices[::-1]
+        return reduce(_times, matrices[1:], np.asarray(matrices[0], np.float64))
+    return reduce(
+        lambda done, m: _times(m, done), matrices[1:], np.asarray(matrices[0], np.float64)
+    )
+
+
+def _times(left: WeightArray, right: WeightArray) -> FloatArray:
+    return algebra.product(np.asarray(left, np.float64), np.asarray(right, np.float64))
