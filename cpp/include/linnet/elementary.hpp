@@ -13,7 +13,6 @@ namespace linnet {
 enum class Elementary { log, log1p, exp, expm1, normal_quantile };
 
 /// out <- function(x), for n numbers each.
-void elementary(Elementary function, const double* x, Index n, double* out,
-                const Control& control);
+void elementary(Elementary function, const double* x, Index n, double* out, const Control& control);
 
 }  // namespace linnet
