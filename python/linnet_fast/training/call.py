@@ -21,7 +21,6 @@ from linnet_fast.records.observables import OBSERVABLES, AnyObservable
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.training.end_to_end import end_to_end
 from linnet_fast.training.state import State, Status
 
 Progress: TypeAlias = bool | Callable[[int, int], object]
@@ -110,7 +109,7 @@ class CoreCall:
         values = np.full((*lead, *shape), np.nan)
         if is_there.any():
             weights = tuple(np.asarray(w[is_there]) for w in known["weights"])
-            product = end_to_end(self.network, weights)
+            product = known["product"][is_there]
             point = Point(self.network, weights, self.loss, known_product=product)
             values[is_there] = row.value(point)
         return values
@@ -118,8 +117,9 @@ class CoreCall:
 
 def _needed(record: Record) -> tuple[str, ...]:
     """Return what has to be recorded for functions besides what is asked for."""
-    of_core = all(row.of_core for row in record.rows.values())
-    return () if of_core or "weights" in record.rows else ("weights",)
+    if all(row.of_core for row in record.rows.values()):
+        return ()
+    return tuple(name for name in ("weights", "product") if name not in record.rows)
 
 
 def core_problem(

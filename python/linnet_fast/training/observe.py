@@ -16,7 +16,6 @@ from linnet_fast.records.observables import Observable, checked, direction_of, r
 from linnet_fast.records.point import Point
 from linnet_fast.training.call import core_problem
 from linnet_fast.training.compatible import check_problem
-from linnet_fast.training.end_to_end import end_to_end
 
 
 def observe(
@@ -81,6 +80,8 @@ def observe(
     threads = machine.checked_threads(n_threads)
     found = rows(wanted)
     own = {name for name, row in found.items() if row.of_core and name != "weights"}
+    if not all(row.of_core for row in found.values()):
+        own.add("product")
     known: Any = {}
     if own:
         known = _core.observe(
@@ -98,6 +99,5 @@ def observe(
             result[name] = known[name]
         else:
             doubles = tuple(np.asarray(w, np.float64) for w in full)
-            product = end_to_end(network, doubles)
-            result[name] = row.value(Point(network, doubles, loss, known_product=product))
+            result[name] = row.value(Point(network, doubles, loss, known_product=known["product"]))
     return result
