@@ -1,8 +1,11 @@
+#include <map>
+#include <string>
 #include <vector>
 
 #include "arrays.hpp"
 #include "interruptible.hpp"
 #include "linnet/algebra.hpp"
+#include "linnet/elementary.hpp"
 #include "register.hpp"
 
 namespace linnet::bindings {
@@ -138,6 +141,28 @@ void register_algebra(py::module_& m) {
         py::arg("factor"), py::arg("pivots"), py::arg("ranks"), py::arg("cross"), py::kw_only(),
         py::arg("n_threads"),
         "P with P F^T F = cross on the pivots, P F^T, what is left, run by run.");
+    m.def(
+        "elementary",
+        [](const std::string& name, const py::array& values, int n_threads) {
+            static const std::map<std::string, Elementary> known = {
+                {"log", Elementary::log},
+                {"log1p", Elementary::log1p},
+                {"exp", Elementary::exp},
+                {"expm1", Elementary::expm1},
+                {"normal_quantile", Elementary::normal_quantile}};
+            const auto found = known.find(name);
+            require(found != known.end(), "name must be that of a function, got " + name);
+            const std::vector<Index> shape = shape_of(values);
+            const RunArray<double> x = run_array<double>(values, "values", {}, shape);
+            auto out = nan_array<double>({}, shape);
+            double* const to = out.mutable_data();
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
+                elementary(found->second, x.at(0, {}), out.size(), to, control);
+            });
+            return out;
+        },
+        py::arg("name"), py::arg("values"), py::kw_only(), py::arg("n_threads"),
+        "An elementary function of numbers.");
 }
 
 }  // namespace linnet::bindings

@@ -294,6 +294,7 @@ def _bundled(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 
 
 def _standardized(x: FloatArray) -> FloatArray:
+    x = np.ascontiguousarray(x)  # sums go along memory
     centred = x - x.mean(axis=0)
     deviation = np.sqrt(np.mean(centred**2, axis=0))
     # Rounding leaves a constant column with a deviation of about 1e-16 times its value.

@@ -107,6 +107,7 @@ def test_only_trainings_train_with_the_core():
         "_core/__init__.py",
         "_base/machine.py",
         "_base/algebra.py",
+        "_base/elementary.py",
         "_base/config.py",
         "training/descent.py",
         "training/flow.py",

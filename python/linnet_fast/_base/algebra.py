@@ -52,6 +52,17 @@ def svd(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     return (left, values, right.mT) if rows >= columns else (right, values, left.mT)
 
 
+def eigenvectors(symmetric: FloatArray) -> FloatArray:
+    """Return eigenvectors as columns, by ascending eigenvalues: the last of `numpy.linalg.eigh`.
+
+    They are good to rounding of the largest eigenvalue.
+    """
+    bound = np.abs(symmetric).sum(axis=-1).max(axis=-1)
+    # Where no eigenvalue is negative, singular vectors are eigenvectors.
+    shifted = symmetric + bound[..., None, None] * np.eye(symmetric.shape[-1])
+    return svd(shifted)[2].mT[..., ::-1]
+
+
 class LeastSquares(NamedTuple):
     """What second moments say of the maps P with P cov = cross, run axes broadcast."""
 

@@ -254,13 +254,15 @@ def real_array(
 ) -> npt.NDArray[Any]:
     """Return `value` as a read-only view of finite real numbers, not copied if need not be.
 
-    Axes repeated by broadcasting stay repeated by strides, also when the dtype has to change.
-    Arrays with an axis of length 0 are refused.
+    This is where arrays are brought into one order, C's, aligned and of this machine's bytes: sums
+    go along memory, and bits must not depend on how a caller keeps his numbers. Axes repeated by
+    broadcasting stay repeated by strides, also when the dtype has to change. Arrays with an axis of
+    length 0 are refused.
     """
     array = numbers(name, value, repeats=repeats)
     stored = unbroadcast(array)
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-        stored = stored.astype(dtype, copy=False)
+        stored = np.require(stored, dtype, ["C", "A"])
     refuse(name, "finite", stored, ~np.isfinite(stored))
     if above is not None:
         refuse(name, f"> {above:g}", stored, ~(stored > above))

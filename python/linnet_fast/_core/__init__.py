@@ -26,6 +26,7 @@ orthonormal_columns = _module.orthonormal_columns
 singular_vectors = _module.singular_vectors
 pivoted_factor = _module.pivoted_factor
 factored_least_squares = _module.factored_least_squares
+elementary = _module.elementary
 build_info = _module.build_info
 default_threads = _module.default_threads
 fma_peak = _module.fma_peak
@@ -36,6 +37,7 @@ __all__ = [
     "build_info",
     "cross_products",
     "default_threads",
+    "elementary",
     "factor_descent",
     "factored_least_squares",
     "fma_peak",

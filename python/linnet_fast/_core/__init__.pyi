@@ -206,6 +206,12 @@ def factored_least_squares(
     *,
     n_threads: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def elementary(
+    name: Literal["log", "log1p", "exp", "expm1", "normal_quantile"],
+    values: npt.NDArray[np.float64],
+    *,
+    n_threads: int,
+) -> npt.NDArray[np.float64]: ...
 def rounds_to_nearest() -> bool: ...
 def build_info() -> BuildInfo: ...
 def default_threads() -> int: ...
@@ -217,6 +223,7 @@ __all__ = [
     "build_info",
     "cross_products",
     "default_threads",
+    "elementary",
     "factor_descent",
     "factored_least_squares",
     "fma_peak",

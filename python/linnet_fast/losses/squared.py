@@ -55,7 +55,7 @@ class SquaredLoss(Loss):
     Attributes
     ----------
     input_cov, cross_cov, output_power, residual_power : ndarray of float64, or None
-        Read-only views of the arguments (not copies where these are float64 already).
+        Read-only views of the arguments (not copies where these are float64 in C order already).
 
     Raises
     ------

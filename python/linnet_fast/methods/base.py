@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import elementary, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.methods.step_rule import StepRule
 
@@ -142,8 +142,7 @@ class Method(ABC):
             inf beyond float64.
         """
         own = np.asarray(time, np.float64)
-        with np.errstate(over="ignore"):
-            return np.expm1(own) if self.log_time else own
+        return elementary.expm1(own) if self.log_time else own
 
     def own_time(self, time: npt.ArrayLike) -> FloatArray:
         """Return what trainings call a time t, the inverse of `linear_time`.
@@ -154,7 +153,7 @@ class Method(ABC):
             At least 0.
         """
         linear = np.asarray(time, np.float64)
-        return np.log1p(linear) if self.log_time else linear
+        return elementary.log1p(linear) if self.log_time else linear
 
     def time_between(self, begin: npt.ArrayLike, end: npt.ArrayLike) -> FloatArray:
         """Return the time t from one time of a training to another, at most 1e300.

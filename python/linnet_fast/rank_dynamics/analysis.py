@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import algebra, elementary, validate
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.rank_dynamics.data import (
     JointDecomposition,
@@ -16,6 +16,7 @@ from linnet_fast.rank_dynamics.descent import mode_descent
 from linnet_fast.rank_dynamics.factors import factor_descent, factor_flow
 from linnet_fast.rank_dynamics.modes import mode_flow
 from linnet_fast.rank_dynamics.predictions import aligned_log_strengths
+from linnet_fast.training.end_to_end import end_to_end
 from linnet_fast.training.trajectory import Trajectory
 
 _ALIGNED = 1e-8  # of the largest factor: how far a start may be from aligned
@@ -338,7 +339,7 @@ def products(trajectory: Trajectory) -> FloatArray:
         raise ValueError(msg)
     weights = [np.asarray(w, np.float64) for w in trajectory.weights]
     with quiet():
-        return np.asarray(trajectory.network.product(weights))
+        return end_to_end(trajectory.network, weights)
 
 
 def _strengths(product: FloatArray, data: JointDecomposition) -> FloatArray:
@@ -346,7 +347,7 @@ def _strengths(product: FloatArray, data: JointDecomposition) -> FloatArray:
     left = data.left[..., None, :, :k]
     right = data.right[..., None, :, :k]
     with quiet():
-        return np.asarray(np.sum((left.mT @ product) * right.mT, axis=-1))
+        return np.asarray(np.sum(algebra.product(left.mT, product) * right.mT, axis=-1))
 
 
 def quiet() -> np.errstate:
@@ -368,12 +369,14 @@ def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
     earlier = np.maximum(before - 1, 0)
     x0, x1, x2 = (at(learned, record) for record in (earlier, before, after))
     t0, t1, t2 = (at(when, record) for record in (earlier, before, after))
-    goal = np.log(q) - np.log1p(-q)
+    goal = _logit(np.asarray(q))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        z0, z1, z2 = (np.log(x) - np.log1p(-x) for x in (x0, x1, x2))
+        z0, z1, z2 = (_logit(x) for x in (x0, x1, x2))
         at_rest = ~(x2 < 1 - _AT_REST)
         # From 0 or below there is no logarithm.
-        share = np.where(x1 > 0, np.log(q / x1) / np.log(x2 / x1), (q - x1) / (x2 - x1))
+        share = np.where(
+            x1 > 0, elementary.log(q / x1) / elementary.log(x2 / x1), (q - x1) / (x2 - x1)
+        )
         share = np.where((x1 > 0) & ~at_rest, (goal - z1) / (z2 - z1), share)
         crossed = t1 + share * (t2 - t1)
         # How near to rest the record is tells nothing; the two before tell how fast the mode grew.
@@ -382,6 +385,10 @@ def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
         crossed = np.where(after > 0, np.clip(np.where(usable, line, crossed), t1, t2), t2)
         crossed = np.where(np.isnan(crossed), t2, crossed)  # times that overflow
     return np.where(above.any(axis=-2), crossed, np.nan)
+
+
+def _logit(x: FloatArray) -> FloatArray:
+    return elementary.log(x) - elementary.log1p(-x)
 
 
 def plain_method(trajectory: Trajectory, name: str) -> None:

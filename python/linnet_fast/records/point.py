@@ -31,6 +31,8 @@ class Point:
         Coefficient of the method.
     direction : ndarray, shape (*run, in), or None
         What angles are measured to, of norm 1.
+    known_product : ndarray, shape (*run, out, in), optional
+        The end-to-end matrix, where it need not be computed.
     """
 
     network: Chain
@@ -38,10 +40,13 @@ class Point:
     loss: Loss
     weight_decay: npt.ArrayLike = 0.0
     direction: FloatArray | None = None
+    known_product: FloatArray | None = None
 
     @cached_property
     def product(self) -> WeightArray:
         """The end-to-end matrix, shape (*run, out, in)."""
+        if self.known_product is not None:
+            return self.known_product
         return np.asarray(self.network.product(self.weights))
 
     @cached_property

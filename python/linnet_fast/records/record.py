@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import spacing, validate
+from linnet_fast._base import elementary, spacing, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.records.observables import AnyObservable, Observable, checked, rows
 
@@ -368,8 +367,8 @@ def _geometric_steps(first: int, last: int, n: int) -> npt.NDArray[np.int64]:
     # least one.
     while (rest := n - len(head)) > 0:
         base = head[-1]
-        rate = math.log1p((last - base) / base) / rest
-        if base * math.expm1(rate) >= 1:
+        rate = float(elementary.log1p((last - base) / base)) / rest
+        if base * float(elementary.expm1(rate)) >= 1:
             break
         head.append(base + 1)
     if rest == 0:
@@ -377,7 +376,9 @@ def _geometric_steps(first: int, last: int, n: int) -> npt.NDArray[np.int64]:
     # Beyond that its terms differ by at least one, so their nearest integers (halves upward) are
     # distinct. The offset from the base is what is rounded: it is exact where the steps themselves
     # exceed the integers of a float64.
-    offsets = np.floor(base * np.expm1(rate * np.arange(1, rest + 1)) + 0.5).astype(np.int64)
+    offsets = np.floor(base * elementary.expm1(rate * np.arange(1, rest + 1)) + 0.5).astype(
+        np.int64
+    )
     offsets[-1] = last - base
     ranks = np.arange(1, rest + 1)
     # Rounding errors in the terms may still make two meet: keep them apart, and below the last.

@@ -13,6 +13,7 @@ from linnet_fast._base import validate
 from linnet_fast.sweeps import derived as _derived
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.batch import recording
+from linnet_fast.sweeps.distributions import quantiles
 from linnet_fast.sweeps.spec import TAKEN, SweepSpec
 from linnet_fast.training.description import Training
 
@@ -173,7 +174,10 @@ def sampled(
         What all runs have in common.
     parameters : mapping
         Parameter, as of `grid`, -> a frozen distribution of SciPy, such as
-        ``scipy.stats.loguniform(1e-6, 1)``, or a sequence of values that are equally likely.
+        ``scipy.stats.loguniform(1e-6, 1)``, or a sequence of values that are equally likely. Values
+        of ``uniform``, ``loguniform``, ``norm``, ``lognorm``, ``expon`` and ``randint`` are the same
+        on every machine; those of other distributions may differ in their last bits, and a sweep
+        over these is continued where it was begun.
     n : int
         Number of points. More points begin with those of fewer, so a store can be extended.
     method : {"random", "sobol"}
@@ -215,7 +219,7 @@ def sampled(
         parameters.items(), _points(method, len(parameters), n, seed), strict=True
     ):
         if hasattr(of, "ppf"):
-            values = of.ppf(points)
+            values = quantiles(of, points)
             is_integer = np.issubdtype(np.asarray(of.rvs(1, random_state=0)).dtype, np.integer)
             lists[key] = values.astype(np.int64 if is_integer else np.float64).tolist()
         elif isinstance(of, Sequence | np.ndarray) and not isinstance(of, str) and len(of):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._base.validate import WeightArray
+from linnet_fast._base.validate import Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
@@ -65,7 +66,7 @@ def begin_state(
         inner = network.shapes
         lead = (w.shape[: w.ndim - len(s)] for w, s in zip(weights, inner, strict=True))
         runs = validate.broadcast_runs(start=np.broadcast_shapes(*lead), **shapes)
-        full = tuple(np.broadcast_to(w, (*runs, *s)) for w, s in zip(weights, inner, strict=True))
+        full = _in_order(weights, runs, inner)
         kind = np.int64 if method.counts_steps else np.float64
         state = State(
             full,
@@ -108,7 +109,17 @@ def _continued(network: Chain, state: State, method: Method, dtype: npt.DTypeLik
         msg = f"start must be weights, or a state of a method like {method} with {wanted}, got {had}; "
         msg += "start anew from its weights: state.weights"
         raise ValueError(msg)
-    return state
+    # Made by hand, or read from elsewhere, its arrays may lie in any order.
+    return replace(state, weights=_in_order(state.weights, state.status.shape, network.shapes))
+
+
+def _in_order(
+    weights: tuple[WeightArray, ...], runs: Shape, shapes: Sequence[Shape]
+) -> tuple[WeightArray, ...]:
+    """Return weights with all run axes, those of each run side by side: sums go along memory."""
+    return tuple(
+        validate.over_runs(w, runs, len(shape)) for w, shape in zip(weights, shapes, strict=True)
+    )
 
 
 def _check_flow(state: State) -> None:

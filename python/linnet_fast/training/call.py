@@ -106,14 +106,17 @@ class CoreCall:
         values = np.full((*lead, *shape), np.nan)
         if is_there.any():
             weights = tuple(np.asarray(w[is_there]) for w in known["weights"])
-            values[is_there] = row.value(Point(self.network, weights, self.loss))
+            product = known["product"][is_there]
+            point = Point(self.network, weights, self.loss, known_product=product)
+            values[is_there] = row.value(point)
         return values
 
 
 def _needed(record: Record) -> tuple[str, ...]:
     """Return what has to be recorded for functions besides what is asked for."""
-    of_core = all(row.of_core for row in record.rows.values())
-    return () if of_core or "weights" in record.rows else ("weights",)
+    if all(row.of_core for row in record.rows.values()):
+        return ()
+    return tuple(name for name in ("weights", "product") if name not in record.rows)
 
 
 def core_problem(

@@ -80,6 +80,8 @@ def observe(
     threads = machine.checked_threads(n_threads)
     found = rows(wanted)
     own = {name for name, row in found.items() if row.of_core and name != "weights"}
+    if not all(row.of_core for row in found.values()):
+        own.add("product")
     known: Any = {}
     if own:
         known = _core.observe(
@@ -97,5 +99,5 @@ def observe(
             result[name] = known[name]
         else:
             doubles = tuple(np.asarray(w, np.float64) for w in full)
-            result[name] = row.value(Point(network, doubles, loss))
+            result[name] = row.value(Point(network, doubles, loss, known_product=known["product"]))
     return result
