@@ -44,7 +44,9 @@ public:
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         for (std::vector<int>* list : {&fresh_, &taken_, &due_}) list->reserve(lanes);
+        pulse_();  // moments of wide networks take a while
         batch.set_shared_moments(probe_.machine());
+        probe_.set_pulse([this] { return pulse_(); });
         if constexpr (!Machine::packed) {
             // The machines ask whether to stop within long products.
             state_.machine.set_pulse([this] { return pulse_(); });
@@ -60,7 +62,7 @@ public:
     /// Put a fresh run into a free slot.
     void load(int slot, Index run) {
         prepare(slot, run);
-        for (Index l = 0; l < batch_.n_layers; ++l)
+        for (Index l = 0; l < batch_.n_layers && !pulse_(); ++l)
             state_.set_weights(slot, l, batch_.start(run, l));
         at(slot) = FlowSlot{run, 0, 0, flow_.begin, -1, false, false};
         ++n_active_;

@@ -30,6 +30,7 @@ public:
           no_rates_(static_cast<std::size_t>(batch.n_layers)),
           slots_(static_cast<std::size_t>(probe_.machine().n_slots())) {
         batch.set_shared_moments(probe_.machine());
+        probe_.set_pulse([this] { return pulse_(); });
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));

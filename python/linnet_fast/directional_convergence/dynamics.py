@@ -250,7 +250,7 @@ def reduced_flow(
     tolerance = validate.real("rtol", rtol, at_least=1e-13)
     validate.refuse("rtol", "<= 0.01", np.asarray(tolerance), np.asarray(tolerance > 0.01))
     unique, where = np.unique(at, return_inverse=True)
-    found = _core.reduced_flow(**runs, rtol=tolerance, times=unique.tolist())
+    found = _core.reduced_flow(**runs, rtol=tolerance, times=unique)
     records = (*shape, *at.shape)
     s, log_norm = (x[:, where.ravel()].reshape(records) for x in found)
     return ReducedTrajectory(
@@ -345,7 +345,7 @@ def reduced_descent(
     validate.refuse("steps", f"<= {_MOST_STEPS}", at, at > _MOST_STEPS)
     unique, where = np.unique(at, return_inverse=True)
     *records, step, turn_time, turn_s, turn_norm = _core.reduced_descent(
-        **runs, kind=KINDS.index(kind), steps=unique.tolist()
+        **runs, kind=KINDS.index(kind), steps=unique.astype(np.int64)
     )
     s, log_norm, time = (x[:, where.ravel()].reshape((*shape, *at.shape)) for x in records)
     return ReducedTrajectory(
