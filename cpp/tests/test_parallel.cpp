@@ -123,6 +123,7 @@ int in_child(const Body& body) {
     return status;
 }
 
+#ifndef __SANITIZE_THREAD__  // which gives a child no threads
 TEST(a_child_has_threads_of_its_own) {
     const auto call = [] {
         Progress progress;
@@ -134,6 +135,8 @@ TEST(a_child_has_threads_of_its_own) {
     CHECK(in_child([&] { return call() && in_child(call) == 0; }) == 0);
     CHECK(call());
 }
+
+#endif
 
 TEST(a_child_that_is_forked_within_a_call_leaves_it_with_an_error) {
     for (const int n_threads : {1, 2, 5}) {

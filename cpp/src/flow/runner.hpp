@@ -44,14 +44,13 @@ public:
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         for (std::vector<int>* list : {&fresh_, &taken_, &due_}) list->reserve(lanes);
-        pulse_();  // moments of wide networks take a while
-        batch.set_shared_moments(probe_.machine());
-        probe_.set_pulse([this] { return pulse_(); });
         if constexpr (!Machine::packed) {
             // The machines ask whether to stop within long products.
             state_.machine.set_pulse([this] { return pulse_(); });
             probe_.machine().set_pulse([this] { return pulse_(); });
         }
+        batch.set_shared_moments(probe_.machine());
+        probe_.set_pulse([this] { return pulse_(); });
     }
     FlowRunner(const FlowRunner&) = delete;
     FlowRunner& operator=(const FlowRunner&) = delete;

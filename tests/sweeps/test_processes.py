@@ -1,4 +1,4 @@
-"""Workers whose parent is killed end soon, and what they have done stays."""
+"""Parents that are killed, children that are forked meanwhile, and threads that cannot be had."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweep_problems import assert_consistent, assert_equal, in_memory, sweep
 
 import linnet_fast as lf
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+HAS_PROC = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 PARENT = """
 from concurrent.futures import ProcessPoolExecutor
@@ -37,6 +37,7 @@ def there(store):
     return lf.open_sweep(store)["status"].values >= 0 if store.exists() else np.zeros(1, bool)
 
 
+@HAS_PROC
 @pytest.mark.parametrize("kind", ["fork", "forkserver", "spawn", "loky"])
 def test_workers_end_after_their_parent(kind, tmp_path):
     if kind == "loky":
@@ -77,6 +78,7 @@ multiprocessing.get_context("fork").Process(target=work).start()
 """
 
 
+@HAS_PROC
 def test_what_is_being_written_is_finished(tmp_path):
     """The process ends only when the store has its chunk whole, as long as that takes."""
     with problems.running(WRITER, cwd=tmp_path) as process:
@@ -101,3 +103,43 @@ print([t.name for t in threading.enumerate()])
 """
     )
     assert out == "['MainThread']\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("store", ["None", "'s.zarr'"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_child_that_is_forked_by_the_progress_function_does_not_hang(n_threads, store, tmp_path):
+    """It has neither the threads that train nor the one that writes, and leaves with an error."""
+    out = problems.run(
+        f"""
+import signal, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+children = []
+def progress(state):
+    if not children and state.n_done > 20:
+        children.append(os.fork())
+        if children[0] == 0:
+            signal.alarm(60)
+code = 1
+try:
+    data = lf.sweep(slow_spec(20), {store}, progress=progress, chunk_runs=3, n_threads={n_threads})
+except RuntimeError as error:
+    code = 5 if "forked within a" in str(error) else 6
+if children[0] == 0:
+    os._exit(code)
+print(os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]))
+assert_equal(data, in_memory(slow_spec(20)))
+""",
+        cwd=tmp_path,
+    )
+    assert out == "5\n"
+
+
+def test_without_a_thread_that_writes_the_others_do(tmp_path, monkeypatch):
+    def submit(*_):
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    spec = problems.plain(replicates=4)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.submit", submit)
+    assert_equal(sweep(spec, tmp_path / "s.zarr", chunk_runs=4), in_memory(spec))
