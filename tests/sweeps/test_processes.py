@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -136,10 +137,11 @@ assert_equal(data, in_memory(slow_spec(20)))
 
 
 def test_without_a_thread_that_writes_the_others_do(tmp_path, monkeypatch):
-    def submit(*_):
-        msg = "can't start new thread"
-        raise RuntimeError(msg)
+    class Refused(ThreadPoolExecutor):
+        def submit(self, *_):
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
 
     spec = problems.plain(replicates=4)
-    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.submit", submit)
+    monkeypatch.setattr("linnet_fast.sweeps.engine.ThreadPoolExecutor", Refused)
     assert_equal(sweep(spec, tmp_path / "s.zarr", chunk_runs=4), in_memory(spec))
