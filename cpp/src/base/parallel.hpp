@@ -1,4 +1,4 @@
-// Threads. The only place that knows OpenMP or std::thread.
+// Threads, of the pool or of OpenMP: the rest of the core does not know which.
 #pragma once
 
 #include <atomic>
