@@ -57,6 +57,7 @@ public:
             machine_.set_pulse([this] { return pulse_(); });
             probe_.machine().set_pulse([this] { return pulse_(); });
         }
+        probe_.set_pulse([this] { return pulse_(); });
         batch.set_shared_moments(machine_);
         batch.set_shared_moments(probe_.machine());
     }
@@ -73,7 +74,7 @@ public:
         const double elapsed = has_rule() ? batch_.scalar(descent_.elapsed, run) : 0;
         at(slot) = DescentSlot{run, descent_.first_step, 0, descent_.first_step, elapsed};
         set_parameters(slot);
-        for (Index k = 0; k < batch_.n_persistent(); ++k)
+        for (Index k = 0; k < batch_.n_persistent() && !pulse_(); ++k)
             machine_.set_matrix(slot, id(k), batch_.start(run, k));
         ++n_active_;
     }

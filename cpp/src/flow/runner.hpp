@@ -44,12 +44,13 @@ public:
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         for (std::vector<int>* list : {&fresh_, &taken_, &due_}) list->reserve(lanes);
-        batch.set_shared_moments(probe_.machine());
         if constexpr (!Machine::packed) {
             // The machines ask whether to stop within long products.
             state_.machine.set_pulse([this] { return pulse_(); });
             probe_.machine().set_pulse([this] { return pulse_(); });
         }
+        batch.set_shared_moments(probe_.machine());
+        probe_.set_pulse([this] { return pulse_(); });
     }
     FlowRunner(const FlowRunner&) = delete;
     FlowRunner& operator=(const FlowRunner&) = delete;
@@ -60,7 +61,7 @@ public:
     /// Put a fresh run into a free slot.
     void load(int slot, Index run) {
         prepare(slot, run);
-        for (Index l = 0; l < batch_.n_layers; ++l)
+        for (Index l = 0; l < batch_.n_layers && !pulse_(); ++l)
             state_.set_weights(slot, l, batch_.start(run, l));
         at(slot) = FlowSlot{run, 0, 0, flow_.begin, -1, false, false};
         ++n_active_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -60,6 +61,8 @@ public:
     }
 
     Machine& machine() { return machine_; }
+    /// Asked while a record is written whose parts take long.
+    void set_pulse(std::function<bool()> pulse) { pulse_ = std::move(pulse); }
     /// Which run a slot holds; -1: none.
     void set_run(int slot, Index run) { engine().set_run(slot, run, 0); }
 
@@ -197,7 +200,7 @@ private:
             layers.emplace_back(static_cast<std::size_t>(m.rows * m.cols));
             machine_.get_matrix(slot, id, layers.back().data());
         }
-        return layer_vectors_of(shapes, layers);
+        return layer_vectors_of(shapes, layers, pulse_);
     }
     template <class Pulse>
     bool evaluate_singular_values(std::size_t first, std::size_t last, Pulse&& pulse) {
@@ -243,6 +246,7 @@ private:
     Arena<V> values_;
     std::vector<V*> groups_;
     std::vector<double> product_;
+    std::function<bool()> pulse_ = [] { return false; };
 };
 
 }  // namespace linnet

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -37,8 +38,6 @@ public:
         }
         if (shares_moments) {
             const double* const all = moments->input_cov.data;
-            cov_.assign(all, all + n_in * n_in);
-            cross_.assign(moments->cross_cov.data, moments->cross_cov.data + n_out * n_in);
             by = ResidualBy::diagonal_moments;
             for (Index i = 0; i < n_in * n_in; ++i) {
                 if (i % (n_in + 1) != 0 && all[i] != 0) by = ResidualBy::moments;
@@ -191,17 +190,28 @@ private:
                                      Steering<Pack<Number, native_lanes<Number>>> steering) const {
         const Number* shared_cov = nullptr;
         const Number* shared_cross = nullptr;
-        if constexpr (std::is_same_v<Number, T>) {
-            shared_cov = shares_moments ? cov_.data() : nullptr;
-            shared_cross = shares_moments ? cross_.data() : nullptr;
-        } else {  // a probe beside machines in single precision
-            shared_cov = shares_moments ? moments->input_cov.data : nullptr;
-            shared_cross = shares_moments ? moments->cross_cov.data : nullptr;
+        if (shares_moments) {
+            if constexpr (std::is_same_v<Number, double>) {
+                shared_cov = moments->input_cov.data;
+                shared_cross = moments->cross_cov.data;
+            } else {
+                std::call_once(rounded_, [this] { round_moments(); });
+                shared_cov = cov_.data();
+                shared_cross = cross_.data();
+            }
         }
         return {plan, n_groups, shared_cov, shared_cross, decay, std::move(steering)};
     }
 
-    std::vector<T> cov_, cross_;  // those that all runs share
+    void round_moments() const {
+        const double* const cov = moments->input_cov.data;
+        const double* const cross = moments->cross_cov.data;
+        cov_.assign(cov, cov + n_in * n_in);
+        cross_.assign(cross, cross + n_out * n_in);
+    }
+
+    mutable std::vector<T> cov_, cross_;  // those that all runs share, in single precision
+    mutable std::once_flag rounded_;
     std::atomic<Index> next_{0};
 };
 

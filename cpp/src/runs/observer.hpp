@@ -29,11 +29,12 @@ public:
           probe_(std::move(machine), batch.sizes),
           no_rates_(static_cast<std::size_t>(batch.n_layers)),
           slots_(static_cast<std::size_t>(probe_.machine().n_slots())) {
-        batch.set_shared_moments(probe_.machine());
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         if constexpr (!Machine::packed) probe_.machine().set_pulse([this] { return pulse_(); });
+        probe_.set_pulse([this] { return pulse_(); });
+        batch.set_shared_moments(probe_.machine());
     }
     Observer(const Observer&) = delete;
     Observer& operator=(const Observer&) = delete;

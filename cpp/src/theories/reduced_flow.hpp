@@ -108,9 +108,11 @@ public:
         const auto emit = [&](const Pair& p) {
             write(k, system_.s(p), system_.log_norm(p));
             ++k;
+            if (k % ask_every == 0 && stop()) stopped_ = true;
         };
-        while (k < times.size() && times[k] == 0) emit(here_);
+        while (k < times.size() && times[k] == 0 && !stopped_) emit(here_);
         while (k < times.size()) {
+            if (stopped_) return false;
             if (system_.is_settled(here_, rtol_)) {
                 Pair p = here_;
                 p[System::angle] += (times[k] - time_) * slope_[System::angle];
@@ -124,7 +126,7 @@ public:
                 return true;
             }
             bool prepared = false;
-            for (; k < times.size() && times[k] <= time_;) {
+            while (k < times.size() && times[k] <= time_ && !stopped_) {
                 if (times[k] == time_) {
                     emit(here_);
                     continue;
@@ -134,7 +136,7 @@ public:
                 emit(trial_.interpolate((times[k] - before_) / (time_ - before_)));
             }
         }
-        return true;
+        return !stopped_;
     }
 
     /// Where the norm stops shrinking; false if asked to stop.

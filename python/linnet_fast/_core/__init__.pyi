@@ -132,7 +132,7 @@ def reduced_flow(
     norm: npt.NDArray[np.float64],
     label_noise: npt.NDArray[np.float64],
     rtol: float,
-    times: Sequence[float],
+    times: npt.NDArray[np.float64],
     n_threads: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
 def reduced_flow_time(
@@ -166,7 +166,7 @@ def reduced_descent(
     kind: int,
     scale: npt.NDArray[np.float64],
     exponent: npt.NDArray[np.float64],
-    steps: Sequence[int],
+    steps: npt.NDArray[np.int64],
     n_threads: int,
 ) -> tuple[
     npt.NDArray[np.float64],

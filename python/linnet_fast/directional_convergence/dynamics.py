@@ -257,7 +257,7 @@ def reduced_flow(
         law, n_layers, angle, log_tan_half_angle, norm, label_noise, n_threads, n_records=at.size
     )
     unique, where = np.unique(at, return_inverse=True)
-    found = _core.reduced_flow(**runs, rtol=tolerance, times=unique.tolist())
+    found = _core.reduced_flow(**runs, rtol=tolerance, times=unique)
     records = (*shape, *at.shape)
     s, log_norm = (x[:, where.ravel()].reshape(records) for x in found)
     return ReducedTrajectory(
@@ -356,7 +356,7 @@ def reduced_descent(
         raise ValueError(msg)
     unique, where = np.unique(at, return_inverse=True)
     *records, step, turn_time, turn_s, turn_norm = _core.reduced_descent(
-        **runs, kind=KINDS.index(kind), steps=unique.tolist()
+        **runs, kind=KINDS.index(kind), steps=unique.astype(np.int64)
     )
     s, log_norm, time = (x[:, where.ravel()].reshape((*shape, *at.shape)) for x in records)
     return ReducedTrajectory(
