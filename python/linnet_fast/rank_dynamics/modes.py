@@ -327,7 +327,7 @@ def named_start(
         msg = f"strength or log_strength must be given, one of them, got {got}"
         raise TypeError(msg)
     if strength is None:
-        return "log_strength", validate.real_array("log_strength", log_strength)  # type: ignore[arg-type]
+        return "log_strength", validate.real_array("log_strength", log_strength)
     w = validate.real_array("strength", strength)
     any_sign = ">= 0 (for factors of any sign use factor_flow)"
     stored = validate.unbroadcast(w)
