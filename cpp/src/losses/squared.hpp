@@ -48,6 +48,7 @@ public:
     }
 
     V loss(int group, const Entries<V>& product, const Entries<V>& residual) override {
+        if (residual.data == nullptr) return loss_alone(group, product);
         const V power = powers_.data()[group];
         if (is_shared_) {
             const auto cross = [&](Index i, Index j) {
@@ -61,6 +62,33 @@ public:
     }
 
 private:
+    /// Of a product whose residual no machine has, run by run.
+    V loss_alone(int group, const Entries<V>& product) const {
+        V result{};
+        for (int lane = 0; lane < lanes; ++lane) {
+            const Index run = this->run(group * lanes + lane);
+            if (run < 0) continue;
+            const double* const cov = moments_.input_cov.at(run, run_shape_);
+            const double* const cross = moments_.cross_cov.at(run, run_shape_);
+            const auto entry = [&](Index i, Index j) {
+                return static_cast<double>(get_lane(product(i, j), lane));
+            };
+            double total = *moments_.output_power.at(run, run_shape_);
+            for (Index i = 0; i < product.rows; ++i) {
+                double row = 0;
+                for (Index j = 0; j < product.cols; ++j) {
+                    double sum = -2 * cross[i * product.cols + j];
+                    for (Index k = 0; k < product.cols; ++k)
+                        sum = fma(entry(i, k), cov[k * product.cols + j], sum);
+                    row = fma(entry(i, j), sum, row);
+                }
+                total += row;
+            }
+            set_lane(result, lane, static_cast<T>(0.5 * total));
+        }
+        return result;
+    }
+
     std::vector<Index> run_shape_;
     Moments moments_;
     Index n_cross_;
