@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
@@ -30,6 +30,17 @@ def check_evaluated(network: Chain, evaluate: Mapping[str, Loss]) -> None:
     """Raise unless losses that are evaluated have the inputs and outputs of the network."""
     for name, loss in evaluate.items():
         check_problem(network, loss, f"evaluate[{name!r}]")
+
+
+def check_core(losses: Iterable[Loss], method: Method | None = None) -> None:
+    """Raise TypeError unless the compiled core knows losses and a method."""
+    unknown: list[object] = [loss for loss in losses if loss.core is None]
+    if method is not None and not method.of_core:
+        unknown.append(method)
+    if unknown:
+        kind = type(unknown[0]).__name__
+        msg = f"{kind} is for linnet_fast.reference.train, the core does not know it"
+        raise TypeError(msg)
 
 
 def check_training(

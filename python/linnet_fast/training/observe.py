@@ -22,7 +22,7 @@ from linnet_fast.records.observables import (
 )
 from linnet_fast.records.point import Point
 from linnet_fast.training.call import core_evaluate, core_names, core_problem, of_core
-from linnet_fast.training.compatible import check_evaluated, check_problem
+from linnet_fast.training.compatible import check_core, check_evaluated, check_problem
 
 
 def observe(
@@ -96,6 +96,7 @@ def observe(
     own = core_names(found) - {"weights"}
     known: Any = {}
     if own or others:
+        check_core((loss, *others.values()))
         known = _core.observe(
             **core_problem(network, loss, full, runs),
             direction=None if to is None else validate.over_runs(to, runs, 1),

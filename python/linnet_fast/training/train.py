@@ -18,7 +18,7 @@ from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.call import CoreCall, Progress
-from linnet_fast.training.compatible import check_training
+from linnet_fast.training.compatible import check_core, check_training
 from linnet_fast.training.descent import descend
 from linnet_fast.training.flow import integrate
 from linnet_fast.training.state import State
@@ -135,11 +135,7 @@ def train(
     machine.check_rounding()
     record = Record.geomspace(100) if record is None else record
     direction = check_training(network, loss, method, n_steps, until, record, stop)
-    unknown = [other for other in (loss, *record.evaluate.values()) if other.core is None]
-    if unknown or not method.of_core:
-        kind = type(unknown[0] if unknown else method).__name__
-        msg = f"{kind} is for linnet_fast.reference.train, the core does not know it"
-        raise TypeError(msg)
+    check_core((loss, *record.evaluate.values()), method)
     _refuse_taken_names(record)
     begin = begin_state(network, loss, start, method, stop, dtype, record.evaluate)
     call = CoreCall(network, loss, begin, method, record, stop, direction, n_threads)
