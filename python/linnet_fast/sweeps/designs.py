@@ -307,15 +307,16 @@ def _spec(
     for group in spec.groups:
         training_of_group = spec.training_at(spec.first_of(group))
         record = training_of_group.record
-        names = tuple(recording(spec, training_of_group, record).rows)
         evaluated = evaluated_rows(NO_LOSSES if record is None else record.evaluate)
         for d in functions:
-            if keep and d.name in names:
-                msg = f"derived must have names of their own, got {d.name!r}, which is recorded"
-                raise ValueError(msg)
             if d.of_end and not set(d.needs) <= {*OBSERVABLES, *evaluated}:
                 got = ", ".join(evaluated) or "none of them"
                 msg = f"record must evaluate a loss for {d.name} to be that of {d.needs[0]}, got {got}"
+                raise ValueError(msg)
+        names = tuple(recording(spec, training_of_group, record).rows)
+        for d in functions:
+            if keep and d.name in names:
+                msg = f"derived must have names of their own, got {d.name!r}, which is recorded"
                 raise ValueError(msg)
             if not d.of_end and not set(d.needs) <= set(names):
                 msg = f"record must have {', '.join(d.needs)} for {d.name}, got {', '.join(names)}"
