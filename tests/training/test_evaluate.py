@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -596,3 +597,23 @@ def test_the_core_evaluates_what_registry_says():
 def test_what_the_core_refuses(evaluate, exception, message):
     with pytest.raises(exception, match=message):
         by_core(evaluate)
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "message"),
+    [
+        (3, "evaluated must be a table in its description, got an integer"),
+        ({"test": 3}, r"evaluate\['test'\] must be a Loss, got int"),
+        ({"a b": None}, "names in evaluate must be identifiers"),
+        ({"test": {"kind": "Nothing"}}, "evaluate.test.kind must be one of"),
+    ],
+)
+def test_descriptions_that_are_none(tmp_path, evaluated, message):
+    trained().save(tmp_path / "run.npz")
+    with np.load(tmp_path / "run.npz") as file:
+        arrays = dict(file)
+    header = json.loads(arrays["linnet_fast"].tobytes()) | {"evaluated": evaluated}
+    arrays["linnet_fast"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(tmp_path / "run.npz", **arrays)
+    with pytest.raises(ValueError, match=f"is not a readable linnet_fast result: {message}"):
+        lf.Trajectory.load(tmp_path / "run.npz")
