@@ -218,7 +218,11 @@ def test_stop_keeps_thresholds_per_run():
 @pytest.mark.parametrize(
     ("arguments", "exception", "message"),
     [
-        ({}, ValueError, "must have a threshold for loss, for gradient_norm or for both, got none"),
+        (
+            {},
+            ValueError,
+            "must have a threshold for loss, for gradient_norm or in evaluate, got none",
+        ),
         ({"loss": -1.0}, ValueError, "loss must be >= 0, got -1.0"),
         ({"loss": np.nan}, ValueError, "loss must be finite, got nan"),
         ({"loss": "a"}, TypeError, "loss must be a real number"),

@@ -41,7 +41,7 @@ public:
           progress_(progress),
           pulse_(pulse),
           machine_(std::move(machine)),
-          probe_(std::move(probe_machine), batch.sizes),
+          probe_(batch.probe(std::move(probe_machine))),
           replayer_(replayer),
           slots_(static_cast<std::size_t>(machine_.n_slots())),
           bad_(slots_.size()),
@@ -180,9 +180,8 @@ private:
         const Problem<T>& problem = batch_.problem;
         const Index run = at(slot).run;
         set_steering(machine_, slot, at(slot));
-        probe_.set_run(slot, run);
+        batch_.set_run(probe_, slot, run);
         batch_.set_own_moments(machine_, slot, run);
-        batch_.set_own_moments(probe_.machine(), slot, run);
         set_rates(machine_, slot, run);
         const double* const steps = descent_.step_size.at(run, problem.run_shape);
         probe_.machine().set_rates(slot, steps, batch_.scalar(problem.weight_decay, run));

@@ -38,7 +38,7 @@ public:
           direction_(state_),
           stepper_(state_, direction_),
           growth_(state_),
-          probe_(std::move(probe_machine), batch.sizes),
+          probe_(batch.probe(std::move(probe_machine))),
           is_new_(static_cast<std::size_t>(state_.n_groups)) {
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
@@ -121,11 +121,10 @@ private:
     void prepare(int slot, Index run) {
         is_new_[static_cast<std::size_t>(slot / lanes)] = 1;
         state_.set_parameters(slot, run);
-        probe_.set_run(slot, run);
+        batch_.set_run(probe_, slot, run);
         if (direction_.is_on())
             direction_.set_direction(slot,
                                      batch_.problem.direction.at(run, batch_.problem.run_shape));
-        batch_.set_own_moments(probe_.machine(), slot, run);
         probe_.machine().set_rates(slot, state_.no_rates.data(),
                                    batch_.scalar(batch_.problem.weight_decay, run));
     }

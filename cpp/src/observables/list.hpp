@@ -35,6 +35,9 @@ namespace observable {
 struct Row {
     static constexpr unsigned needs = Needs::nothing;
     static constexpr bool by_group = false;
+    /// Does it ask for no more than the loss and the product? Losses that are only evaluated have it
+    /// then, too.
+    static constexpr bool of_loss = false;
     static std::vector<Index> shape(const Chain&) { return {}; }
 };
 struct PerLayer : Row {
@@ -51,6 +54,7 @@ struct PerPair : Row {
 struct Loss : Row {
     static constexpr const char* name = "loss";
     static constexpr bool by_group = true;
+    static constexpr bool of_loss = true;
     template <class At, class V>
     static void evaluate(const At& at, V* to) {
         *to = at.engine().loss(at.group(), at.product());
@@ -169,6 +173,7 @@ struct Margin : Row {
     static constexpr const char* name = "margin";
     static constexpr unsigned needs = Needs::margins;
     static constexpr bool by_group = true;
+    static constexpr bool of_loss = true;
     template <class At, class V>
     static void evaluate(const At& at, V* to) {
         *to = at.engine().margin(at.group(), at.product());
@@ -180,6 +185,7 @@ struct Accuracy : Row {
     static constexpr const char* name = "accuracy";
     static constexpr unsigned needs = Needs::margins;
     static constexpr bool by_group = true;
+    static constexpr bool of_loss = true;
     template <class At, class V>
     static void evaluate(const At& at, V* to) {
         *to = at.engine().accuracy(at.group(), at.product());
@@ -234,7 +240,22 @@ using All = List<Loss, SingularValues, Product, Weights, LayerNorms, Imbalance, 
 }  // namespace observable
 
 /// A set of observables.
-using Wanted = std::bitset<observable::All::size>;
+using RowSet = std::bitset<observable::All::size>;
+
+/// What a probe is asked: observables of the training, and of evaluated losses what they are asked
+/// for at records, at checks, or at both.
+struct Wanted {
+    RowSet rows;
+    bool at_record = false, at_check = false;
+
+    bool any() const { return rows.any() || at_record || at_check; }
+    Wanted& operator|=(const Wanted& other) {
+        rows |= other.rows;
+        at_record = at_record || other.at_record;
+        at_check = at_check || other.at_check;
+        return *this;
+    }
+};
 
 template <class One>
 inline constexpr std::size_t place_of = observable::All::place<One>();

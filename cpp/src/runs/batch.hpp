@@ -43,12 +43,21 @@ public:
                 if (i % (n_in + 1) != 0 && all[i] != 0) by = ResidualBy::moments;
             }
         }
-        has_stop_rule =
-            problem.stop_loss.data != nullptr || problem.stop_gradient_norm.data != nullptr;
-        at_check[place_of<observable::Loss>] = problem.stop_loss.data != nullptr;
-        at_check[place_of<observable::GradientNorm>] = problem.stop_gradient_norm.data != nullptr;
-        for (std::size_t k = 0; k < results.observed.size(); ++k)
-            at_record[k] = results.observed[k] != nullptr;
+        at_check.rows[place_of<observable::Loss>] = problem.stop_loss.data != nullptr;
+        at_check.rows[place_of<observable::GradientNorm>] =
+            problem.stop_gradient_norm.data != nullptr;
+        at_record.rows = wanted_in(results.observed);
+        for (std::size_t k = 0; k < problem.evaluated.size(); ++k) {
+            Evaluation evaluation{&problem.evaluated[k].loss, {}, {}};
+            if (k < results.evaluated.size())
+                evaluation.at_record = wanted_in(results.evaluated[k]);
+            evaluation.at_check[place_of<observable::Loss>] =
+                problem.evaluated[k].stop.data != nullptr;
+            at_record.at_record = at_record.at_record || evaluation.at_record.any();
+            at_check.at_check = at_check.at_check || evaluation.at_check.any();
+            evaluations.push_back(evaluation);
+        }
+        has_stop_rule = at_check.any();
         // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
         const auto every_decay_is_zero = [&] {
             for (Index run = 0; run < n_runs; ++run) {
@@ -124,6 +133,18 @@ public:
             plan, n_groups, false,
             steering_of<Pack<double, lanes>>(problem.loss, n_groups * lanes));
     }
+    template <class Machine>
+    Probe<Machine> probe(Machine machine) const {
+        return {std::move(machine), sizes, evaluations, problem.mirror.data != nullptr};
+    }
+    /// Let a slot of a probe hold a run.
+    template <class AnyProbe>
+    void set_run(AnyProbe& probe, int slot, Index run) const {
+        probe.set_run(slot, run);
+        if (problem.mirror.data != nullptr)
+            probe.set_mirror(slot, problem.mirror.at(run, problem.run_shape));
+        set_own_moments(probe.machine(), slot, run);
+    }
     double scalar(const RunArray<double>& array, Index run) const {
         return *array.at(run, problem.run_shape);
     }
@@ -131,14 +152,19 @@ public:
     /// Write one record of a run from what the probe has evaluated in a slot.
     template <class AnyProbe>
     void write_record(AnyProbe& probe, int slot, Index run, Index record) const {
-        const Index place = run * n_records + record;
-        ObservableCells cells{};
-        for (std::size_t k = 0; k < results.observed.size(); ++k) {
-            if (results.observed[k] != nullptr) cells[k] = results.observed[k] + place * sizes[k];
-        }
+        const auto cells = [&](const std::vector<double*>& observed) {
+            ObservableCells found{};
+            for (std::size_t k = 0; k < observed.size(); ++k) {
+                if (observed[k] != nullptr)
+                    found[k] = observed[k] + (run * n_records + record) * sizes[k];
+            }
+            return found;
+        };
         const bool has_direction = problem.direction.data != nullptr;
-        probe.write(slot, cells,
+        probe.write(slot, cells(results.observed),
                     has_direction ? problem.direction.at(run, problem.run_shape) : nullptr);
+        for (std::size_t k = 0; k < results.evaluated.size(); ++k)
+            probe.write(slot, cells(results.evaluated[k]), k);
     }
     /// Say of a record of a run that nothing is known of its direction.
     void clear_direction(Index run, Index record) const {
@@ -164,6 +190,10 @@ public:
         const auto reached = [&](const RunArray<double>& limit, double value) {
             return limit.data != nullptr && value <= scalar(limit, run);
         };
+        for (std::size_t k = 0; k < problem.evaluated.size(); ++k) {
+            if (reached(problem.evaluated[k].stop, probe.template value<observable::Loss>(slot, k)))
+                return true;
+        }
         return reached(problem.stop_loss, probe.template value<observable::Loss>(slot)) ||
                reached(problem.stop_gradient_norm,
                        probe.template value<observable::GradientNorm>(slot));
@@ -177,9 +207,15 @@ public:
     ResidualBy by = ResidualBy::loss;
     bool shares_moments = false;  ///< do all runs have the same?
     bool has_stop_rule = false, has_decay = false;
+    std::vector<Evaluation> evaluations;
     Wanted at_record, at_check;
 
 private:
+    static RowSet wanted_in(const std::vector<double*>& observed) {
+        RowSet rows;
+        for (std::size_t k = 0; k < observed.size(); ++k) rows[k] = observed[k] != nullptr;
+        return rows;
+    }
     template <class V>
     Steering<V> steering(const Descent& descent, int n_slots) const {
         return steering_of<V>(problem.loss, descent.draws, descent.rule, descent.update, n_layers,

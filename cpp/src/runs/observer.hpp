@@ -26,7 +26,7 @@ public:
     Observer(Batch<T>& batch, Pulse& pulse, Machine machine)
         : batch_(batch),
           pulse_(pulse),
-          probe_(std::move(machine), batch.sizes),
+          probe_(batch.probe(std::move(machine))),
           no_rates_(static_cast<std::size_t>(batch.n_layers)),
           slots_(static_cast<std::size_t>(probe_.machine().n_slots())) {
         Index largest = 0;
@@ -45,8 +45,7 @@ public:
     void load(int slot, Index run) {
         Machine& machine = probe_.machine();
         at(slot).run = run;
-        probe_.set_run(slot, run);
-        batch_.set_own_moments(machine, slot, run);
+        batch_.set_run(probe_, slot, run);
         machine.set_rates(slot, no_rates_.data(), batch_.scalar(batch_.problem.weight_decay, run));
         for (Index l = 0; l < batch_.n_layers; ++l) {
             std::copy_n(batch_.start(run, l), batch_.layer_size(l), dense_.begin());

@@ -16,6 +16,7 @@ class BuildInfo(TypedDict):
 @type_check_only
 class Trained(TypedDict, total=False):
     observables: dict[str, Any]
+    evaluated: dict[str, dict[str, Any]]
     weights: tuple[npt.NDArray[np.floating[Any]], ...]
     status: npt.NDArray[np.int8]
     stopped_at: npt.NDArray[np.int64]
@@ -45,6 +46,7 @@ def train(
     ended: npt.NDArray[np.int8] | None,
     record_steps: Sequence[int],
     observables: Collection[str],
+    evaluate: dict[str, dict[str, Any]] = ...,
     n_threads: int,
     progress: Callable[[int], object] | None,
 ) -> Trained: ...
@@ -52,6 +54,7 @@ def train(
 @type_check_only
 class TrainedFlow(TypedDict):
     observables: dict[str, Any]
+    evaluated: dict[str, dict[str, Any]]
     weights: tuple[npt.NDArray[np.float64], ...]
     status: npt.NDArray[np.int8]
     stopped_at: npt.NDArray[np.float64]
@@ -77,9 +80,17 @@ def train_flow(
     ended: npt.NDArray[np.int8] | None,
     record_times: Sequence[float],
     observables: Collection[str],
+    evaluate: dict[str, dict[str, Any]] = ...,
+    mirror: npt.NDArray[np.float64] | None = None,
     n_threads: int,
     progress: Callable[[int], object] | None,
 ) -> TrainedFlow: ...
+
+@type_check_only
+class Observed(TypedDict):
+    observables: dict[str, Any]
+    evaluated: dict[str, dict[str, Any]]
+
 def observe(
     *,
     factors: Sequence[tuple[Any, ...]],
@@ -90,8 +101,9 @@ def observe(
     direction: npt.NDArray[np.float64] | None = None,
     weight_decay: npt.NDArray[np.float64],
     observables: Collection[str],
+    evaluate: dict[str, dict[str, Any]] = ...,
     n_threads: int,
-) -> dict[str, Any]: ...
+) -> Observed: ...
 
 @type_check_only
 class Known(TypedDict):

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import elementary, spacing, validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.records.observables import AnyObservable, Observable, checked, rows
+from linnet_fast.losses.base import Loss
+from linnet_fast.records.observables import (
+    NO_LOSSES,
+    AnyObservable,
+    Observable,
+    checked,
+    checked_losses,
+    rows,
+)
 
 MAX_STEP = 2**62
 """Largest step a training may reach; far beyond any run, and safe in 64-bit arithmetic."""
@@ -38,13 +49,22 @@ class Record:
     direction : tuple of float, optional
         What ``angle`` and ``log_tan_half_angle`` are measured to, of any length but 0; by default the
         direction of a `SphericalLogisticLoss`.
+    evaluate : mapping of str to Loss, optional
+        Losses that are evaluated beside that of the training, at the same records: with ``{"test":
+        loss}`` the result has ``loss_test``. They are of any kind, with the inputs and outputs of the
+        network; run axes of theirs broadcast with those of the training. What else is asked for of the
+        training's loss, such as ``margin``, is recorded of those that have it (``margin_test``), and
+        can be named in `observables` itself. They change nothing of the training, and cost nothing
+        where nothing is recorded.
 
     Raises
     ------
     TypeError
-        If a number is not an integer, or `observables` is a single string.
+        If a number is not an integer, `observables` is a single string, or `evaluate` is not made of
+        losses.
     ValueError
-        If a number is out of range, steps do not increase, or a name is unknown or given twice.
+        If a number is out of range, steps do not increase, or a name is unknown, given twice, or that
+        of another result.
 
     Examples
     --------
@@ -57,12 +77,29 @@ class Record:
     [0, 250, 500, 750, 1000]
     >>> Record.at([0, 10, 1000]).steps(0, 1000).tolist()
     [0, 10, 1000]
+
+    Train on half of the samples and evaluate the loss on the other half:
+
+    >>> import linnet_fast as lf
+    >>> rng = np.random.default_rng(4)
+    >>> X = rng.standard_normal((40, 12))
+    >>> Y = X[:, :1] + 0.7 * rng.standard_normal((40, 1))
+    >>> half, other = (lf.SquaredLoss.from_data(X[i::2], Y[i::2]) for i in range(2))
+    >>> network = lf.Dense((12, 1))
+    >>> run = lf.train(network, half, [np.zeros((1, 12))], method=lf.GradientDescent(0.1), n_steps=1000,
+    ...                record=Record.at([0, 10, 1000], ("loss",), evaluate={"test": other}))
+    >>> run.loss.round(2).tolist(), run.loss_test.round(2).tolist()
+    ([0.78, 0.25, 0.08], [0.5, 0.2, 0.7])
     """
+
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"evaluate": {}})
+    """Arguments that plain data leave out where they have these values."""
 
     schedule: str
     numbers: tuple[int, ...] | tuple[float, ...]
     observables: tuple[str | Observable, ...] = _DEFAULT
     direction: tuple[float, ...] | None = None
+    evaluate: Mapping[str, Loss] = NO_LOSSES
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -92,7 +129,8 @@ class Record:
                 raise ValueError(msg)
             numbers = (validate.integer(name, self.numbers[0], low=low, high=MAX_STEP),)
         object.__setattr__(self, "numbers", numbers)
-        object.__setattr__(self, "observables", checked(self.observables))
+        object.__setattr__(self, "evaluate", checked_losses(self.evaluate))
+        object.__setattr__(self, "observables", checked(self.observables, self.evaluate))
 
     @classmethod
     def geomspace(
@@ -100,6 +138,7 @@ class Record:
         n: int,
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
+        evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
         """Record at `n` steps in geometric progression, the first and the last step among them.
 
@@ -117,12 +156,14 @@ class Record:
             Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
+        evaluate : mapping of str to Loss, optional
+            Losses to evaluate besides, see `Record`.
 
         Returns
         -------
         Record
         """
-        return cls("geomspace", (n,), checked(observables), _vector(direction))
+        return cls._made("geomspace", (n,), observables, direction, evaluate)
 
     @classmethod
     def every(
@@ -130,6 +171,7 @@ class Record:
         k: int,
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
+        evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
         """Record at all multiples of `k`, step 0 among them.
 
@@ -141,12 +183,14 @@ class Record:
             Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
+        evaluate : mapping of str to Loss, optional
+            Losses to evaluate besides, see `Record`.
 
         Returns
         -------
         Record
         """
-        return cls("every", (k,), checked(observables), _vector(direction))
+        return cls._made("every", (k,), observables, direction, evaluate)
 
     @classmethod
     def at(
@@ -154,6 +198,7 @@ class Record:
         steps: Iterable[int],
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
+        evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
         """Record at the given steps.
 
@@ -166,13 +211,15 @@ class Record:
             Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
+        evaluate : mapping of str to Loss, optional
+            Losses to evaluate besides, see `Record`.
 
         Returns
         -------
         Record
         """
         numbers = validate.integers("steps", steps, low=0, high=MAX_STEP)
-        return cls("at", numbers, checked(observables), _vector(direction))
+        return cls._made("at", numbers, observables, direction, evaluate)
 
     @classmethod
     def at_times(
@@ -180,6 +227,7 @@ class Record:
         times: npt.ArrayLike,
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
+        evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
         """Record a flow at the given times.
 
@@ -192,6 +240,8 @@ class Record:
             Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
+        evaluate : mapping of str to Loss, optional
+            Losses to evaluate besides, see `Record`.
 
         Returns
         -------
@@ -202,19 +252,33 @@ class Record:
         >>> Record.at_times([0.0, 0.5, 2.0]).times(0.0, 10.0).tolist()
         [0.0, 0.5, 2.0]
         """
-        return cls("at_times", _times(times), checked(observables), _vector(direction))
+        return cls._made("at_times", _times(times), observables, direction, evaluate)
+
+    @classmethod
+    def _made(
+        cls,
+        schedule: str,
+        numbers: tuple[int, ...] | tuple[float, ...],
+        observables: Iterable[str | Observable],
+        direction: npt.ArrayLike | None,
+        evaluate: Mapping[str, Loss],
+    ) -> Record:
+        # Names are made a tuple where they are checked.
+        names = cast("tuple[str | Observable, ...]", observables)
+        return cls(schedule, numbers, names, _vector(direction), evaluate)
 
     def __repr__(self) -> str:
         """Show the call that makes this record."""
         listed = self.schedule in ("at", "at_times")
         argument = list(self.numbers) if listed else self.numbers[0]
         direction = "" if self.direction is None else f", direction={list(self.direction)}"
-        return f"Record.{self.schedule}({argument}, observables={self.observables}{direction})"
+        evaluate = f", evaluate={self.evaluate!r}" if self.evaluate else ""
+        return f"Record.{self.schedule}({argument}, observables={self.observables}{direction}{evaluate})"
 
     @property
     def rows(self) -> dict[str, AnyObservable]:
         """The observables that are meant, by name."""
-        return rows(self.observables)
+        return rows(self.observables, self.evaluate)
 
     def n_records(self, first: int, last: int) -> int:
         """Return how many records a training from step `first` to step `last` makes.

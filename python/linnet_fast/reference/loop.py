@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,7 +21,7 @@ from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Batches, Method, SteppingMethod
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
-from linnet_fast.records.observables import empty_records
+from linnet_fast.records.observables import OBSERVABLES, empty_records
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
@@ -102,7 +102,7 @@ def train(
     """
     loss = fitting_loss(loss, method)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
-    state = begin_state(network, loss, start, method, stop)
+    state = begin_state(network, loss, start, method, stop, evaluate=record.evaluate)
     if not method.counts_steps:
         if stop is not None:
             msg = "stop must be None: the reference of gradient flow knows no stop rules"
@@ -138,7 +138,7 @@ def train(
                 there = [
                     np.where(_spread(active, n), w, 0) for w, n in zip(weights, inner, strict=True)
                 ]
-                seen = Point(network, _doubles(there), loss, decay, direction)
+                seen = Point(network, _doubles(there), loss, decay, direction, record.evaluate)
                 for name, row in record.rows.items():
                     value, array = row.value(seen), kept[name]
                     tuples = isinstance(array, tuple)
@@ -146,7 +146,10 @@ def train(
                     for target, part in parts:
                         target[active, at[step]] = part[active]
             if stop is not None and step % stop.check_every == 0:
-                status[active & _meets(stop, weights, loss, decay, network)] = Status.CONVERGED
+                status[
+                    active
+                    & _meets(stop, Point(network, _doubles(weights), loss, decay), record.evaluate)
+                ] = Status.CONVERGED
                 active &= status == Status.COMPLETED
             if step == last or not active.any():
                 continue
@@ -196,6 +199,7 @@ def train(
         final,
         _provenance(method, n_steps=n_steps),
         np.where(going, stopped_at - first, 0),
+        record.evaluate,
     )
 
 
@@ -285,6 +289,7 @@ def _flow(
         if status[run] != Status.COMPLETED:
             continue
         own = loss.of_run(run, runs)
+        evaluated = {name: other.of_run(run, runs) for name, other in record.evaluate.items()}
 
         def slope(time: float, flat: FloatArray, own: Loss = own, run: Any = run) -> Any:
             moves = gradients(layers_of(flat), own, decay[run], network)
@@ -313,7 +318,7 @@ def _flow(
             there = None
             if direction is not None:
                 there = np.broadcast_to(direction, (*runs, direction.shape[-1]))[run]
-            seen = Point(network, at, own, decay[run], there)
+            seen = Point(network, at, own, decay[run], there, evaluated)
             for name, row in record.rows.items():
                 value, array = row.value(seen), kept[name]
                 tuples = isinstance(array, tuple)
@@ -324,16 +329,28 @@ def _flow(
                 target[run] = part
     final = State(weights, None, status, stopped_at, end)
     provenance = _provenance(method, begin=begin, until=end)
-    return Trajectory(network, loss, method, state, None, times, kept, final, provenance, n_steps)
+    return Trajectory(
+        network,
+        loss,
+        method,
+        state,
+        None,
+        times,
+        kept,
+        final,
+        provenance,
+        n_steps,
+        record.evaluate,
+    )
 
 
-def _meets(
-    stop: Stop, weights: tuple[WeightArray, ...], loss: Loss, decay: FloatArray, network: Chain
-) -> Any:
+def _meets(stop: Stop, at: Point, evaluate: Mapping[str, Loss]) -> Any:
     """Return which runs are at or below a threshold."""
     met: Any = False
     if stop.loss is not None:
-        met = met | (observe("loss", weights, loss, decay, network) <= stop.loss)
+        met = met | (OBSERVABLES["loss"].value(at) <= stop.loss)
     if stop.gradient_norm is not None:
-        met = met | (observe("gradient_norm", weights, loss, decay, network) <= stop.gradient_norm)
+        met = met | (OBSERVABLES["gradient_norm"].value(at) <= stop.gradient_norm)
+    for name, threshold in stop.evaluate.items():
+        met = met | (evaluate[name].value(at.product) <= threshold)
     return met

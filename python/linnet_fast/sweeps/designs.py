@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
+from linnet_fast.records.observables import NO_LOSSES, OBSERVABLES, evaluated_rows
 from linnet_fast.sweeps import derived as _derived
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.batch import recording
@@ -309,8 +310,18 @@ def _spec(
     spec = SweepSpec(training, axes, replicates, functions, int(rng), common_seeds, keep)
     for group in spec.groups:
         training_of_group = spec.training_at(spec.first_of(group))
-        names = tuple(recording(spec, training_of_group).rows)
+        record = training_of_group.record
+        evaluated = evaluated_rows(NO_LOSSES if record is None else record.evaluate)
         for d in functions:
+            if d.of_end and not set(d.needs) <= {*OBSERVABLES, *evaluated}:
+                got = ", ".join(evaluated) or "none of them"
+                msg = f"record must evaluate a loss for {d.name} to be that of {d.needs[0]}, got {got}"
+                raise ValueError(msg)
+        names = tuple(recording(spec, training_of_group, record).rows)
+        for d in functions:
+            if keep and d.name in names:
+                msg = f"derived must have names of their own, got {d.name!r}, which is recorded"
+                raise ValueError(msg)
             if not d.of_end and not set(d.needs) <= set(names):
                 msg = f"record must have {', '.join(d.needs)} for {d.name}, got {', '.join(names)}"
                 raise ValueError(msg)

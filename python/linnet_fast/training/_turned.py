@@ -97,7 +97,7 @@ def turned(call: CoreCall) -> tuple[CoreCall, Turn | None]:
     if other is None:
         return call, None
     begin = replace(call.begin, weights=turn.weights(call.begin.weights))
-    return replace(call, loss=other, begin=begin, direction=axis), turn
+    return replace(call, loss=other, begin=begin, direction=axis, mirror=turn.normal), turn
 
 
 def _is_known(call: CoreCall, turn: Turn, axis: FloatArray) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from linnet_fast._base.validate import Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
+from linnet_fast.records.observables import NO_LOSSES
 from linnet_fast.records.stop import Stop
 from linnet_fast.training.state import State, Status
 
@@ -26,6 +27,7 @@ def begin_state(
     method: Method,
     stop: Stop | None,
     dtype: npt.DTypeLike | None = None,
+    evaluate: Mapping[str, Loss] = NO_LOSSES,
 ) -> State:
     """Return the state to begin from, its weights views with all run axes.
 
@@ -43,6 +45,8 @@ def begin_state(
         When to end before.
     dtype : dtype, optional
         Of the weights; by default that of `start`.
+    evaluate : mapping of str to Loss
+        Losses that are evaluated besides; they may have run axes, too.
 
     Returns
     -------
@@ -57,6 +61,7 @@ def begin_state(
     shapes = {"loss": loss.run_shape, "method": method.run_shape}
     if stop is not None:
         shapes["stop"] = stop.run_shape
+    shapes |= {f"evaluate[{name!r}]": other.run_shape for name, other in evaluate.items()}
     if isinstance(start, State):
         state = _continued(network, start, method, dtype)
         for name, shape in shapes.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -17,7 +17,7 @@ from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, core_factors
-from linnet_fast.records.observables import OBSERVABLES, AnyObservable
+from linnet_fast.records.observables import OBSERVABLES, AnyObservable, EvaluatedObservable
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
@@ -55,6 +55,8 @@ class CoreCall:
     stop: Stop | None
     direction: FloatArray | None
     n_threads: int | None
+    mirror: FloatArray | None = None
+    """(*run, in): evaluated losses see the end-to-end matrices mirrored by these, of norm sqrt(2)."""
 
     @property
     def runs(self) -> Shape:
@@ -80,19 +82,19 @@ class CoreCall:
             "stop_gradient_norm": None if stop is None else _over(stop.gradient_norm, runs, 0),
             "ended": np.require(self.begin.status, requirements="C") if has_ended else None,
             "observables": self._of_core(),
+            "evaluate": core_evaluate(self.record.rows, self.record.evaluate, runs, self.stop),
             "n_threads": threads,
         }
 
     def _of_core(self) -> set[str]:
-        named = {name for name, row in self.record.rows.items() if row.of_core}
-        return named | set(_needed(self.record))
+        return core_names(self.record.rows) | set(_needed(self.record))
 
     def observed(self, result: Any) -> dict[str, Any]:
         """Return what was recorded, by name, functions of it included."""
         known = result["observables"]
         found: dict[str, Any] = {}
         for name, row in self.record.rows.items():
-            found[name] = known[name] if row.of_core else self._computed(row, known)
+            found[name] = of_core(row, result) if row.of_core else self._computed(row, known)
         return found
 
     def _computed(self, row: AnyObservable, known: dict[str, Any]) -> FloatArray:
@@ -117,6 +119,37 @@ def _needed(record: Record) -> tuple[str, ...]:
     if all(row.of_core for row in record.rows.values()):
         return ()
     return tuple(name for name in ("weights", "product") if name not in record.rows)
+
+
+def core_names(rows: Mapping[str, AnyObservable]) -> set[str]:
+    """Return which observables of the training the core computes."""
+    return {name for name, row in rows.items() if row.of_core and row.of is None}
+
+
+def core_evaluate(
+    rows: Mapping[str, AnyObservable],
+    evaluate: Mapping[str, Loss],
+    runs: Shape,
+    stop: Stop | None = None,
+) -> dict[str, Any]:
+    """Return evaluated losses as the core takes them, and which rows are wanted of each."""
+    wanted = [cast("EvaluatedObservable", row) for row in rows.values() if row.of is not None]
+    thresholds = {} if stop is None else stop.evaluate
+    return {
+        name: {
+            "loss": {"name": loss.core, **loss.core_fields(runs, np.dtype(np.float64))},
+            "observables": {row.row.name for row in wanted if row.of == name},
+            "stop": _over(thresholds.get(name), runs, 0),
+        }
+        for name, loss in evaluate.items()
+    }
+
+
+def of_core(row: AnyObservable, result: Any) -> Any:
+    """Return an observable out of what the core gives."""
+    if row.of is None:
+        return result["observables"][row.name]
+    return result["evaluated"][row.of][cast("EvaluatedObservable", row).row.name]
 
 
 def core_problem(

@@ -88,6 +88,11 @@ class Training:
             if value is not None and value.run_shape:
                 msg = f"{name} must have no run axes, got {value.run_shape}; give what varies to the sweep"
                 raise ValueError(msg)
+        for name, loss in ({} if self.record is None else self.record.evaluate).items():
+            if loss.run_shape:
+                msg = f"evaluate[{name!r}] must have no run axes, got {loss.run_shape}; give what "
+                msg += "varies to the sweep"
+                raise ValueError(msg)
         if self.method.counts_steps:
             n_steps = validate.integer("n_steps", self.n_steps, low=0, high=MAX_STEP)
             object.__setattr__(self, "n_steps", n_steps)
