@@ -77,11 +77,11 @@ inline void check(const Arguments& a) {
             "weights must have one array per shape");
     require_threads(a.n_threads);
     require(!a.direction || a.chain.n_outputs() == 1, "a direction needs one output");
+    check(a.observables, a.chain);
     for (const std::string& name : a.observables) {
         const ObservableDeclaration& row = observables()[observable_of(name)];
         require(!row.needs_direction || a.direction, name + " needs a direction");
     }
-    check(a.observables, a.chain);
 }
 
 /// Observables fit a loss.
