@@ -38,7 +38,7 @@ void check(const Arguments& a, const Flow& f) {
 
 template <class T>
 py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size,
-                  const std::optional<py::tuple>& rule, const std::optional<py::tuple>& draws,
+                  const std::optional<py::tuple>& rule, const std::optional<py::dict>& draws,
                   const std::vector<std::vector<py::array>>& start_memory) {
     Problem<T> problem = problem_of<T>(a);
     Draws drawn;
@@ -130,7 +130,7 @@ void register_train(py::module_& m) {
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
            std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array step_size, std::optional<py::tuple> rule,
-           std::optional<py::tuple> draws, const py::dict& update,
+           std::optional<py::dict> draws, const py::dict& update,
            const std::vector<std::vector<py::array>>& memory, py::array weight_decay,
            std::optional<py::array> stop_loss, std::optional<py::array> stop_gradient_norm,
            Index check_every, Index first_step, Index n_steps,

@@ -32,6 +32,7 @@ from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.step_rule import StepRule
@@ -65,6 +66,7 @@ __version__ = version("linnet-fast")
 __all__ = [
     "OBSERVABLES",
     "Axis",
+    "Batches",
     "Chain",
     "Convolution",
     "CrossEntropyLoss",

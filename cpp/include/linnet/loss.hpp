@@ -2,6 +2,7 @@
 // drawn.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -97,12 +98,32 @@ enum class LawKind : std::int8_t { gaussian = 0, sphere = 1, ball = 2, mixture =
 
 /// Samples that are drawn anew for every step: of the law of a loss, or of its data.
 struct Draws {
-    Index batch_size = 0;
+    /// The size of the batches from a step on, and how many samples the steps before it saw.
+    struct Batches {
+        Index first_step, size, samples_before;
+    };
+    std::vector<Batches> sizes;  ///< by steps, the first one 0; empty: every step sees all samples
+    bool replace = true;         ///< else steps go through the data in epochs, shuffled anew
+    RunArray<double> noise_std;  ///< scalar: of normal noise on targets; no data: none
     std::uint64_t seed = 0;
     RunArray<std::int64_t> stream;  ///< scalar, 32 bits
     LawKind law = LawKind::gaussian;
     std::vector<double> radii;       ///< scale or radius; of a mixture one per component
     std::vector<double> cumulative;  ///< of a mixture: probability of this radius or one before it
+
+    const Batches& at(Index step) const {
+        std::size_t k = sizes.size() - 1;
+        while (sizes[k].first_step > step) --k;
+        return sizes[k];
+    }
+    /// How many samples a step sees, of n_all.
+    Index size(Index step, Index n_all) const { return sizes.empty() ? n_all : at(step).size; }
+    /// The most that any step sees.
+    Index most(Index n_all) const {
+        Index most = sizes.empty() ? n_all : 0;
+        for (const Batches& batches : sizes) most = std::max(most, batches.size);
+        return most;
+    }
 };
 
 }  // namespace linnet

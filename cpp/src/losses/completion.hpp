@@ -28,7 +28,7 @@ public:
           run_shape_(data.run_shape),
           draws_(draws),
           n_observed_(data.sample_extent),
-          n_entries_(draws == nullptr ? n_observed_ : draws->batch_size),
+          choice_(draws, data.run_shape, n_observed_, n_slots),
           rows_(data.array<std::int64_t>("rows")),
           cols_(data.array<std::int64_t>("cols")),
           values_(data.array("values")),
@@ -53,7 +53,7 @@ public:
         if (sees_same_entries()) {
             const Observed at = slots_.front();
             const V* const target = targets(group);
-            for (Index k = 0; k < n_entries_; ++k) {
+            for (Index k = 0; k < n_observed_; ++k) {
                 const Index i = at.rows[k];
                 const Index j = at.cols[k];
                 to(i, j) = (product(i, j) - target[k]) * factors;
@@ -73,7 +73,7 @@ public:
         if (sees_same_entries()) {
             const Observed at = slots_.front();
             const V* const target = targets(group);
-            for (Index k = 0; k < n_entries_; ++k) {
+            for (Index k = 0; k < n_observed_; ++k) {
                 const V difference = product(at.rows[k], at.cols[k]) - target[k];
                 sums[k % n_sums] = fma(difference, difference, sums[k % n_sums]);
             }
@@ -86,7 +86,12 @@ public:
             });
         }
         const V total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-        return total / broadcast<V>(static_cast<T>(2 * static_cast<double>(n_entries_)));
+        V twice{};
+        for (int r = 0; r < lanes; ++r) {
+            const Index n_entries = choice_.size(this->step(group * lanes + r));
+            set_lane(twice, r, static_cast<T>(2 * static_cast<double>(n_entries)));
+        }
+        return total / twice;
     }
 
 private:
@@ -100,11 +105,11 @@ private:
     V* targets(int group) const { return targets_.data() + group * n_observed_; }
     T factor(int slot) const {
         const double scale = this->is_scaled() ? std::exp(this->log_scale(slot)) : 1;
-        return static_cast<T>(scale / static_cast<double>(n_entries_));
+        return static_cast<T>(scale / static_cast<double>(choice_.size(this->step(slot))));
     }
     /// visit(lane, row, column, value) for the entries of every run of a group.
     template <class Visit>
-    void for_each_run(int group, const Visit& visit) const {
+    void for_each_run(int group, const Visit& visit) {
         for (int lane = 0; lane < lanes; ++lane) {
             const int slot = group * lanes + lane;
             if (this->run(slot) < 0) continue;
@@ -112,15 +117,15 @@ private:
             const auto see = [&](Index k) {
                 visit(lane, at.rows[k], at.cols[k], get_lane(targets(group)[k], lane));
             };
+            const Index n_entries = choice_.size(this->step(slot));
             if (draws_ == nullptr) {
-                for (Index k = 0; k < n_entries_; ++k) see(k);
+                for (Index k = 0; k < n_entries; ++k) see(k);
                 continue;
             }
-            const PhiloxKey key = key_of(*draws_, run_shape_, this->run(slot), this->step(slot));
-            for (Index first = 0; first < n_entries_; first += philox_lanes) {
+            for (Index first = 0; first < n_entries; first += philox_lanes) {
                 Index places[philox_lanes];
-                choose(key, first, n_observed_, places);
-                const Index n = std::min<Index>(philox_lanes, n_entries_ - first);
+                choice_(slot, this->run(slot), this->step(slot), first, places);
+                const Index n = std::min<Index>(philox_lanes, n_entries - first);
                 for (Index r = 0; r < n; ++r) see(places[r]);
             }
         }
@@ -128,7 +133,8 @@ private:
 
     std::vector<Index> run_shape_;
     const Draws* draws_;
-    Index n_observed_, n_entries_;
+    Index n_observed_;
+    Choice choice_;
     RunArray<std::int64_t> rows_, cols_;
     RunArray<double> values_;
     std::vector<Observed> slots_;
@@ -158,7 +164,7 @@ struct CompletionLoss {
     }
     /// Entries lie apart, and a step of a run on its own does one after the other.
     static double work(const LossData& data, const Draws* draws) {
-        const Index n = draws == nullptr ? data.sample_extent : draws->batch_size;
+        const Index n = draws == nullptr ? data.sample_extent : draws->most(data.sample_extent);
         return (draws == nullptr ? 8 : 16) * static_cast<double>(n);
     }
 

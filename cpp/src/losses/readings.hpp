@@ -32,7 +32,7 @@ public:
         : run_shape_(data.run_shape),
           draws_(draws),
           n_all_(*data.find<Index>("n_samples")),
-          n_samples_(draws == nullptr ? n_all_ : draws->batch_size),
+          choice_(draws, data.run_shape, n_all_, n_slots),
           stride_(data.sample_extent),
           arrays_(std::move(arrays)) {
         Index n_features = 0;
@@ -61,8 +61,7 @@ public:
             slots[static_cast<std::size_t>(to)] = slots[static_cast<std::size_t>(from)];
     }
     bool is_drawn() const { return draws_ != nullptr; }
-    /// Of a step.
-    Index n_samples() const { return n_samples_; }
+    Index n_samples(Index step) const { return choice_.size(step); }
     /// All samples of a slot's run in an array.
     const T* all_of(std::size_t array, int slot) const {
         return of_slots_[array][static_cast<std::size_t>(slot)];
@@ -70,9 +69,9 @@ public:
     /// visit(chunk) for the samples of a step of the run in a slot.
     template <class Visit>
     void for_each_chunk(int slot, Index run, Index step, const Visit& visit) {
-        for (Index first = 0; first < n_samples_; first += chunk_) {
-            const Chunk chunk{first, std::min(chunk_, n_samples_ - first),
-                              is_drawn() ? chunk_ : stride_};
+        const Index n = n_samples(step);
+        for (Index first = 0; first < n; first += chunk_) {
+            const Chunk chunk{first, std::min(chunk_, n - first), is_drawn() ? chunk_ : stride_};
             if (is_drawn()) copy_chosen(slot, run, step, chunk);
             visit(chunk);
         }
@@ -84,10 +83,9 @@ public:
 
 private:
     void copy_chosen(int slot, Index run, Index step, const Chunk& chunk) {
-        const PhiloxKey key = key_of(*draws_, run_shape_, run, step);
         for (Index at = 0; at < chunk.n_vectors() * native_lanes<T>; at += philox_lanes) {
             Index places[philox_lanes];
-            choose(key, chunk.first + at, n_all_, places);
+            choice_(slot, run, step, chunk.first + at, places);
             for (std::size_t k = 0; k < arrays_.size(); ++k) {
                 const T* const from = all_of(k, slot);
                 T* const to = chosen_[k].data() + at;
@@ -101,7 +99,9 @@ private:
 
     std::vector<Index> run_shape_;
     const Draws* draws_;
-    Index n_all_, n_samples_, stride_, chunk_ = 0;
+    Index n_all_;
+    Choice choice_;
+    Index stride_, chunk_ = 0;
     std::vector<Array> arrays_;
     std::vector<RunArray<T>> all_;
     std::vector<std::vector<const T*>> of_slots_;

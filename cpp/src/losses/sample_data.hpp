@@ -86,7 +86,7 @@ inline LossField label_noise_field() { return {"label_noise", LossField::Type::a
 /// number that is drawn.
 inline double work_of_draws(const LossData& data, const Draws& draws) {
     const auto each = static_cast<double>(32 * data.n_inputs + 30 * data.n_outputs);
-    return static_cast<double>(draws.batch_size) * each;
+    return static_cast<double>(draws.most(SampleData(data).n_samples)) * each;
 }
 
 }  // namespace linnet

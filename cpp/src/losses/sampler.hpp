@@ -26,24 +26,36 @@ public:
     using V = Pack<double, philox_lanes>;
 
     /// data must outlive this.
-    Sampler(const SampleData& data, const Draws* draws)
+    Sampler(const SampleData& data, const Draws* draws, int n_slots)
         : data_(data),
           draws_(draws),
+          choice_(draws, data.run_shape, data.n_samples, n_slots),
           n_features_(data.n_features),
           n_pairs_((n_features_ + 1) / 2),
           point_(draws == nullptr ? 0 : 2 * n_pairs_) {}
 
     /// Samples first ... first + count - 1 of a step; `all`: the data to choose from, if any.
-    void draw(Index run, Index step, Index first, Index count, SamplePlaces<const T> all,
+    void draw(int slot, Index run, Index step, Index first, Index count, SamplePlaces<const T> all,
               SamplePlaces<T> to, Index ld) {
         const PhiloxKey key = key_of(*draws_, data_.run_shape, run, step);
+        const PhiloxKey of_noise = key_of(*draws_, data_.run_shape, run, step, Purpose::noise);
         for (Index i = 0; i < count; i += philox_lanes) {
             if (data_.is_of_law()) {
                 fresh(key, data_.direction.at(run, data_.run_shape), first + i, to.inputs + i, ld);
             } else {
-                copy_chosen(key, first + i, all, {to.inputs + i, to.targets + i}, ld);
+                Index places[philox_lanes];
+                choice_(slot, run, step, first + i, places);
+                copy(places, all, {to.inputs + i, to.targets + i}, ld);
+                if (draws_->noise_std.data != nullptr)
+                    add_noise(of_noise, *draws_->noise_std.at(run, data_.run_shape), first + i,
+                              to.targets + i, ld);
             }
         }
+    }
+
+    /// How many samples a step sees.
+    Index size(Index step) const {
+        return data_.is_of_law() ? draws_->at(step).size : choice_.size(step);
     }
 
 private:
@@ -103,10 +115,8 @@ private:
         }
         return length;
     }
-    void copy_chosen(const PhiloxKey& key, Index first, SamplePlaces<const T> all,
-                     SamplePlaces<T> to, Index ld) const {
-        Index places[philox_lanes];
-        choose(key, first, data_.n_samples, places);
+    void copy(const Index (&places)[philox_lanes], SamplePlaces<const T> all, SamplePlaces<T> to,
+              Index ld) const {
         for (int r = 0; r < philox_lanes; ++r) {
             for (Index j = 0; j < n_features_; ++j)
                 to.inputs[j * ld + r] = all.inputs[j * data_.stride + places[r]];
@@ -114,9 +124,26 @@ private:
                 to.targets[k * ld + r] = all.targets[k * data_.stride + places[r]];
         }
     }
+    /// Sample i of a step has the blocks i n, ..., i n + n - 1: a pair of targets each.
+    void add_noise(const PhiloxKey& key, double std, Index first, T* targets, Index ld) const {
+        const auto n_pairs = static_cast<std::uint32_t>((data_.n_outputs + 1) / 2);
+        auto block = static_cast<std::uint32_t>(first) * n_pairs;
+        for (Index k = 0; k < data_.n_outputs; k += 2, ++block) {
+            V cosine;
+            V sine;
+            const V length = broadcast<V>(std) * pair(key, block, n_pairs, cosine, sine, true);
+            add(length * cosine, targets + k * ld);
+            if (k + 1 < data_.n_outputs) add(length * sine, targets + (k + 1) * ld);
+        }
+    }
+    static void add(V x, T* to) {
+        for (int r = 0; r < philox_lanes; ++r)
+            to[r] = static_cast<T>(static_cast<double>(to[r]) + x[r]);
+    }
 
     const SampleData& data_;
     const Draws* draws_;
+    Choice choice_;
     Index n_features_, n_pairs_;
     Arena<V> point_;
 };

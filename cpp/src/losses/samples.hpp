@@ -33,9 +33,8 @@ public:
           n_features_(data_.n_features),
           n_outputs_(static_cast<int>(data_.n_outputs)),
           chunk_(std::clamp<Index>(16384 / n_features_ / 64 * 64, 64, sample_chunk)),
-          n_samples_(draws == nullptr ? data_.n_samples : draws->batch_size),
           can_underflow_(!data_.has_noise() && data.find<Index>("n_soft") == nullptr),
-          sampler_(data_, draws),
+          sampler_(data_, draws, n_slots),
           inputs_(static_cast<std::size_t>(n_slots), nullptr),
           targets_(static_cast<std::size_t>(n_slots), nullptr),
           noise_(static_cast<std::size_t>(n_slots), T{0}),
@@ -81,7 +80,7 @@ public:
                 double scale = 1;
                 if (this->is_scaled())
                     scale = std::exp(this->log_scale(slot + r) - static_cast<double>(shifts[r]));
-                factors[r] = static_cast<T>(scale / static_cast<double>(n_samples_));
+                factors[r] = static_cast<T>(scale / static_cast<double>(n_samples(slot + r)));
             }
             write_sums(first, count, factors, to);
         });
@@ -93,7 +92,8 @@ public:
             group, product, [](const auto& chunk, T noise) { Function::value(chunk, noise); }, T{0},
             [](P sum, P x) { return sum + x; },
             [&](int lane, P sum) {
-                set_lane(result, lane, sum_of_lanes(sum) / static_cast<T>(n_samples_));
+                const Index n = n_samples(group * lanes + lane);
+                set_lane(result, lane, sum_of_lanes(sum) / static_cast<T>(n));
             });
         return result;
     }
@@ -115,20 +115,24 @@ public:
     V accuracy(int group, const Entries<V>& product) override {
         V result{};
         if constexpr (Function::has_margins) {
-            const T n_margins =
-                static_cast<T>(n_samples_) * static_cast<T>(Function::rows(n_outputs_));
+            const auto n_rows = static_cast<T>(Function::rows(n_outputs_));
             for_each_function(
                 group, product, [](const auto& chunk, T /*noise*/) { Function::margin(chunk); },
                 T{0},
                 [](P right, P x) { return right + select(less(P{}, x), broadcast<P>(1), P{}); },
                 [&](int lane, P right) {
-                    set_lane(result, lane, sum_of_lanes(right) / n_margins);
+                    const auto n = static_cast<T>(n_samples(group * lanes + lane));
+                    set_lane(result, lane, sum_of_lanes(right) / (n * n_rows));
                 });
         }
         return result;
     }
 
 private:
+    /// How many samples a run sees in this step.
+    Index n_samples(int slot) const {
+        return draws_ == nullptr ? data_.n_samples : sampler_.size(this->step(slot));
+    }
     /// Some of the samples of a slot: from `first` on if they are given.
     struct Samples {
         Index first, count;
@@ -225,14 +229,15 @@ private:
     template <class Visit>
     void for_each_chunk(int slot, const Visit& visit) {
         const auto s = static_cast<std::size_t>(slot);
-        for (Index first = 0; first < n_samples_; first += chunk_) {
-            const Index count = std::min(chunk_, n_samples_ - first);
+        const Index n = n_samples(slot);
+        for (Index first = 0; first < n; first += chunk_) {
+            const Index count = std::min(chunk_, n - first);
             if (draws_ == nullptr) {
                 visit(Samples{first, count, inputs_[s] + first, data_.stride});
                 continue;
             }
             const Samples samples{first, count, drawn_.data(), sample_chunk};
-            sampler_.draw(this->run(slot), this->step(slot), first,
+            sampler_.draw(slot, this->run(slot), this->step(slot), first,
                           samples.n_packs() * native_lanes<T>, {inputs_[s], targets_[s]},
                           {drawn_.data(), drawn_targets()}, sample_chunk);
             visit(samples);
@@ -290,7 +295,7 @@ private:
     const Draws* draws_;
     Index n_features_;
     int n_outputs_;
-    Index chunk_, n_samples_;
+    Index chunk_;
     bool can_underflow_;  // residuals may have one small factor in common
     Sampler<T> sampler_;
     std::vector<const T*> inputs_, targets_;  // per slot

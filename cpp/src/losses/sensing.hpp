@@ -47,7 +47,7 @@ protected:
     /// What the sum over samples is to be multiplied by.
     T factor(int slot) const {
         const double scale = this->is_scaled() ? std::exp(this->log_scale(slot)) : 1;
-        return static_cast<T>(scale / static_cast<double>(readings_.n_samples()));
+        return static_cast<T>(scale / static_cast<double>(readings_.n_samples(this->step(slot))));
     }
     /// Measurements of a chunk -> what they are beyond the targets; 0 where there is no sample.
     void subtract_targets(int slot, const Chunk& chunk, T* measured) const {
@@ -65,9 +65,9 @@ protected:
         }
         return sum;
     }
-    T mean_of(P squares) const {
-        return sum_of_lanes(squares) /
-               static_cast<T>(2 * static_cast<double>(readings_.n_samples()));
+    T mean_of(int slot, P squares) const {
+        const auto n = static_cast<double>(readings_.n_samples(this->step(slot)));
+        return sum_of_lanes(squares) / static_cast<T>(2 * n);
     }
 
     Readings<T> readings_;
@@ -123,7 +123,8 @@ public:
                     totals[r] =
                         this->add_squares(chunk, errors_.data() + r * sample_chunk, totals[r]);
             });
-            for (int r = 0; r < count; ++r) set_lane(result, first + r, this->mean_of(totals[r]));
+            for (int r = 0; r < count; ++r)
+                set_lane(result, first + r, this->mean_of(slot + r, totals[r]));
         });
         return result;
     }
@@ -241,7 +242,7 @@ public:
                 measure(chunk, slot);
                 total = this->add_squares(chunk, errors_.data(), total);
             });
-            set_lane(result, slot % lanes, this->mean_of(total));
+            set_lane(result, slot % lanes, this->mean_of(slot, total));
         });
         return result;
     }
@@ -324,7 +325,8 @@ struct MeasuringLoss {
         }
     }
     static double work(const LossData& data, const Draws* draws) {
-        const Index n = draws == nullptr ? *data.find<Index>("n_samples") : draws->batch_size;
+        const Index n = draws == nullptr ? *data.find<Index>("n_samples")
+                                         : draws->most(*data.find<Index>("n_samples"));
         const auto n_out = static_cast<double>(data.n_outputs);
         const auto n_in = static_cast<double>(data.n_inputs);
         const double copied = rank_one ? n_out + n_in : n_out * n_in;

@@ -60,6 +60,36 @@ def chosen(
     return np.minimum(index, n_samples - 1)
 
 
+def shuffled(
+    words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]], n_samples: int
+) -> npt.NDArray[np.int64]:
+    """Return all places in an order that is drawn, after Fisher and Yates.
+
+    Parameters
+    ----------
+    words : callable
+        Numbers of blocks -> their words.
+    n_samples : int
+        How many places.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_samples,)
+
+    Examples
+    --------
+    >>> lowest = lambda blocks: np.zeros((4, len(blocks)), np.uint64)
+    >>> shuffled(lowest, 4).tolist()
+    [1, 2, 3, 0]
+    """
+    order = np.arange(n_samples)
+    numbers = uniform(words(order), 0)
+    for i in range(n_samples - 1, -1, -1):
+        other = min(int(numbers[i] * (i + 1)), i)
+        order[i], order[other] = order[other], order[i]
+    return order
+
+
 def normal(
     words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]],
     first: npt.NDArray[np.int64],

@@ -40,8 +40,8 @@ class Loss(ABC):
     core: ClassVar[str | None] = None
     """Name by which the compiled core knows the loss; None: only the reference trains on it."""
     supports: ClassVar[frozenset[str]] = frozenset()
-    """What some losses can do: ``"margin"`` (it has `margins`, and so an accuracy), ``"draws"`` (`drawn`: samples for a
-    step), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"stacking"`` (runs with
+    """What some losses can do: ``"margin"`` (it has `margins`, and so an accuracy), ``"draws"`` (samples for a step:
+    `chosen` or `drawn`), ``"target_noise"`` (`with_noise`), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"stacking"`` (runs with
     data of their own are trained in one batch, at a copy of the data per run)."""
     of_data: ClassVar[bool] = True
     """Whether a data set makes one, by `from_dataset`."""
@@ -183,9 +183,22 @@ class Loss(ABC):
         """Return the step size that aligns one layer of this norm at once; see `supports`."""
         raise self._lacks("step sizes of StepRule.alignment()")  # noqa: EM101
 
+    @property
+    def n_choices(self) -> int | None:
+        """How many samples there are to choose from; None: there are none, or fresh ones are drawn."""
+        return None
+
+    def chosen(self, index: npt.NDArray[np.int64]) -> Loss:  # noqa: ARG002
+        """Return the loss of a single run on the samples at some places; see `n_choices`."""
+        raise self._lacks("samples to choose from")  # noqa: EM101
+
     def drawn(self, n: int, words: Words) -> Loss:  # noqa: ARG002
-        """Return the loss on `n` samples drawn by random words; see `supports`."""
+        """Return the loss on `n` fresh samples drawn by random words, of a law; see `supports`."""
         raise self._lacks("samples to draw")  # noqa: EM101
+
+    def with_noise(self, noise: FloatArray) -> Loss:  # noqa: ARG002
+        """Return the loss of a single run with noise, shape (n, out), on its targets; see `supports`."""
+        raise self._lacks("targets that are numbers")  # noqa: EM101
 
     def core_draws(self) -> tuple[int, list[float], list[float]]:
         """Return from what the core draws: a number of a law, radii, cumulative probabilities."""

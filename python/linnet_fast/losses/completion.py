@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.laws.draws import chosen
-from linnet_fast.losses.base import Loss, Words
+from linnet_fast.losses.base import Loss
 
 _MOST = 2**31 - 1  # rows, or columns, of a matrix
 
@@ -293,9 +292,13 @@ class MatrixCompletionLoss(EntriesLoss):
         """Return from what the core draws: no law, but the entries themselves."""
         return 0, [1.0], [1.0]
 
-    def drawn(self, n: int, words: Words) -> EntriesLoss:
-        """Return the loss on `n` of the entries, drawn with replacement."""
-        index = chosen(words, n, self.n_entries)
+    @property
+    def n_choices(self) -> int:
+        """How many entries there are to choose from."""
+        return self.n_entries
+
+    def chosen(self, index: npt.NDArray[np.int64]) -> EntriesLoss:
+        """Return the loss on the entries at some places."""
         return EntriesLoss(self.rows[index], self.cols[index], self.values[index], self.shape)
 
     @property

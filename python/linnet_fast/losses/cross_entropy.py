@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.laws.draws import chosen
-from linnet_fast.losses.base import Loss, Words
+from linnet_fast.losses.base import Loss
 from linnet_fast.losses.columns import columns, core_samples
 from linnet_fast.losses.squared import samples
 
@@ -211,9 +210,13 @@ class CrossEntropyLoss(Loss):
         """Return from what the core draws: no law, but the samples themselves."""
         return 0, [1.0], [1.0]
 
-    def drawn(self, n: int, words: Words) -> Self:
-        """Return the loss on `n` of the samples, drawn with replacement."""
-        index = chosen(words, n, self.n_samples)
+    @property
+    def n_choices(self) -> int:
+        """How many samples there are to choose from."""
+        return self.n_samples
+
+    def chosen(self, index: npt.NDArray[np.int64]) -> Self:
+        """Return the loss on the samples at some places."""
         return type(self)(self.inputs[index], self.targets[index])
 
     @cached_property

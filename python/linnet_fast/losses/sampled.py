@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.laws.draws import chosen
-from linnet_fast.losses.base import Words
 from linnet_fast.losses.columns import columns, core_samples
 from linnet_fast.losses.squared import SquaredLoss, infinite_beyond_range, samples
 
@@ -63,7 +61,7 @@ class SampledSquaredLoss(SquaredLoss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"inputs": 2, "outputs": 2})
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({})
     core: ClassVar[str] = "squared_samples"
-    supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws"})
+    supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws", "target_noise"})
     of_data: ClassVar[bool] = False
 
     inputs: FloatArray
@@ -138,10 +136,18 @@ class SampledSquaredLoss(SquaredLoss):
         """Return from what the core draws: no law, but the samples themselves."""
         return 0, [1.0], [1.0]
 
-    def drawn(self, n: int, words: Words) -> SampledSquaredLoss:
-        """Return the loss on `n` of the samples, drawn with replacement."""
-        index = chosen(words, n, self.n_samples)
+    @property
+    def n_choices(self) -> int:
+        """How many samples there are to choose from."""
+        return self.n_samples
+
+    def chosen(self, index: npt.NDArray[np.int64]) -> SampledSquaredLoss:
+        """Return the loss on the samples at some places."""
         return SampledSquaredLoss(self.inputs[index], self.outputs[index])
+
+    def with_noise(self, noise: FloatArray) -> SampledSquaredLoss:
+        """Return the loss with noise, shape (n, out), on the outputs of a single run."""
+        return SampledSquaredLoss(self.inputs, self.outputs + noise)
 
     @cached_property
     def _columns(self) -> tuple[FloatArray, FloatArray]:

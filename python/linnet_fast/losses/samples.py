@@ -15,8 +15,6 @@ from scipy.special import expit
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.laws.draws import chosen
-from linnet_fast.losses.base import Words
 from linnet_fast.losses.binary import BinaryLoss
 from linnet_fast.losses.columns import columns, core_samples
 
@@ -144,9 +142,13 @@ class SampleLoss(BinaryLoss):
         """Return from what the core draws: no law, but the samples themselves."""
         return 0, [1.0], [1.0]
 
-    def drawn(self, n: int, words: Words) -> Self:
-        """Return the loss on `n` of the samples, drawn with replacement."""
-        index = chosen(words, n, self.n_samples)
+    @property
+    def n_choices(self) -> int:
+        """How many samples there are to choose from."""
+        return self.n_samples
+
+    def chosen(self, index: npt.NDArray[np.int64]) -> Self:
+        """Return the loss on the samples at some places."""
         return type(self)(self.inputs[index], self.labels[index], self.label_noise, self.n_outputs)
 
     @property

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.laws.draws import chosen
-from linnet_fast.losses.base import Loss, Words
+from linnet_fast.losses.base import Loss
 
 _BLOCK = 16
 """The core takes measurements in blocks of so many; the last one is filled up with zeros."""
@@ -146,9 +145,13 @@ class SensingLoss(Loss):
         """Return from what the core draws: no law, but the measurements themselves."""
         return 0, [1.0], [1.0]
 
-    def drawn(self, n: int, words: Words) -> Self:
-        """Return the loss on `n` of the measurements, drawn with replacement."""
-        index = chosen(words, n, self.n_samples)
+    @property
+    def n_choices(self) -> int:
+        """How many measurements there are to choose from."""
+        return self.n_samples
+
+    def chosen(self, index: npt.NDArray[np.int64]) -> Self:
+        """Return the loss on the measurements at some places."""
         return type(self)(**{name: getattr(self, name)[index] for name in self.inner_axes})
 
 

@@ -18,7 +18,8 @@ from scipy.integrate import solve_ivp
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
-from linnet_fast.methods.base import Batches, Method, SteppingMethod
+from linnet_fast.methods.base import Method, SteppingMethod
+from linnet_fast.methods.batches import Batches
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
 from linnet_fast.records.observables import OBSERVABLES, empty_records
@@ -216,7 +217,8 @@ def _drawn(loss: Loss, method: Method, step: int, runs: Shape) -> Loss:
     """Return the loss of every run on its samples of a step."""
     streams = cast("Batches", method.batches).streams_of(runs)
     drawn = [
-        draw(loss.of_run(run, runs), method, step, int(streams[run])) for run in np.ndindex(runs)
+        draw(loss.of_run(run, runs), method, step, int(streams[run]), run, runs)
+        for run in np.ndindex(runs)
     ]
     together = type(drawn[0]).stacked(drawn, np.arange(len(drawn)))
     values = together.arguments()

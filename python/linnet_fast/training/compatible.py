@@ -9,6 +9,7 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.registry import checked_loss
 from linnet_fast.methods.base import Method
+from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import checked_method
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.records.observables import NO_LOSSES, direction_of
@@ -114,6 +115,8 @@ def check_training(
         msg = f"loss must have samples or a law to draw from for {type(method).__name__}, "
         msg += f"got a {type(loss).__name__}"
         raise ValueError(msg)
+    if method.batches is not None:
+        _check_batches(loss, method.batches)
     rule = method.rule
     needs_alignment = rule is not None and rule.kind == "alignment"
     if needs_alignment and not (network.n_layers == 1 and "alignment" in loss.supports):
@@ -123,3 +126,14 @@ def check_training(
     if record is None:
         return None
     return direction_of(network, loss, record.rows, record.direction, evaluate)
+
+
+def _check_batches(loss: Loss, batches: Batches) -> None:
+    """Raise ValueError unless samples of a loss can be drawn that way."""
+    if loss.n_choices is None and (batches.sees_all or not batches.replace):
+        msg = f"batches must be drawn with replacement for fresh samples of a law, got {batches}"
+        raise ValueError(msg)
+    if batches.has_noise and "target_noise" not in loss.supports:
+        got = type(loss).__name__
+        msg = f"label_noise_std must be 0 for a loss without real targets of samples, got a {got}"
+        raise ValueError(msg)

@@ -22,6 +22,7 @@ from linnet_fast._base import validate
 from linnet_fast.initialization.start import Start
 from linnet_fast.laws.spherical import LAWS
 from linnet_fast.losses.registry import LOSSES
+from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import METHODS
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import Chain
@@ -41,6 +42,7 @@ _OTHERS: Mapping[str, tuple[type, ...]] = {
     "stop": (Stop,),
     "law": LAWS,
     "step_size": (StepRule,),
+    "batches": (Batches,),
 }
 
 
