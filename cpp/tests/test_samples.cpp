@@ -138,7 +138,7 @@ struct Data {
             loss.values["direction"] = RunArray<double>{directions.data(), {dim}};
         }
         draws.seed = 0x0123456789abcdef;
-        draws.batch_size = n_samples;
+        draws.sizes = {{0, n_samples, 0}};
         draws.stream = {streams.data(), {1}};
         draws.radii = {1.5};
         draws.cumulative = {1.0};
@@ -271,11 +271,11 @@ TEST(samples_follow_their_rules) {
                 data.draws.cumulative = {0.2, 0.7, 1.0};
             }
             const SampleData samples(data.loss);
-            Sampler<double> sampler(samples, &data.draws);
+            Sampler<double> sampler(samples, &data.draws, 1);
             const Index ld = 64;
             std::vector<double> drawn(static_cast<std::size_t>(dim * ld));
             const Index first = 128;
-            sampler.draw(2, 5, first, ld, {nullptr, nullptr}, {drawn.data(), nullptr}, ld);
+            sampler.draw(0, 2, 5, first, ld, {nullptr, nullptr}, {drawn.data(), nullptr}, ld);
             for (Index i = 0; i < ld; ++i) {
                 std::vector<double> x = plain_sample(data.draws, 5, 7, first + i, dim);
                 double dot = 0;
@@ -298,12 +298,12 @@ TEST(samples_follow_their_rules) {
 TEST(samples_of_data_are_rows_of_it) {
     Data data("squared_samples", 3, 4, 23, false, false, 2);
     const SampleData samples(data.loss);
-    Sampler<double> sampler(samples, &data.draws);
+    Sampler<double> sampler(samples, &data.draws, 1);
     std::vector<double> drawn(4 * 32);
     std::vector<double> drawn_targets(2 * 32);
     const double* const all = samples.inputs_of<double>(1);
     const double* const targets = samples.targets_of<double>(1);
-    sampler.draw(1, 9, 64, 32, {all, targets}, {drawn.data(), drawn_targets.data()}, 32);
+    sampler.draw(0, 1, 9, 64, 32, {all, targets}, {drawn.data(), drawn_targets.data()}, 32);
     for (std::size_t i = 0; i < 32; ++i) {
         const double u = plain_uniform(
             plain_philox(data.draws.seed, 9, 4, static_cast<std::uint32_t>(64 + i)), 0);
