@@ -70,6 +70,14 @@ def tests_free_threaded(session: nox.Session) -> None:
 
 
 @nox.session
+def openmp(session: nox.Session) -> None:
+    """Run the C++ tests and the tests of training with the threads of OpenMP."""
+    build(session, "openmp")
+    session.install(".[test]", "-Ccmake.define.LINNET_THREADS=openmp")
+    session.run("pytest", *(session.posargs or training_tests()))
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Run the hooks of pre-commit on all files, and check that nothing imports upward."""
     session.install("pre-commit>=4", "import-linter>=2.0")

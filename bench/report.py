@@ -38,6 +38,12 @@ HEADINGS = {
     "binary": Heading(
         "Logistic loss on n samples, or of the Gaussian law (n = 0), one output", "over it"
     ),
+    "completion": Heading(
+        "Matrix completion from a share of the entries, L square layers", "over best"
+    ),
+    "completion_chain": Heading(
+        "Matrix completion over the same networks on the squared loss of white inputs", "ratio"
+    ),
     "sweep": Heading(
         "Sweeps that keep last losses, two layers, starts drawn; runs per second", "over best"
     ),

@@ -39,7 +39,7 @@ def main() -> None:
             record=record,
         )
         balanced = dc.reduced_flow(
-            law, n_layers, angle=run.angle[:, 0], norm=run.norm[:, 0], times=times
+            law, n_layers, angle=run.angle[:, 0], norm=run.norm[:, 0], time=times
         )
         median = np.median(run.angle, axis=0)
         below = times[np.argmax(median < 1e-3)]

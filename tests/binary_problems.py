@@ -56,7 +56,7 @@ def observed(network, loss):
     names = [name for name, row in OBSERVABLES.items() if not row.needs]
     names += ["angle", "log_tan_half_angle"]
     if not isinstance(loss, lf.SquaredLoss | lf.SphericalLogisticLoss):
-        names.append("margin")
+        names += ["margin", "accuracy"]
     return (*names, *(("layer_singular_ratio", "layer_alignment") if network.is_dense else ()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,26 @@ class Batch:
         start = [w[which] for w in self.start]
         options = defaults | {"start": start, "method": method} | options
         return lf.train(self.network, loss, **options)
+
+
+def of_session(number):
+    """Return the processes of a session."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == number and fields[0] not in "ZX":
+                found.add(int(folder.name))
+    return found
+
+
+def seconds_until_gone(session, most=30.0):
+    """Return how long processes of a session stay."""
+    begin = time.perf_counter()
+    while of_session(session):
+        assert time.perf_counter() - begin < most, of_session(session)
+        time.sleep(0.02)
+    return time.perf_counter() - begin

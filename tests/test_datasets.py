@@ -18,6 +18,7 @@ SIZES = {
     "diabetes": (442, 10, 1),
 }
 X = np.arange(12.0).reshape(6, 2)
+HELD_OUT = {0: [0.0, 2.0, 9.0], 1: [2.0, 3.0, 5.0], 2: [0.0, 1.0, 4.0]}
 
 
 def text(path, content):
@@ -192,3 +193,60 @@ def test_options_are_checked(files):
         datasets.load(files / "two.npz", targets="classes")
     with pytest.raises(ValueError, match="targets must be one of auto, classes, values"):
         datasets.load(files / "two.npz", targets="class")
+
+
+class TestSplit:
+    def test_parts_are_the_whole(self):
+        data = datasets.load("wine")
+        training, held_out = datasets.split(data, 0.25, rng=3)
+        assert (len(training.X), len(held_out.X)) == (134, 44)
+        for k in range(2):
+            rows = {tuple(row) for part in (training[k], held_out[k]) for row in part}
+            assert rows == {tuple(row) for row in data[k]}
+        # Inputs stay with their targets, in the order they had.
+        place = {tuple(x): i for i, x in enumerate(data.X)}
+        for part in (training, held_out):
+            which = [place[tuple(x)] for x in part.X]
+            assert which == sorted(which)
+            assert_array_equal(part.Y, data.Y[which])
+        assert training.description.endswith(", 44 of them held out")
+        assert held_out.description.startswith("44 samples held out of wine: 178 samples")
+
+    def test_which_samples_is_a_matter_of_the_seed(self):
+        numbers = np.arange(10.0)[:, None]
+        data = datasets.Dataset(numbers, numbers, "ten")
+        held_out = {s: datasets.split(data, 0.3, rng=s)[1].X.ravel().tolist() for s in range(3)}
+        # The same on every machine, and in every version.
+        assert held_out == HELD_OUT
+        assert datasets.split(data, 0.3)[1].X.ravel().tolist() == held_out[0]
+
+    @pytest.mark.parametrize(("fraction", "n_out"), [(1e-9, 1), (0.5, 1), (1 - 1e-9, 2), (0.2, 1)])
+    def test_there_is_a_sample_on_either_side(self, fraction, n_out):
+        data = datasets.Dataset(np.eye(3), np.eye(3), "three")
+        parts = datasets.split(data, fraction if fraction != 0.5 else 0.4)
+        assert [len(part.X) for part in parts] == [3 - n_out, n_out]
+
+    @pytest.mark.parametrize(
+        ("arguments", "exception", "message"),
+        [
+            ((3, 0.5), TypeError, "data must be a Dataset, got int"),
+            (("iris", 0.5), TypeError, "data must be a Dataset, got str"),
+            ((None, 0.0), ValueError, "fraction must be > 0, got 0"),
+            ((None, 1.0), ValueError, "fraction must be between 0 and 1, got 1.0"),
+            ((None, np.nan), ValueError, "fraction must be finite"),
+            ((None, "a"), TypeError, "fraction must be a real number"),
+            ((None, [0.5]), TypeError, "fraction must be a single number"),
+            ((None, 0.5, -1), ValueError, "rng must be >= 0"),
+            ((None, 0.5, 0.5), TypeError, "rng must be an integer"),
+            (
+                (datasets.Dataset(np.eye(1), np.eye(1), "one"), 0.5),
+                ValueError,
+                "at least two samples",
+            ),
+        ],
+    )
+    def test_what_is_refused(self, arguments, exception, message):
+        data, fraction, *rng = arguments
+        data = datasets.Dataset(np.eye(3), np.eye(3), "three") if data is None else data
+        with pytest.raises(exception, match=message):
+            datasets.split(data, fraction, **({"rng": rng[0]} if rng else {}))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.sections.binary import binary
 from bench.sections.chain import chain
+from bench.sections.completion import completion, completion_chain
 from bench.sections.cost import cost, cost_depth
 from bench.sections.flow import flow
 from bench.sections.sweep import sweep, sweep_layer, sweep_million, sweep_workers
@@ -28,6 +29,8 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "flow": flow,
     "chain": chain,
     "binary": binary,
+    "completion": completion,
+    "completion_chain": completion_chain,
     "sweep": sweep,
     "sweep_layer": sweep_layer,
     "sweep_million": sweep_million,

@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
@@ -82,7 +83,13 @@ py::array_t<T> nan_array(const std::vector<Index>& run_shape, const std::vector<
     std::vector<Index> shape = run_shape;
     shape.insert(shape.end(), inner.begin(), inner.end());
     py::array_t<T> array(shape);
-    std::fill_n(array.mutable_data(), array.size(), std::numeric_limits<T>::quiet_NaN());
+    // New memory takes its time: Ctrl-C is looked at between pieces.
+    constexpr Index piece = 1 << 20;
+    for (Index done = 0; done < array.size(); done += piece) {
+        if (done > 0 && PyErr_CheckSignals() != 0) throw py::error_already_set();
+        std::fill_n(array.mutable_data() + done, std::min<Index>(piece, array.size() - done),
+                    std::numeric_limits<T>::quiet_NaN());
+    }
     return array;
 }
 

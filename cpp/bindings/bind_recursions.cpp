@@ -71,26 +71,26 @@ void register_recursions(py::module_& m) {
         py::kw_only(), py::arg("first"), py::arg("second"), py::arg("step_size"), py::arg("sigma"),
         py::arg("lam"), py::arg("steps"), "The two factors of modes under gradient descent.");
     m.def(
-        "layer_descent",
-        [](const Numbers& layer, const Numbers& step_size, const Numbers& sigma, const Numbers& lam,
+        "balanced_descent",
+        [](const Numbers& drive, const Numbers& brake, const Numbers& rest, const Numbers& gap,
            Index n_layers, const std::vector<std::int64_t>& steps) {
             check_steps(steps);
-            if (n_layers < 1) throw py::value_error("n_layers must be at least 1");
-            const Index n = layer.size();
-            Numbers out(std::vector<Index>{n, static_cast<Index>(steps.size())});
+            if (n_layers < 2) throw py::value_error("n_layers must be at least 2");
+            const Index n = drive.size();
+            Numbers out(std::vector<Index>{2, n, static_cast<Index>(steps.size())});
             double* const to = out.mutable_data();
-            const double* const a = values(layer, "layer", n);
-            const double* const eta = values(step_size, "step_size", n);
-            const double* const s = values(sigma, "sigma", n);
-            const double* const l = values(lam, "lam", n);
+            const double* const p = values(drive, "drive", n);
+            const double* const q = values(brake, "brake", n);
+            const double* const r = values(rest, "rest", n);
+            const double* const g = values(gap, "gap", n);
             run([&](const StopAsking& stop) {
-                layer_descent(n, a, eta, s, l, n_layers, steps, to, stop);
+                balanced_descent(n, p, q, r, g, n_layers, steps, to, stop);
             });
             return out;
         },
-        py::kw_only(), py::arg("layer"), py::arg("step_size"), py::arg("sigma"), py::arg("lam"),
+        py::kw_only(), py::arg("drive"), py::arg("brake"), py::arg("rest"), py::arg("gap"),
         py::arg("n_layers"), py::arg("steps"),
-        "The factor that all layers of a balanced mode share, under gradient descent.");
+        "The factor that all layers of a balanced mode share, and what remains near rest.");
 }
 
 }  // namespace linnet::bindings

@@ -13,12 +13,15 @@ namespace linnet::bindings {
 namespace {
 
 template <class T>
-void check_records(const std::vector<T>& records, const char* message) {
+std::vector<T> records_of(const Packed<T>& array, const char* message) {
+    require(array.ndim() == 1, message);
     T previous = 0;
-    for (const T record : records) {
+    for (Index k = 0; k < array.size(); ++k) {
+        const T record = array.data()[k];
         require(record >= previous && record <= std::numeric_limits<T>::max(), message);
         previous = record;
     }
+    return {array.data(), array.data() + array.size()};
 }
 
 /// What runs start from; the table and the arrays must outlive it.
@@ -66,12 +69,12 @@ void register_reduced(py::module_& m) {
     m.def(
         "reduced_flow",
         [](const py::tuple& fields, Index n_layers, const Numbers& s, const Numbers& norm,
-           const Numbers& label_noise, double rtol, const std::vector<double>& times,
-           int n_threads) {
+           const Numbers& label_noise, double rtol, const Numbers& at, int n_threads) {
             const SphericalTable table = spherical_table_of(fields);
             const ReducedRuns runs = runs_of(table, n_layers, s, norm, label_noise);
             require(rtol >= 1e-13 && rtol <= 1e-2, "rtol must be in [1e-13, 1e-2]");
-            check_records(times, "times must be finite, in increasing order and not negative");
+            const std::vector<double> times =
+                records_of(at, "times must be finite, in increasing order and not negative");
             const std::vector<Index> shape = {runs.n_runs, static_cast<Index>(times.size())};
             py::array_t<double> out_s = nan_array<double>(shape, {});
             py::array_t<double> out_norm = nan_array<double>(shape, {});
@@ -108,13 +111,36 @@ void register_reduced(py::module_& m) {
         py::arg("label_noise"), py::arg("rtol"), py::arg("n_threads"),
         "Where the norm is the least: time, half-angle logarithm, logarithm of the norm.");
     m.def(
+        "reduced_flow_time",
+        [](const py::tuple& fields, Index n_layers, const Numbers& s, const Numbers& norm,
+           const Numbers& label_noise, double rtol, const Numbers& to_s, int n_threads) {
+            const SphericalTable table = spherical_table_of(fields);
+            const ReducedRuns runs = runs_of(table, n_layers, s, norm, label_noise);
+            require(rtol >= 1e-13 && rtol <= 1e-2, "rtol must be in [1e-13, 1e-2]");
+            const double* const to = values(to_s, "to_s", runs.n_runs);
+            for (Index i = 0; i < runs.n_runs; ++i)
+                require(std::isfinite(runs.s[i]) && to[i] <= runs.s[i] && std::isfinite(to[i]) &&
+                            runs.norm[i] > 0,
+                        "s and to_s must be finite, to_s not larger, and norm positive");
+            py::array_t<double> time = nan_array<double>({runs.n_runs}, {});
+            double* const out = time.mutable_data();
+            run_interruptible(n_threads, py::none(), [&](const Control& control) {
+                reduced_flow_time(runs, rtol, to, out, control);
+            });
+            return time;
+        },
+        py::kw_only(), py::arg("table"), py::arg("n_layers"), py::arg("s"), py::arg("norm"),
+        py::arg("label_noise"), py::arg("rtol"), py::arg("to_s"), py::arg("n_threads"),
+        "Times until the half-angle logarithm is to_s.");
+    m.def(
         "reduced_descent",
         [](const py::tuple& fields, Index n_layers, const Numbers& s, const Numbers& norm,
            const Numbers& label_noise, int kind, const Numbers& scale, const Numbers& exponent,
-           const std::vector<std::int64_t>& steps, int n_threads) {
+           const Packed<std::int64_t>& at, int n_threads) {
             const SphericalTable table = spherical_table_of(fields);
             const ReducedRuns runs = runs_of(table, n_layers, s, norm, label_noise);
-            check_records(steps, "steps must be in increasing order and not negative");
+            const std::vector<std::int64_t> steps =
+                records_of(at, "steps must be in increasing order and not negative");
             require(kind >= 0 && kind <= static_cast<int>(StepKind::alignment),
                     "kind must be the number of a step rule");
             ReducedRule rule;

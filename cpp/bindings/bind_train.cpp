@@ -38,7 +38,7 @@ void check(const Arguments& a, const Flow& f) {
 
 template <class T>
 py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size,
-                  const std::optional<py::tuple>& rule, const std::optional<py::tuple>& draws,
+                  const std::optional<py::tuple>& rule, const std::optional<py::dict>& draws,
                   const std::vector<std::vector<py::array>>& start_memory) {
     Problem<T> problem = problem_of<T>(a);
     Draws drawn;
@@ -104,7 +104,7 @@ py::dict observe_as(const Arguments& a) {
     Arrays<T> arrays(a, std::nullopt);
     run_interruptible(a.n_threads, a.progress,
                       [&](const Control& control) { observe(problem, arrays.results, control); });
-    return arrays.out["observables"];
+    return arrays.out;
 }
 
 /// The names of what the core knows.
@@ -130,19 +130,20 @@ void register_train(py::module_& m) {
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
            std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array step_size, std::optional<py::tuple> rule,
-           std::optional<py::tuple> draws, const py::dict& update,
+           std::optional<py::dict> draws, const py::dict& update,
            const std::vector<std::vector<py::array>>& memory, py::array weight_decay,
            std::optional<py::array> stop_loss, std::optional<py::array> stop_gradient_norm,
            Index check_every, Index first_step, Index n_steps,
            std::optional<py::array_t<std::int8_t>> ended, std::vector<std::int64_t> record_steps,
-           std::set<std::string> observables, int n_threads, py::object progress) {
+           std::set<std::string> observables, py::dict evaluate, int n_threads,
+           py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
                 std::move(weights),      std::move(loss),        std::move(direction),
                 std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
                 std::move(ended),        std::move(observables), n_threads,
-                std::move(progress)};
+                std::move(progress),     std::move(evaluate),    {}};
             Descent descent;
             descent.check_every = check_every;
             descent.first_step = first_step;
@@ -160,7 +161,7 @@ void register_train(py::module_& m) {
         py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
         py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),
         py::arg("ended").noconvert(), py::arg("record_steps"), py::arg("observables"),
-        py::arg("n_threads"), py::arg("progress"),
+        py::arg("evaluate") = py::dict(), py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient descent; see linnet_fast.train.");
     m.def(
         "train_flow",
@@ -170,15 +171,15 @@ void register_train(py::module_& m) {
            py::array weight_decay, std::optional<py::array> stop_loss,
            std::optional<py::array> stop_gradient_norm, bool log_time, double begin, double until,
            Index max_steps, std::optional<py::array_t<std::int8_t>> ended,
-           std::vector<double> record_times, std::set<std::string> observables, int n_threads,
-           py::object progress) {
+           std::vector<double> record_times, std::set<std::string> observables, py::dict evaluate,
+           std::optional<py::array> mirror, int n_threads, py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
                 std::move(weights),      std::move(loss),        std::move(direction),
                 std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
                 std::move(ended),        std::move(observables), n_threads,
-                std::move(progress)};
+                std::move(progress),     std::move(evaluate),    std::move(mirror)};
             Flow method;
             method.log_time = log_time;
             method.begin = begin;
@@ -193,14 +194,15 @@ void register_train(py::module_& m) {
         py::arg("atol"), py::arg("weight_decay"), py::arg("stop_loss"),
         py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"),
         py::arg("until"), py::arg("max_steps"), py::arg("ended").noconvert(),
-        py::arg("record_times"), py::arg("observables"), py::arg("n_threads"), py::arg("progress"),
+        py::arg("record_times"), py::arg("observables"), py::arg("evaluate") = py::dict(),
+        py::arg("mirror") = py::none(), py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");
     m.def(
         "observe",
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
            std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array weight_decay,
-           std::set<std::string> observables, int n_threads) {
+           std::set<std::string> observables, py::dict evaluate, int n_threads) {
             Arguments a{};
             a.chain = chain_of(factors, shapes);
             a.shapes = std::move(shapes);
@@ -210,6 +212,7 @@ void register_train(py::module_& m) {
             a.direction = std::move(direction);
             a.weight_decay = std::move(weight_decay);
             a.observables = std::move(observables);
+            a.evaluate = std::move(evaluate);
             a.n_threads = n_threads;
             a.progress = py::none();
             check(a);
@@ -217,7 +220,8 @@ void register_train(py::module_& m) {
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
         py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(),
-        py::arg("weight_decay"), py::arg("observables"), py::arg("n_threads"),
+        py::arg("weight_decay"), py::arg("observables"), py::arg("evaluate") = py::dict(),
+        py::arg("n_threads"),
         "What a training would record of its weights, by name; see linnet_fast.observe.");
     m.def("known", known, "The names of the observables, losses and updates there are.");
     m.def("status_messages", [] {

@@ -33,6 +33,7 @@ void run_interruptible(int n_threads, const py::object& progress, const Work& wo
     require_threads(n_threads);
     Control control;
     control.n_threads = n_threads;
+    control.may_fork = !progress.is_none();
     bool raised = false;
     control.poll = [&](std::int64_t done) {
         return with_lock([&] {

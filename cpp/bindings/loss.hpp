@@ -37,6 +37,8 @@ public:
                 return read_array<double>(field, value);
             case LossField::Type::single_array:
                 return read_array<float>(field, value);
+            case LossField::Type::places:
+                return read_array<std::int64_t>(field, value);
             case LossField::Type::count: {
                 const auto count = field_as<py::int_>(value, name, "an integer").cast<Index>();
                 require(count >= 1, name + " must be at least 1, got " + std::to_string(count));
@@ -106,22 +108,41 @@ LossData loss_of(const py::dict& fields, const std::vector<Index>& run_shape, In
     return loss;
 }
 
-/// Samples drawn for every step, from a tuple (batch_size, seed, streams, law, radii, cumulative).
-inline Draws draws_of(const py::tuple& t, const LossData& loss) {
+/// Samples drawn for every step, from a dict with the fields of Draws.
+inline Draws draws_of(const py::dict& d, const LossData& loss) {
     Draws draws;
-    draws.batch_size = t[0].cast<Index>();
-    draws.seed = t[1].cast<std::uint64_t>();
-    draws.stream = run_array<std::int64_t>(t[2].cast<py::array>(), "streams", loss.run_shape, {});
-    const int law = t[3].cast<int>();
+    for (const auto& [first, size] : d["schedule"].cast<std::vector<std::pair<Index, Index>>>()) {
+        Index before = 0;
+        if (!draws.sizes.empty()) {
+            const Draws::Batches& last = draws.sizes.back();
+            require(first > last.first_step, "steps of sizes must increase");
+            before = last.samples_before + (first - last.first_step) * last.size;
+        }
+        require(!draws.sizes.empty() || first == 0, "a size must be given from step 0 on");
+        draws.sizes.push_back({first, size, before});
+    }
+    draws.replace = d["replace"].cast<bool>();
+    draws.seed = d["seed"].cast<std::uint64_t>();
+    draws.stream =
+        run_array<std::int64_t>(d["streams"].cast<py::array>(), "streams", loss.run_shape, {});
+    if (!d["label_noise_std"].is_none())
+        draws.noise_std = run_array<double>(d["label_noise_std"].cast<py::array>(),
+                                            "label_noise_std", loss.run_shape, {});
+    const int law = d["law"].cast<int>();
     require(law >= 0 && law <= static_cast<int>(LawKind::mixture), "unknown law");
     draws.law = static_cast<LawKind>(law);
-    draws.radii = t[4].cast<std::vector<double>>();
-    draws.cumulative = t[5].cast<std::vector<double>>();
+    draws.radii = d["radii"].cast<std::vector<double>>();
+    draws.cumulative = d["cumulative"].cast<std::vector<double>>();
     require(loss.declaration().can_draw,
             std::string("samples cannot be drawn of a ") + loss.declaration().name + " loss");
+    require(loss.law() == nullptr || (draws.replace && !draws.sizes.empty()),
+            "samples of a law are drawn with replacement");
+    require(loss.law() != nullptr || loss.sample_extent < Index{1} << 31,
+            "samples are too many to be drawn");
     // Every pair of coordinates has a block of random numbers, counted in 32 bits.
-    const Index most = (Index{1} << 32) / (loss.n_inputs / 2 + 2);
-    require(draws.batch_size >= 1 && draws.batch_size <= most - 32, "batch_size is out of range");
+    const Index most = (Index{1} << 32) / (std::max(loss.n_inputs, loss.n_outputs) / 2 + 2);
+    for (const Draws::Batches& batches : draws.sizes)
+        require(batches.size >= 1 && batches.size <= most - 32, "batch_size is out of range");
     require(!draws.radii.empty() && draws.cumulative.size() == draws.radii.size(),
             "a law needs radii and their probabilities");
     return draws;

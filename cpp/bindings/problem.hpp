@@ -16,6 +16,32 @@
 
 namespace linnet::bindings {
 
+/// A loss that is evaluated, from a dict.
+struct Evaluation {
+    py::dict loss;
+    std::set<std::string> observables;
+    std::optional<py::array> stop;
+
+    explicit Evaluation(const py::handle& value) {
+        const auto given = field_as<py::dict>(value, "evaluate", "a dict of dicts");
+        for (const auto item : given) {
+            const auto key = py::str(item.first).cast<std::string>();
+            require(key == "loss" || key == "observables" || key == "stop",
+                    "evaluate has no field '" + key + "'");
+        }
+        require(given.contains("loss") && given.contains("observables"),
+                "evaluate needs loss and observables");
+        loss = field_as<py::dict>(given["loss"], "loss of evaluate", "a dict");
+        observables = given["observables"].cast<std::set<std::string>>();
+        for (const std::string& name : observables) {
+            require(linnet::observables()[observable_of(name)].of_loss,
+                    name + " is not of a loss alone");
+        }
+        if (given.contains("stop") && !given["stop"].is_none())
+            stop = field_as<py::array>(given["stop"], "stop of evaluate", "an array");
+    }
+};
+
 /// What to look at or to train, whatever the method and the number type.
 struct Arguments {
     Chain chain;
@@ -30,9 +56,20 @@ struct Arguments {
     std::set<std::string> observables;
     int n_threads;
     py::object progress;
+    py::dict evaluate;  // name -> Evaluation
+    std::optional<py::array> mirror;
 
     bool is_single() const { return py::isinstance<py::array_t<float>>(weights.front()); }
 };
+
+/// Observables fit a chain.
+inline void check(const std::set<std::string>& names, const Chain& chain) {
+    for (const std::string& name : names) {
+        const ObservableDeclaration& row = observables()[observable_of(name)];
+        require(!row.needs_one_output || chain.n_outputs() == 1, name + " needs one output");
+        require(!row.needs_dense_layers || chain.is_dense(), name + " needs dense layers");
+    }
+}
 
 inline void check(const Arguments& a) {
     for (const Index extent : a.run_shape) require(extent >= 0, "run_shape must not be negative");
@@ -40,11 +77,10 @@ inline void check(const Arguments& a) {
             "weights must have one array per shape");
     require_threads(a.n_threads);
     require(!a.direction || a.chain.n_outputs() == 1, "a direction needs one output");
+    check(a.observables, a.chain);
     for (const std::string& name : a.observables) {
         const ObservableDeclaration& row = observables()[observable_of(name)];
-        require(!row.needs_one_output || a.chain.n_outputs() == 1, name + " needs one output");
         require(!row.needs_direction || a.direction, name + " needs a direction");
-        require(!row.needs_dense_layers || a.chain.is_dense(), name + " needs dense layers");
     }
 }
 
@@ -78,6 +114,20 @@ Problem<T> problem_of(const Arguments& a) {
     }
     problem.loss = loss_of<T>(a.loss, a.run_shape, n_in, a.chain.n_outputs());
     check(a.observables, problem.loss.declaration());
+    for (const auto item : a.evaluate) {
+        const Evaluation evaluation(item.second);
+        // Whatever the runs are in, observables are in double precision.
+        EvaluatedLoss evaluated{
+            loss_of<double>(evaluation.loss, a.run_shape, n_in, a.chain.n_outputs()), {}};
+        check(evaluation.observables, a.chain);
+        check(evaluation.observables, evaluated.loss.declaration());
+        if (evaluation.stop) {
+            evaluated.stop =
+                run_array<double>(*evaluation.stop, "stop of evaluate", a.run_shape, {});
+        }
+        problem.evaluated.push_back(std::move(evaluated));
+    }
+    if (a.mirror) problem.mirror = run_array<double>(*a.mirror, "mirror", a.run_shape, {n_in});
     if (a.direction)
         problem.direction = run_array<double>(*a.direction, "direction", a.run_shape, {n_in});
     problem.weight_decay = run_array<double>(a.weight_decay, "weight_decay", a.run_shape, {});

@@ -28,18 +28,31 @@ struct Arrays {
             inner.insert(inner.end(), shape.begin(), shape.end());
             return inner;
         };
-        py::dict observed;
-        for (const std::string& name : a.observables) {
-            const ObservableDeclaration& row = observables()[observable_of(name)];
-            if (row.shape == nullptr) {
-                observed[row.name] = add_layers(a, results.weights, of_records);
-                continue;
+        // Into a list by place in observables(), and by name into a dict.
+        const auto observe = [&](const std::set<std::string>& names, std::vector<double*>& to) {
+            to.resize(observables().size());
+            py::dict observed;
+            for (const std::string& name : names) {
+                const std::size_t place = observable_of(name);
+                const ObservableDeclaration& row = observables()[place];
+                if (row.shape == nullptr) {
+                    observed[row.name] = add_layers(a, results.weights, of_records);
+                    continue;
+                }
+                auto array = nan_array<double>(a.run_shape, of_records(row.shape(a.chain)));
+                to[place] = array.mutable_data();
+                observed[row.name] = std::move(array);
             }
-            auto array = nan_array<double>(a.run_shape, of_records(row.shape(a.chain)));
-            results.to(name) = array.mutable_data();
-            observed[row.name] = std::move(array);
+            return observed;
+        };
+        out["observables"] = observe(a.observables, results.observed);
+        py::dict evaluated;
+        for (const auto item : a.evaluate) {
+            results.evaluated.emplace_back();
+            evaluated[item.first] =
+                observe(Evaluation(item.second).observables, results.evaluated.back());
         }
-        out["observables"] = std::move(observed);
+        out["evaluated"] = std::move(evaluated);
     }
     /// What trainings give besides.
     void add_final(const Arguments& a) {

@@ -15,8 +15,8 @@ struct Batch {
     Flow flow;
     Results<T> results;
     std::vector<std::vector<T>> weights, final_weights;
-    std::vector<double> cov, cross, power{1.0}, steps, decay{0.0}, tolerance{1e-8}, loss, values,
-        norms, imbalance, gradient;
+    std::vector<double> cov, cross, factor, least_loss{0.5}, steps, decay{0.0}, tolerance{1e-8},
+        loss, values, norms, imbalance, gradient;
     std::vector<std::int8_t> status;
     std::vector<std::int64_t> stopped_at, n_steps_taken;
     std::vector<double> stopped_time;
@@ -53,7 +53,13 @@ struct Batch {
         problem.loss = LossData("squared", {n_runs}, n_in, n_out);
         set_moment("input_cov", cov, 0);
         set_moment("cross_cov", cross, 0);
-        set_moment("output_power", power, 0);
+        // Any factor will do where only costs and bits matter.
+        factor.assign(static_cast<std::size_t>((n_in + 3) / 4 * 4 * n_in), 0.0);
+        for (Index i = 0; i < n_in; ++i) factor[static_cast<std::size_t>(i * n_in + i)] = 1;
+        problem.loss.sample_extent = (n_in + 3) / 4 * 4;
+        set_moment("minimizer", cross, 0);
+        set_moment("factor", factor, 0);
+        set_moment("least_loss", least_loss, 0);
         descent.step_size = {steps.data(), {0}};
         problem.weight_decay = {decay.data(), {0}};
         flow.rtol = flow.atol = {tolerance.data(), {0}};

@@ -28,9 +28,7 @@ public:
                 to(i, j) = product(i, j) - broadcast<V>(target(i, j));
         }
     }
-    V loss(int /*group*/, const Entries<V>& /*product*/, const Entries<V>& /*residual*/) override {
-        return V{};
-    }
+    V loss(int /*group*/, const Entries<V>& /*product*/) override { return V{}; }
 };
 
 /// The weights of one run after ten steps, on a machine with a loss of its own.

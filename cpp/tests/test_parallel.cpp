@@ -1,19 +1,36 @@
 // The driver of the workers: exceptions, stopping, polling.
 #include <atomic>
 #include <stdexcept>
+#include <string>
 #include <thread>
+#include <vector>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 #include "base/parallel.hpp"
 #include "check.hpp"
 
 using namespace linnet;
 
+namespace {
+
+Control threads(int n_threads) {
+    Control control;
+    control.n_threads = n_threads;
+    return control;
+}
+
+}  // namespace
+
 TEST(all_workers_run_and_are_waited_for) {
     for (const int n_threads : {1, 2, 3, 8}) {
         Progress progress;
         std::atomic<int> finished{0};
         std::atomic<int> largest{-1};
-        run_workers(n_threads, progress, {}, [&](int worker, Pulse&) {
+        run_workers(threads(n_threads), progress, [&](int worker, Pulse&) {
             std::this_thread::sleep_for(std::chrono::milliseconds(worker));
             int seen = largest.load();
             while (worker > seen && !largest.compare_exchange_weak(seen, worker)) {
@@ -31,7 +48,7 @@ TEST(the_exception_of_the_lowest_worker_arrives) {
         std::string text;
         std::atomic<int> thrown{0};
         try {
-            run_workers(4, progress, {}, [&](int worker, Pulse&) {
+            run_workers(threads(4), progress, [&](int worker, Pulse&) {
                 thrown.fetch_add(1);
                 throw std::runtime_error(std::to_string(worker));
             });
@@ -47,7 +64,7 @@ TEST(an_exception_stops_the_others) {
     Progress progress;
     bool caught = false;
     try {
-        run_workers(3, progress, {}, [&](int worker, Pulse& pulse) {
+        run_workers(threads(3), progress, [&](int worker, Pulse& pulse) {
             if (worker == 0) throw std::bad_alloc();
             while (!pulse()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         });
@@ -61,15 +78,94 @@ TEST(only_the_calling_thread_polls_also_while_it_waits) {
     Progress progress;
     const auto caller = std::this_thread::get_id();
     int polls = 0;
-    run_workers(
-        2, progress,
-        [&](std::int64_t) {
-            CHECK(std::this_thread::get_id() == caller);
-            return ++polls == 2;
-        },
-        [&](int worker, Pulse& pulse) {
-            if (worker == 0) return;
-            while (!pulse()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        });
+    Control control = threads(2);
+    control.poll = [&](std::int64_t) {
+        CHECK(std::this_thread::get_id() == caller);
+        return ++polls == 2;
+    };
+    run_workers(control, progress, [&](int worker, Pulse& pulse) {
+        if (worker == 0) return;
+        while (!pulse()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
     CHECK(polls == 2 || polls == 0);  // 0: the system gave one thread only
 }
+
+TEST(calls_within_calls_and_beside_calls_have_threads_of_their_own) {
+    std::atomic<int> finished{0};
+    const auto inner = [&] {
+        for (int repeat = 0; repeat < 50; ++repeat) {
+            Progress progress;
+            run_workers(threads(3), progress, [&](int, Pulse&) { finished.fetch_add(1); });
+        }
+    };
+    std::vector<std::thread> callers;
+    for (int i = 0; i < 3; ++i) {
+        callers.emplace_back([&] {
+            Progress progress;
+            run_workers(threads(2), progress, [&](int, Pulse&) { inner(); });
+        });
+    }
+    for (std::thread& caller : callers) caller.join();
+    CHECK(finished.load() >= 3 * 50 && finished.load() <= 3 * 2 * 50 * 3);
+}
+
+#if defined(__unix__) || defined(__APPLE__)
+/// Exit status of a child that does `body` there, 1 if that fails or takes long.
+template <class Body>
+int in_child(const Body& body) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+        alarm(20);
+        _exit(body() ? 0 : 1);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    return status;
+}
+
+#ifndef __SANITIZE_THREAD__  // which gives a child no threads
+TEST(a_child_has_threads_of_its_own) {
+    const auto call = [] {
+        Progress progress;
+        std::atomic<int> finished{0};
+        run_workers(threads(4), progress, [&](int, Pulse&) { finished.fetch_add(1); });
+        return finished.load() >= 1;
+    };
+    CHECK(call());
+    CHECK(in_child([&] { return call() && in_child(call) == 0; }) == 0);
+    CHECK(call());
+}
+
+#endif
+
+TEST(a_child_that_is_forked_within_a_call_leaves_it_with_an_error) {
+    for (const int n_threads : {1, 2, 5}) {
+        for (const bool caller_waits : {false, true}) {
+            Control control = threads(n_threads);
+            control.may_fork = true;
+            pid_t child = -1;
+            control.poll = [&](std::int64_t) {
+                if (child >= 0) return true;
+                child = fork();
+                if (child == 0) alarm(20);
+                return false;
+            };
+            Progress progress;
+            std::string said;
+            try {
+                run_workers(control, progress, [&](int worker, Pulse& pulse) {
+                    if (worker == 0 && caller_waits && n_threads > 1) return;
+                    while (!pulse()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                });
+            } catch (const std::runtime_error& error) {
+                said = error.what();
+            }
+            if (child == 0) _exit(said.find("forked") == std::string::npos ? 1 : 0);
+            CHECK(said.empty());
+            int status = -1;
+            if (child > 0) waitpid(child, &status, 0);
+            CHECK(status == 0 || child < 0);
+        }
+    }
+}
+#endif

@@ -76,7 +76,7 @@ std::vector<double> plain_sample(const Draws& draws, std::uint64_t step, std::ui
 
 /// Runs with samples of their own, or shared ones.
 struct Data {
-    std::vector<double> inputs;
+    std::vector<double> inputs, targets;
     std::vector<double> noise{0.0, 0.25, 0.0};
     std::vector<std::int64_t> streams;
     std::vector<double> directions;
@@ -84,8 +84,10 @@ struct Data {
     LossData loss;
     Draws draws;
 
-    Data(const std::string& name, Index n_runs, Index dim, Index n_samples, bool shared, bool noisy)
-        : loss(name, {n_runs}, dim, 1) {
+    /// shared: all runs see the same inputs; targets are their own.
+    Data(const std::string& name, Index n_runs, Index dim, Index n_samples, bool shared, bool noisy,
+         Index n_out = 1)
+        : loss(name, {n_runs}, dim, n_out) {
         std::mt19937 generator(4);
         std::normal_distribution<double> normal;
         stride = (n_samples + 15) / 16 * 16;
@@ -100,6 +102,24 @@ struct Data {
             loss.sample_extent = stride;
             loss.values["n_samples"] = n_samples;
             loss.values["inputs"] = RunArray<double>{inputs.data(), {shared ? 0 : dim * stride}};
+            targets.assign(static_cast<std::size_t>(n_runs * n_out * stride), 0.0);
+            for (Index run = 0; run < n_runs; ++run) {
+                for (Index k = 0; k < n_samples; ++k) {
+                    const auto of_class = static_cast<Index>(generator() % (n_out + 1));
+                    for (Index i = 0; i < n_out; ++i) {
+                        double& y =
+                            targets[static_cast<std::size_t>((run * n_out + i) * stride + k)];
+                        y = generator() % 2 == 0 ? 1 : -1;
+                        // The last class but one is all classes alike.
+                        if (name == "cross_entropy")
+                            y = of_class == n_out ? 1 / static_cast<double>(n_out)
+                                : of_class == i   ? 1
+                                                  : 0;
+                    }
+                }
+            }
+            loss.values["targets"] = RunArray<double>{targets.data(), {n_out * stride}};
+            if (name == "cross_entropy") loss.values["n_soft"] = Index{1};
         }
         noise.resize(static_cast<std::size_t>(n_runs), 0.1);
         if (noisy) loss.values["label_noise"] = RunArray<double>{noise.data(), {1}};
@@ -118,14 +138,14 @@ struct Data {
             loss.values["direction"] = RunArray<double>{directions.data(), {dim}};
         }
         draws.seed = 0x0123456789abcdef;
-        draws.batch_size = n_samples;
+        draws.sizes = {{0, n_samples, 0}};
         draws.stream = {streams.data(), {1}};
         draws.radii = {1.5};
         draws.cumulative = {1.0};
     }
 };
 
-/// Residual, loss and margin of every run: by packs of runs, in the slots given, and by one run
+/// Residual, loss, margin and accuracy of every run: by packs of runs, in the slots given, and by one run
 /// after another.
 void compare_engines(const Data& data, const Draws* draws, Index dim,
                      const std::vector<Index>& slots) {
@@ -133,34 +153,38 @@ void compare_engines(const Data& data, const Draws* draws, Index dim,
     std::mt19937 generator(9);
     std::normal_distribution<double> normal;
     const auto packed = Losses::engine<P>(data.loss, draws, n_slots);
-    Arena<P> products(dim * n_slots / lanes);
-    Arena<P> residuals(dim * n_slots / lanes);
-    Arena<double> product(dim);
-    Arena<double> residual(dim);
+    const Index n_out = data.loss.n_outputs;
+    const Index size = dim * n_out;
+    Arena<P> products(size * n_slots / lanes);
+    Arena<P> residuals(size * n_slots / lanes);
+    Arena<double> product(size);
+    Arena<double> residual(size);
     for (int slot = 0; slot < n_slots; ++slot) {
         packed->set_run(slot, slots[static_cast<std::size_t>(slot)], slot);
-        for (Index j = 0; j < dim; ++j)
-            products.data()[slot / lanes * dim + j][slot % lanes] = normal(generator);
+        for (Index j = 0; j < size; ++j)
+            products.data()[slot / lanes * size + j][slot % lanes] = normal(generator);
     }
     for (int taken = 0; taken < 2; ++taken) {
         for (int group = 0; group < n_slots / lanes; ++group) {
-            const Entries<P> w{products.data() + group * dim, dim, 1, dim};
-            packed->residual(group, w, {residuals.data() + group * dim, dim, 1, dim});
-            const P losses = packed->loss(group, w, {});
+            const Entries<P> w{products.data() + group * size, dim, n_out, dim};
+            packed->residual(group, w, {residuals.data() + group * size, dim, n_out, dim});
+            const P losses = packed->loss(group, w);
             const P margins = packed->margin(group, w);
+            const P accuracies = packed->accuracy(group, w);
             for (int r = 0; r < lanes; ++r) {
                 const int slot = group * lanes + r;
                 const Index run = slots[static_cast<std::size_t>(slot)];
                 if (run < 0) continue;
                 const auto alone = Losses::engine<double>(data.loss, draws, 1);
                 alone->set_run(0, run, slot + taken);
-                for (Index j = 0; j < dim; ++j) product.data()[j] = w(0, j)[r];
-                const Entries<double> own{product.data(), dim, 1, dim};
-                alone->residual(0, own, {residual.data(), dim, 1, dim});
-                for (Index j = 0; j < dim; ++j)
-                    CHECK(residuals.data()[group * dim + j][r] == residual.data()[j]);
-                CHECK(losses[r] == alone->loss(0, own, {}));
+                for (Index j = 0; j < size; ++j) product.data()[j] = w.data[j][r];
+                const Entries<double> own{product.data(), dim, n_out, dim};
+                alone->residual(0, own, {residual.data(), dim, n_out, dim});
+                for (Index j = 0; j < size; ++j)
+                    CHECK(residuals.data()[group * size + j][r] == residual.data()[j]);
+                CHECK(losses[r] == alone->loss(0, own));
                 CHECK(margins[r] == alone->margin(0, own));
+                CHECK(accuracies[r] == alone->accuracy(0, own));
             }
         }
         packed->advance();
@@ -247,11 +271,11 @@ TEST(samples_follow_their_rules) {
                 data.draws.cumulative = {0.2, 0.7, 1.0};
             }
             const SampleData samples(data.loss);
-            Sampler<double> sampler(samples, &data.draws);
+            Sampler<double> sampler(samples, &data.draws, 1);
             const Index ld = 64;
             std::vector<double> drawn(static_cast<std::size_t>(dim * ld));
             const Index first = 128;
-            sampler.draw(2, 5, first, ld, nullptr, drawn.data(), ld);
+            sampler.draw(0, 2, 5, first, ld, {nullptr, nullptr}, {drawn.data(), nullptr}, ld);
             for (Index i = 0; i < ld; ++i) {
                 std::vector<double> x = plain_sample(data.draws, 5, 7, first + i, dim);
                 double dot = 0;
@@ -272,18 +296,22 @@ TEST(samples_follow_their_rules) {
 }
 
 TEST(samples_of_data_are_rows_of_it) {
-    Data data("logistic", 3, 4, 23, false, false);
+    Data data("squared_samples", 3, 4, 23, false, false, 2);
     const SampleData samples(data.loss);
-    Sampler<double> sampler(samples, &data.draws);
+    Sampler<double> sampler(samples, &data.draws, 1);
     std::vector<double> drawn(4 * 32);
+    std::vector<double> drawn_targets(2 * 32);
     const double* const all = samples.inputs_of<double>(1);
-    sampler.draw(1, 9, 64, 32, all, drawn.data(), 32);
+    const double* const targets = samples.targets_of<double>(1);
+    sampler.draw(0, 1, 9, 64, 32, {all, targets}, {drawn.data(), drawn_targets.data()}, 32);
     for (std::size_t i = 0; i < 32; ++i) {
         const double u = plain_uniform(
             plain_philox(data.draws.seed, 9, 4, static_cast<std::uint32_t>(64 + i)), 0);
         const auto row = static_cast<Index>(u * 23);
         for (std::size_t j = 0; j < 4; ++j)
             CHECK(drawn[j * 32 + i] == all[static_cast<Index>(j) * data.stride + row]);
+        for (std::size_t k = 0; k < 2; ++k)
+            CHECK(drawn_targets[k * 32 + i] == targets[static_cast<Index>(k) * data.stride + row]);
     }
 }
 
@@ -295,16 +323,21 @@ TEST(a_loss_in_lanes_gives_the_bits_of_a_loss_alone) {
         full.push_back((5 * slot + 2) % n_slots);
         holes.push_back(slot % 3 == 1 ? -1 : slot);
     }
-    for (const char* const name : {"logistic", "exponential", "spherical"}) {
+    for (const char* const name :
+         {"logistic", "exponential", "spherical", "squared_samples", "cross_entropy"}) {
         for (const Index dim : {2, 5, 70}) {
             for (const Index n_samples : {1, 15, 16, 17, 255, 257, 600}) {
                 for (const bool shared : {true, false}) {
                     for (const bool noisy : {false, true}) {
-                        const Data data(name, n_slots, dim, n_samples, shared, noisy);
-                        const bool by_law = data.loss.law() != nullptr;
-                        for (const auto& slots : {full, holes}) {
-                            if (!by_law) compare_engines(data, nullptr, dim, slots);
-                            compare_engines(data, &data.draws, dim, slots);
+                        for (const Index n_out : {1, 3}) {
+                            const bool is_by_law = std::strcmp(name, "spherical") == 0;
+                            const bool has_classes = std::strcmp(name, "cross_entropy") == 0;
+                            if ((is_by_law && n_out > 1) || (has_classes && n_out == 1)) continue;
+                            const Data data(name, n_slots, dim, n_samples, shared, noisy, n_out);
+                            for (const auto& slots : {full, holes}) {
+                                if (!is_by_law) compare_engines(data, nullptr, dim, slots);
+                                compare_engines(data, &data.draws, dim, slots);
+                            }
                         }
                     }
                 }
@@ -330,7 +363,8 @@ TEST(a_loss_on_samples_is_the_mean_over_them) {
         for (Index k = 0; k < n_samples; ++k) {
             double margin = 0;
             const auto z = [&](Index j) {
-                return data.inputs[static_cast<std::size_t>(j * data.stride + k)];
+                return data.targets[static_cast<std::size_t>(k)] *
+                       data.inputs[static_cast<std::size_t>(j * data.stride + k)];
             };
             for (Index j = 0; j < dim; ++j) margin += z(j) * w.data()[j];
             least = std::min(least, margin);
@@ -340,7 +374,7 @@ TEST(a_loss_on_samples_is_the_mean_over_them) {
         }
         const double norm = std::sqrt(1 + 0.3 * 0.3 + 0.4 * 0.4);
         const auto n = static_cast<double>(n_samples);
-        CHECK(std::abs(engine->loss(0, product, {}) / (loss / n) - 1) < 1e-13);
+        CHECK(std::abs(engine->loss(0, product) / (loss / n) - 1) < 1e-13);
         CHECK(std::abs(engine->margin(0, product) - least / norm) < 1e-13);
         for (Index j = 0; j < dim; ++j)
             CHECK(std::abs(residual.data()[j] - gradient[static_cast<std::size_t>(j)] / n) < 1e-13);

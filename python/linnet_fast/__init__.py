@@ -25,9 +25,14 @@ from linnet_fast.costs.representation_cost import (
     representation_cost,
 )
 from linnet_fast.initialization.start import Start
+from linnet_fast.losses.completion import MatrixCompletionLoss
+from linnet_fast.losses.cross_entropy import CrossEntropyLoss
+from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
+from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.step_rule import StepRule
@@ -61,8 +66,10 @@ __version__ = version("linnet-fast")
 __all__ = [
     "OBSERVABLES",
     "Axis",
+    "Batches",
     "Chain",
     "Convolution",
+    "CrossEntropyLoss",
     "Dense",
     "Diagonal",
     "DivergenceError",
@@ -72,11 +79,15 @@ __all__ = [
     "Grouped",
     "InducedRegularizer",
     "LogisticLoss",
+    "MatrixCompletionLoss",
+    "MatrixSensingLoss",
     "NoParameterizationError",
     "Observable",
+    "RankOneSensingLoss",
     "Record",
     "RepresentationCost",
     "Residual",
+    "SampledSquaredLoss",
     "SphericalLogisticLoss",
     "SquaredLoss",
     "Start",

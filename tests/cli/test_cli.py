@@ -169,6 +169,50 @@ class TestTrain:
         assert_allclose(one.loss, other.loss, rtol=1e-12)
         assert "30 samples, 3 inputs -> 2 targets" in capsys.readouterr().out
 
+    def test_samples_held_out(self, capsys):
+        arguments = [
+            "iris",
+            "--scales",
+            "0.5,0.1",
+            "--step-sizes",
+            "0.1,500",
+            *SMALL,
+            "--hidden",
+            5,
+        ]
+        assert train(*arguments, "--test", 0.2, "--out", "a.npz") == 0
+        output = capsys.readouterr().out
+        assert (
+            "150 samples, 4 inputs -> 3 classes (one-hot), features standardised, 30 of them"
+            in output
+        )
+        assert re.search(r"rank 2  final loss  test loss  diverged\n", output)
+        run = lf.Trajectory.load("a.npz")
+        assert "30 of them held out, centred" in run.provenance["job"]["data"]
+        training, held_out = datasets.split(datasets.load("iris"), 0.2)
+        assert_array_equal(
+            run.loss_function.input_cov,
+            lf.SquaredLoss.from_data(*training[:2], center=True).input_cov,
+        )
+        product = run.final.weights[1][0, 0] @ run.final.weights[0][0, 0]
+        # By hand: the mean over held-out samples, centred by the means of the others.
+        x, y = (h - t.mean(axis=0) for h, t in zip(held_out[:2], training[:2], strict=True))
+        by_hand = 0.5 * np.sum((x @ product.mT - y) ** 2, axis=(-2, -1)) / len(x)
+        assert_allclose(run.loss_test[0, 0, :, -1], by_hand, rtol=1e-12)
+        table = rows(output)
+        assert_allclose(float(table[0][-2]), np.median(by_hand), rtol=1e-5)
+        assert table[1][-3:] == ["-", "-", "2"]
+        assert plt.get_fignums() == []
+        assert train(*arguments, "--test", 0.2, "--no-center", "--out", "b.npz") == 0
+        other = lf.Trajectory.load("b.npz").evaluated["test"]
+        assert_array_equal(other.cross_cov, lf.SquaredLoss.from_data(*held_out[:2]).cross_cov)
+        assert train(*arguments, "--test", 0.2, "--test-seed", 1, "--out", "c.npz") == 0
+        assert (lf.Trajectory.load("c.npz").loss_test[0, 0] != run.loss_test[0, 0]).all()
+        assert train(*arguments, "--test", 0.2, "--out", "d.nc", "--plot", "none") == 0
+        with xr.open_dataset("d.nc") as data:
+            assert data["loss_test"].dims == ("scale", "step_size", "seed", "step")
+            assert_array_equal(data["loss_test"], run.loss_test)
+
     def test_some_runs_diverge(self, capsys):
         assert train("iris", "--scales", "0.1", "--step-sizes", "0.05,500", *SMALL, *NO_FILES) == 0
         table = rows(capsys.readouterr().out)
@@ -195,6 +239,11 @@ USAGE = {
     "no data": (["train"], "give DATA (a name or a .npz file), or both --x FILE and --y FILE"),
     "half the data": (["train", "--x", "x.npy"], "give DATA"),
     "too much data": (["train", "iris", "--x", "x.npy"], "not both"),
+    "no share": (["train", "iris", "--test", "1.5"], "--test: must be between 0 and 1, got 1.5"),
+    "no number": (["train", "iris", "--test", "half"], "--test: 'half' is not a number"),
+    "nan": (["train", "iris", "--test", "nan"], "--test: must be between 0 and 1, got nan"),
+    "seed of nothing": (["train", "iris", "--test-seed", "3"], "give --test FRACTION, of which"),
+    "huge seed": (["train", "iris", "--test", "0.5", "--test-seed", str(2**128)], "rng must be <="),
     "unknown data": (["train", "digit"], "got 'digit'; did you mean 'digits'?"),
     "missing file": (["train", "no.npz"], "cannot read no.npz: No such file or directory"),
     "broken file": (["train", "broken.npz"], "broken.npz cannot be read"),

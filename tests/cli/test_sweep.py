@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -12,10 +13,10 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from support import ROOT, command, on_terminal
+from support import ROOT, command, on_terminal, seconds_until_gone
 
 import linnet_fast as lf
-from linnet_fast.cli import main, outputs, sweep_workers
+from linnet_fast.cli import main, outputs, signals, sweep_workers
 from linnet_fast.sweeps.file import reader
 
 SWEEP = """
@@ -273,7 +274,9 @@ class TestFunctionsOfTheUser:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
     @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["threads", "workers"])
-    def test_interrupt_and_go_on(self, folder, workers):
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+    def test_interrupt_and_go_on(self, folder, name, workers):
+        number = getattr(signal, name)
         make(folder / "s.toml", 1, 18)
         running = subprocess.Popen(
             [sys.executable, "-m", "linnet_fast", "sweep", "s.toml", "--plot", "none", *workers],
@@ -281,16 +284,21 @@ class TestFunctionsOfTheUser:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"NAP": "0.3"},
+            start_new_session=True,
         )
         try:
             until = time.monotonic() + 60
             while np.count_nonzero(kept()["status"] >= 0) <= 5 and time.monotonic() < until:
                 time.sleep(0.05)
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             _, error = running.communicate(timeout=30)
+            if sys.platform == "linux":
+                seconds_until_gone(running.pid)  # no worker is left behind
         finally:
-            running.kill()
-        assert running.returncode == outputs.INTERRUPTED == 130
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+        assert running.returncode == 128 + number
+        assert outputs.INTERRUPTED == 128 + signal.SIGINT
         said = re.fullmatch(
             r"linnet-fast: interrupted; (\d+) of 90 runs are kept in s.zarr: the same command goes on "
             r"from there",
@@ -314,6 +322,53 @@ class TestFunctionsOfTheUser:
         assert ("the same command goes on" in error) == (code == 1)
         assert (kept("dies.zarr")["status"] >= 0).all() == (code == 0)
         assert len(list((folder / "deaths").iterdir())) == (2 if code == 0 else 4)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+    def test_workers_of_a_command_that_is_killed(self, folder):
+        make(folder / "s.toml", 1, 18)
+        arguments = ["sweep", "s.toml", "--plot", "none", "--quiet"]
+        running = subprocess.Popen(
+            [sys.executable, "-m", "linnet_fast", *arguments, "--workers", "2"],
+            env=os.environ | {"NAP": "0.3"},
+            start_new_session=True,
+        )
+        try:
+            until = time.monotonic() + 60
+            while np.count_nonzero(kept()["status"] >= 0) <= 5 and time.monotonic() < until:
+                time.sleep(0.05)
+            before = kept()["status"].values >= 0
+            running.kill()
+            running.wait(timeout=10)
+            seconds_until_gone(running.pid)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+        assert 5 < before.sum() < 90
+        assert (kept()["status"].values >= 0)[before].all()
+        assert main.main(arguments) == 0
+        assert (kept()["status"] >= 0).all()
+
+    @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows")
+    def test_signals_that_are_ignored_stay_so(self):
+        """As of `nohup linnet-fast sweep`; and what was there before is there afterwards."""
+        for ignored in (signal.SIG_IGN, signal.SIG_DFL):
+            before = signal.signal(signal.SIGHUP, ignored)
+            try:
+                with signals.interrupting():
+                    assert (signal.getsignal(signal.SIGHUP) == signal.SIG_IGN) == (
+                        ignored == signal.SIG_IGN
+                    )
+                assert signal.getsignal(signal.SIGHUP) == ignored
+            finally:
+                signal.signal(signal.SIGHUP, before)
+
+    @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows")
+    def test_two_signals_at_once_interrupt_once(self):
+        with signals.interrupting() as interruption:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+        assert interruption.code == 128 + signal.SIGTERM
 
     def test_errors_of_functions_say_where(self, folder):
         (folder / "cli_sweep_module.py").write_text("def nap(t):\n    return {}['x']\n")

@@ -19,21 +19,23 @@ LAWS = [GAUSS, CIRCLE, Ball(3, 2.0), RadialMixture(4, [0.5, 3.0])]
 def test_two_layers_turn_at_a_constant_rate(law):
     times = np.array([0.0, 0.3, 7.0, 900.0])
     for noise in (0.0, 0.2):
-        s = dc.two_layer_direction(law, times, angle=2.9, label_noise=noise)
+        s = dc.two_layer_direction(law, time=times, angle=2.9, label_noise=noise)
         for norm in (1e-3, 40.0):
-            run = dc.reduced_flow(law, 2, angle=2.9, norm=norm, times=times, label_noise=noise)
+            run = dc.reduced_flow(law, 2, angle=2.9, norm=norm, time=times, label_noise=noise)
             assert_allclose(run.log_tan_half_angle, s, rtol=1e-12)
     exact = np.tan(1.45) * np.exp(-law.kappa * times)
-    assert_allclose(np.exp(dc.two_layer_direction(law, times, angle=2.9)), exact, rtol=1e-10)
+    assert_allclose(np.exp(dc.two_layer_direction(law, time=times, angle=2.9)), exact, rtol=1e-10)
 
 
 @pytest.mark.parametrize("n_layers", [1, 2, 3, 4, 7])
 def test_orbits_at_large_norms(n_layers):
     start, norm = 0.8, 1e14
     s = np.array([0.8, 0.0, -1.0, -2.5])
-    time, log_norm = dc.large_norm_orbit(GAUSS, n_layers, s, log_tan_half_angle=start, norm=norm)
+    time, log_norm = dc.large_norm_orbit(
+        GAUSS, n_layers, norm=norm, log_tan_half_angle=start, to_log_tan_half_angle=s
+    )
     assert time[0] == 0
-    run = dc.reduced_flow(GAUSS, n_layers, log_tan_half_angle=start, norm=norm, times=time)
+    run = dc.reduced_flow(GAUSS, n_layers, log_tan_half_angle=start, norm=norm, time=time)
     assert_allclose(run.log_tan_half_angle, s, atol=1e-8)
     assert_allclose(run.log_norm, log_norm, rtol=1e-9)
     # The clock by quadrature: dt = -ds / (kappa r^(1 - 2/L))
@@ -48,7 +50,7 @@ def test_orbits_at_large_norms(n_layers):
 
 def test_a_single_layer_runs_on_a_parabola():
     s = np.linspace(1.0, -3, 9)
-    _, log_norm = dc.large_norm_orbit(CIRCLE, 1, s, angle=2.0, norm=50.0)
+    _, log_norm = dc.large_norm_orbit(CIRCLE, 1, norm=50.0, angle=2.0, to_log_tan_half_angle=s)
     x = np.exp(log_norm) * -np.tanh(s)
     assert_allclose(np.exp(log_norm) + x, 50 * (1 + np.cos(2.0)), rtol=1e-12)
 
@@ -57,9 +59,11 @@ def test_a_single_layer_runs_on_a_parabola():
 def test_orbits_at_small_norms(n_layers):
     start, norm = 1.7, 1e-9
     s = np.array([1.7, 0.4, -0.6, -1.5])
-    time, log_norm = dc.small_norm_orbit(GAUSS, n_layers, s, log_tan_half_angle=start, norm=norm)
+    time, log_norm = dc.small_norm_orbit(
+        GAUSS, n_layers, norm=norm, log_tan_half_angle=start, to_log_tan_half_angle=s
+    )
     assert time[0] == 0
-    run = dc.reduced_flow(GAUSS, n_layers, log_tan_half_angle=start, norm=norm, times=time)
+    run = dc.reduced_flow(GAUSS, n_layers, log_tan_half_angle=start, norm=norm, time=time)
     assert_allclose(run.log_tan_half_angle, s, atol=2e-7)
     assert_allclose(run.norm, np.exp(log_norm), rtol=1e-6)
     constant = np.log(norm) - n_layers * np.log(np.cosh(start))
@@ -74,13 +78,13 @@ def test_orbits_at_small_norms(n_layers):
 @pytest.mark.parametrize("law", LAWS, ids=repr)
 def test_passage_time(law):
     norms = np.array([0.0, 1e-6, 0.4, 3.0, 200.0])
-    time = dc.passage_time(law, norms)
+    time = dc.passage_time(law, norm=norms)
     exact = [quad(lambda r: 1 / (law.kappa + law.q(r)), 0, r, epsrel=1e-13)[0] for r in norms[:4]]
     assert_allclose(time[:4], exact, rtol=1e-11)
     assert np.all((time >= norms / (2 * law.kappa)) & (time <= norms / law.kappa))
     for r in norms[2:]:
-        turn = dc.reduced_flow(law, 1, angle=np.pi, norm=r, times=1.0).turning_point()
-        assert_allclose(turn.time, dc.passage_time(law, r), rtol=3e-12)
+        turn = dc.reduced_flow(law, 1, angle=np.pi, norm=r, time=1.0).turning_point()
+        assert_allclose(turn.time, dc.passage_time(law, norm=r), rtol=3e-12)
 
 
 @pytest.mark.parametrize("n_layers", [1, 2, 3, 6])
@@ -88,8 +92,8 @@ def test_norms_at_angle_pi(n_layers):
     times = np.array([0.0, 0.5, 2.0])
     for norm in (1e-8, 1.0):
         scale = norm if n_layers == 1 else 1.0  # of time
-        bound = dc.opposed_norm(GAUSS, n_layers, scale * times, norm=norm)
-        run = dc.reduced_flow(GAUSS, n_layers, angle=np.pi, norm=norm, times=scale * times)
+        bound = dc.opposed_norm(GAUSS, n_layers, time=scale * times, norm=norm)
+        run = dc.reduced_flow(GAUSS, n_layers, angle=np.pi, norm=norm, time=scale * times)
         before = np.isposinf(run.log_tan_half_angle)
         assert np.all(run.norm[before] <= bound[before] * (1 + 1e-10))
         if norm < 1e-6:
@@ -104,13 +108,13 @@ def test_velocities_are_those_of_the_flow(n_layers, noise):
     assert radial.shape == angular.shape == (3, 3)
     dt = 1e-3
     run = dc.reduced_flow(
-        GAUSS, n_layers, angle=angle, norm=norm, times=[0, dt, 2 * dt], label_noise=noise
+        GAUSS, n_layers, angle=angle, norm=norm, time=[0, dt, 2 * dt], label_noise=noise
     )
     # Differences of order 2
     assert_allclose(run.norm @ [-1.5, 2, -0.5] / dt, radial, atol=2e-4 * n_layers**3)
     turned = run.angle @ [-1.5, 2, -0.5] / dt
     assert_allclose(turned, angular, rtol=2e-3, atol=1e-7)
-    at_start = dc.reduced_flow(GAUSS, n_layers, angle=angle, norm=norm, times=0, label_noise=noise)
+    at_start = dc.reduced_flow(GAUSS, n_layers, angle=angle, norm=norm, time=0, label_noise=noise)
     assert_allclose(at_start.radial_speed, radial, rtol=1e-9, atol=1e-12)
 
 
@@ -123,12 +127,12 @@ def test_velocities_on_the_axis():
 @pytest.mark.parametrize("law", LAWS, ids=repr)
 def test_nullcline(law):
     norm = np.geomspace(1e-3, 1e4, 200)
-    angle = dc.nullcline(law, norm)
+    angle = dc.nullcline(law, norm=norm)
     assert_allclose(np.cos(angle), law.q(norm) / law.kappa, rtol=1e-12)
     assert np.all(np.diff(angle) < 0)
-    assert dc.nullcline(law, 0.0) == pytest.approx(np.pi / 2, rel=1e-15)
+    assert dc.nullcline(law, norm=0.0) == pytest.approx(np.pi / 2, rel=1e-15)
     far = 1e8 / np.sqrt(law.m2)
-    assert_allclose(dc.nullcline(law, far) * far, np.sqrt(2 * law.a2 / law.kappa), rtol=1e-6)
+    assert_allclose(dc.nullcline(law, norm=far) * far, np.sqrt(2 * law.a2 / law.kappa), rtol=1e-6)
     for n_layers in (1, 3):
         above, _ = dc.phase_velocity(law, n_layers, norm=norm, angle=angle * (1 + 1e-6))
         below, _ = dc.phase_velocity(law, n_layers, norm=norm, angle=angle * (1 - 1e-6))
@@ -138,7 +142,7 @@ def test_nullcline(law):
 def test_nullcline_with_noise_ends_at_the_minimiser():
     rest = brentq(lambda r: GAUSS.q(r) - 0.7 * GAUSS.kappa, 0.1, 100)
     angle = dc.nullcline(
-        GAUSS, [0.5 * rest, rest * (1 - 1e-9), rest * (1 + 1e-9)], label_noise=0.15
+        GAUSS, norm=[0.5 * rest, rest * (1 - 1e-9), rest * (1 + 1e-9)], label_noise=0.15
     )
     assert_allclose(np.cos(angle[0]), GAUSS.q(0.5 * rest) / (0.7 * GAUSS.kappa), rtol=1e-12)
     assert angle[1] < 1e-3
@@ -155,7 +159,7 @@ def test_invariants():
     assert_array_equal(dc.log_small_norm_invariant(2, angle=[0, np.pi], norm=1.0), -np.inf)
     # Their rates: ln A grows with h, the other falls with q
     times = np.array([0.0, 1e-3, 2e-3])
-    run = dc.reduced_flow(GAUSS, 3, angle=2.0, norm=3.0, times=times)
+    run = dc.reduced_flow(GAUSS, 3, angle=2.0, norm=3.0, time=times)
     at = {"log_tan_half_angle": run.log_tan_half_angle, "norm": run.norm}
     rate = 3 * 3 ** (1 / 3)
     difference = np.array([-1.5, 2, -0.5]) / 1e-3
@@ -169,7 +173,7 @@ def test_misclassification_is_an_area():
     x = CIRCLE.sample(400_000, rng)
     w = np.array([np.cos(0.7), np.sin(0.7)])
     wrong = np.mean((x @ w > 0) != (x[:, 0] > 0))
-    expected = dc.misclassification(0.7)
+    expected = dc.misclassification(angle=0.7)
     assert abs(wrong - expected) < 5 * np.sqrt(expected / len(x))
     s = np.log(np.tan(0.35))
     assert_allclose(
@@ -181,21 +185,29 @@ def test_misclassification_is_an_area():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: dc.two_layer_direction(GAUSS, -1.0, angle=1.0), ValueError, "times must be >= 0"),
-        (lambda: dc.two_layer_direction(GAUSS, 1.0), TypeError, "one of angle and"),
         (
-            lambda: dc.large_norm_orbit(GAUSS, 1, 0.0, angle=0.0, norm=1.0),
+            lambda: dc.two_layer_direction(GAUSS, time=-1.0, angle=1.0),
+            ValueError,
+            "time must be >= 0",
+        ),
+        (lambda: dc.two_layer_direction(GAUSS, time=1.0), TypeError, "angle or log_tan"),
+        (
+            lambda: dc.large_norm_orbit(GAUSS, 1, to_angle=1.0, angle=0.0, norm=1.0),
             ValueError,
             "angle must be in",
         ),
         (
-            lambda: dc.small_norm_orbit(GAUSS, 1, 0.0, angle=1.0, norm=0.0),
+            lambda: dc.small_norm_orbit(GAUSS, 1, to_angle=1.0, angle=1.0, norm=0.0),
             ValueError,
             "norm must be > 0",
         ),
-        (lambda: dc.passage_time(GAUSS, -1.0), ValueError, "norm must be >= 0"),
-        (lambda: dc.passage_time("gauss", 1.0), TypeError, "law must be a SphericalLaw"),
-        (lambda: dc.opposed_norm(GAUSS, 0, 1.0, norm=1.0), ValueError, "n_layers must be >= 1"),
+        (lambda: dc.passage_time(GAUSS, norm=-1.0), ValueError, "norm must be >= 0"),
+        (lambda: dc.passage_time("gauss", norm=1.0), TypeError, "law must be a SphericalLaw"),
+        (
+            lambda: dc.opposed_norm(GAUSS, 0, time=1.0, norm=1.0),
+            ValueError,
+            "n_layers must be >= 1",
+        ),
         (
             lambda: dc.phase_velocity(GAUSS, 1, norm=1.0, angle=4.0),
             ValueError,
@@ -207,7 +219,7 @@ def test_misclassification_is_an_area():
             "broadcast",
         ),
         (
-            lambda: dc.nullcline(GAUSS, 1.0, label_noise=0.5),
+            lambda: dc.nullcline(GAUSS, norm=1.0, label_noise=0.5),
             ValueError,
             "label_noise must be < 1/2",
         ),

@@ -82,10 +82,10 @@ def test_late_law_is_the_table(n_layers):
     assert_allclose(late.loss_factor * t**late.loss_exponent, a2 / r)
     assert_allclose(late.log_tan_half_angle(time=t), s)
     assert_allclose(-late.angle_factor * t**late.angle_exponent, s)
-    assert_allclose(late.time_to(log_tan_half_angle=s), t)
+    assert_allclose(late.time_to(to_log_tan_half_angle=s), t)
     inverse = (-s * 2 * n / ((n + 2) * kappa)) ** ((n + 2) / (2 * n))
     assert_allclose(
-        late.time_to(log_tan_half_angle=s), inverse * ((n + 2) * a2) ** (-(n - 2) / (2 * n))
+        late.time_to(to_log_tan_half_angle=s), inverse * ((n + 2) * a2) ** (-(n - 2) / (2 * n))
     )
 
 
@@ -116,8 +116,8 @@ def test_flows_approach_the_late_law(law, n_layers):
     assert_allclose(late.log_tan_half_angle(time=1e5) - run.log_tan_half_angle[2], moved, rtol=5e-3)
     loss = law.radial_loss(run.norm[3])
     assert_allclose(late.loss(time=1e5), loss, rtol=5e-3)
-    assert_allclose(late.time_to(log_tan_half_angle=late.log_tan_half_angle(time=3e4)), 3e4)
-    assert_allclose(late.time_to(log_tan_half_angle=run.log_tan_half_angle[2] + 1), 1e4)
+    assert_allclose(late.time_to(to_log_tan_half_angle=late.log_tan_half_angle(time=3e4)), 3e4)
+    assert_allclose(late.time_to(to_log_tan_half_angle=run.log_tan_half_angle[2] + 1), 1e4)
 
 
 def test_late_laws_broadcast():
@@ -272,7 +272,7 @@ def test_time_to_angle_is_that_of_the_flow(law, n_layers):
     norm = np.array([0.5, 3.0])
     target = np.array([[[1e-2]]])
     times = time_to_angle(
-        law, n_layers, norm=norm, start_log_tan_half_angle=start, angle=target
+        law, n_layers, norm=norm, log_tan_half_angle=start, to_angle=target
     )  # fmt: skip
     assert times.shape == (1, 2, 2)
     for i, j, k in np.ndindex(1, 2, 2):
@@ -285,35 +285,35 @@ def test_times_of_the_recorded_flows():
     # (s, r) at time 50 of four flows, to 12 digits.
     for n, s in enumerate([-8.62725610033, -18.845316917, -35.9819700464, -55.4095123147], 1):
         got = time_to_angle(
-            Gaussian(2), n, norm=2.0, start_angle=2.5, log_tan_half_angle=s
+            Gaussian(2), n, norm=2.0, angle=2.5, to_log_tan_half_angle=s
         )  # fmt: skip
         assert_allclose(got, 50, rtol=1e-9)
 
 
 def test_times_at_the_edges():
     law = Gaussian(3)
-    assert time_to_angle(law, 3, norm=1.0, start_angle=0.0, angle=0.1) == 0
-    assert time_to_angle(law, 3, norm=1.0, start_angle=0.05, angle=0.1) == 0
+    assert time_to_angle(law, 3, norm=1.0, angle=0.0, to_angle=0.1) == 0
+    assert time_to_angle(law, 3, norm=1.0, angle=0.05, to_angle=0.1) == 0
     for n in (2, 3):
-        assert time_to_angle(law, n, norm=1.0, start_angle=np.pi, angle=0.1) == np.inf
+        assert time_to_angle(law, n, norm=1.0, angle=np.pi, to_angle=0.1) == np.inf
     # One layer passes through 0, and comes out aligned.
     expected = quad(lambda r: 1 / (law.kappa + law.q(r)), 0, 2.0)[0]
-    assert_allclose(time_to_angle(law, 1, norm=2.0, start_angle=np.pi, angle=1e-9), expected)
-    near = time_to_angle(law, 1, norm=2.0, start_log_tan_half_angle=25.0, angle=1.0)
+    assert_allclose(time_to_angle(law, 1, norm=2.0, angle=np.pi, to_angle=1e-9), expected)
+    near = time_to_angle(law, 1, norm=2.0, log_tan_half_angle=25.0, to_angle=1.0)
     assert_allclose(near, expected, rtol=1e-8)
     # Two layers: closed form, as near the saddle as one likes.
-    got = time_to_angle(law, 2, norm=1.0, start_log_tan_half_angle=500.0, log_tan_half_angle=-800.0)
+    got = time_to_angle(law, 2, norm=1.0, log_tan_half_angle=500.0, to_log_tan_half_angle=-800.0)
     assert_allclose(got, 1300 / law.kappa)
     # Near the saddle r sin(theta)^3 is constant and r falls to e^(-3 s0); time goes as r^(-1/3).
     saddle = [
-        float(time_to_angle(law, 3, norm=1.0, start_log_tan_half_angle=s, angle=1.0))
+        float(time_to_angle(law, 3, norm=1.0, log_tan_half_angle=s, to_angle=1.0))
         for s in (5.0, 6.0, 7.0)
     ]
     assert_allclose(np.diff(np.log(saddle)), 1, rtol=0.01)
     # Late: the formula agrees.
     late = late_time_law(law, 1)
-    got = time_to_angle(law, 1, norm=1.0, start_angle=1.0, log_tan_half_angle=-3000.0)
-    assert_allclose(got, late.time_to(log_tan_half_angle=-3000.0), rtol=0.01)
+    got = time_to_angle(law, 1, norm=1.0, angle=1.0, to_log_tan_half_angle=-3000.0)
+    assert_allclose(got, late.time_to(to_log_tan_half_angle=-3000.0), rtol=0.01)
 
 
 def test_parabola_of_large_norms():
@@ -321,22 +321,22 @@ def test_parabola_of_large_norms():
     law, r, s0, s = Gaussian(2), 1e6, 0.7, -4.0
     c = r / (1 + np.exp(2 * s0))
     expected = c / law.kappa * ((s0 - s) + (np.exp(2 * s0) - np.exp(2 * s)) / 2)
-    got = time_to_angle(law, 1, norm=r, start_log_tan_half_angle=s0, log_tan_half_angle=s)
+    got = time_to_angle(law, 1, norm=r, log_tan_half_angle=s0, to_log_tan_half_angle=s)
     assert_allclose(got, expected, rtol=1e-7)
 
 
 def test_messages_of_times():
     law = Gaussian(2)
-    with pytest.raises(TypeError, match="one of angle and log_tan_half_angle must be given"):
-        time_to_angle(law, 1, norm=1.0, start_angle=1.0)
-    with pytest.raises(TypeError, match=r"one of start_angle and .* must be given, got both"):
-        time_to_angle(law, 1, norm=1.0, start_angle=1.0, start_log_tan_half_angle=0.0, angle=0.1)
-    with pytest.raises(ValueError, match="start_angle must be <= pi, got 4"):
-        time_to_angle(law, 1, norm=1.0, start_angle=4.0, angle=0.1)
-    with pytest.raises(ValueError, match=r"angle must be in \(0, pi\)"):
-        time_to_angle(law, 1, norm=1.0, start_angle=1.0, angle=0.0)
+    with pytest.raises(TypeError, match="to_angle or to_log_tan_half_angle must be given"):
+        time_to_angle(law, 1, norm=1.0, angle=1.0)
+    with pytest.raises(TypeError, match=r"angle or .* must be given, one of them, got both"):
+        time_to_angle(law, 1, norm=1.0, angle=1.0, log_tan_half_angle=0.0, to_angle=0.1)
+    with pytest.raises(ValueError, match="angle must be <= pi, got 4"):
+        time_to_angle(law, 1, norm=1.0, angle=4.0, to_angle=0.1)
+    with pytest.raises(ValueError, match=r"to_angle must be in \(0, pi\)"):
+        time_to_angle(law, 1, norm=1.0, angle=1.0, to_angle=0.0)
     with pytest.raises(TypeError, match="law must be a SphericalLaw, got float"):
-        time_to_angle(1.0, 1, norm=1.0, start_angle=1.0, angle=0.1)
+        time_to_angle(1.0, 1, norm=1.0, angle=1.0, to_angle=0.1)
 
 
 # Step sizes
@@ -545,8 +545,8 @@ def test_late_laws_from_the_smallest_to_the_largest_numbers():
             # The inverse goes back as well as a change of s is known.
             if fall > 1e-3 and fall < 1e300:
                 at = late.log_tan_half_angle(time=time)
-                assert_allclose(late.time_to(log_tan_half_angle=at), time, rtol=1e-11)
-    assert late_time_law(Gaussian(2), 1, norm=2.0).time_to(log_tan_half_angle=0.0) == 0
+                assert_allclose(late.time_to(to_log_tan_half_angle=at), time, rtol=1e-11)
+    assert late_time_law(Gaussian(2), 1, norm=2.0).time_to(to_log_tan_half_angle=0.0) == 0
     assert late_time_law(Gaussian(2), 1).norm(time=0.0) == 0
 
 

@@ -84,8 +84,8 @@ def test_trained_pairs_follow_the_flow_of_one_layer(dim):
         w = w - step * np.stack([first, second])
         # On the same samples exactly; on the population up to their noise.
         pull = -y * expit(-y * (x @ linear))
-        linear = linear - pair.linear_time(step) * (pull @ x) / len(x)
-        expected = expected - pair.linear_time(step) * linear_gradient(law, expected)
+        linear = linear - pair.linear_time(time=step) * (pull @ x) / len(x)
+        expected = expected - pair.linear_time(time=step) * linear_gradient(law, expected)
     assert_allclose(w[0], -w[1], atol=1e-12)
     assert_allclose(pair.predictor(w), linear, atol=1e-10)
     assert_allclose(pair.predictor(w), expected, atol=0.05)
@@ -109,7 +109,7 @@ def test_pairs_that_are_not_opposite_are_not_reduced():
 def test_times_and_messages():
     pair = OppositePair(0.5)
     assert pair.time_factor == 1.125
-    assert_allclose(pair.time(pair.linear_time([1.0, 2.0])), [1, 2])
+    assert_allclose(pair.time(linear_time=pair.linear_time(time=[1.0, 2.0])), [1, 2])
     assert OppositePair().time_factor == 0.5
     assert OppositePair(1).time_factor == 2
     with pytest.raises(ValueError, match="slope must be > -1, got -1"):

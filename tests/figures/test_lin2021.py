@@ -95,7 +95,7 @@ def test_a_longer_step_fails_the_core_against_the_recursion(monkeypatch):
 
 def test_a_wrong_nullcline_fails_portraits(monkeypatch):
     right = portraits.nullcline
-    monkeypatch.setattr(portraits, "nullcline", lambda law, norm: 1.2 - right(law, norm))
+    monkeypatch.setattr(portraits, "nullcline", lambda law, *, norm: 1.2 - right(law, norm=norm))
     assert failures("portraits") >= 3
 
 
@@ -125,7 +125,7 @@ def test_bounds_of_another_flow_fail(monkeypatch):
     right = bounds.reduced_flow
 
     def faster(law, n_layers, **options):
-        options["times"] = 0.9 * options["times"]
+        options["time"] = 0.9 * options["time"]
         run = right(law, n_layers, **options)
         return replace(run, time=run.time / 0.9)
 

@@ -262,7 +262,7 @@ def test_samples_are_not_copied_per_run():
     x = np.ones((4, 3))
     loss = lf.LogisticLoss(np.broadcast_to(x, (10**6, 4, 3)), np.broadcast_to(1.0, (10**6, 4)))
     assert loss.run_shape == (10**6,)
-    assert loss._columns.strides[0] == 0
+    assert [columns.strides[0] for columns in loss._columns] == [0, 0]
     assert loss.inputs.strides[0] == 0
 
 
@@ -388,7 +388,9 @@ def test_networks_must_have_one_output_and_the_inputs_of_the_loss(kind):
 
 def test_other_objects_are_no_losses():
     for bad in (None, 1.0, lf.LogisticLoss, "logistic"):
-        with pytest.raises(TypeError, match="loss must be one of SquaredLoss, LogisticLoss, Expo"):
+        with pytest.raises(
+            TypeError, match="loss must be one of SquaredLoss, SampledSquaredLoss, LogisticLoss"
+        ):
             checked_loss(bad)
     loss = lf.LogisticLoss(X, Y)
     assert checked_loss(loss) is loss
@@ -406,8 +408,25 @@ def test_padding_is_seen_by_nothing(kind):
     w = np.array([[0.5, -1.0, 0.25]])
     for n in (1, 15, 16, 17, 31, 32, 33, 255, 256, 257):
         loss = make_binary(kind, 3, n=n)
-        assert loss._columns.shape == (3, -(-n // 16) * 16)
-        assert_array_equal(loss._columns[:, n:], 0.0)
+        for columns, n_rows in zip(loss._columns, (3, 1), strict=True):
+            assert columns.shape == (n_rows, -(-n // 16) * 16)
+            assert_array_equal(columns[:, n:], 0.0)
         value, gradient = by_core(loss, w)
         assert_allclose(value, loss.value(w[:, None]), rtol=1e-14)
         assert_allclose(gradient, loss.gradient(w[:, None])[:, 0], atol=1e-15)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_spherical_loss_of_any_norm(noise):
+    law = laws.Gaussian(2)
+    loss = lf.SphericalLogisticLoss([0.0, 1.0], law, noise)
+    cosine = np.array([1.0, 0.0, -1.0, np.sqrt(0.5)])
+    w = np.stack([np.sqrt(1 - cosine**2), cosine], axis=-1)[:, None, :]
+    for norm in (1e160, 1e-200, 1e300):
+        # kappa (r - (1 - 2 noise) v . w) + H(r), with H = a2 / r far out and ln 2 near 0
+        radial = law.a2 / norm if norm > 1 else np.log(2)
+        expected = law.kappa * norm * (1 - (1 - 2 * noise) * cosine) + radial
+        assert_allclose(loss.value(norm * w), expected, rtol=1e-14)
+        toward = (1 - 2 * noise) * law.kappa * np.array([0.0, 1.0])
+        slope = law.kappa * w - toward if norm > 1 else norm * w / 4 - toward
+        assert_allclose(loss.gradient(norm * w), slope, rtol=1e-12, atol=1e-15)

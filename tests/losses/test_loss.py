@@ -69,22 +69,25 @@ def test_minimum_is_the_least_squares_residual(data, duplicate):
         x = np.concatenate([x, x[:, :2]], axis=1)
     solution = np.linalg.lstsq(x, y, rcond=None)[0]
     loss = SquaredLoss.from_data(x, y)
-    assert_allclose(loss.minimum(), direct(solution.T, x, y), rtol=1e-10)
+    assert_allclose(loss.least_loss, direct(solution.T, x, y), rtol=1e-10)
     stacked = SquaredLoss(loss.input_cov, np.stack([loss.cross_cov] * 2), loss.output_power)
-    assert_allclose(stacked.minimum(), [loss.minimum()] * 2, rtol=1e-12)
+    assert_allclose(stacked.least_loss, [loss.least_loss] * 2, rtol=1e-12)
 
 
 def test_minimum_counts_weak_directions_and_not_rounding_noise():
     loss = SquaredLoss(np.diag([1.0, 1e-12]), [[0.0, 1e-6]], 1.0)
-    assert_allclose(loss.minimum(), 0, atol=1e-12)
-    loss = SquaredLoss(np.diag([1.0, 1e-17]), [[0.0, 1e-9]], 1.0)
-    assert_allclose(loss.minimum(), 0.5)
+    assert_allclose(loss.least_loss, 0, atol=1e-12)
+    # Of moments in units of their own the weakest direction counts.
+    loss = SquaredLoss(np.diag([1.0, 1e-40]), [[0.0, 1e-20]], 1.0)
+    assert_allclose(loss.least_loss, 0, atol=1e-12)
+    both = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-16]])
+    assert_allclose(SquaredLoss(both, [[0.6, 0.6]], 1.0).least_loss, 0.32)
 
 
 def test_minimum_is_below_every_value(data):
     loss = SquaredLoss.from_data(*data)
     products = np.random.default_rng(3).standard_normal((200, 3, 4))
-    assert (loss.minimum() <= loss.value(products)).all()
+    assert (loss.least_loss <= loss.value(products)).all()
 
 
 def test_moments_are_read_only_views_not_copies():
@@ -261,13 +264,13 @@ def test_moments_of_data_are_never_refused():
             for spread in (0, 8):
                 x = scale * rng.standard_normal((30, n, 7)) * 10.0 ** rng.uniform(-spread, 0, 7)
                 loss = SquaredLoss.from_data(x, scale * rng.standard_normal((30, n, 2)))
-                assert np.isfinite(loss.minimum()).all()
+                assert np.isfinite(loss.least_loss).all()
 
 
-def test_moments_without_a_minimum_have_none():
-    loss = SquaredLoss(np.diag([1.0, 0.0]), [[1.0, 0.5]], 2.0)
-    with pytest.raises(ValueError, match="cross_cov must be 0 where input_cov vanishes"):
-        loss.minimum()
+def test_moments_without_a_minimum_are_refused():
+    for cov in (np.diag([1.0, 0.0]), np.array([[1.0, 1.0], [1.0, 1.0]]), np.zeros((2, 2))):
+        with pytest.raises(ValueError, match="cross_cov must be 0 where input_cov vanishes"):
+            SquaredLoss(cov, [[1.0, 0.5]], 2.0)
 
 
 def test_values_and_gradients_beyond_the_range_of_floats():

@@ -37,7 +37,7 @@ def descent(start=START, step_size=0.5, n_steps=300, observables=OBSERVABLES, **
 def flow(n_layers=1, until=100.0, **options):
     options = {"angle": [2.5, 0.5], "norm": 1.0} | options
     times = np.append(0.0, np.geomspace(0.01, until, 60))
-    return dc.reduced_flow(LAW, n_layers, times=times, **options)
+    return dc.reduced_flow(LAW, n_layers, time=times, **options)
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def test_phase_portrait(n_layers, tmp_path):
     assert not left.lines
     border, *lines = right.lines
     r, theta = border.get_data()
-    assert_allclose(theta, dc.nullcline(LAW, r))
+    assert_allclose(theta, dc.nullcline(LAW, norm=r))
     assert r[-1] == 2
     assert len(lines) == 4  # two runs, each with a dot
     assert_allclose(lines[0].get_xdata(), paths.norm[0])
@@ -302,7 +302,7 @@ def test_phase_portrait_of_trainings_and_none(run):
 def test_label_noise_bends_the_border():
     ax = plot.phase_portrait(LAW, 2, label_noise=0.1)
     r, theta = ax.lines[0].get_data()
-    expected = dc.nullcline(LAW, r, label_noise=0.1)
+    expected = dc.nullcline(LAW, norm=r, label_noise=0.1)
     assert_array_equal(theta, expected)
     assert np.isnan(expected).any()  # beyond the minimiser the norm shrinks at every angle
 

@@ -90,7 +90,7 @@ class TestPanels:
             assert np.isnan(np.asarray(line.get_ydata(), float)).all()
 
     def test_a_converged_run_stays_as_it_is(self, panel):
-        run = flow(stop=lf.Stop(loss=float(LOSS.minimum()) + 0.1))
+        run = flow(stop=lf.Stop(loss=float(LOSS.least_loss) + 0.1))
         assert (run.status == lf.Status.CONVERGED).all()
         for line in panel(run).lines:
             assert np.isfinite(line.get_ydata()).all()
@@ -410,7 +410,7 @@ class TestStepSizeRegimes:
         names = [text.get_text().replace("\n", " ") for text in ax.texts]
         middles = [text.xy[0] for text in ax.texts]
         for name, middle in zip(names, middles, strict=True):
-            regime = rd.StepSizeRegime(int(rd.step_size_regime(middle, 1.0)))
+            regime = rd.StepSizeRegime(int(rd.step_size_regime(1.0, step_size=middle)))
             assert regime.name.lower().replace("_", " ").replace("two", "2").startswith(name)
 
     def test_marks(self):

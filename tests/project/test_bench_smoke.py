@@ -24,6 +24,8 @@ RACED = {
     "flow": {"linnet_fast", "scipy"},
     "chain": {"linnet_fast", "reference"},
     "binary": {"linnet_fast", "reference"},
+    "completion": {"linnet_fast", "numpy"},
+    "completion_chain": {"entries", "white inputs"},
     "sweep": {"linnet_fast", "numpy", "joblib"},
     "sweep_layer": {"train", "sweep"},
     "sweep_million": {"sweep"},
@@ -83,7 +85,7 @@ def test_bench_section_has_rates_of_us_and_of_its_rivals(section, smoke):
 @pytest.mark.slow
 def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path):
     # The benchmark itself compares what rivals compute and fails where they differ.
-    with_rivals = ("single", "depth", "flow", "chain", "binary", "sweep")
+    with_rivals = ("single", "depth", "flow", "chain", "binary", "completion", "sweep")
     rivals = ("jax", "torch", "numba", "diffrax")
     done = run_bench(tmp_path, "--only", *with_rivals, "--rivals", *rivals)
     assert done.returncode == 0, done.stderr
@@ -94,6 +96,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
         "flow": {"diffrax"},
         "chain": {"jax"},
         "binary": {"jax", "torch"},
+        "completion": {"jax", "torch", "numba"},
         "sweep": {"jax", "numba"},
     }.items():
         rows = results["sections"][section]["rows"]

@@ -48,8 +48,8 @@ CALLS = {
         "first": ONE, "second": ONE, "step_size": 0.1 * ONE, "sigma": ONE, "lam": ONE,
         "steps": [0, 3],
     },
-    "layer_descent": {
-        "layer": ONE, "step_size": 0.1 * ONE, "sigma": ONE, "lam": ONE, "n_layers": 3,
+    "balanced_descent": {
+        "drive": 0.1 * ONE, "brake": 0.05 * ONE, "rest": 2 * ONE, "gap": 0.5 * ONE, "n_layers": 3,
         "steps": [0, 3],
     },
     "radial_functions": {"table": LAW.table, "r": ONE},

@@ -107,11 +107,13 @@ def test_only_trainings_train_with_the_core():
         "_core/__init__.py",
         "_base/machine.py",
         "_base/algebra.py",
+        "_base/elementary.py",
         "_base/config.py",
         "training/descent.py",
         "training/flow.py",
         "training/observe.py",
         "rank_dynamics/descent.py",
+        "rank_dynamics/factors.py",
         "directional_convergence/dynamics.py",
         "costs/solvers/convolutions.py",
     }

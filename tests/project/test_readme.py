@@ -62,7 +62,7 @@ def test_all_command_lines_are_found():
 
 def test_examples_of_the_help_parse():
     lines = re.findall(r"^  linnet-fast (.*)$", train._EPILOG, re.MULTILINE)
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         assert main.parser().parse_args(shlex.split(line)).command == "train"
 

@@ -11,11 +11,9 @@ from mpmath import mp, mpf
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 
-from linnet_fast.rank_dynamics import modes
+from linnet_fast.rank_dynamics.factors import factor_flow, factor_time
 from linnet_fast.rank_dynamics.modes import (
     escape_time,
-    factor_flow,
-    factor_time,
     learning_time,
     limit_time,
     mode_flow,
@@ -42,7 +40,7 @@ def test_two_layers_at_any_scale_and_time(log_w, sigma, lam, where):
     # known to 1e-16: w is as good as exp(1e-16 * 2e6).
     t = where * max(abs(log_w), 1.0) / (2 * sigma)
     w, log, left = exact_two_layers(t, sigma, lam, log_w)
-    path = mode_flow(t, sigma, lam, log_strength=log_w)
+    path = mode_flow(sigma, lam, time=t, log_strength=log_w)
     tolerance = 1e-13 + 4e-16 * abs(log_w)
     assert_allclose(path.log_strength, float(log), rtol=4e-15, atol=tolerance)
     if log > -700:
@@ -52,7 +50,7 @@ def test_two_layers_at_any_scale_and_time(log_w, sigma, lam, where):
 
 
 def test_what_remains_is_accurate_when_hardly_anything_remains():
-    path = mode_flow(250.0, 1.0, 1.0, strength=1e-3)
+    path = mode_flow(1.0, 1.0, time=250.0, strength=1e-3)
     left = exact_two_layers(250.0, 1.0, 1.0, float(np.log(1e-3)))[2]
     assert_allclose(path.remaining, float(left), rtol=1e-12)
     assert path.remaining < 1e-200
@@ -79,7 +77,7 @@ def test_more_layers_invert_the_implicit_time(n_layers, w0):
         tau = exact_tau(y0, y, n_layers)
         t = tau / (mpf(sigma) * rest ** (1 - mpf(2) / n_layers))
         expected = 1 - y**n_layers
-        path = mode_flow(float(t), sigma, lam, strength=w0, n_layers=n_layers)
+        path = mode_flow(sigma, lam, time=float(t), strength=w0, n_layers=n_layers)
         # How the result answers to the rounding of t.
         answer = float(n_layers * y ** (2 * n_layers - 2) * tau) * 4e-15
         tolerance = 1e-13 + answer * float((1 - y**n_layers) / abs(expected))
@@ -110,7 +108,7 @@ def test_modes_solve_their_equation(n_layers, sigma, lam, w0, t):
         rtol=1e-12,
         atol=1e-14,
     )
-    path = mode_flow(t, sigma, lam, strength=w0, n_layers=n_layers)
+    path = mode_flow(sigma, lam, time=t, strength=w0, n_layers=n_layers)
     assert_allclose(path.strength, solution.y[0, -1], rtol=1e-9)
     assert_allclose(path.remaining, 1 - lam * path.strength / sigma, atol=1e-12)
     assert_allclose(path.log_strength, np.log(path.strength), atol=1e-12)
@@ -120,11 +118,11 @@ def test_modes_solve_their_equation(n_layers, sigma, lam, w0, t):
 def test_edges(n_layers):
     options = {"n_layers": n_layers}
     # t = 0
-    path = mode_flow(0.0, 2.0, 0.5, strength=[1e-3, 4.0, 7.0], **options)
+    path = mode_flow(2.0, 0.5, time=0.0, strength=[1e-3, 4.0, 7.0], **options)
     assert_allclose(path.strength, [1e-3, 4.0, 7.0], rtol=1e-14)
     assert_allclose(path.remaining, [1 - 1e-3 / 4, 0, -0.75], atol=1e-15)
     # nothing to grow from
-    path = mode_flow([0.0, 5.0], 2.0, 0.5, strength=0.0, **options)
+    path = mode_flow(2.0, 0.5, time=[0.0, 5.0], strength=0.0, **options)
     if n_layers > 1:
         assert_array_equal(path.strength, 0)
         assert_array_equal(path.log_strength, -np.inf)
@@ -132,7 +130,7 @@ def test_edges(n_layers):
     else:
         assert_allclose(path.strength, [0, 4 * -np.expm1(-2.5)])
     # sigma = 0: decays like a power; nothing is left to be told
-    path = mode_flow([0.0, 3.0], 0.0, 0.5, strength=2.0, **options)
+    path = mode_flow(0.0, 0.5, time=[0.0, 3.0], strength=2.0, **options)
     power = 2 - 2 / n_layers
     if n_layers == 1:
         expected = 2 * np.exp(-1.5)
@@ -141,7 +139,7 @@ def test_edges(n_layers):
     assert_allclose(path.strength, [2, expected], rtol=1e-14)
     assert np.isnan(path.remaining).all()
     # lam = 0: grows for ever
-    path = mode_flow([0.0, 0.1], 0.5, 0.0, strength=0.3, **options)
+    path = mode_flow(0.5, 0.0, time=[0.0, 0.1], strength=0.3, **options)
     layer = 0.3 ** (1 / n_layers)
     grown = {
         1: 0.3 + 0.05,
@@ -152,10 +150,10 @@ def test_edges(n_layers):
     assert_allclose(path.strength, [0.3, grown], rtol=1e-13)
     assert_array_equal(path.remaining, 1)
     # both
-    path = mode_flow(5.0, 0.0, 0.0, strength=0.3, **options)
+    path = mode_flow(0.0, 0.0, time=5.0, strength=0.3, **options)
     assert_allclose(path.strength, 0.3)
     # any time
-    path = mode_flow(1e300, 2.0, 0.5, strength=1e-3, **options)
+    path = mode_flow(2.0, 0.5, time=1e300, strength=1e-3, **options)
     assert path.strength == 4.0
     assert path.remaining == 0
     # learning times
@@ -166,16 +164,16 @@ def test_edges(n_layers):
 
 def test_growth_without_bound_ends_in_infinity():
     with np.errstate(divide="raise", over="raise", invalid="raise"):
-        path = mode_flow([1.0, 1e3, 1e9], 1.0, 0.0, strength=1.0, n_layers=4)
+        path = mode_flow(1.0, 0.0, time=[1.0, 1e3, 1e9], strength=1.0, n_layers=4)
     assert np.isinf(path.strength).tolist() == [True, True, True]
 
 
 def test_everything_broadcasts_and_is_quiet():
     with np.errstate(divide="raise", over="raise", invalid="raise"):
         path = mode_flow(
-            np.array([0.0, 1.0, 1e4])[:, None, None],
             np.array([0.0, 0.5, 2.0])[:, None],
             [0.0, 0.3, 1.0, 5.0],
+            time=np.array([0.0, 1.0, 1e4])[:, None, None],
             log_strength=[-1e6, -800.0, -3.0, 2.0],
             n_layers=3,
         )
@@ -183,9 +181,9 @@ def test_everything_broadcasts_and_is_quiet():
     assert path.strength.shape == path.remaining.shape == (3, 3, 4)
     assert times.shape == (2, 3)
     assert np.isinf(times[0]).all()
-    two = mode_flow([0.0, 1.0, 1e4], 0.5, 0.3, log_strength=-3.0, n_layers=3)
+    two = mode_flow(0.5, 0.3, time=[0.0, 1.0, 1e4], log_strength=-3.0, n_layers=3)
     assert_array_equal(
-        two.strength, mode_flow([0.0, 1.0, 1e4], 0.5, 0.3, log_strength=-3.0, n_layers=3)[0]
+        two.strength, mode_flow(0.5, 0.3, time=[0.0, 1.0, 1e4], log_strength=-3.0, n_layers=3)[0]
     )
 
 
@@ -197,7 +195,7 @@ def test_learning_times_of_two_layers(log_w):
     assert_allclose(
         learning_time(sigma, lam, log_strength=log_w, fraction=q), float(exact), rtol=1e-14
     )
-    back = mode_flow(float(exact), sigma, lam, log_strength=log_w)
+    back = mode_flow(sigma, lam, time=float(exact), log_strength=log_w)
     assert_allclose(1 - back.remaining, q, rtol=1e-13 + 1e-15 * abs(log_w))
 
 
@@ -208,9 +206,9 @@ def test_learning_times_of_one_layer_do_not_know_the_scale():
 
 def test_escapes_of_deep_modes():
     exact = learning_time(1.5, 0.3, log_strength=3 * np.log(1e-4), n_layers=3)
-    assert_allclose(escape_time(1.5, 1e-4, 3), exact, rtol=1e-3)
+    assert_allclose(escape_time(1.5, layer_scale=1e-4, n_layers=3), exact, rtol=1e-3)
     exact = learning_time(1.5, 0.3, log_strength=4 * np.log(1e-2), n_layers=4)
-    assert_allclose(escape_time(1.5, 1e-2, 4), exact, rtol=1e-3)
+    assert_allclose(escape_time(1.5, layer_scale=1e-2, n_layers=4), exact, rtol=1e-3)
 
 
 def test_limits_of_learning_times():
@@ -238,7 +236,7 @@ def test_factors_solve_their_equation(sigma, lam, first, second, t):
         return [y[1] * (sigma - lam * y[0] * y[1]), y[0] * (sigma - lam * y[0] * y[1])]
 
     exact = solve_ivp(slope, (0, t), [first, second], "DOP853", rtol=1e-13, atol=1e-14).y[:, -1]
-    a, b = factor_flow(t, sigma, lam, first, second)
+    a, b = factor_flow(sigma, lam, first, second, time=t)
     assert_allclose([a, b], exact, rtol=1e-10, atol=1e-10)
     size = a * a + b * b
     assert_allclose(a * a - b * b, first**2 - second**2, atol=4e-15 * max(size, 1e-300) + 1e-15)
@@ -268,13 +266,13 @@ def test_factors_from_any_scale(first, second, log_scale):
         mp.dps = 60 + int(abs(log_scale))  # 1 - sigma tanh cancels
         exact = exact_factors(t, sigma, lam, mpf(first) * scale, mpf(second) * scale)
         mp.dps = 60
-        a, b = factor_flow(t, sigma, lam, first, second, log_scale=log_scale)
+        a, b = factor_flow(sigma, lam, first, second, time=t, log_scale=log_scale)
         tolerance = 2e-14 + 1e-15 * abs(log_scale)
         assert_allclose([a, b], [float(x) for x in exact], rtol=tolerance, atol=1e-290)
 
 
 def test_factors_on_the_stable_manifold_go_to_the_saddle():
-    a, b = factor_flow([0.0, 5.0, 500.0], 1.0, 1.0, 2.0, -2.0)
+    a, b = factor_flow(1.0, 1.0, 2.0, -2.0, time=[0.0, 5.0, 500.0])
     assert_allclose(a, -b)
     assert_allclose(a[:2], [2.0, 2 / np.sqrt(np.exp(10) + 4 * np.expm1(10))], rtol=1e-13)
     assert a[2] < 1e-200
@@ -284,8 +282,8 @@ def test_factors_on_the_stable_manifold_go_to_the_saddle():
 def test_equal_factors_are_the_balanced_mode():
     t = np.linspace(0, 30, 50)
     for log_w in (-900.0, -20.0, 1.0):
-        a, b = factor_flow(t, 1.3, 0.4, 1.0, 1.0, log_scale=log_w / 2)
-        w = mode_flow(t, 1.3, 0.4, log_strength=log_w)
+        a, b = factor_flow(1.3, 0.4, 1.0, 1.0, time=t, log_scale=log_w / 2)
+        w = mode_flow(1.3, 0.4, time=t, log_strength=log_w)
         assert_array_equal(a, b)
         assert_allclose(a * a, w.strength, rtol=1e-12, atol=1e-300)
 
@@ -301,7 +299,7 @@ def test_times_of_factors():
         factor_time(1.0, 1.0, 3e-5, -1e-5), learning_time(1.0, strength=1e-10), rtol=1e-6
     )
     t = factor_time(1.1, 0.6, -0.01, -2.0, fraction=0.7)
-    a, b = factor_flow(t, 1.1, 0.6, -0.01, -2.0)
+    a, b = factor_flow(1.1, 0.6, -0.01, -2.0, time=t)
     assert_allclose(0.6 * a * b / 1.1, 0.7, rtol=1e-13)
     assert factor_time(1.0, 1.0, 1.0, 0.9) == 0
     assert np.isinf(factor_time([0.0, 1.0], [1.0, 0.0], 1.0, 0.9 * 1e-3)).all()
@@ -310,32 +308,39 @@ def test_times_of_factors():
 @pytest.mark.parametrize(
     ("call", "exception", "message"),
     [
-        (lambda: mode_flow(1, -1, strength=1), ValueError, "sigma must be >= 0, got -1"),
-        (lambda: mode_flow(1, 1, -1, strength=1), ValueError, "lam must be >= 0, got -1"),
-        (lambda: mode_flow(-1, 1, strength=1), ValueError, "time must be >= 0, got -1"),
-        (lambda: mode_flow(1, 1, strength=-1), ValueError, "any sign use factor_flow"),
-        (lambda: mode_flow(1, 1), TypeError, "strength or log_strength must be given, got neither"),
-        (lambda: mode_flow(1, 1, strength=1, log_strength=0), TypeError, "got both"),
-        (lambda: mode_flow(1, 1, strength=1, n_layers=0), ValueError, "n_layers must be >= 1"),
-        (lambda: mode_flow(1, 1, strength=1, n_layers=2.0), TypeError, "n_layers must be an int"),
-        (lambda: mode_flow(1, 1, strength=np.nan), ValueError, "strength must be finite"),
-        (lambda: mode_flow(1, "1", strength=1), TypeError, "sigma must be a real number"),
+        (lambda: mode_flow(-1, time=1, strength=1), ValueError, "sigma must be >= 0, got -1"),
+        (lambda: mode_flow(1, -1, time=1, strength=1), ValueError, "lam must be >= 0, got -1"),
+        (lambda: mode_flow(1, time=-1, strength=1), ValueError, "time must be >= 0, got -1"),
+        (lambda: mode_flow(1, time=1, strength=-1), ValueError, "any sign use factor_flow"),
+        (
+            lambda: mode_flow(1, time=1),
+            TypeError,
+            "must be given, one of them, got neither",
+        ),
+        (lambda: mode_flow(1, time=1, strength=1, log_strength=0), TypeError, "got both"),
+        (lambda: mode_flow(1, time=1, strength=1, n_layers=0), ValueError, "n_layers must be >= 1"),
+        (
+            lambda: mode_flow(1, time=1, strength=1, n_layers=2.0),
+            TypeError,
+            "n_layers must be an int",
+        ),
+        (lambda: mode_flow(1, time=1, strength=np.nan), ValueError, "strength must be finite"),
+        (lambda: mode_flow("1", time=1, strength=1), TypeError, "sigma must be a real number"),
         (
             lambda: learning_time(1, strength=1, fraction=1),
             ValueError,
             r"fraction must be in \(0, 1",
         ),
         (lambda: factor_time(1, 1, 1, 1, fraction=0), ValueError, r"fraction must be in \(0, 1"),
-        (lambda: factor_flow(1, 1, 1, 1, 1, log_scale=900), ValueError, "log_scale must be <= 300"),
-        (lambda: escape_time(1, 0.1, 2), ValueError, "fewer layers escape by learning_time"),
-        (lambda: escape_time(1, 0, 3), ValueError, "layer_scale must be > 0"),
+        (
+            lambda: escape_time(1, layer_scale=0.1, n_layers=2),
+            ValueError,
+            "fewer layers escape by learning_time",
+        ),
+        (lambda: escape_time(1, layer_scale=0, n_layers=3), ValueError, "layer_scale must be > 0"),
         (lambda: limit_time(1, step_size=0), ValueError, "step_size must be > 0"),
     ],
 )
 def test_bad_arguments(call, exception, message):
     with pytest.raises(exception, match=message):
         call()
-
-
-def test_there_is_one_module_of_modes():
-    assert all(getattr(modes, name).__doc__ for name in ("mode_flow", "ModePath", "factor_flow"))

@@ -13,14 +13,9 @@ from support import make_loss, make_start
 import linnet_fast as lf
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.data import joint_decomposition
+from linnet_fast.rank_dynamics.limits import greedy_path, sequential_limit, stage_resolvability
 from linnet_fast.rank_dynamics.perturbation import perturbation_bound
-from linnet_fast.rank_dynamics.predictions import (
-    effective_strengths,
-    greedy_path,
-    predicted_times,
-    sequential_limit,
-    stage_resolvability,
-)
+from linnet_fast.rank_dynamics.predictions import effective_strengths, predicted_times
 from linnet_fast.reference import gradients
 
 # What a start acts like
@@ -249,16 +244,16 @@ START = make_start((2, 3, 2))
             ValueError,
             "run axes must broadcast",
         ),
-        (lambda: sequential_limit(LOSS, -1.0), ValueError, "tau must be >= 0"),
-        (lambda: sequential_limit(LOSS, 1.0, exponent=0), ValueError, "exponent must be > 0"),
+        (lambda: sequential_limit(LOSS, tau=-1.0), ValueError, "tau must be >= 0"),
+        (lambda: sequential_limit(LOSS, tau=1.0, exponent=0), ValueError, "exponent must be > 0"),
         (
-            lambda: sequential_limit(LOSS, 1.0, step_size=0.6),
+            lambda: sequential_limit(LOSS, tau=1.0, step_size=0.6),
             ValueError,
             r"step_size must be below 1 / sigma_1, .*, got step_size \* sigma_1 = 1.2",
         ),
-        (lambda: stage_resolvability(LOSS, 0.0), ValueError, "delta must be > 0"),
-        (lambda: greedy_path(LOSS, 3), ValueError, "n_stages must be <= 2, got 3"),
-        (lambda: greedy_path(LOSS, 0), ValueError, "n_stages must be >= 1, got 0"),
+        (lambda: stage_resolvability(LOSS, delta=0.0), ValueError, "delta must be > 0"),
+        (lambda: greedy_path(LOSS, n_stages=3), ValueError, "n_stages must be <= 2, got 3"),
+        (lambda: greedy_path(LOSS, n_stages=0), ValueError, "n_stages must be >= 1, got 0"),
         (
             lambda: perturbation_bound(LOSS, strength=[0.1] * 3, time=1.0),
             ValueError,

@@ -270,7 +270,7 @@ def test_a_store_of_other_numerics_is_refused(monkeypatch, tmp_path):
         sweep(spec, store)
         assert_equal(sweep(spec, store), lf.open_sweep(store))
     before = snapshot(store)
-    with pytest.raises(lf.SweepError, match=f"numerics: 0, now {NUMERICS}"):
+    with pytest.raises(lf.SweepError, match=rf"numerics 0 of the library.* {NUMERICS}: it opens"):
         sweep(plain(), store)
     with pytest.raises(lf.SweepError, match="numerics"):
         sweep(plain(replicates=9), store, extend=True)

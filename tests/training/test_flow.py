@@ -504,7 +504,7 @@ def test_the_reference_is_the_closed_form():
     start = (np.full((1, 1), 1e-3),) * 2
     record = lf.Record.at_times([1.0, 3.0, 5.0], observables=("product",))
     options = {"method": lf.GradientFlow(1e-11), "until": 5.0, "record": record}
-    expected = lf.rank_dynamics.mode_flow([1.0, 3.0, 5.0], 2.0, strength=1e-6).strength
+    expected = lf.rank_dynamics.mode_flow(2.0, time=[1.0, 3.0, 5.0], strength=1e-6).strength
     for train in (reference.train, lf.train):
         run = train(network, loss, start, **options)
         assert_allclose(run.product[:, 0, 0], expected, rtol=1e-8)

@@ -51,7 +51,7 @@ VECTORS = [[0.0, 1.0], [0.6, 0.8], [1.0, 2.0, 3.0, -1.0]]
 @pytest.mark.parametrize(("n_layers", "until"), [(1, 1e3), (2, 80.0), (3, 35.0)])
 def test_small_angles_are_known_to_their_own_size(v, n_layers, until):
     times = np.geomspace(0.1, until, 30)
-    exact = reduced_flow(lf.laws.Gaussian(len(v)), n_layers, angle=2.5, norm=2.0, times=times)
+    exact = reduced_flow(lf.laws.Gaussian(len(v)), n_layers, angle=2.5, norm=2.0, time=times)
     assert exact.log_tan_half_angle[-1] < np.log(1e-9)
     for rtol, error in ((1e-8, 1e-6), (1e-11, 1e-9)):
         run = flow(v, n_layers, times, rtol=rtol)
@@ -114,7 +114,7 @@ def test_what_is_rounding_is_nan_and_said_to_be():
         1,
         angle=np.arctan2(1.0, 0.5) + np.arctan2(0.8, 0.6),
         norm=np.sqrt(1.25),
-        times=times,
+        time=times,
     )
     assert_allclose(run.angle[~unknown], exact.angle[~unknown], rtol=2e-6)
 
@@ -122,7 +122,7 @@ def test_what_is_rounding_is_nan_and_said_to_be():
 def test_angles_below_all_numbers_are_nan():
     with pytest.warns(UserWarning, match="or below 1e-280"):
         run = flow([0.0, 1.0], 1, [10.0, 1e4, 1e6])
-    exact = reduced_flow(lf.laws.Gaussian(2), 1, angle=2.5, norm=2.0, times=[10.0, 1e4])
+    exact = reduced_flow(lf.laws.Gaussian(2), 1, angle=2.5, norm=2.0, time=[10.0, 1e4])
     assert_allclose(run.log_tan_half_angle[:2], exact.log_tan_half_angle, rtol=0, atol=1e-6)
     assert np.isnan(run.log_tan_half_angle[2])
 

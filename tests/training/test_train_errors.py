@@ -86,7 +86,7 @@ TABLE = [
     ("widths", (3, 5), ValueError, r"loss must match .* \(3, 5\), got 3 inputs and 2 outputs"),
     ("widths", (3, 4, 2), ValueError, "start must have 2 arrays, one per layer, got 1"),
     ("network", (3, 2), TypeError, "network must be a Chain, got tuple"),
-    ("loss", 0.5, TypeError, "loss must be one of SquaredLoss, LogisticLoss, ExponentialLoss, SphericalLogisticLoss, got float"),
+    ("loss", 0.5, TypeError, "loss must be one of SquaredLoss, SampledSquaredLoss, .*, got float"),
     ("input_cov", ones(3), ValueError, r"input_cov must have shape \(\*run, in, in\), got \(3,\)"),
     ("input_cov", ones(3, 2), ValueError, r"input_cov must have shape .*, got \(3, 2\)"),
     ("input_cov", np.eye(4), ValueError, r"cross_cov must have shape \(\*run, out, 4\), got \(2, 3\)"),
@@ -229,7 +229,10 @@ SQUARED = {
     "name": "squared",
     "input_cov": np.ones((2, 3, 3)),
     "cross_cov": np.ones((2, 2, 3)),
-    "output_power": np.ones(2),
+    "minimizer": np.ones((2, 2, 3)),
+    "factor": np.ones((2, 4, 3)),
+    "scales": None,
+    "least_loss": np.ones(2),
 }
 LOGISTIC = {
     "name": "logistic",
@@ -237,6 +240,9 @@ LOGISTIC = {
     "n_samples": 5,
     "inputs": np.ones((2, 3, 16)),
     "single_inputs": None,
+    "targets": np.ones((2, 1, 16)),
+    "single_targets": None,
+    "n_soft": None,
 }
 SPHERICAL = {
     "name": "spherical",
@@ -322,8 +328,13 @@ CORE_TABLE = [
     ("input_cov", None, ValueError, "a squared loss needs input_cov"),
     ("cross_cov", ABSENT, ValueError, "a squared loss needs cross_cov"),
     ("cross_cov", np.ones((2, 3, 2)), ValueError, r"cross_cov must have shape \(2, 2, 3\), got \(2, 3, 2\)"),
-    ("output_power", np.ones(3), ValueError, r"output_power must have shape \(2,\), got \(3,\)"),
-    ("output_power", 1.0, TypeError, "output_power must be an array, got float"),
+    ("least_loss", np.ones(3), ValueError, r"least_loss must have shape \(2,\), got \(3,\)"),
+    ("least_loss", 1.0, TypeError, "least_loss must be an array, got float"),
+    ("minimizer", None, ValueError, "a squared loss needs minimizer"),
+    ("factor", np.ones((2, 3, 3)), ValueError, "factor must be padded to a multiple of 4 rows"),
+    ("factor", np.ones((2, 4, 2)), ValueError, "factor must have shape"),
+    ("factor", None, ValueError, "a squared loss needs either factor or scales"),
+    ("scales", np.ones((2, 3)), ValueError, "a squared loss needs either factor or scales"),
     ("loss", None, TypeError, "incompatible function arguments"),
     ("loss", ABSENT, TypeError, "incompatible function arguments"),
     ("loss", {}, ValueError, "loss must have a name"),
@@ -331,7 +342,8 @@ CORE_TABLE = [
     ("loss", SQUARED | {"name": "cubic"}, ValueError, "loss must be one of squared, .*, got 'cubic'"),
     ("loss", SQUARED | {"inputs": None}, ValueError, "a squared loss has no field 'inputs'"),
     ("loss", SQUARED | {3: None}, ValueError, "a squared loss has no field '3'"),
-    ("loss", LOGISTIC, ValueError, "a logistic loss needs one output, got 2"),
+    ("loss", LOGISTIC, ValueError, r"targets must have shape \(2, 2, 16\), got \(2, 1, 16\)"),
+    ("loss", SPHERICAL, ValueError, "a spherical loss needs one output, got 2"),
     ("step_size", np.ones(2), ValueError, r"step_size must have shape \(2, 2\), got \(2,\)"),
     ("weight_decay", np.zeros(2, np.float32), TypeError, "weight_decay must have dtype float64"),
     ("weight_decay", np.zeros(2, [("a", "i1"), ("b", "f8")])["b"], ValueError, "weight_decay is not aligned"),
@@ -368,20 +380,31 @@ def test_core_refuses(argument, value, exception, message):
     assert np.isfinite(call_core()["observables"]["loss"]).all()
 
 
+DRAWN = {
+    "schedule": [(0, 4)],
+    "replace": True,
+    "seed": 0,
+    "streams": np.zeros(2, np.int64),
+    "label_noise_std": None,
+    "law": 0,
+    "radii": [1.0],
+    "cumulative": [1.0],
+}
+
+
 def call_core_binary(loss=None, draws=(), rule=(), **changes):
     """Call the core with a loss of one output, and changes of the other arguments."""
-    drawn = [4, 0, np.zeros(2, np.int64), 0, [1.0], [1.0]]
+    drawn = DRAWN | dict(draws)
     stepped = [1, np.ones(2), np.zeros(2), np.zeros(2)]
-    for whole, parts in ((drawn, draws), (stepped, rule)):
-        for place, value in dict(parts).items():
-            whole[place] = value
+    for place, value in dict(rule).items():
+        stepped[place] = value
     defaults = {
         "factors": [(1, 3, 0, False, 1.0)],
         "shapes": [(1, 3)],
         "weights": [np.ones((2, 1, 3))],
         "loss": LOGISTIC if loss is None else given(loss),
         "step_size": np.full((2, 1), 0.1),
-        "draws": tuple(drawn),
+        "draws": drawn,
         "rule": tuple(stepped),
         "direction": np.full((2, 3), 3**-0.5),
         "observables": {"loss", "angle", "margin"},
@@ -392,7 +415,8 @@ def call_core_binary(loss=None, draws=(), rule=(), **changes):
 TABLE_10 = list(lf.laws.Sphere(3).table)
 CORE_BINARY_TABLE = [
     ({"loss": LOGISTIC | {"name": "logistics"}}, ValueError, "loss must be one of .*, got 'logistics'"),
-    ({"loss": LOGISTIC | {"inputs": np.ones((2, 3, 15))}}, ValueError, "padded to a multiple of 16"),
+    ({"loss": LOGISTIC | {"inputs": np.ones((2, 3, 15)), "targets": np.ones((2, 1, 15))}}, ValueError, "padded to a multiple of 16"),
+    ({"loss": LOGISTIC | {"targets": np.ones((2, 1, 32))}}, ValueError, r"targets must have shape \(2, 1, 16\)"),
     ({"loss": LOGISTIC | {"n_samples": 17}}, ValueError, "padded to a multiple of 16"),
     ({"loss": LOGISTIC | {"n_samples": 0}}, ValueError, "n_samples must be at least 1, got 0"),
     ({"loss": LOGISTIC | {"n_samples": 5.0}}, TypeError, "n_samples must be an integer, got float"),
@@ -412,16 +436,23 @@ CORE_BINARY_TABLE = [
     ({"loss": SPHERICAL | {"direction": np.ones((2, 2))}}, ValueError, "direction must have shape"),
     ({"weights": [np.ones((2, 1, 3), np.float32)]}, ValueError, "needs single_inputs for runs in single precision"),
     ({"loss": LOGISTIC | {"single_inputs": np.ones((2, 3, 16))}}, TypeError, "single_inputs must have dtype float32"),
-    ({"draws": {0: 0}}, ValueError, "batch_size is out of range"),
-    ({"draws": {0: -1}}, ValueError, "batch_size is out of range"),
-    ({"draws": {0: 2**32}}, ValueError, "batch_size is out of range"),
-    ({"draws": {1: -1}}, RuntimeError, "Unable to cast"),
-    ({"draws": {2: np.zeros(3, np.int64)}}, ValueError, "streams must have shape"),
-    ({"draws": {2: np.zeros(2)}}, TypeError, "streams must have dtype int64"),
-    ({"draws": {3: 4}}, ValueError, "unknown law"),
-    ({"draws": {3: -1}}, ValueError, "unknown law"),
-    ({"draws": {4: []}}, ValueError, "a law needs radii and their probabilities"),
-    ({"draws": {5: [0.5, 1.0]}}, ValueError, "a law needs radii and their probabilities"),
+    ({"draws": {"schedule": [(0, 0)]}}, ValueError, "batch_size is out of range"),
+    ({"draws": {"schedule": [(0, -1)]}}, ValueError, "batch_size is out of range"),
+    ({"draws": {"schedule": [(0, 2**32)]}}, ValueError, "batch_size is out of range"),
+    ({"draws": {"schedule": [(1, 4)]}}, ValueError, "a size must be given from step 0 on"),
+    ({"draws": {"schedule": [(0, 4), (0, 5)]}}, ValueError, "steps of sizes must increase"),
+    ({"draws": {"schedule": 4}}, RuntimeError, "Unable to cast"),
+    ({"draws": {"replace": "no"}}, RuntimeError, "Unable to cast"),
+    ({"draws": {"seed": -1}}, RuntimeError, "Unable to cast"),
+    ({"draws": {"streams": np.zeros(3, np.int64)}}, ValueError, "streams must have shape"),
+    ({"draws": {"streams": np.zeros(2)}}, TypeError, "streams must have dtype int64"),
+    ({"draws": {"label_noise_std": np.zeros(3)}}, ValueError, "label_noise_std must have shape"),
+    ({"draws": {"law": 4}}, ValueError, "unknown law"),
+    ({"draws": {"law": -1}}, ValueError, "unknown law"),
+    ({"draws": {"radii": []}}, ValueError, "a law needs radii and their probabilities"),
+    ({"draws": {"cumulative": [0.5, 1.0]}}, ValueError, "a law needs radii and their probabilities"),
+    ({"draws": {"replace": False}, "loss": SPHERICAL, "observables": {"loss"}}, ValueError, "drawn with replacement"),
+    ({"draws": {"schedule": []}, "loss": SPHERICAL, "observables": {"loss"}}, ValueError, "drawn with replacement"),
     ({"rule": {0: 0}}, ValueError, "unknown step rule"),
     ({"rule": {0: 7}}, ValueError, "unknown step rule"),
     ({"rule": {0: 6}}, ValueError, "alignment|law"),
@@ -443,13 +474,70 @@ def test_core_refuses_of_one_output(changes, exception, message):
     assert result["elapsed"].shape == (2,)
 
 
+ENTRIES = {
+    "name": "completion",
+    "rows": np.array([[0, 1]] * 2),
+    "cols": np.array([[0, 2]] * 2),
+    "values": np.ones((2, 2)),
+}
+SENSING = {
+    "name": "rank_one_sensing",
+    "n_samples": 5,
+    "targets": np.ones((2, 16)),
+    "single_targets": None,
+    "left": np.ones((2, 2, 16)),
+    "single_left": None,
+    "right": np.ones((2, 3, 16)),
+    "single_right": None,
+}
+NONE = np.zeros((2, 0), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("loss", "exception", "message"),
+    [
+        (ENTRIES | {"rows": np.array([[0, 2]] * 2)}, ValueError, "rows is out of range"),
+        (ENTRIES | {"rows": np.array([[0, 0], [0, -1]])}, ValueError, "rows is out of range"),
+        (ENTRIES | {"cols": np.array([[0, 3]] * 2)}, ValueError, "cols is out of range"),
+        (ENTRIES | {"cols": np.array([[0, 2**62]] * 2)}, ValueError, "cols is out of range"),
+        (
+            ENTRIES | {"rows": np.zeros((2, 2))},
+            TypeError,
+            "rows must have dtype int64, got float64",
+        ),
+        (ENTRIES | {"rows": np.zeros((2, 2), np.int32)}, TypeError, "rows must have dtype int64"),
+        (ENTRIES | {"rows": np.zeros((2, 1), np.int64)}, ValueError, "cols must have shape"),
+        (ENTRIES | {"rows": np.zeros(2, np.int64)}, ValueError, "rows must have 2 axes"),
+        (ENTRIES | {"values": np.ones((2, 3))}, ValueError, r"values must have shape \(2, 2\)"),
+        (
+            ENTRIES | {"rows": NONE, "cols": NONE, "values": np.ones((2, 0))},
+            ValueError,
+            "rows must not be empty",
+        ),
+        (SENSING | {"n_samples": 17}, ValueError, "padded to a multiple of 16"),
+        (SENSING | {"left": np.ones((2, 3, 16))}, ValueError, "left must have shape"),
+        (SENSING | {"right": np.ones((2, 3, 32))}, ValueError, "right must have shape"),
+        (
+            SENSING | {"name": "sensing"},
+            ValueError,
+            "a sensing loss needs measurements|has no field 'left'",
+        ),
+    ],
+)
+def test_core_refuses_of_entries_and_measurements(loss, exception, message):
+    with pytest.raises(exception, match=message):
+        call_core(loss=loss)
+    for good in (ENTRIES, SENSING):
+        assert np.isfinite(call_core(loss=good)["observables"]["loss"]).all()
+
+
 def test_core_refuses_what_needs_one_output_or_another_loss():
-    with pytest.raises(ValueError, match="margin needs one output"):
+    with pytest.raises(ValueError, match="margin needs samples with labels"):
         call_core(observables={"margin"})
     with pytest.raises(ValueError, match="a direction needs one output"):
         call_core(observables={"angle"}, direction=np.ones((2, 3)))
     with pytest.raises(ValueError, match="samples cannot be drawn of a squared loss"):
-        call_core(draws=(4, 0, np.zeros(2, np.int64), 0, [1.0], [1.0]))
+        call_core(draws=DRAWN)
     factors = [entries(1, 3, 0)]
     with pytest.raises(ValueError, match="layer_singular_ratio needs dense layers"):
         call_core_binary(factors=factors, observables={"layer_singular_ratio"})

@@ -5,6 +5,7 @@
 // order.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "linnet/index.hpp"
@@ -29,5 +30,23 @@ void orthonormal_columns(const RunArray<double>& a, const std::vector<Index>& ru
 void singular_vectors(const RunArray<double>& a, const std::vector<Index>& run_shape, Index n_rows,
                       Index n_columns, double* left, double* values, double* right,
                       const Control& control);
+
+/// Run by run F^T F = a, for a positive semi-definite a of shape (n, n): factor (n, n), whose rows from
+/// the rank on are 0, and which is upper triangular in the columns of the pivots, an order of all
+/// columns; ranks (one per run). Diagonally pivoted and scaled, so that units of measurement do not
+/// count: what is left of a diagonal entry counts as 0 below 2 n eps of what it was.
+void pivoted_factor(const RunArray<double>& a, const std::vector<Index>& run_shape, Index n,
+                    double* factor, std::int64_t* pivots, std::int64_t* ranks,
+                    const Control& control);
+
+/// Run by run, of such factors, P with P F^T F = cross on the pivots' columns and 0 elsewhere, for
+/// cross of shape (n_rows, n); explained (n_rows, n): P F^T, its columns in the places of their
+/// pivots; left (n): the largest
+/// |cross - P F^T F| in each column, that no P can explain.
+void factored_least_squares(const RunArray<double>& factor, const RunArray<std::int64_t>& pivots,
+                            const RunArray<std::int64_t>& ranks, const RunArray<double>& cross,
+                            const std::vector<Index>& run_shape, Index n, Index n_rows,
+                            double* solution, double* explained, double* left,
+                            const Control& control);
 
 }  // namespace linnet

@@ -2,6 +2,7 @@
 // controlled.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -53,6 +54,14 @@ struct Control {
     /// Called by the calling thread about every 50 ms with the work done; true: stop as soon as
     /// possible.
     std::function<bool(std::int64_t)> poll;
+    bool may_fork = false;  ///< poll() calls functions of the user, which may fork
 };
+
+/// The same with no more threads than there is work for.
+inline Control at_most(Control control, Index n_threads) {
+    control.n_threads =
+        static_cast<int>(std::max<Index>(1, std::min<Index>(control.n_threads, n_threads)));
+    return control;
+}
 
 }  // namespace linnet

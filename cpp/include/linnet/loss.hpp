@@ -2,6 +2,7 @@
 // drawn.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -23,6 +24,7 @@ struct LossField {
     enum class Type {
         array,         ///< in double precision
         single_array,  ///< in single precision: runs in single precision need it, others do not
+        places,        ///< an array of whole numbers of 64 bits
         count,         ///< a whole number, at least 1
         law,           ///< the table of a spherically symmetric law
     };
@@ -34,12 +36,10 @@ struct LossField {
 
 struct LossData;
 
-/// Second moments: the loss of a product P is 1/2 (output_power + sum P o (R - cross_cov)), and its
-/// residual is R = P input_cov - cross_cov.
+/// Second moments: the residual of a product P is P input_cov - cross_cov.
 struct Moments {
-    RunArray<double> input_cov;     ///< (in, in)
-    RunArray<double> cross_cov;     ///< (out, in)
-    RunArray<double> output_power;  ///< scalar
+    RunArray<double> input_cov;  ///< (in, in)
+    RunArray<double> cross_cov;  ///< (out, in)
 };
 
 /// What a loss says of itself, in src/losses.
@@ -47,11 +47,14 @@ struct LossDeclaration {
     const char* name;
     std::vector<LossField> fields;
     bool needs_one_output = false;
-    bool has_margins = false;
-    bool can_draw = false;  ///< samples can be drawn anew for every step
+    bool has_margins = false;  ///< and so an accuracy
+    bool can_draw = false;     ///< samples can be drawn anew for every step
     /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to
     /// ask.
     void (*check)(const LossData&) = nullptr;
+    /// What part of the work of a residual a group of runs has where they do it together; null: all
+    /// of it, one run's after the other's.
+    double (*work_together)(const LossData&) = nullptr;
     /// Null: it is not made of moments. One that is gets its residual from the machines.
     Moments (*moments)(const LossData&) = nullptr;
 };
@@ -61,7 +64,8 @@ const std::vector<LossDeclaration>& losses();
 
 /// A loss with the values of its fields.
 struct LossData {
-    using Value = std::variant<RunArray<double>, RunArray<float>, Index, SphericalTable>;
+    using Value = std::variant<RunArray<double>, RunArray<float>, RunArray<std::int64_t>, Index,
+                               SphericalTable>;
 
     std::size_t kind = 0;  ///< place in losses()
     std::vector<Index> run_shape;
@@ -94,12 +98,32 @@ enum class LawKind : std::int8_t { gaussian = 0, sphere = 1, ball = 2, mixture =
 
 /// Samples that are drawn anew for every step: of the law of a loss, or of its data.
 struct Draws {
-    Index batch_size = 0;
+    /// The size of the batches from a step on, and how many samples the steps before it saw.
+    struct Batches {
+        Index first_step, size, samples_before;
+    };
+    std::vector<Batches> sizes;  ///< by steps, the first one 0; empty: every step sees all samples
+    bool replace = true;         ///< else steps go through the data in epochs, shuffled anew
+    RunArray<double> noise_std;  ///< scalar: of normal noise on targets; no data: none
     std::uint64_t seed = 0;
     RunArray<std::int64_t> stream;  ///< scalar, 32 bits
     LawKind law = LawKind::gaussian;
     std::vector<double> radii;       ///< scale or radius; of a mixture one per component
     std::vector<double> cumulative;  ///< of a mixture: probability of this radius or one before it
+
+    const Batches& at(Index step) const {
+        std::size_t k = sizes.size() - 1;
+        while (sizes[k].first_step > step) --k;
+        return sizes[k];
+    }
+    /// How many samples a step sees, of n_all.
+    Index size(Index step, Index n_all) const { return sizes.empty() ? n_all : at(step).size; }
+    /// The most that any step sees.
+    Index most(Index n_all) const {
+        Index most = sizes.empty() ? n_all : 0;
+        for (const Batches& batches : sizes) most = std::max(most, batches.size);
+        return most;
+    }
 };
 
 }  // namespace linnet

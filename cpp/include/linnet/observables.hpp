@@ -19,6 +19,7 @@ struct ObservableDeclaration {
     bool needs_direction;
     bool needs_dense_layers;
     bool needs_margins;  ///< of the loss
+    bool of_loss;        ///< of a loss and the product: any loss can be looked at by it
 };
 
 /// All observables there are.

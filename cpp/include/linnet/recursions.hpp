@@ -25,9 +25,11 @@ bool factor_descent(Index n, const double* first, const double* second, const do
                     const double* sigma, const double* lam, const std::vector<std::int64_t>& steps,
                     double* out, const StopAsking& stop);
 
-/// The factor that all layers of a balanced mode have in common.
-bool layer_descent(Index n, const double* layer, const double* step_size, const double* sigma,
-                   const double* lam, Index n_layers, const std::vector<std::int64_t>& steps,
-                   double* out, const StopAsking& stop);
+/// The factor y that all layers of a balanced mode have in common, in units of its start, by
+/// y <- y + y^(L - 1) (drive - brake y^L), L >= 2. `rest` is where it comes to rest, `gap` is 1 -
+/// rest^-L. out: y of all modes, then 1 - (y / rest)^L where that is between -1 and 1/2, else NaN.
+bool balanced_descent(Index n, const double* drive, const double* brake, const double* rest,
+                      const double* gap, Index n_layers, const std::vector<std::int64_t>& steps,
+                      double* out, const StopAsking& stop);
 
 }  // namespace linnet

@@ -45,6 +45,10 @@ bool reduced_flow(const ReducedRuns& runs, double rtol, const std::vector<double
 bool reduced_flow_turn(const ReducedRuns& runs, double rtol, const ReducedTurns& turns,
                        const Control& control);
 
+/// Times until s is `to_s` of each run, which starts from a finite s. False if asked to stop.
+bool reduced_flow_time(const ReducedRuns& runs, double rtol, const double* to_s, double* time,
+                       const Control& control);
+
 /// Step sizes by a rule; `scale` and `exponent` are (run).
 struct ReducedRule {
     StepKind kind = StepKind::constant;

@@ -19,6 +19,12 @@
 
 namespace linnet {
 
+/// A loss that runs are looked at by, and not trained on.
+struct EvaluatedLoss {
+    LossData loss;
+    RunArray<double> stop;  ///< scalar: at or below it a run ends; no data: no such rule
+};
+
 /// What to train. T is the type of the weights and of the arithmetic of a step, double or float.
 /// Where "layers" are counted, arrays of weights are meant: in a chain with fixed or shared factors
 /// there are fewer.
@@ -30,6 +36,10 @@ struct Problem {
     /// What an update policy keeps: the first memory of every layer, then the second ...
     std::vector<RunArray<T>> memory;
     LossData loss;
+    std::vector<EvaluatedLoss> evaluated;
+    /// (in): evaluated losses see products P as P (1 - m m^T), for runs are trained in coordinates
+    /// mirrored by m; no data: they see P.
+    RunArray<double> mirror;
     RunArray<double> direction;           ///< (in): what angles are measured to; no data: none
     RunArray<double> weight_decay;        ///< scalar
     RunArray<double> stop_loss;           ///< scalar; no data: no such rule
@@ -70,8 +80,10 @@ struct Flow {
 template <class T>
 struct Results {
     std::vector<double*> observed;  ///< by place in observables(); empty: none are wanted
-    std::vector<T*> weights;        ///< per layer; empty: not wanted
-    double* time = nullptr;         ///< of a descent with a step rule: the sum of its steps
+    /// The same of every evaluated loss: of observables that are of a loss.
+    std::vector<std::vector<double*>> evaluated;
+    std::vector<T*> weights;  ///< per layer; empty: not wanted
+    double* time = nullptr;   ///< of a descent with a step rule: the sum of its steps
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
     std::vector<T*> final_memory;           ///< likewise, in the order of the problem's

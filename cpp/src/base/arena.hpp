@@ -1,8 +1,8 @@
 // Aligned, zeroed storage that is taken once, before the loop.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <limits>
 #include <new>
 #include <utility>
@@ -21,14 +21,19 @@ public:
             throw std::bad_alloc();
         }
         const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(V);
-        data_ = static_cast<V*>(::operator new(bytes + alignment, std::align_val_t{alignment}));
-        std::memset(static_cast<void*>(data_), 0, bytes + alignment);
+        // Of pages that are zero anyway none is touched before it is used: large arenas are there at
+        // once.
+        memory_ = std::calloc(bytes + 2 * alignment, 1);
+        if (memory_ == nullptr) throw std::bad_alloc();
+        const auto address = reinterpret_cast<std::uintptr_t>(memory_);
+        data_ = reinterpret_cast<V*>((address + alignment - 1) / alignment * alignment);
     }
-    ~Arena() {
-        if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment});
-    }
-    Arena(Arena&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
+    ~Arena() { std::free(memory_); }
+    Arena(Arena&& other) noexcept
+        : memory_(std::exchange(other.memory_, nullptr)),
+          data_(std::exchange(other.data_, nullptr)) {}
     Arena& operator=(Arena&& other) noexcept {
+        std::swap(memory_, other.memory_);
         std::swap(data_, other.data_);
         return *this;
     }
@@ -39,6 +44,7 @@ public:
 
 private:
     static constexpr std::size_t alignment = 128;
+    void* memory_ = nullptr;
     V* data_ = nullptr;
 };
 

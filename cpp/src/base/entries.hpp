@@ -50,17 +50,4 @@ V squared_distance(const Entries<V>& a, const Entries<V>& b) {
     return total;
 }
 
-/// 1/2 (power + sum P o (R - S)) with R = P input_cov - S.
-template <class V, class Cross>
-V squared_loss(const Entries<V>& product, const Entries<V>& residual, const Cross& cross, V power) {
-    V total = power;
-    for (Index i = 0; i < product.rows; ++i) {
-        V row{};
-        for (Index j = 0; j < product.cols; ++j)
-            row = fma(product(i, j), residual(i, j) - cross(i, j), row);
-        total = total + row;
-    }
-    return broadcast<V>(0.5) * total;
-}
-
 }  // namespace linnet

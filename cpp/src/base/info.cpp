@@ -28,7 +28,9 @@ double fma_peak(int n_threads, double seconds) {
     };
     std::atomic<std::int64_t> blocks{0};
     std::atomic<int> sink{0};
-    run_workers(n_threads, progress, {}, [&](int worker, Pulse&) {
+    Control control;
+    control.n_threads = n_threads;
+    run_workers(control, progress, [&](int worker, Pulse&) {
         V x[chains];
         for (int c = 0; c < chains; ++c) x[c] = broadcast<V>(static_cast<T>(1 + worker));
         const V factor = broadcast<V>(static_cast<T>(0.999));

@@ -2,20 +2,18 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdlib>
 #include <exception>
 #include <limits>
 #include <mutex>
-#include <system_error>
+#include <stdexcept>
 #include <thread>
-#include <vector>
 
 #include "base/float_state.hpp"
+#include "base/pool.hpp"
 
 #ifdef LINNET_OPENMP
 #include <omp.h>
-#endif
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
 #endif
 
 namespace linnet {
@@ -24,32 +22,31 @@ namespace {
 
 constexpr auto poll_interval = std::chrono::milliseconds(50);
 
-#ifdef LINNET_OPENMP
-// Plain threads take over where libgomp would not do: its idle threads do not survive a fork, so
-// that a parallel region in the child would wait for them for ever; and it ends the process if the
-// system gives it too few threads.
-std::atomic<bool> forked{false};
-#if defined(__unix__) || defined(__APPLE__)
-[[maybe_unused]] const int fork_handler =
-    pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
-#endif
-#endif
-
+/// The threads of one call.
 class Team {
 public:
     Team(Progress& progress, const std::function<bool(std::int64_t)>& poll,
          const std::function<void(int, Pulse&)>& body)
         : progress_(progress),
-          poll_(poll),
-          body_(body) {}
+          body_(body) {
+        if (!poll) return;
+        poll_ = [this, &poll](std::int64_t done) {
+            if (poll(done)) return true;
+            forked_within_ = forked();
+            return forked_within_;
+        };
+    }
 
-    void work(int worker, int team_size) {
+    void work(int worker) {
         const UsualFloats usual;
-        const bool caller = worker == 0;
-        Pulse pulse(progress_, caller ? &poll_ : nullptr);
+        Pulse pulse(progress_, worker == 0 ? &poll_ : nullptr);
         try {
             body_(worker, pulse);
         } catch (...) {
+            if (worker == 0 && forked()) {
+                failure_ = std::current_exception();
+                return;
+            }
             const std::lock_guard<std::mutex> lock(mutex_);
             if (worker < failed_worker_) {
                 failed_worker_ = worker;
@@ -57,40 +54,59 @@ public:
             }
             progress_.stop.store(true);
         }
-        if (!caller) {
-            // Notified under the lock: the caller may destroy this object as soon as it is
-            // released.
-            const std::lock_guard<std::mutex> lock(mutex_);
-            ++finished_;
-            arrived_.notify_one();
-            return;
+    }
+    /// Tell that another worker than the calling one is done.
+    void tell() {
+        // Notified under the lock: the caller may destroy this object as soon as it is released.
+        const std::lock_guard<std::mutex> lock(mutex_);
+        ++finished_;
+        arrived_.notify_one();
+    }
+    /// Wait until all have told, polling meanwhile.
+    void wait(int team_size) {
+        // In a child that was forked within the call there is nobody to wait for, and the mutex may
+        // be held by nobody for ever.
+        if (!forked()) wait_for_others(team_size);
+    }
+    /// Throw what the first worker that failed has thrown.
+    void rethrow() const {
+        if (failure_) std::rethrow_exception(failure_);
+        if (forked_within_) {
+            throw std::runtime_error(
+                "a process that was forked within a call must not go on with it: the threads of "
+                "the call are in the process that made it");
         }
+    }
+
+private:
+    bool forked() const { return n_forks() != n_forks_; }
+
+    void wait_for_others(int team_size) {
+        Pulse pulse(progress_, &poll_);
         std::unique_lock<std::mutex> lock(mutex_);
         while (finished_ < team_size - 1) {
             arrived_.wait_for(lock, poll_interval);
             if (finished_ >= team_size - 1) break;
             lock.unlock();
+            std::exception_ptr failure;
             try {
                 pulse();
             } catch (...) {
+                failure = std::current_exception();
                 progress_.stop.store(true);
-                lock.lock();
-                failure_ = std::current_exception();
-                failed_worker_ = 0;
-                continue;
             }
+            if (failure) failure_ = failure;
+            if (forked()) return;
             lock.lock();
+            if (failure) failed_worker_ = 0;
         }
     }
 
-    void rethrow() const {
-        if (failure_) std::rethrow_exception(failure_);
-    }
-
-private:
     Progress& progress_;
-    const std::function<bool(std::int64_t)>& poll_;
+    std::function<bool(std::int64_t)> poll_;
     const std::function<void(int, Pulse&)>& body_;
+    const unsigned n_forks_ = n_forks();
+    bool forked_within_ = false;
     std::mutex mutex_;
     std::condition_variable arrived_;
     int finished_ = 0;
@@ -98,30 +114,49 @@ private:
     std::exception_ptr failure_;
 };
 
-void run_std(int n_threads, Team& team) {
-    std::vector<std::thread> threads;
-    int started = 1;
-    threads.reserve(static_cast<std::size_t>(n_threads));
-    // The team's size is known only once the threads exist, so they wait for it.
-    std::mutex gate;
-    std::unique_lock<std::mutex> closed(gate);
-    for (int worker = 1; worker < n_threads; ++worker) {
-        try {
-            threads.emplace_back([&, worker] {
-                {
-                    const std::lock_guard<std::mutex> open(gate);
-                }
-                team.work(worker, started);
-            });
-        } catch (const std::system_error&) {
-            break;  // as many as the system gives
-        }
-        ++started;
+void run_pool(int n_threads, Team& team) {
+    ThreadPool& pool = ThreadPool::of_process();
+    int team_size = 1;  // as many as the system gives
+    while (team_size < n_threads) {
+        const int worker = team_size;
+        if (!pool.start({[&team, worker] { team.work(worker); }, [&team] { team.tell(); }})) break;
+        ++team_size;
     }
-    closed.unlock();
-    team.work(0, started);
-    for (std::thread& thread : threads) thread.join();
+    team.work(0);
+    team.wait(team_size);
 }
+
+#ifdef LINNET_OPENMP
+// libgomp's idle threads do not survive a fork, so that a parallel region in the child would wait for
+// them for ever, as would one that is forked within; and it ends the process if the system gives it
+// too few threads.
+bool openmp_would_do(int n_threads, bool may_fork) {
+    return !may_fork && n_forks() == 0 && n_threads <= omp_get_num_procs();
+}
+void run_openmp(int n_threads, Team& team) {
+#pragma omp parallel num_threads(n_threads)
+    {
+        const int worker = omp_get_thread_num();
+        team.work(worker);
+        if (worker != 0) {
+            team.tell();
+        } else {
+            team.wait(omp_get_num_threads());
+        }
+    }
+}
+#else
+/// A number that OpenMP reads from the environment: the first of a list; `none` without one.
+int environment_number(const char* name, int none) {
+    const char* const text = std::getenv(name);
+    if (text == nullptr) return none;
+    char* end = nullptr;
+    const long number = std::strtol(text, &end, 10);
+    while (*end == ' ') ++end;
+    if (end == text || (*end != '\0' && *end != ',') || number < 1) return none;
+    return static_cast<int>(std::min<long>(number, std::numeric_limits<int>::max()));
+}
+#endif
 
 }  // namespace
 
@@ -137,22 +172,21 @@ bool Pulse::operator()() {
     return progress_.stop.load(std::memory_order_relaxed);
 }
 
-void run_workers(int n_threads, Progress& progress, const std::function<bool(std::int64_t)>& poll,
+void run_workers(const Control& control, Progress& progress,
                  const std::function<void(int, Pulse&)>& body) {
     // More than a few per processor only cost memory, and a system that runs out of it while
     // threads start ends badly.
-    n_threads = std::min(n_threads, 16 + 4 * static_cast<int>(std::thread::hardware_concurrency()));
-    Team team(progress, poll, body);
-    if (n_threads <= 1) {
-        team.work(0, 1);
+    const int n_threads =
+        std::min(control.n_threads, 16 + 4 * static_cast<int>(std::thread::hardware_concurrency()));
+    Team team(progress, control.poll, body);
 #ifdef LINNET_OPENMP
-    } else if (!forked.load() && n_threads <= omp_get_num_procs()) {
-#pragma omp parallel num_threads(n_threads)
-        team.work(omp_get_thread_num(), omp_get_num_threads());
-#endif
-    } else {
-        run_std(n_threads, team);
+    if (n_threads > 1 && openmp_would_do(n_threads, control.may_fork)) {
+        run_openmp(n_threads, team);
+        team.rethrow();
+        return;
     }
+#endif
+    run_pool(n_threads, team);
     team.rethrow();
 }
 
@@ -168,7 +202,9 @@ int default_threads() {
 #ifdef LINNET_OPENMP
     return omp_get_max_threads();
 #else
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    const int processors = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    return std::min(environment_number("OMP_NUM_THREADS", processors),
+                    environment_number("OMP_THREAD_LIMIT", processors));
 #endif
 }
 

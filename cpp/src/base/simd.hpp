@@ -149,6 +149,7 @@ inline bool any(Mask8 mask) { return mask.bits != 0; }
 struct Mask16 {
     __mmask16 bits;
 };
+inline bool any(Mask16 mask) { return mask.bits != 0; }
 inline Mask16 less(Pack<float, 16> a, Pack<float, 16> b) {
     return {_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)};
 }

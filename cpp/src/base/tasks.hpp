@@ -1,7 +1,6 @@
 // Tasks that do not know of each other, shared out among threads.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 
 #include "base/parallel.hpp"
@@ -13,12 +12,10 @@ namespace linnet {
 /// stop.
 template <class Body>
 bool for_each_task(Index n_tasks, const Control& control, const Body& body) {
-    const auto n_workers =
-        static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), n_tasks));
-    if (n_workers == 0) return true;
+    if (n_tasks == 0) return true;
     Progress progress;
     std::atomic<Index> next{0};
-    run_workers(n_workers, progress, control.poll, [&](int /*worker*/, Pulse& pulse) {
+    run_workers(at_most(control, n_tasks), progress, [&](int /*worker*/, Pulse& pulse) {
         while (true) {
             const Index task = next.fetch_add(1, std::memory_order_relaxed);
             if (task >= n_tasks || pulse()) return;

@@ -23,6 +23,7 @@ struct FloatFormat<double> {
     static constexpr double ln2_low = 1.90821492927058770002e-10;
     static constexpr double exp_least = -708, exp_most = 709;
     static constexpr int exp_terms = 14;
+    static constexpr Int root_of_half = 0x3fe6a09e667f3bcd;  ///< bits of the square root of 1/2
 };
 template <>
 struct FloatFormat<float> {
@@ -33,6 +34,7 @@ struct FloatFormat<float> {
     static constexpr float ln2_low = -2.12194440e-4F;
     static constexpr float exp_least = -87, exp_most = 88;
     static constexpr int exp_terms = 8;
+    static constexpr Int root_of_half = 0x3f3504f3;
 };
 template <class V>
 using FormatOf = FloatFormat<ScalarOf<V>>;
@@ -193,18 +195,19 @@ inline V exponential_loss(V x) {
 /// log(x) of normal positive numbers.
 template <class V>
 inline V logarithm(V x) {
-    static_assert(sizeof(ScalarOf<V>) == 8);
+    using Format = detail::FormatOf<V>;
     using Bits = typename detail::BitsOf<V>::type;
-    constexpr std::int64_t half = 0x3fe6a09e667f3bcd;  // the bits of the square root of 1/2
-    const Bits bits = detail::bit_cast<Bits>(x) - half;
-    const Bits exponent = bits >> 52;  // arithmetic: rounds down
-    const V m = detail::bit_cast<V>(detail::bit_cast<Bits>(x) - (exponent << 52));
-    const V round = broadcast<V>(detail::FormatOf<V>::round);
+    constexpr auto mantissa_bits = Format::mantissa_bits;
+    const Bits bits = detail::bit_cast<Bits>(x) - Format::root_of_half;
+    const Bits exponent = bits >> mantissa_bits;  // arithmetic: rounds down
+    const V m = detail::bit_cast<V>(detail::bit_cast<Bits>(x) - (exponent << mantissa_bits));
+    const V round = broadcast<V>(Format::round);
     const V k = detail::bit_cast<V>(exponent + detail::bit_cast<Bits>(round)) - round;
     const V one = broadcast<V>(1);
     const V s = (m - one) / (m + one);
     const V sum = detail::series<12>(s * s, [](int i) { return detail::of_artanh(i); });
-    return fma(k, broadcast<V>(0.693147180559945309417), (s + s) * sum);
+    const V ln2 = broadcast<V>(static_cast<ScalarOf<V>>(0.693147180559945309417));
+    return fma(k, ln2, (s + s) * sum);
 }
 
 /// The point on the unit circle at the angle 2 pi turn, for turn in [0, 1].

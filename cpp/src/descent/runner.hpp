@@ -41,7 +41,7 @@ public:
           progress_(progress),
           pulse_(pulse),
           machine_(std::move(machine)),
-          probe_(std::move(probe_machine), batch.sizes),
+          probe_(batch.probe(std::move(probe_machine))),
           replayer_(replayer),
           slots_(static_cast<std::size_t>(machine_.n_slots())),
           bad_(slots_.size()),
@@ -57,6 +57,7 @@ public:
             machine_.set_pulse([this] { return pulse_(); });
             probe_.machine().set_pulse([this] { return pulse_(); });
         }
+        probe_.set_pulse([this] { return pulse_(); });
         batch.set_shared_moments(machine_);
         batch.set_shared_moments(probe_.machine());
     }
@@ -73,7 +74,7 @@ public:
         const double elapsed = has_rule() ? batch_.scalar(descent_.elapsed, run) : 0;
         at(slot) = DescentSlot{run, descent_.first_step, 0, descent_.first_step, elapsed};
         set_parameters(slot);
-        for (Index k = 0; k < batch_.n_persistent(); ++k)
+        for (Index k = 0; k < batch_.n_persistent() && !pulse_(); ++k)
             machine_.set_matrix(slot, id(k), batch_.start(run, k));
         ++n_active_;
     }
@@ -179,9 +180,8 @@ private:
         const Problem<T>& problem = batch_.problem;
         const Index run = at(slot).run;
         set_steering(machine_, slot, at(slot));
-        probe_.set_run(slot, run);
+        batch_.set_run(probe_, slot, run);
         batch_.set_own_moments(machine_, slot, run);
-        batch_.set_own_moments(probe_.machine(), slot, run);
         set_rates(machine_, slot, run);
         const double* const steps = descent_.step_size.at(run, problem.run_shape);
         probe_.machine().set_rates(slot, steps, batch_.scalar(problem.weight_decay, run));

@@ -16,7 +16,7 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
                                     {policy.stores_gradients, policy.n_memories});
     const Plan probe_plan = gradient_plan(problem.chain, batch.by);
     Costs costs = Costs::of<T>(plan);
-    costs.add_loss(Losses::work(problem.loss, descent.draws), native_lanes<T>);
+    costs.add_loss(problem.loss, descent.draws, native_lanes<T>);
     const auto make_direct = [&](Progress& progress, Pulse& pulse) {
         return DirectDescent<T>(batch, descent, progress, pulse,
                                 batch.template direct_machine<T>(plan, batch.has_decay, descent),

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "engines/direct_machine.hpp"
+#include "losses/registry.hpp"
 #include "plan/plan.hpp"
 
 namespace linnet {
@@ -64,9 +65,11 @@ struct Costs {
 
     /// Add the residual of a loss that goes through samples, or through one run of a group after
     /// the other.
-    void add_loss(double work, int width) {
+    void add_loss(const LossData& loss, const Draws* draws, int width) {
+        const double work = Losses::work(loss, draws);
+        const auto together = draws == nullptr ? loss.declaration().work_together : nullptr;
         direct += work / width;
-        lanes += work;
+        lanes += together == nullptr ? work : work * together(loss);
     }
 
     /// From how many runs on a group of lanes is faster than one run after the other.

@@ -38,8 +38,8 @@ public:
             return (cols >= 64 ? vectors(cols) | 1 : vectors(cols)) * lanes;
         };
         const auto full = [&](Index rows, Index cols) { return vectors(rows) * lanes * ld(cols); };
-        const std::vector<Index> offsets = plan.storage_offsets(
-            [&](const Plan::Matrix& m) { return full(m.rows, m.cols); });
+        const std::vector<Index> offsets =
+            plan.storage_offsets([&](const Plan::Matrix& m) { return full(m.rows, m.cols); });
         Index largest = 0;
         for (const Plan::Matrix& m : plan.matrices) {
             largest = std::max({largest, full(m.rows, m.cols), full(m.cols, m.rows)});
@@ -198,7 +198,7 @@ public:
         for (Index l = 0; l < plan_.n_layers(); ++l) rates_[l] = steps[l];
         rates_[plan_.n_layers()] = decay;
     }
-    /// Asked between parts of products that take long.
+    /// Asked between parts of what takes long. Once it has asked to stop nothing here is of any use.
     void set_pulse(std::function<bool()> pulse) { pulse_ = std::move(pulse); }
 
     /// Operations first ... last - 1, once; false if the pulse asked to stop.
@@ -311,8 +311,11 @@ private:
     const Plan::Matrix& shape(int id) const { return plan_.matrices[static_cast<std::size_t>(id)]; }
     T* diagonal() const { return rates_ + plan_.n_layers() + 1; }
     template <class From>
-    static void fill(View to, const Plan::Matrix& shape, const From* dense) {
+    void fill(View to, const Plan::Matrix& shape, const From* dense) const {
+        const Index rows_between = std::max<Index>(1, (1 << 20) / std::max<Index>(1, shape.cols));
         for (Index i = 0; i < shape.rows; ++i) {
+            // New memory takes its time, too.
+            if (i > 0 && i % rows_between == 0 && pulse_()) return;
             for (Index j = 0; j < shape.cols; ++j)
                 to.data[i * to.ld + j] = static_cast<T>(dense[i * shape.cols + j]);
         }

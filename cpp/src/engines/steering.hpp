@@ -19,7 +19,7 @@ struct Steering {
 
     void set_steps(int group, const Entries<V>& product, const Entries<V>& residual, V* rates) {
         V value{};
-        if (steps->needs_loss()) value = loss->loss(group, product, residual);
+        if (steps->needs_loss()) value = loss->loss(group, product);
         steps->apply(group, product, residual, value, rates);
     }
 };

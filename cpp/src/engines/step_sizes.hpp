@@ -74,7 +74,7 @@ private:
             case StepKind::gradient_normalized:
                 return 1 / of_interest;
             case StepKind::alignment:
-                return of_interest > 0 ? of_interest / radial_->hq(of_interest).q : 1;
+                return radial_->alignment_step(of_interest);
             case StepKind::constant:
                 break;
         }

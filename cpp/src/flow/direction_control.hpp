@@ -24,8 +24,8 @@ public:
     explicit DirectionControl(const State& state)
         : n_(state.machine.plan().n_inputs()),
           is_on_(state.batch.problem.direction.data != nullptr &&
-                 (state.batch.at_record[place_of<observable::Angle>] ||
-                  state.batch.at_record[place_of<observable::LogTanHalfAngle>])),
+                 (state.batch.at_record.rows[place_of<observable::Angle>] ||
+                  state.batch.at_record.rows[place_of<observable::LogTanHalfAngle>])),
           directions_(is_on_ ? state.n_groups * (n_ + 1) : 0),
           parts_(is_on_ ? 2 * n_ : 0) {}
 

@@ -14,7 +14,7 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
     const Plan probe_plan = gradient_plan(problem.chain, batch.by);
     // Per slope about eight others are combined.
     Costs costs = Costs::of<double>(plan, 8);
-    costs.add_loss(Losses::work(problem.loss, nullptr), native_lanes<double>);
+    costs.add_loss(problem.loss, nullptr, native_lanes<double>);
     const auto make_direct = [&](Progress& progress, Pulse& pulse) {
         return DirectFlow(batch, method, progress, pulse,
                           batch.direct_machine<double>(plan, batch.has_decay),

@@ -38,18 +38,19 @@ public:
           direction_(state_),
           stepper_(state_, direction_),
           growth_(state_),
-          probe_(std::move(probe_machine), batch.sizes),
+          probe_(batch.probe(std::move(probe_machine))),
           is_new_(static_cast<std::size_t>(state_.n_groups)) {
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         for (std::vector<int>* list : {&fresh_, &taken_, &due_}) list->reserve(lanes);
-        batch.set_shared_moments(probe_.machine());
         if constexpr (!Machine::packed) {
             // The machines ask whether to stop within long products.
             state_.machine.set_pulse([this] { return pulse_(); });
             probe_.machine().set_pulse([this] { return pulse_(); });
         }
+        batch.set_shared_moments(probe_.machine());
+        probe_.set_pulse([this] { return pulse_(); });
     }
     FlowRunner(const FlowRunner&) = delete;
     FlowRunner& operator=(const FlowRunner&) = delete;
@@ -60,7 +61,7 @@ public:
     /// Put a fresh run into a free slot.
     void load(int slot, Index run) {
         prepare(slot, run);
-        for (Index l = 0; l < batch_.n_layers; ++l)
+        for (Index l = 0; l < batch_.n_layers && !pulse_(); ++l)
             state_.set_weights(slot, l, batch_.start(run, l));
         at(slot) = FlowSlot{run, 0, 0, flow_.begin, -1, false, false};
         ++n_active_;
@@ -120,11 +121,10 @@ private:
     void prepare(int slot, Index run) {
         is_new_[static_cast<std::size_t>(slot / lanes)] = 1;
         state_.set_parameters(slot, run);
-        probe_.set_run(slot, run);
+        batch_.set_run(probe_, slot, run);
         if (direction_.is_on())
             direction_.set_direction(slot,
                                      batch_.problem.direction.at(run, batch_.problem.run_shape));
-        batch_.set_own_moments(probe_.machine(), slot, run);
         probe_.machine().set_rates(slot, state_.no_rates.data(),
                                    batch_.scalar(batch_.problem.weight_decay, run));
     }

@@ -17,12 +17,10 @@ class LossEngine {
 public:
     static constexpr int lanes = PackTraits<V>::lanes;
 
-    /// needs_residual: of `loss`; a residual then comes from the moments.
-    explicit LossEngine(int n_slots, bool needs_residual = false)
+    explicit LossEngine(int n_slots)
         : runs_(static_cast<std::size_t>(n_slots), -1),
           steps_(static_cast<std::size_t>(n_slots), 0),
-          log_scales_(static_cast<std::size_t>(n_slots), 0.0),
-          needs_residual_(needs_residual) {}
+          log_scales_(static_cast<std::size_t>(n_slots), 0.0) {}
     virtual ~LossEngine() = default;
     LossEngine(const LossEngine&) = delete;
     LossEngine& operator=(const LossEngine&) = delete;
@@ -31,11 +29,11 @@ public:
     virtual void residual(int /*group*/, const Entries<V>& /*product*/, const Places<V>& /*to*/) {
         throw std::logic_error("the residual of this loss comes from its moments");
     }
-    /// residual: that of the product, where the loss needs it.
-    virtual V loss(int group, const Entries<V>& product, const Entries<V>& residual) = 0;
-    bool needs_residual() const { return needs_residual_; }
+    virtual V loss(int group, const Entries<V>& product) = 0;
     /// The least of the margins over the norm of the product, of a loss that has margins.
     virtual V margin(int /*group*/, const Entries<V>& /*product*/) { return V{}; }
+    /// The share of margins that are positive, likewise.
+    virtual V accuracy(int /*group*/, const Entries<V>& /*product*/) { return V{}; }
     virtual void set_run(int slot, Index run, Index step) {
         runs_[static_cast<std::size_t>(slot)] = run;
         steps_[static_cast<std::size_t>(slot)] = step;
@@ -59,7 +57,6 @@ protected:
 private:
     std::vector<Index> runs_, steps_;
     std::vector<double> log_scales_;
-    bool needs_residual_;
     bool is_scaled_ = false;
 };
 

@@ -45,8 +45,17 @@ public:
         const std::uint64_t piece = (bits >> shift) - first_;
         return piece < n_pieces_ ? polynomial(loss_, piece, bits) : loss_outside(z);
     }
+    /// r / q(r), after a step of which nothing is left of w; at 0 its limit.
+    double alignment_step(double r) const {
+        const double q = hq(r).q;
+        return q > 0 ? r / q : 4 / m2_;
+    }
     double kappa() const { return kappa_; }
     double m2() const { return m2_; }
+    /// The limit of r^2 h(r).
+    double tail() const { return table_->high * table_->high * table_->large[0] / scale_; }
+    /// From this norm on h is taken from its series in 1 / r^2.
+    double reach() const { return table_->high / scale_; }
 
 private:
     static constexpr int shift = 52 - SphericalTable::piece_bits;

@@ -8,7 +8,9 @@
 #include <memory>
 #include <vector>
 
+#include "losses/completion.hpp"
 #include "losses/samples.hpp"
+#include "losses/sensing.hpp"
 #include "losses/spherical.hpp"
 #include "losses/squared.hpp"
 
@@ -29,6 +31,8 @@ struct LossList {
     }
 };
 
-using Losses = LossList<SquaredLoss, LogisticLoss, ExponentialLoss, SphericalLoss>;
+using Losses =
+    LossList<SquaredLoss, SquaredSampleLoss, LogisticLoss, ExponentialLoss, CrossEntropyLoss,
+             SphericalLoss, CompletionLoss, SensingLoss, RankOneSensingLoss>;
 
 }  // namespace linnet

@@ -1,7 +1,7 @@
-// Margins of samples, and sums over samples, for several runs at once.
+// Products of vectors with samples, and sums over samples, for several runs at once.
 //
 // Samples lie side by side: feature j of samples k, k + 1, ... at z + j * ld + k, in whole vectors.
-// Every margin is accumulated over the features in order, every sum over the vectors of samples in
+// Every product is accumulated over the features in order, every sum over the vectors of samples in
 // order, so that bits do not depend on how many runs are done at once.
 #pragma once
 
@@ -15,12 +15,15 @@ namespace linnet {
 /// Samples that go through the caches together, in all features.
 inline constexpr Index sample_chunk = 256;
 
-/// A number per run and feature: run r, feature j at data[j * stride + r].
+/// Vectors over features, of outputs and, within an output, of runs: feature j of output k of run r
+/// at data[k * output_stride + j * stride + r], and the vector has the number k * n_runs + r.
 template <class T>
-struct RunVectors {
+struct Vectors {
     T* data;
     Index stride;
-    T& operator()(Index j, int r) const { return data[j * stride + r]; }
+    int n_runs;
+    Index output_stride;
+    T* at(int vector) const { return data + vector / n_runs * output_stride + vector % n_runs; }
 };
 
 template <class V>
@@ -36,33 +39,35 @@ inline void store(ScalarOf<V>* to, V x) {
 
 namespace detail {
 
-/// Margins of `vectors` vectors of samples from z on, of `runs` runs; those of run r at out + r *
+/// Products of `packs` packs of samples from z on with `runs` vectors; those of vector r at out + r *
 /// sample_chunk.
-template <int runs, int vectors, class T>
-inline void margins_tile(const T* z, Index ld, Index n_features, RunVectors<const T> w,
-                         int first_run, T* out) {
+template <int runs, int packs, class T>
+inline void products_tile(const T* z, Index ld, Index n_features, const Vectors<const T>& w,
+                          int first_run, T* out) {
     using V = Pack<T, native_lanes<T>>;
-    V acc[runs][vectors];
+    V acc[runs][packs];
+    const T* weights[runs];
 #pragma GCC unroll 8
     for (int r = 0; r < runs; ++r) {
+        weights[r] = w.at(first_run + r);
 #pragma GCC unroll 8
-        for (int b = 0; b < vectors; ++b) acc[r][b] = V{};
+        for (int b = 0; b < packs; ++b) acc[r][b] = V{};
     }
     for (Index j = 0; j < n_features; ++j) {
-        V x[vectors];
+        V x[packs];
 #pragma GCC unroll 8
-        for (int b = 0; b < vectors; ++b) x[b] = load<V>(z + j * ld + b * native_lanes<T>);
+        for (int b = 0; b < packs; ++b) x[b] = load<V>(z + j * ld + b * native_lanes<T>);
 #pragma GCC unroll 8
         for (int r = 0; r < runs; ++r) {
-            const V weight = broadcast<V>(w(j, first_run + r));
+            const V weight = broadcast<V>(weights[r][j * w.stride]);
 #pragma GCC unroll 8
-            for (int b = 0; b < vectors; ++b) acc[r][b] = fma(x[b], weight, acc[r][b]);
+            for (int b = 0; b < packs; ++b) acc[r][b] = fma(x[b], weight, acc[r][b]);
         }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < runs; ++r) {
 #pragma GCC unroll 8
-        for (int b = 0; b < vectors; ++b)
+        for (int b = 0; b < packs; ++b)
             store(out + (first_run + r) * sample_chunk + b * native_lanes<T>, acc[r][b]);
     }
 }
@@ -103,27 +108,27 @@ inline constexpr int runs_of_tile = vector_registers >= 32 ? 4 : 2;
 
 }  // namespace detail
 
-/// The margins w . z of n_vectors vectors of samples, for n_runs runs: of run r from out + r *
+/// The products w . z of n_packs packs of samples with all vectors: of vector r from out + r *
 /// sample_chunk.
 template <class T>
-void margins(const T* z, Index ld, Index n_features, Index n_vectors, RunVectors<const T> w,
-             int n_runs, T* out) {
+void products(const T* z, Index ld, Index n_features, Index n_packs, const Vectors<const T>& w,
+              int n_vectors, T* out) {
     constexpr int lanes = native_lanes<T>;
     constexpr int at_once = detail::runs_of_tile;
     int r = 0;
-    for (; r + at_once <= n_runs; r += at_once) {
+    for (; r + at_once <= n_vectors; r += at_once) {
         Index b = 0;
-        for (; b + 4 <= n_vectors; b += 4)
-            detail::margins_tile<at_once, 4>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
-        for (; b < n_vectors; ++b)
-            detail::margins_tile<at_once, 1>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
+        for (; b + 4 <= n_packs; b += 4)
+            detail::products_tile<at_once, 4>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
+        for (; b < n_packs; ++b)
+            detail::products_tile<at_once, 1>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
     }
-    for (; r < n_runs; ++r) {
+    for (; r < n_vectors; ++r) {
         Index b = 0;
-        for (; b + 8 <= n_vectors; b += 8)
-            detail::margins_tile<1, 8>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
-        for (; b < n_vectors; ++b)
-            detail::margins_tile<1, 1>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
+        for (; b + 8 <= n_packs; b += 8)
+            detail::products_tile<1, 8>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
+        for (; b < n_packs; ++b)
+            detail::products_tile<1, 1>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
     }
 }
 

@@ -3,42 +3,59 @@
 #pragma once
 
 #include "base/arena.hpp"
-#include "base/philox.hpp"
 #include "linnet/loss.hpp"
+#include "losses/choice.hpp"
 #include "losses/sample_data.hpp"
 #include "losses/sample_kernels.hpp"
 
 namespace linnet {
 
-/// Draws the samples of a step as y x, y the label, in the layout of sample_kernels.hpp. Sample i
-/// of a step has the Philox blocks i n, ..., i n + n - 1: a pair of coordinates each, the last one
-/// for the length where it is random.
+/// Inputs and targets of samples, in the layout of sample_kernels.hpp.
+template <class T>
+struct SamplePlaces {
+    T* inputs;
+    T* targets;
+};
+
+/// Draws the samples of a step: some of the data, or y x of a law, y being the label. Sample i of a
+/// step has the Philox blocks i n, ..., i n + n - 1: of a law a pair of coordinates each, the last
+/// one for the length where it is random.
 template <class T>
 class Sampler {
 public:
     using V = Pack<double, philox_lanes>;
 
     /// data must outlive this.
-    Sampler(const SampleData& data, const Draws* draws)
+    Sampler(const SampleData& data, const Draws* draws, int n_slots)
         : data_(data),
           draws_(draws),
+          choice_(draws, data.run_shape, data.n_samples, n_slots),
           n_features_(data.n_features),
           n_pairs_((n_features_ + 1) / 2),
           point_(draws == nullptr ? 0 : 2 * n_pairs_) {}
 
     /// Samples first ... first + count - 1 of a step; `all`: the data to choose from, if any.
-    void draw(Index run, Index step, Index first, Index count, const T* all, T* to, Index ld) {
-        PhiloxKey key;
-        key.seed = draws_->seed;
-        key.step = static_cast<std::uint64_t>(step);
-        key.stream = static_cast<std::uint32_t>(*draws_->stream.at(run, data_.run_shape));
+    void draw(int slot, Index run, Index step, Index first, Index count, SamplePlaces<const T> all,
+              SamplePlaces<T> to, Index ld) {
+        const PhiloxKey key = key_of(*draws_, data_.run_shape, run, step);
+        const PhiloxKey of_noise = key_of(*draws_, data_.run_shape, run, step, Purpose::noise);
         for (Index i = 0; i < count; i += philox_lanes) {
             if (data_.is_of_law()) {
-                fresh(key, data_.direction.at(run, data_.run_shape), first + i, to + i, ld);
+                fresh(key, data_.direction.at(run, data_.run_shape), first + i, to.inputs + i, ld);
             } else {
-                choose(key, first + i, all, to + i, ld);
+                Index places[philox_lanes];
+                choice_(slot, run, step, first + i, places);
+                copy(places, all, {to.inputs + i, to.targets + i}, ld);
+                if (draws_->noise_std.data != nullptr)
+                    add_noise(of_noise, *draws_->noise_std.at(run, data_.run_shape), first + i,
+                              to.targets + i, ld);
             }
         }
+    }
+
+    /// How many samples a step sees.
+    Index size(Index step) const {
+        return data_.is_of_law() ? draws_->at(step).size : choice_.size(step);
     }
 
 private:
@@ -98,21 +115,35 @@ private:
         }
         return length;
     }
-    /// With replacement, all with the same probability.
-    void choose(const PhiloxKey& key, Index first, const T* all, T* to, Index ld) const {
-        PhiloxWords words[4];
-        philox(key, static_cast<std::uint32_t>(first), 1, words);
-        const V u = philox_uniform(words[0], words[1]);
+    void copy(const Index (&places)[philox_lanes], SamplePlaces<const T> all, SamplePlaces<T> to,
+              Index ld) const {
         for (int r = 0; r < philox_lanes; ++r) {
-            const auto place =
-                std::min(static_cast<Index>(u[r] * static_cast<double>(data_.n_samples)),
-                         data_.n_samples - 1);
-            for (Index j = 0; j < n_features_; ++j) to[j * ld + r] = all[j * data_.stride + place];
+            for (Index j = 0; j < n_features_; ++j)
+                to.inputs[j * ld + r] = all.inputs[j * data_.stride + places[r]];
+            for (Index k = 0; k < data_.n_outputs; ++k)
+                to.targets[k * ld + r] = all.targets[k * data_.stride + places[r]];
         }
+    }
+    /// Sample i of a step has the blocks i n, ..., i n + n - 1: a pair of targets each.
+    void add_noise(const PhiloxKey& key, double std, Index first, T* targets, Index ld) const {
+        const auto n_pairs = static_cast<std::uint32_t>((data_.n_outputs + 1) / 2);
+        auto block = static_cast<std::uint32_t>(first) * n_pairs;
+        for (Index k = 0; k < data_.n_outputs; k += 2, ++block) {
+            V cosine;
+            V sine;
+            const V length = broadcast<V>(std) * pair(key, block, n_pairs, cosine, sine, true);
+            add(length * cosine, targets + k * ld);
+            if (k + 1 < data_.n_outputs) add(length * sine, targets + (k + 1) * ld);
+        }
+    }
+    static void add(V x, T* to) {
+        for (int r = 0; r < philox_lanes; ++r)
+            to[r] = static_cast<T>(static_cast<double>(to[r]) + x[r]);
     }
 
     const SampleData& data_;
     const Draws* draws_;
+    Choice choice_;
     Index n_features_, n_pairs_;
     Arena<V> point_;
 };

@@ -8,18 +8,18 @@
 #include <vector>
 
 #include "base/arena.hpp"
-#include "base/vector_math.hpp"
 #include "linnet/loss.hpp"
 #include "losses/engine.hpp"
 #include "losses/sample_data.hpp"
+#include "losses/sample_functions.hpp"
 #include "losses/sample_kernels.hpp"
 #include "losses/sampler.hpp"
 
 namespace linnet {
 
-/// The mean of a function of the margins y x . w of samples, with the one row w of a product: all
-/// of them, or some that are drawn for each step.
-template <class V, bool exponential>
+/// The mean over samples of a function of the outputs of a network: of all samples, or of some that
+/// are drawn for each step.
+template <class V, class Function>
 class SampleEngine final : public LossEngine<V> {
 public:
     using T = ScalarOf<V>;
@@ -31,125 +31,193 @@ public:
           data_(data),
           draws_(draws),
           n_features_(data_.n_features),
+          n_outputs_(static_cast<int>(data_.n_outputs)),
           chunk_(std::clamp<Index>(16384 / n_features_ / 64 * 64, 64, sample_chunk)),
-          n_samples_(draws == nullptr ? data_.n_samples : draws->batch_size),
-          sampler_(data_, draws),
+          can_underflow_(!data_.has_noise() && data.find<Index>("n_soft") == nullptr),
+          sampler_(data_, draws, n_slots),
           inputs_(static_cast<std::size_t>(n_slots), nullptr),
+          targets_(static_cast<std::size_t>(n_slots), nullptr),
           noise_(static_cast<std::size_t>(n_slots), T{0}),
-          factors_(lanes * sample_chunk),
-          sums_(n_features_ * lanes),
-          drawn_(draws == nullptr ? 0 : n_features_ * sample_chunk) {}
+          outputs_(n_outputs_ * lanes * sample_chunk),
+          sums_(n_features_ * n_outputs_ * lanes),
+          drawn_(draws == nullptr ? 0 : (n_features_ + n_outputs_) * sample_chunk) {}
 
     void set_run(int slot, Index run, Index step) override {
         LossEngine<V>::set_run(slot, run, step);
         if (run < 0) return;
         const auto s = static_cast<std::size_t>(slot);
-        if (!data_.is_of_law()) inputs_[s] = data_.inputs_of<T>(run);
+        if (!data_.is_of_law()) {
+            inputs_[s] = data_.template inputs_of<T>(run);
+            targets_[s] = data_.template targets_of<T>(run);
+        }
         noise_[s] = static_cast<T>(data_.noise(run));
     }
 
     void residual(int group, const Entries<V>& product, const Places<V>& to) override {
         for_each_bunch(group, [&](int first, int count) {
-            const RunVectors<const T> w{reinterpret_cast<const T*>(product.data) + first, lanes};
-            const RunVectors<T> out{reinterpret_cast<T*>(to.data) + first, lanes};
+            const Vectors<const T> w = vectors_of(product, first, count);
+            const int n_vectors = n_outputs_ * count;
             T shifts[lanes] = {};
             const int slot = group * lanes + first;
-            if (this->is_scaled() && !data_.has_noise()) find_shifts(slot, count, w, shifts);
-            std::fill_n(sums_.data(), n_features_ * count, P{});
-            for_each_chunk(slot, [&](const T* z, Index ld, Index n) {
-                const Index n_vectors = vectors(n);
-                margins(z, ld, n_features_, n_vectors, w, count, factors_.data());
+            if constexpr (Function::has_margins) {
+                if (this->is_scaled() && can_underflow_) find_shifts(slot, count, w, shifts);
+            }
+            std::fill_n(sums_.data(), n_features_ * n_vectors, P{});
+            for_each_chunk(slot, [&](const Samples& samples) {
+                products(samples.x, samples.ld, n_features_, samples.n_packs(), w, n_vectors,
+                         outputs_.data());
                 for (int r = 0; r < count; ++r) {
-                    T* const m = factors_.data() + r * sample_chunk;
-                    weigh(m, n_vectors, noise_[static_cast<std::size_t>(slot + r)], shifts[r]);
-                    std::fill(m + n, m + n_vectors * native_lanes<T>, T{0});
+                    const auto s = static_cast<std::size_t>(slot + r);
+                    const OutputChunk<T> chunk = outputs_of(samples, r, count, s);
+                    Function::weigh(chunk, noise_[s], shifts[r]);
+                    fill_up(chunk, n_outputs_, samples.count, T{0});
                 }
-                add_weighted(z, ld, n_features_, n_vectors, factors_.data(), count, sums_.data());
+                add_weighted(samples.x, samples.ld, n_features_, samples.n_packs(), outputs_.data(),
+                             n_vectors, sums_.data());
             });
-            V factors{};
+            T factors[lanes];
             for (int r = 0; r < count; ++r) {
                 double scale = 1;
                 if (this->is_scaled())
                     scale = std::exp(this->log_scale(slot + r) - static_cast<double>(shifts[r]));
-                set_lane(factors, r, static_cast<T>(scale / static_cast<double>(n_samples_)));
+                factors[r] = static_cast<T>(scale / static_cast<double>(n_samples(slot + r)));
             }
-            if constexpr (lanes == native_lanes<T>) {
-                if (count == lanes) {
-                    for (Index j = 0; j < n_features_; ++j)
-                        to(0, j) = -(sums_of_lanes(sums_.data() + j * count) * factors);
-                    return;
-                }
-            }
-            for (int r = 0; r < count; ++r) {
-                for (Index j = 0; j < n_features_; ++j)
-                    out(j, r) = -(sum_of_lanes(sums_.data()[j * count + r]) * get_lane(factors, r));
-            }
+            write_sums(first, count, factors, to);
         });
     }
 
-    V loss(int group, const Entries<V>& product, const Entries<V>& /*residual*/) override {
+    V loss(int group, const Entries<V>& product) override {
         V result{};
-        for_each_bunch(group, [&](int first, int count) {
-            const RunVectors<const T> w{reinterpret_cast<const T*>(product.data) + first, lanes};
-            const int slot = group * lanes + first;
-            P totals[lanes] = {};
-            for_each_chunk(slot, [&](const T* z, Index ld, Index n) {
-                const Index n_vectors = vectors(n);
-                margins(z, ld, n_features_, n_vectors, w, count, factors_.data());
-                for (int r = 0; r < count; ++r) {
-                    T* const m = factors_.data() + r * sample_chunk;
-                    const T noise = noise_[static_cast<std::size_t>(slot + r)];
-                    for (Index b = 0; b < n_vectors; ++b) {
-                        T* const at = m + b * native_lanes<T>;
-                        store(at, value(load<P>(at), noise));
-                    }
-                    std::fill(m + n, m + n_vectors * native_lanes<T>, T{0});
-                    for (Index b = 0; b < n_vectors; ++b)
-                        totals[r] = totals[r] + load<P>(m + b * native_lanes<T>);
-                }
+        for_each_function(
+            group, product, [](const auto& chunk, T noise) { Function::value(chunk, noise); }, T{0},
+            [](P sum, P x) { return sum + x; },
+            [&](int lane, P sum) {
+                const Index n = n_samples(group * lanes + lane);
+                set_lane(result, lane, sum_of_lanes(sum) / static_cast<T>(n));
             });
-            for (int r = 0; r < count; ++r) {
-                set_lane(result, first + r, sum_of_lanes(totals[r]) / static_cast<T>(n_samples_));
-            }
-        });
         return result;
     }
 
     V margin(int group, const Entries<V>& product) override {
         V result{};
-        for_each_bunch(group, [&](int first, int count) {
-            const RunVectors<const T> w{reinterpret_cast<const T*>(product.data) + first, lanes};
-            T least[lanes];
-            find_least(group * lanes + first, count, w, least);
-            for (int r = 0; r < count; ++r) {
-                T square{};
-                for (Index j = 0; j < n_features_; ++j) square = fma(w(j, r), w(j, r), square);
-                set_lane(result, first + r, least[r] / static_cast<T>(std::sqrt(square)));
-            }
-        });
+        if constexpr (Function::has_margins) {
+            const V norm = square_root(sum_of_squares(product));
+            for_each_function(
+                group, product, [](const auto& chunk, T /*noise*/) { Function::margin(chunk); },
+                std::numeric_limits<T>::infinity(), [](P least, P x) { return smaller(least, x); },
+                [&](int lane, P least) {
+                    set_lane(result, lane, least_of_lanes(least) / get_lane(norm, lane));
+                });
+        }
+        return result;
+    }
+
+    V accuracy(int group, const Entries<V>& product) override {
+        V result{};
+        if constexpr (Function::has_margins) {
+            const auto n_rows = static_cast<T>(Function::rows(n_outputs_));
+            for_each_function(
+                group, product, [](const auto& chunk, T /*noise*/) { Function::margin(chunk); },
+                T{0},
+                [](P right, P x) { return right + select(less(P{}, x), broadcast<P>(1), P{}); },
+                [&](int lane, P right) {
+                    const auto n = static_cast<T>(n_samples(group * lanes + lane));
+                    set_lane(result, lane, sum_of_lanes(right) / (n * n_rows));
+                });
+        }
         return result;
     }
 
 private:
-    static Index vectors(Index n) { return (n + native_lanes<T> - 1) / native_lanes<T>; }
+    /// How many samples a run sees in this step.
+    Index n_samples(int slot) const {
+        return draws_ == nullptr ? data_.n_samples : sampler_.size(this->step(slot));
+    }
+    /// Some of the samples of a slot: from `first` on if they are given.
+    struct Samples {
+        Index first, count;
+        const T* x;
+        Index ld;
+        Index n_packs() const { return (count + native_lanes<T> - 1) / native_lanes<T>; }
+    };
 
+    /// The rows of the products of `count` lanes from `first` on.
+    static Vectors<const T> vectors_of(const Entries<V>& product, int first, int count) {
+        return {reinterpret_cast<const T*>(product.data) + first, lanes, count, product.ld * lanes};
+    }
+    /// The outputs of run number r of `count` runs, which is in slot s.
+    OutputChunk<T> outputs_of(const Samples& samples, int r, int count, std::size_t s) const {
+        const T* targets = nullptr;
+        if (draws_ == nullptr) {
+            targets = targets_[s] + samples.first;
+        } else if (!data_.is_of_law()) {
+            targets = drawn_targets();
+        }
+        return {outputs_.data() + r * sample_chunk,
+                count * sample_chunk,
+                targets,
+                samples.ld,
+                n_outputs_,
+                samples.n_packs()};
+    }
+    T* drawn_targets() const { return drawn_.data() + n_features_ * sample_chunk; }
+    /// Fill what is behind the last sample, in rows 0 ... n_rows - 1.
+    static void fill_up(const OutputChunk<T>& chunk, int n_rows, Index count, T x) {
+        for (int k = 0; k < n_rows; ++k) {
+            T* const row = chunk.z + k * chunk.z_ld;
+            std::fill(row + count, row + chunk.n_packs * native_lanes<T>, x);
+        }
+    }
+    /// Fold the rows of a function of every run of a group by `fold`, from `neutral` on, and
+    /// take(lane, packs of folded ones).
+    template <class F, class Fold, class Take>
+    void for_each_function(int group, const Entries<V>& product, const F& function, T neutral,
+                           const Fold& fold, const Take& take) {
+        for_each_bunch(group, [&](int first, int count) {
+            const Vectors<const T> w = vectors_of(product, first, count);
+            P folded[lanes];
+            fold_rows(group * lanes + first, count, w, function, neutral, fold, folded);
+            for (int r = 0; r < count; ++r) take(first + r, folded[r]);
+        });
+    }
+    template <class F, class Fold>
+    void fold_rows(int slot, int count, const Vectors<const T>& w, const F& function, T neutral,
+                   const Fold& fold, P* folded) {
+        for (int r = 0; r < count; ++r) folded[r] = broadcast<P>(neutral);
+        for_each_chunk(slot, [&](const Samples& samples) {
+            products(samples.x, samples.ld, n_features_, samples.n_packs(), w, n_outputs_ * count,
+                     outputs_.data());
+            for (int r = 0; r < count; ++r) {
+                const auto s = static_cast<std::size_t>(slot + r);
+                const OutputChunk<T> chunk = outputs_of(samples, r, count, s);
+                function(chunk, noise_[s]);
+                const int n_rows = Function::rows(n_outputs_);
+                fill_up(chunk, n_rows, samples.count, neutral);
+                for (int k = 0; k < n_rows; ++k) {
+                    for (Index b = 0; b < chunk.n_packs; ++b)
+                        folded[r] = fold(folded[r], chunk.get(k, b));
+                }
+            }
+        });
+    }
     /// do_them(first lane, how many) for the runs of a group: those that see the same samples
     /// together.
     template <class Do>
     void for_each_bunch(int group, const Do& do_them) {
-        const auto input = [&](int lane) {
-            return inputs_[static_cast<std::size_t>(group * lanes + lane)];
-        };
-        const T* common = nullptr;
+        const auto slot = [&](int lane) { return static_cast<std::size_t>(group * lanes + lane); };
+        int used = -1;  // a lane in use
         bool together = draws_ == nullptr;
         for (int r = 0; r < lanes; ++r) {
             if (this->run(group * lanes + r) < 0) continue;
-            together = together && (common == nullptr || common == input(r));
-            common = input(r);
+            together = together && (used < 0 || inputs_[slot(used)] == inputs_[slot(r)]);
+            used = r;
         }
-        if (together && common != nullptr) {
-            for (int r = 0; r < lanes; ++r)
-                inputs_[static_cast<std::size_t>(group * lanes + r)] = common;
+        if (used < 0) return;
+        if (together) {
+            for (int r = 0; r < lanes; ++r) {
+                inputs_[slot(r)] = inputs_[slot(used)];
+                if (this->run(group * lanes + r) < 0) targets_[slot(r)] = targets_[slot(used)];
+            }
             do_them(0, lanes);
             return;
         }
@@ -157,125 +225,111 @@ private:
             if (this->run(group * lanes + r) >= 0) do_them(r, 1);
         }
     }
-    /// visit(samples, leading dimension, how many) for the samples of a slot, chunk by chunk.
+    /// visit(samples) for the samples of a slot, chunk by chunk.
     template <class Visit>
     void for_each_chunk(int slot, const Visit& visit) {
-        for (Index first = 0; first < n_samples_; first += chunk_) {
-            const Index n = std::min(chunk_, n_samples_ - first);
-            const T* const all = inputs_[static_cast<std::size_t>(slot)];
+        const auto s = static_cast<std::size_t>(slot);
+        const Index n = n_samples(slot);
+        for (Index first = 0; first < n; first += chunk_) {
+            const Index count = std::min(chunk_, n - first);
             if (draws_ == nullptr) {
-                visit(all + first, data_.stride, n);
-            } else {
-                sampler_.draw(this->run(slot), this->step(slot), first,
-                              vectors(n) * native_lanes<T>, all, drawn_.data(), sample_chunk);
-                visit(static_cast<const T*>(drawn_.data()), sample_chunk, n);
+                visit(Samples{first, count, inputs_[s] + first, data_.stride});
+                continue;
+            }
+            const Samples samples{first, count, drawn_.data(), sample_chunk};
+            sampler_.draw(slot, this->run(slot), this->step(slot), first,
+                          samples.n_packs() * native_lanes<T>, {inputs_[s], targets_[s]},
+                          {drawn_.data(), drawn_targets()}, sample_chunk);
+            visit(samples);
+        }
+    }
+    /// to <- minus the sums of the lanes of sums_, times the factors of their runs.
+    void write_sums(int first, int count, const T* factors, const Places<V>& to) {
+        const int n_vectors = n_outputs_ * count;
+        if constexpr (lanes == native_lanes<T>) {
+            if (count == lanes) {
+                V of_lanes{};
+                for (int r = 0; r < lanes; ++r) set_lane(of_lanes, r, factors[r]);
+                for (int k = 0; k < n_outputs_; ++k) {
+                    for (Index j = 0; j < n_features_; ++j)
+                        to(k, j) =
+                            -(sums_of_lanes(sums_.data() + j * n_vectors + k * count) * of_lanes);
+                }
+                return;
+            }
+        }
+        const Vectors<T> out{reinterpret_cast<T*>(to.data) + first, lanes, count, to.ld * lanes};
+        const auto put = [&](int v, Index j, T sum) {
+            out.at(v)[j * out.stride] = -(sum * factors[v % count]);
+        };
+        // As many sums at once as there are lanes.
+        P some[native_lanes<T>] = {};
+        for (int v = 0; v < n_vectors; ++v) {
+            for (Index j = 0; j < n_features_; j += native_lanes<T>) {
+                const auto n = static_cast<int>(std::min<Index>(native_lanes<T>, n_features_ - j));
+                for (int i = 0; i < n; ++i) some[i] = sums_.data()[(j + i) * n_vectors + v];
+                const P sums = sums_of_lanes(some);
+                for (int i = 0; i < n; ++i) put(v, j + i, get_lane(sums, i));
             }
         }
     }
-    void find_least(int slot, int count, const RunVectors<const T>& w, T* least) {
-        std::fill_n(least, count, std::numeric_limits<T>::infinity());
-        for_each_chunk(slot, [&](const T* z, Index ld, Index n) {
-            margins(z, ld, n_features_, vectors(n), w, count, factors_.data());
-            for (int r = 0; r < count; ++r) {
-                T* const m = factors_.data() + r * sample_chunk;
-                std::fill(m + n, m + vectors(n) * native_lanes<T>,
-                          std::numeric_limits<T>::infinity());
-                P smallest = load<P>(m);
-                for (Index b = 1; b < vectors(n); ++b)
-                    smallest = smaller(smallest, load<P>(m + b * native_lanes<T>));
-                for (int k = 0; k < native_lanes<T>; ++k)
-                    least[r] = std::min(least[r], smallest[k]);
-            }
-        });
-    }
     /// Margins beyond which e^-shift is taken out of the residual, so that it does not underflow.
-    void find_shifts(int slot, int count, const RunVectors<const T>& w, T* shifts) {
-        constexpr T exact_from = 40;  // here a logistic loss is an exponential one to the last bit
-        find_least(slot, count, w, shifts);
+    void find_shifts(int slot, int count, const Vectors<const T>& w, T* shifts) {
+        P least[lanes];
+        fold_rows(
+            slot, count, w, [](const auto& chunk, T /*noise*/) { Function::margin(chunk); },
+            std::numeric_limits<T>::infinity(), [](P a, P b) { return smaller(a, b); }, least);
         for (int r = 0; r < count; ++r) {
-            if (!std::isfinite(shifts[r]) || (!exponential && shifts[r] < exact_from))
+            shifts[r] = least_of_lanes(least[r]);
+            if (!std::isfinite(shifts[r]) || shifts[r] < static_cast<T>(Function::shift_from))
                 shifts[r] = 0;
         }
     }
-    /// Margins -> minus the slope of the loss.
-    static void weigh(T* m, Index n_vectors, T noise, T shift) {
-        const P own_noise = broadcast<P>(noise);
-        const P own_shift = broadcast<P>(shift);
-        for (Index b = 0; b < n_vectors; ++b) {
-            T* const at = m + b * native_lanes<T>;
-            const P x = load<P>(at);
-            P weight;
-            if constexpr (exponential) {
-                weight = exponential_loss(x - own_shift);
-                if (noise != 0) {
-                    const P kept = noise < 1 ? broadcast<P>(T{1} - noise) * weight : P{};
-                    weight = kept - own_noise * exponential_loss(-x);
-                }
-            } else if (shift != 0) {
-                weight = exponential_loss(x - own_shift);
-            } else {
-                weight = falling_logistic(x) - own_noise;
-            }
-            store(at, weight);
-        }
-    }
-    /// The loss of margins: with probability `noise` a label is the other one.
-    static P value(P x, T noise) {
-        if constexpr (exponential) {
-            const P own = exponential_loss(x);
-            if (noise == 0) return own;
-            const P kept = noise < 1 ? broadcast<P>(T{1} - noise) * own : P{};  // not 0 * infinity
-            return kept + broadcast<P>(noise) * exponential_loss(-x);
-        } else if (noise > T{0.5}) {
-            return fma(broadcast<P>(noise - T{1}), x, logistic_loss(-x));
-        } else {
-            return fma(broadcast<P>(noise), x, logistic_loss(x));
-        }
+    static T least_of_lanes(P x) {
+        T least = get_lane(x, 0);
+        for (int k = 1; k < native_lanes<T>; ++k) least = std::min(least, get_lane(x, k));
+        return least;
     }
 
     SampleData data_;
     const Draws* draws_;
-    Index n_features_, chunk_, n_samples_;
+    Index n_features_;
+    int n_outputs_;
+    Index chunk_;
+    bool can_underflow_;  // residuals may have one small factor in common
     Sampler<T> sampler_;
-    std::vector<const T*> inputs_;  // per slot
+    std::vector<const T*> inputs_, targets_;  // per slot
     std::vector<T> noise_;
-    Arena<T> factors_;
+    Arena<T> outputs_;
     Arena<P> sums_;
     Arena<T> drawn_;
 };
 
-/// A mean over samples, of the logistic or the exponential loss of their margins.
-template <bool exponential>
+/// A mean over samples, of a function of the outputs.
+template <class Function>
 struct SampleLoss {
     static LossDeclaration declaration() {
-        using Type = LossField::Type;
-        const std::vector<LossAxis> axes{LossAxis::input, LossAxis::sample};
-        LossDeclaration loss =
-            SampleData::declaration(exponential ? "exponential" : "logistic",
-                                    {{"n_samples", Type::count},
-                                     {"inputs", Type::array, axes},
-                                     {"single_inputs", Type::single_array, axes}});
-        loss.has_margins = true;
-        loss.check = [](const LossData& data) {
-            const SampleData samples(data);
-            if (samples.stride % 16 != 0 || samples.stride < samples.n_samples)
-                throw std::invalid_argument("inputs must be padded to a multiple of 16 samples");
-        };
+        LossDeclaration loss = SampleData::declaration(Function::name);
+        loss.has_margins = Function::has_margins;
+        loss.fields.push_back(label_noise_field());
+        loss.fields.push_back({"n_soft", LossField::Type::count, {}, true});
         return loss;
     }
     template <class V>
     static std::unique_ptr<LossEngine<V>> engine(const LossData& data, const Draws* draws,
                                                  int n_slots) {
-        return std::make_unique<SampleEngine<V, exponential>>(data, draws, n_slots);
+        return std::make_unique<SampleEngine<V, Function>>(data, draws, n_slots);
     }
     static double work(const LossData& data, const Draws* draws) {
         if (draws != nullptr) return work_of_draws(data, *draws);
-        return static_cast<double>(SampleData(data).n_samples) *
-               (2 * static_cast<double>(data.n_inputs) + 30);
+        const auto each = static_cast<double>(data.n_outputs * (2 * data.n_inputs + 30));
+        return static_cast<double>(SampleData(data).n_samples) * each;
     }
 };
 
-using LogisticLoss = SampleLoss<false>;
-using ExponentialLoss = SampleLoss<true>;
+using LogisticLoss = SampleLoss<Logistic>;
+using ExponentialLoss = SampleLoss<Exponential>;
+using SquaredSampleLoss = SampleLoss<Squares>;
+using CrossEntropyLoss = SampleLoss<Softmax>;
 
 }  // namespace linnet

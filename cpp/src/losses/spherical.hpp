@@ -76,7 +76,7 @@ public:
         for (Index j = 0; j < n_features_; ++j) to[j] = to[j] * scale;
     }
 
-    V loss(int group, const Entries<V>& of, const Entries<V>& /*residual*/) override {
+    V loss(int group, const Entries<V>& of) override {
         const V* const product = of.data;
         const V* const v = directions_.data() + group * n_features_;
         V square{};
@@ -107,14 +107,20 @@ private:
 
 struct SphericalLoss {
     static LossDeclaration declaration() {
-        return SampleData::declaration("spherical",
-                                       {{"law", LossField::Type::law},
-                                        {"direction", LossField::Type::array, {LossAxis::input}}});
+        LossDeclaration loss;
+        loss.name = "spherical";
+        loss.fields = {{"law", LossField::Type::law},
+                       {"direction", LossField::Type::array, {LossAxis::input}},
+                       label_noise_field()};
+        loss.needs_one_output = true;
+        loss.can_draw = true;
+        return loss;
     }
     template <class V>
     static std::unique_ptr<LossEngine<V>> engine(const LossData& data, const Draws* draws,
                                                  int n_slots) {
-        if (draws != nullptr) return std::make_unique<SampleEngine<V, false>>(data, draws, n_slots);
+        if (draws != nullptr)
+            return std::make_unique<SampleEngine<V, Logistic>>(data, draws, n_slots);
         return std::make_unique<SphericalEngine<V>>(data, n_slots);
     }
     static double work(const LossData& data, const Draws* draws) {

@@ -1,7 +1,10 @@
 // The squared loss.
 #pragma once
 
+#include <limits>
 #include <memory>
+#include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 #include "base/arena.hpp"
@@ -10,64 +13,137 @@
 
 namespace linnet {
 
-/// A loss made of moments, from a product and its residual.
+/// Numbers of runs, as packs; those that all runs share only once.
+template <class V>
+class PackedNumbers {
+public:
+    using T = ScalarOf<V>;
+    static constexpr int lanes = PackTraits<V>::lanes;
+
+    PackedNumbers(const RunArray<double>& from, Index count, int n_slots)
+        : from_(from),
+          count_(count),
+          is_shared_(from.shared()),
+          values_(count * (is_shared_ ? 1 : n_slots / lanes)) {
+        if (!is_shared_) return;
+        for (Index i = 0; i < count; ++i)
+            values_.data()[i] = broadcast<V>(static_cast<T>(from.data[i]));
+    }
+    void set_run(int slot, Index run, const std::vector<Index>& run_shape) {
+        if (is_shared_) return;
+        const double* const values = from_.at(run, run_shape);
+        V* const to = values_.data() + slot / lanes * count_;
+        for (Index i = 0; i < count_; ++i) set_lane(to[i], slot % lanes, static_cast<T>(values[i]));
+    }
+    const V* of(int group) const { return values_.data() + (is_shared_ ? 0 : group * count_); }
+
+private:
+    RunArray<double> from_;
+    Index count_;
+    bool is_shared_;
+    Arena<V> values_;
+};
+
+/// What the squared loss knows besides the moments that make residuals: it is least_loss + 1/2 |(P -
+/// minimizer) F^T|^2 with F^T F = input_cov, which is never negative and exact near the minimum.
+struct LeastSquares {
+    RunArray<double> minimizer;   ///< (out, in)
+    RunArray<double> factor;      ///< F, (n_rows, in); no data: it is diag(scales)
+    RunArray<double> scales;      ///< (in)
+    RunArray<double> least_loss;  ///< scalar
+    Index n_rows;
+
+    explicit LeastSquares(const LossData& data)
+        : minimizer(data.array("minimizer")),
+          factor(data.array("factor")),
+          scales(data.array("scales")),
+          least_loss(data.array("least_loss")),
+          n_rows(data.sample_extent) {}
+    bool is_diagonal() const { return factor.data == nullptr; }
+};
+
+/// The loss of a product. Its residual comes from the moments, by the machines.
 template <class V>
 class MomentsEngine final : public LossEngine<V> {
 public:
-    using T = ScalarOf<V>;
-    using LossEngine<V>::lanes;
-
     MomentsEngine(const LossData& data, int n_slots)
-        : LossEngine<V>(n_slots, true),
-          run_shape_(data.run_shape),
-          moments_(data.declaration().moments(data)),
-          n_cross_(data.n_outputs * data.n_inputs),
-          is_shared_(moments_.cross_cov.shared()),
-          crosses_(is_shared_ ? 0 : n_cross_ * (n_slots / lanes)),
-          powers_(n_slots / lanes) {
-        if (!is_shared_) return;
-        if constexpr (std::is_same_v<T, double>) {
-            shared_ = moments_.cross_cov.data;
-        } else {
-            cast_.assign(moments_.cross_cov.data, moments_.cross_cov.data + n_cross_);
-            shared_ = cast_.data();
-        }
-    }
+        : MomentsEngine(data, LeastSquares(data), n_slots) {}
 
     void set_run(int slot, Index run, Index step) override {
         LossEngine<V>::set_run(slot, run, step);
         if (run < 0) return;
-        const auto put = [slot](V& x, double value) {
-            set_lane(x, slot % lanes, static_cast<T>(value));
-        };
-        put(powers_.data()[slot / lanes], *moments_.output_power.at(run, run_shape_));
-        if (is_shared_) return;
-        V* const to = crosses_.data() + slot / lanes * n_cross_;
-        const double* const from = moments_.cross_cov.at(run, run_shape_);
-        for (Index i = 0; i < n_cross_; ++i) put(to[i], from[i]);
+        minimizer_.set_run(slot, run, run_shape_);
+        factor_.set_run(slot, run, run_shape_);
+        least_loss_.set_run(slot, run, run_shape_);
     }
 
-    V loss(int group, const Entries<V>& product, const Entries<V>& residual) override {
-        const V power = powers_.data()[group];
-        if (is_shared_) {
-            const auto cross = [&](Index i, Index j) {
-                return broadcast<V>(shared_[i * product.cols + j]);
-            };
-            return squared_loss(product, residual, cross, power);
+    V loss(int group, const Entries<V>& product) override {
+        const V* const factor = factor_.of(group);
+        V total{};
+        for (Index i = 0; i < product.rows; ++i) {
+            const V* const least = minimizer_.of(group) + i * n_inputs_;
+            V* const apart = apart_.data();
+            for (Index j = 0; j < n_inputs_; ++j) apart[j] = product(i, j) - least[j];
+            V row{};
+            if (is_diagonal_) {
+                for (Index j = 0; j < n_inputs_; ++j) {
+                    const V x = apart[j] * factor[j];
+                    row = fma(x, x, row);
+                }
+            } else {
+                for (Index k = 0; k < n_rows_; k += at_once)
+                    row = add_squares(apart, factor + k * n_inputs_, row);
+            }
+            total = total + row;
         }
-        const V* const own = crosses_.data() + group * n_cross_;
-        const auto cross = [&](Index i, Index j) { return own[i * product.cols + j]; };
-        return squared_loss(product, residual, cross, power);
+        return beyond_range(product, fma(broadcast<V>(0.5F), total, *least_loss_.of(group)));
     }
 
 private:
+    static constexpr Index at_once = 4;
+
+    MomentsEngine(const LossData& data, const LeastSquares& known, int n_slots)
+        : LossEngine<V>(n_slots),
+          run_shape_(data.run_shape),
+          n_inputs_(data.n_inputs),
+          n_rows_(known.n_rows),
+          is_diagonal_(known.is_diagonal()),
+          minimizer_(known.minimizer, data.n_outputs * n_inputs_, n_slots),
+          factor_(is_diagonal_ ? known.scales : known.factor,
+                  (is_diagonal_ ? 1 : n_rows_) * n_inputs_, n_slots),
+          least_loss_(known.least_loss, 1, n_slots),
+          apart_(n_inputs_) {}
+
+    /// Infinite what is no number any more, NaN of a product that holds NaN: whatever the factor.
+    static V beyond_range(const Entries<V>& product, V value) {
+        const V infinite = broadcast<V>(std::numeric_limits<ScalarOf<V>>::infinity());
+        const V one = broadcast<V>(1);
+        const auto is_finite = less(value, infinite);
+        if (!any(less(V{}, select(is_finite, V{}, one)))) return value;
+        V beyond = infinite;
+        for (Index i = 0; i < product.rows; ++i) {
+            for (Index j = 0; j < product.cols; ++j)
+                beyond = select(less_equal(-infinite, product(i, j)), beyond, product(i, j));
+        }
+        return select(is_finite, value, beyond);
+    }
+    /// row + the squares of the products with some rows of the factor, several at once: their chains
+    /// overlap.
+    V add_squares(const V* apart, const V* factor, V row) const {
+        V sums[at_once] = {};
+        for (Index j = 0; j < n_inputs_; ++j) {
+            for (Index k = 0; k < at_once; ++k)
+                sums[k] = fma(apart[j], factor[k * n_inputs_ + j], sums[k]);
+        }
+        for (const V& x : sums) row = fma(x, x, row);
+        return row;
+    }
+
     std::vector<Index> run_shape_;
-    Moments moments_;
-    Index n_cross_;
-    bool is_shared_;
-    const T* shared_ = nullptr;  // cross_cov of all runs
-    std::vector<T> cast_;
-    Arena<V> crosses_, powers_;
+    Index n_inputs_, n_rows_;
+    bool is_diagonal_;
+    PackedNumbers<V> minimizer_, factor_, least_loss_;
+    Arena<V> apart_;
 };
 
 struct SquaredLoss {
@@ -75,12 +151,23 @@ struct SquaredLoss {
         using Type = LossField::Type;
         LossDeclaration squared;
         squared.name = "squared";
-        squared.fields = {{"input_cov", Type::array, {LossAxis::input, LossAxis::input}},
-                          {"cross_cov", Type::array, {LossAxis::output, LossAxis::input}},
-                          {"output_power", Type::array}};
+        squared.fields = {
+            {"input_cov", Type::array, {LossAxis::input, LossAxis::input}},
+            {"cross_cov", Type::array, {LossAxis::output, LossAxis::input}},
+            {"minimizer", Type::array, {LossAxis::output, LossAxis::input}},
+            {"factor", Type::array, {LossAxis::sample, LossAxis::input}, true},
+            {"scales", Type::array, {LossAxis::input}, true},
+            {"least_loss", Type::array},
+        };
+        squared.check = [](const LossData& data) {
+            const LeastSquares known(data);
+            if (known.is_diagonal() == (known.scales.data == nullptr))
+                throw std::invalid_argument("a squared loss needs either factor or scales");
+            if (known.n_rows % 4 != 0)
+                throw std::invalid_argument("factor must be padded to a multiple of 4 rows");
+        };
         squared.moments = [](const LossData& data) {
-            return Moments{data.array("input_cov"), data.array("cross_cov"),
-                           data.array("output_power")};
+            return Moments{data.array("input_cov"), data.array("cross_cov")};
         };
         return squared;
     }

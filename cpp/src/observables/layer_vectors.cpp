@@ -2,8 +2,16 @@
 
 #include <Eigen/SVD>
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <functional>
+#include <future>
 #include <limits>
+#include <memory>
+#include <optional>
+
+#include "base/float_state.hpp"
+#include "base/pool.hpp"
 
 namespace linnet {
 
@@ -31,10 +39,37 @@ Leading leading_of(const Eigen::MatrixXd& matrix) {
     return leading_of(Eigen::JacobiSVD<Eigen::MatrixXd>(matrix, thin));
 }
 
+/// The same, unless `pulse` asks to stop. Eigen cannot be stopped: a large matrix is left to a thread
+/// of its own, which goes on without anybody who waits.
+std::optional<Leading> leading_unless(const Eigen::MatrixXd& matrix,
+                                      const std::function<bool()>& pulse) {
+    constexpr double takes_long = 200.0 * 200.0 * 200.0;
+    const auto rows = static_cast<double>(matrix.rows());
+    const auto cols = static_cast<double>(matrix.cols());
+    if (rows * cols * std::min(rows, cols) < takes_long) return leading_of(matrix);
+    struct Work {
+        Eigen::MatrixXd matrix;
+        std::packaged_task<Leading()> task;
+    };
+    const auto work = std::make_shared<Work>();
+    work->matrix = matrix;
+    work->task = std::packaged_task<Leading()>([of = work.get()] {
+        const UsualFloats usual;
+        return leading_of(of->matrix);
+    });
+    std::future<Leading> result = work->task.get_future();
+    if (!ThreadPool::of_process().start({[work] { work->task(); }, [] {}})) work->task();
+    while (result.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) {
+        if (pulse()) return std::nullopt;
+    }
+    return result.get();
+}
+
 }  // namespace
 
 LayerVectors layer_vectors_of(const std::vector<std::pair<Index, Index>>& shapes,
-                              const std::vector<std::vector<double>>& layers) {
+                              const std::vector<std::vector<double>>& layers,
+                              const std::function<bool()>& pulse) {
     using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     constexpr double nan = std::numeric_limits<double>::quiet_NaN();
     LayerVectors found;
@@ -46,11 +81,11 @@ LayerVectors layer_vectors_of(const std::vector<std::pair<Index, Index>>& shapes
         double cosine = nan;
         Eigen::VectorXd next_left = Eigen::VectorXd::Constant(rows, nan);
         if (weights.allFinite()) {
-            const Leading leading = leading_of(weights);
-            if (leading.first > 0) {
-                ratio = leading.second / leading.first;
-                if (l > 0) cosine = std::fabs(left.dot(leading.right));
-                next_left = leading.left;
+            const std::optional<Leading> leading = leading_unless(weights, pulse);
+            if (leading && leading->first > 0) {
+                ratio = leading->second / leading->first;
+                if (l > 0) cosine = std::fabs(left.dot(leading->right));
+                next_left = leading->left;
             }
         }
         found.ratios.push_back(ratio);

@@ -1,6 +1,7 @@
 // How near to rank one the layers of a dense chain are, and how well neighbours are aligned.
 #pragma once
 
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -15,8 +16,10 @@ struct LayerVectors {
     std::vector<double> cosines;
 };
 
-/// Of layers with shapes (rows, cols), the first of which sees the input.
+/// Of layers with shapes (rows, cols), the first of which sees the input. Where `pulse` asks to
+/// stop, NaN stand for the rest.
 LayerVectors layer_vectors_of(const std::vector<std::pair<Index, Index>>& shapes,
-                              const std::vector<std::vector<double>>& layers);
+                              const std::vector<std::vector<double>>& layers,
+                              const std::function<bool()>& pulse);
 
 }  // namespace linnet

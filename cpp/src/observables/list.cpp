@@ -11,13 +11,15 @@ namespace {
 
 template <class Row>
 ObservableDeclaration declaration_of(Row /*row*/) {
+    static_assert(Row::by_group || !Row::of_loss);
     const auto needs = [](unsigned what) { return (Row::needs & what) != 0; };
     return {Row::name,
             std::is_same_v<Row, observable::Weights> ? nullptr : Row::shape,
             needs(Needs::one_output),
             needs(Needs::direction),
             needs(Needs::dense_layers),
-            needs(Needs::margins)};
+            needs(Needs::margins),
+            Row::of_loss};
 }
 
 std::vector<ObservableDeclaration> declarations() {

@@ -20,14 +20,13 @@ namespace linnet {
 /// What an observable needs: of the probe besides the product, and of a problem.
 struct Needs {
     static constexpr unsigned nothing = 0;
-    static constexpr unsigned loss = 1;             ///< and the residual, if the loss needs that
-    static constexpr unsigned gradients = 2;        ///< by the layers
-    static constexpr unsigned grams = 4;            ///< of neighbouring layers
-    static constexpr unsigned singular_values = 8;  ///< of the product
-    static constexpr unsigned one_output = 16;
-    static constexpr unsigned direction = 32;
-    static constexpr unsigned dense_layers = 64;
-    static constexpr unsigned margins = 128;  ///< a loss that has them
+    static constexpr unsigned gradients = 1;        ///< by the layers
+    static constexpr unsigned grams = 2;            ///< of neighbouring layers
+    static constexpr unsigned singular_values = 4;  ///< of the product
+    static constexpr unsigned one_output = 8;
+    static constexpr unsigned direction = 16;
+    static constexpr unsigned dense_layers = 32;
+    static constexpr unsigned margins = 64;  ///< a loss that has them
 };
 
 namespace observable {
@@ -36,6 +35,9 @@ namespace observable {
 struct Row {
     static constexpr unsigned needs = Needs::nothing;
     static constexpr bool by_group = false;
+    /// Does it ask for no more than the loss and the product? Losses that are only evaluated have it
+    /// then, too.
+    static constexpr bool of_loss = false;
     static std::vector<Index> shape(const Chain&) { return {}; }
 };
 struct PerLayer : Row {
@@ -51,11 +53,11 @@ struct PerPair : Row {
 
 struct Loss : Row {
     static constexpr const char* name = "loss";
-    static constexpr unsigned needs = Needs::loss;
     static constexpr bool by_group = true;
+    static constexpr bool of_loss = true;
     template <class At, class V>
     static void evaluate(const At& at, V* to) {
-        *to = at.engine().loss(at.group(), at.product(), at.residual());
+        *to = at.engine().loss(at.group(), at.product());
     }
 };
 
@@ -169,11 +171,24 @@ struct LogTanHalfAngle : Row {
 /// The least one over the norm of the product.
 struct Margin : Row {
     static constexpr const char* name = "margin";
-    static constexpr unsigned needs = Needs::one_output | Needs::margins;
+    static constexpr unsigned needs = Needs::margins;
     static constexpr bool by_group = true;
+    static constexpr bool of_loss = true;
     template <class At, class V>
     static void evaluate(const At& at, V* to) {
         *to = at.engine().margin(at.group(), at.product());
+    }
+};
+
+/// The share of margins that are positive.
+struct Accuracy : Row {
+    static constexpr const char* name = "accuracy";
+    static constexpr unsigned needs = Needs::margins;
+    static constexpr bool by_group = true;
+    static constexpr bool of_loss = true;
+    template <class At, class V>
+    static void evaluate(const At& at, V* to) {
+        *to = at.engine().accuracy(at.group(), at.product());
     }
 };
 
@@ -220,12 +235,27 @@ struct List {
 };
 
 using All = List<Loss, SingularValues, Product, Weights, LayerNorms, Imbalance, GradientNorm, Norm,
-                 Angle, LogTanHalfAngle, Margin, LayerSingularRatio, LayerAlignment>;
+                 Angle, LogTanHalfAngle, Margin, Accuracy, LayerSingularRatio, LayerAlignment>;
 
 }  // namespace observable
 
 /// A set of observables.
-using Wanted = std::bitset<observable::All::size>;
+using RowSet = std::bitset<observable::All::size>;
+
+/// What a probe is asked: observables of the training, and of evaluated losses what they are asked
+/// for at records, at checks, or at both.
+struct Wanted {
+    RowSet rows;
+    bool at_record = false, at_check = false;
+
+    bool any() const { return rows.any() || at_record || at_check; }
+    Wanted& operator|=(const Wanted& other) {
+        rows |= other.rows;
+        at_record = at_record || other.at_record;
+        at_check = at_check || other.at_check;
+        return *this;
+    }
+};
 
 template <class One>
 inline constexpr std::size_t place_of = observable::All::place<One>();

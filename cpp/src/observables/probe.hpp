@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -23,6 +25,16 @@ using ObservableSizes = std::array<Index, observable::All::size>;
 /// Where each is written for one run; null: not wanted.
 using ObservableCells = std::array<double*, observable::All::size>;
 
+/// A loss that is evaluated, and which of the rows that are of a loss are asked of it.
+struct Evaluation {
+    const LossData* loss;
+    RowSet at_record, at_check;
+
+    RowSet asked(const Wanted& wanted) const {
+        return (wanted.at_record ? at_record : RowSet{}) | (wanted.at_check ? at_check : RowSet{});
+    }
+};
+
 inline ObservableSizes observable_sizes(const Chain& chain) {
     ObservableSizes sizes{};
     observable::All::for_each([&](auto row, std::size_t place) {
@@ -35,7 +47,7 @@ inline ObservableSizes observable_sizes(const Chain& chain) {
 }
 
 /// Observables of up to n_slots runs at once, on a lane machine or a direct machine that holds a
-/// gradient plan, and a loss.
+/// gradient plan, and losses: that of the training, and others that are evaluated.
 template <class Machine>
 class Probe {
 public:
@@ -43,9 +55,12 @@ public:
     using V = std::conditional_t<packed, Pack<double, native_lanes<double>>, double>;
     static constexpr int lanes = packed ? native_lanes<double> : 1;
 
-    Probe(Machine machine, const ObservableSizes& sizes)
+    /// evaluations, and what they point to, must outlive this.
+    Probe(Machine machine, const ObservableSizes& sizes, const std::vector<Evaluation>& evaluations,
+          bool is_mirrored)
         : machine_(std::move(machine)),
           sizes_(sizes),
+          evaluations_(evaluations),
           singular_values_(plan().n_outputs(), plan().n_inputs()),
           twin_values_(packed ? plan().n_outputs() : 1, packed ? plan().n_inputs() : 1) {
         Index per_group = singular_values_.count();
@@ -53,15 +68,37 @@ public:
             places_[place] = per_group;
             if (decltype(row)::by_group) per_group += sizes_[place];
         });
+        for (const Evaluation& evaluation : evaluations) {
+            evaluated_.push_back(
+                {Losses::engine<V>(*evaluation.loss, nullptr, machine_.n_slots()), {}});
+            for_each_of_loss([&](auto /*row*/, std::size_t place) {
+                evaluated_.back().places[place] = per_group;
+                per_group += sizes_[place];
+            });
+        }
         const int n_groups = machine_.n_slots() / lanes;
+        if (is_mirrored) {
+            mirrors_ = Arena<V>(plan().n_inputs() * n_groups);
+            mirrored_ = Arena<V>(plan().n_outputs() * plan().n_inputs());
+        }
         values_ = Arena<V>(per_group * n_groups);
         for (int g = 0; g < n_groups; ++g) groups_.push_back(values_.data() + per_group * g);
         product_.resize(static_cast<std::size_t>(plan().n_outputs() * plan().n_inputs()));
     }
 
     Machine& machine() { return machine_; }
+    /// Asked while a record is written whose parts take long.
+    void set_pulse(std::function<bool()> pulse) { pulse_ = std::move(pulse); }
     /// Which run a slot holds; -1: none.
-    void set_run(int slot, Index run) { engine().set_run(slot, run, 0); }
+    void set_run(int slot, Index run) {
+        engine().set_run(slot, run, 0);
+        for (const Evaluated& other : evaluated_) other.engine->set_run(slot, run, 0);
+    }
+    /// By what the products of a slot are mirrored before losses are evaluated.
+    void set_mirror(int slot, const double* normal) {
+        V* const to = mirrors_.data() + slot / lanes * plan().n_inputs();
+        for (Index j = 0; j < plan().n_inputs(); ++j) set_lane(to[j], slot % lanes, normal[j]);
+    }
 
     /// Evaluate the groups of slots first ... last - 1 from the weights in the machine; false if
     /// asked to stop.
@@ -71,12 +108,10 @@ public:
         const auto last_group = static_cast<std::size_t>((last_slot + lanes - 1) / lanes);
         unsigned needs = Needs::nothing;
         observable::All::for_each([&](auto row, std::size_t place) {
-            if (wanted[place]) needs |= decltype(row)::needs;
+            if (wanted.rows[place]) needs |= decltype(row)::needs;
         });
-        const std::size_t end = (needs & Needs::gradients) != 0 ? plan().gradient_end
-                                : (needs & Needs::loss) != 0 && engine().needs_residual()
-                                    ? plan().residual_end
-                                    : plan().product_end;
+        const std::size_t end =
+            (needs & Needs::gradients) != 0 ? plan().gradient_end : plan().product_end;
         if (!machine_.run(0, end, first_group, last_group)) return false;
         if ((needs & Needs::grams) != 0 &&
             !machine_.run(plan().gradient_end, plan().operations.size(), first_group, last_group))
@@ -86,9 +121,10 @@ public:
             observable::All::for_each([&](auto row, std::size_t place) {
                 using Row = decltype(row);
                 if constexpr (Row::by_group) {
-                    if (wanted[place]) Row::evaluate(at, groups_[g] + places_[place]);
+                    if (wanted.rows[place]) Row::evaluate(at, groups_[g] + places_[place]);
                 }
             });
+            evaluate_others(wanted, static_cast<int>(g));
         }
         if (pulse()) return false;
         return (needs & Needs::singular_values) == 0 ||
@@ -99,6 +135,11 @@ public:
     template <class Row>
     double value(int slot) const {
         return read(slot, places_[place_of<Row>]);
+    }
+    /// The same of an evaluated loss, by its number.
+    template <class Row>
+    double value(int slot, std::size_t evaluated) const {
+        return read(slot, evaluated_[evaluated].places[place_of<Row>]);
     }
 
     /// Write what was evaluated for one slot; direction: what angles are measured to, null if to
@@ -116,19 +157,39 @@ public:
             }
         });
     }
+    /// The same of an evaluated loss, by its number.
+    void write(int slot, const ObservableCells& to, std::size_t evaluated) const {
+        for_each_of_loss([&](auto /*row*/, std::size_t place) {
+            if (to[place] == nullptr) return;
+            for (Index i = 0; i < sizes_[place]; ++i)
+                to[place][i] = read(slot, evaluated_[evaluated].places[place] + i);
+        });
+    }
 
 private:
+    /// A loss that is evaluated, and where the values of its rows are among a group's.
+    struct Evaluated {
+        std::unique_ptr<LossEngine<V>> engine;
+        std::array<Index, observable::All::size> places;
+    };
+
     /// What a row sees of a group of runs.
     class GroupView {
     public:
-        GroupView(const Probe& probe, int group) : probe_(probe), group_(group) {}
+        GroupView(const Probe& probe, int group)
+            : GroupView(probe, group, probe.engine(), probe.view(group, probe.plan().product)) {}
+        /// With another loss, which may see the product in other coordinates.
+        GroupView(const Probe& probe, int group, LossEngine<V>& engine, const Entries<V>& product)
+            : probe_(probe),
+              group_(group),
+              engine_(engine),
+              product_(product) {}
 
         int group() const { return group_; }
         Index n_layers() const { return plan().n_layers(); }
-        LossEngine<V>& engine() const { return probe_.engine(); }
+        LossEngine<V>& engine() const { return engine_; }
         V decay() const { return probe_.machine_.decay(group_); }
-        Entries<V> product() const { return view(plan().product); }
-        Entries<V> residual() const { return view(plan().residual); }
+        Entries<V> product() const { return product_; }
         Entries<V> weights(Index l) const { return view(plan().weights[at(l)]); }
         Entries<V> gradient(Index l) const { return view(plan().gradients[at(l)]); }
         bool has_grams() const { return !plan().grams.empty(); }
@@ -142,6 +203,8 @@ private:
 
         const Probe& probe_;
         int group_;
+        LossEngine<V>& engine_;
+        Entries<V> product_;
     };
 
     /// What a row sees of one run. Everything is worked out once, when it is first asked for.
@@ -191,6 +254,39 @@ private:
         std::optional<LayerVectors> layer_vectors_;
     };
 
+    /// visit(row, place) for the rows that are of a loss.
+    template <class Visit>
+    static void for_each_of_loss(const Visit& visit) {
+        observable::All::for_each([&](auto row, std::size_t place) {
+            if constexpr (decltype(row)::of_loss) visit(row, place);
+        });
+    }
+    void evaluate_others(const Wanted& wanted, int group) {
+        if (!wanted.at_record && !wanted.at_check) return;
+        const Entries<V> product = mirrored(group);
+        for (std::size_t k = 0; k < evaluated_.size(); ++k) {
+            const RowSet asked = evaluations_[k].asked(wanted);
+            const GroupView at(*this, group, *evaluated_[k].engine, product);
+            V* const values = groups_[static_cast<std::size_t>(group)];
+            for_each_of_loss([&](auto row, std::size_t place) {
+                if (asked[place]) decltype(row)::evaluate(at, values + evaluated_[k].places[place]);
+            });
+        }
+    }
+    /// The product as evaluated losses see it, until the next one is asked for.
+    Entries<V> mirrored(int group) {
+        const Entries<V> product = view(group, plan().product);
+        V* const to = mirrored_.data();
+        if (to == nullptr) return product;
+        const V* const normal = mirrors_.data() + group * product.cols;
+        for (Index i = 0; i < product.rows; ++i) {
+            V along{};
+            for (Index j = 0; j < product.cols; ++j) along = fma(product(i, j), normal[j], along);
+            for (Index j = 0; j < product.cols; ++j)
+                to[i * product.cols + j] = fma(-along, normal[j], product(i, j));
+        }
+        return {to, product.cols, product.rows, product.cols};
+    }
     LayerVectors layer_vectors(int slot) const {
         std::vector<std::pair<Index, Index>> shapes;
         std::vector<std::vector<double>> layers;
@@ -200,7 +296,7 @@ private:
             layers.emplace_back(static_cast<std::size_t>(m.rows * m.cols));
             machine_.get_matrix(slot, id, layers.back().data());
         }
-        return layer_vectors_of(shapes, layers);
+        return layer_vectors_of(shapes, layers, pulse_);
     }
     template <class Pulse>
     bool evaluate_singular_values(std::size_t first, std::size_t last, Pulse&& pulse) {
@@ -239,6 +335,10 @@ private:
 
     Machine machine_;
     ObservableSizes sizes_;
+    const std::vector<Evaluation>& evaluations_;
+    std::vector<Evaluated> evaluated_;
+    Arena<V> mirrors_;   // normals, per group
+    Arena<V> mirrored_;  // a product
     /// Of the rows by groups among a group's values; singular values stand first.
     std::array<Index, observable::All::size> places_{};
     SingularValues<V> singular_values_;
@@ -246,6 +346,7 @@ private:
     Arena<V> values_;
     std::vector<V*> groups_;
     std::vector<double> product_;
+    std::function<bool()> pulse_ = [] { return false; };
 };
 
 }  // namespace linnet

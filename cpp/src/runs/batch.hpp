@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -37,19 +38,26 @@ public:
         }
         if (shares_moments) {
             const double* const all = moments->input_cov.data;
-            cov_.assign(all, all + n_in * n_in);
-            cross_.assign(moments->cross_cov.data, moments->cross_cov.data + n_out * n_in);
             by = ResidualBy::diagonal_moments;
             for (Index i = 0; i < n_in * n_in; ++i) {
                 if (i % (n_in + 1) != 0 && all[i] != 0) by = ResidualBy::moments;
             }
         }
-        has_stop_rule =
-            problem.stop_loss.data != nullptr || problem.stop_gradient_norm.data != nullptr;
-        at_check[place_of<observable::Loss>] = problem.stop_loss.data != nullptr;
-        at_check[place_of<observable::GradientNorm>] = problem.stop_gradient_norm.data != nullptr;
-        for (std::size_t k = 0; k < results.observed.size(); ++k)
-            at_record[k] = results.observed[k] != nullptr;
+        at_check.rows[place_of<observable::Loss>] = problem.stop_loss.data != nullptr;
+        at_check.rows[place_of<observable::GradientNorm>] =
+            problem.stop_gradient_norm.data != nullptr;
+        at_record.rows = wanted_in(results.observed);
+        for (std::size_t k = 0; k < problem.evaluated.size(); ++k) {
+            Evaluation evaluation{&problem.evaluated[k].loss, {}, {}};
+            if (k < results.evaluated.size())
+                evaluation.at_record = wanted_in(results.evaluated[k]);
+            evaluation.at_check[place_of<observable::Loss>] =
+                problem.evaluated[k].stop.data != nullptr;
+            at_record.at_record = at_record.at_record || evaluation.at_record.any();
+            at_check.at_check = at_check.at_check || evaluation.at_check.any();
+            evaluations.push_back(evaluation);
+        }
+        has_stop_rule = at_check.any();
         // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
         const auto every_decay_is_zero = [&] {
             for (Index run = 0; run < n_runs; ++run) {
@@ -125,6 +133,18 @@ public:
             plan, n_groups, false,
             steering_of<Pack<double, lanes>>(problem.loss, n_groups * lanes));
     }
+    template <class Machine>
+    Probe<Machine> probe(Machine machine) const {
+        return {std::move(machine), sizes, evaluations, problem.mirror.data != nullptr};
+    }
+    /// Let a slot of a probe hold a run.
+    template <class AnyProbe>
+    void set_run(AnyProbe& probe, int slot, Index run) const {
+        probe.set_run(slot, run);
+        if (problem.mirror.data != nullptr)
+            probe.set_mirror(slot, problem.mirror.at(run, problem.run_shape));
+        set_own_moments(probe.machine(), slot, run);
+    }
     double scalar(const RunArray<double>& array, Index run) const {
         return *array.at(run, problem.run_shape);
     }
@@ -132,14 +152,19 @@ public:
     /// Write one record of a run from what the probe has evaluated in a slot.
     template <class AnyProbe>
     void write_record(AnyProbe& probe, int slot, Index run, Index record) const {
-        const Index place = run * n_records + record;
-        ObservableCells cells{};
-        for (std::size_t k = 0; k < results.observed.size(); ++k) {
-            if (results.observed[k] != nullptr) cells[k] = results.observed[k] + place * sizes[k];
-        }
+        const auto cells = [&](const std::vector<double*>& observed) {
+            ObservableCells found{};
+            for (std::size_t k = 0; k < observed.size(); ++k) {
+                if (observed[k] != nullptr)
+                    found[k] = observed[k] + (run * n_records + record) * sizes[k];
+            }
+            return found;
+        };
         const bool has_direction = problem.direction.data != nullptr;
-        probe.write(slot, cells,
+        probe.write(slot, cells(results.observed),
                     has_direction ? problem.direction.at(run, problem.run_shape) : nullptr);
+        for (std::size_t k = 0; k < results.evaluated.size(); ++k)
+            probe.write(slot, cells(results.evaluated[k]), k);
     }
     /// Say of a record of a run that nothing is known of its direction.
     void clear_direction(Index run, Index record) const {
@@ -165,6 +190,10 @@ public:
         const auto reached = [&](const RunArray<double>& limit, double value) {
             return limit.data != nullptr && value <= scalar(limit, run);
         };
+        for (std::size_t k = 0; k < problem.evaluated.size(); ++k) {
+            if (reached(problem.evaluated[k].stop, probe.template value<observable::Loss>(slot, k)))
+                return true;
+        }
         return reached(problem.stop_loss, probe.template value<observable::Loss>(slot)) ||
                reached(problem.stop_gradient_norm,
                        probe.template value<observable::GradientNorm>(slot));
@@ -178,9 +207,15 @@ public:
     ResidualBy by = ResidualBy::loss;
     bool shares_moments = false;  ///< do all runs have the same?
     bool has_stop_rule = false, has_decay = false;
+    std::vector<Evaluation> evaluations;
     Wanted at_record, at_check;
 
 private:
+    static RowSet wanted_in(const std::vector<double*>& observed) {
+        RowSet rows;
+        for (std::size_t k = 0; k < observed.size(); ++k) rows[k] = observed[k] != nullptr;
+        return rows;
+    }
     template <class V>
     Steering<V> steering(const Descent& descent, int n_slots) const {
         return steering_of<V>(problem.loss, descent.draws, descent.rule, descent.update, n_layers,
@@ -191,17 +226,28 @@ private:
                                      Steering<Pack<Number, native_lanes<Number>>> steering) const {
         const Number* shared_cov = nullptr;
         const Number* shared_cross = nullptr;
-        if constexpr (std::is_same_v<Number, T>) {
-            shared_cov = shares_moments ? cov_.data() : nullptr;
-            shared_cross = shares_moments ? cross_.data() : nullptr;
-        } else {  // a probe beside machines in single precision
-            shared_cov = shares_moments ? moments->input_cov.data : nullptr;
-            shared_cross = shares_moments ? moments->cross_cov.data : nullptr;
+        if (shares_moments) {
+            if constexpr (std::is_same_v<Number, double>) {
+                shared_cov = moments->input_cov.data;
+                shared_cross = moments->cross_cov.data;
+            } else {
+                std::call_once(rounded_, [this] { round_moments(); });
+                shared_cov = cov_.data();
+                shared_cross = cross_.data();
+            }
         }
         return {plan, n_groups, shared_cov, shared_cross, decay, std::move(steering)};
     }
 
-    std::vector<T> cov_, cross_;  // those that all runs share
+    void round_moments() const {
+        const double* const cov = moments->input_cov.data;
+        const double* const cross = moments->cross_cov.data;
+        cov_.assign(cov, cov + n_in * n_in);
+        cross_.assign(cross, cross + n_out * n_in);
+    }
+
+    mutable std::vector<T> cov_, cross_;  // those that all runs share, in single precision
+    mutable std::once_flag rounded_;
     std::atomic<Index> next_{0};
 };
 

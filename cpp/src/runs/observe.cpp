@@ -14,7 +14,7 @@ bool observe(const Problem<T>& problem, const Results<T>& results, const Control
     Batch<T> batch(problem, results, 1);
     const Plan plan = gradient_plan(problem.chain, batch.by);
     Costs costs = Costs::of<double>(plan);
-    costs.add_loss(Losses::work(problem.loss, nullptr), native_lanes<double>);
+    costs.add_loss(problem.loss, nullptr, native_lanes<double>);
     const auto make_direct = [&](Progress& /*progress*/, Pulse& pulse) {
         return Direct(batch, pulse, batch.direct_probe(plan));
     };

@@ -26,14 +26,15 @@ public:
     Observer(Batch<T>& batch, Pulse& pulse, Machine machine)
         : batch_(batch),
           pulse_(pulse),
-          probe_(std::move(machine), batch.sizes),
+          probe_(batch.probe(std::move(machine))),
           no_rates_(static_cast<std::size_t>(batch.n_layers)),
           slots_(static_cast<std::size_t>(probe_.machine().n_slots())) {
-        batch.set_shared_moments(probe_.machine());
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
         if constexpr (!Machine::packed) probe_.machine().set_pulse([this] { return pulse_(); });
+        probe_.set_pulse([this] { return pulse_(); });
+        batch.set_shared_moments(probe_.machine());
     }
     Observer(const Observer&) = delete;
     Observer& operator=(const Observer&) = delete;
@@ -44,8 +45,7 @@ public:
     void load(int slot, Index run) {
         Machine& machine = probe_.machine();
         at(slot).run = run;
-        probe_.set_run(slot, run);
-        batch_.set_own_moments(machine, slot, run);
+        batch_.set_run(probe_, slot, run);
         machine.set_rates(slot, no_rates_.data(), batch_.scalar(batch_.problem.weight_decay, run));
         for (Index l = 0; l < batch_.n_layers; ++l) {
             std::copy_n(batch_.start(run, l), batch_.layer_size(l), dense_.begin());

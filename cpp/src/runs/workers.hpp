@@ -32,9 +32,8 @@ template <class T, class MakeDirect, class MakeLanes>
 bool work_through(Batch<T>& batch, const Costs& costs, const Control& control,
                   const MakeDirect& make_direct, const MakeLanes& make_lanes) {
     if (batch.n_runs == 0) return true;
-    const auto n_workers =
-        static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), batch.n_runs));
-    const Index share = (batch.n_runs + n_workers - 1) / n_workers;
+    const Control team = at_most(control, batch.n_runs);
+    const Index share = (batch.n_runs + team.n_threads - 1) / team.n_threads;
     // Lanes cost the same however many of them are in use.
     const double fewest_lanes = costs.fewest_lanes();
     const bool use_lanes =
@@ -49,7 +48,7 @@ bool work_through(Batch<T>& batch, const Costs& costs, const Control& control,
     const auto never = [] { return false; };
 
     Progress progress;
-    run_workers(n_workers, progress, control.poll, [&](int /*worker*/, Pulse& pulse) {
+    run_workers(team, progress, [&](int /*worker*/, Pulse& pulse) {
         auto direct = make_direct(progress, pulse);
         if (use_lanes) {
             auto lanes = make_lanes(progress, pulse, share, direct);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace linnet {
 
@@ -27,9 +28,102 @@ bool walk(const std::vector<std::int64_t>& steps, const StopAsking& stop, const 
 
 double power(double base, Index exponent) {
     double result = 1;
-    for (Index i = 0; i < exponent; ++i) result *= base;
+    for (; exponent > 0; exponent /= 2, base *= base)
+        if (exponent % 2 != 0) result *= base;
     return result;
 }
+
+/// x y z, where neither overflows nor underflows what the product itself does not.
+double product(double x, double y, double z) {
+    const double xy = x * y;
+    const double all = xy * z;
+    if (std::isnormal(xy) && std::isnormal(all)) return all;
+    double sizes[] = {x, y, z};
+    std::sort(sizes, sizes + 3, [](double a, double b) { return std::abs(a) < std::abs(b); });
+    return sizes[0] * sizes[2] * sizes[1];
+}
+
+/// A sum of many small terms, compensated.
+struct Sum {
+    double value;
+    double lost = 0;
+
+    void add(double term) {
+        const double change = term - lost;
+        const double next = value + change;
+        lost = (next - value) - change;
+        value = next;
+    }
+};
+
+/// The layer y of a balanced mode in units of its start: y <- y + y^(L - 1) (drive - brake y^L).
+///
+/// Near rest it is what remains, g = 1 - y^L / rest^L, that is followed; nothing cancels there, as
+/// each change of g has the factor g.
+class BalancedMode {
+public:
+    BalancedMode(double drive, double brake, double rest, double gap, Index n_layers)
+        : drive_(drive),
+          brake_(brake),
+          rest_(rest),
+          n_layers_(n_layers),
+          low_(rest * std::exp2(-1.0 / static_cast<double>(n_layers))),
+          high_(rest * std::exp2(1.0 / static_cast<double>(n_layers))),
+          near_(gap > -1 && gap < 0.5) {
+        if (near_) gap_.value = gap;
+    }
+
+    void advance() {
+        if (near_)
+            advance_near();
+        else
+            advance_far();
+    }
+
+    double layer() const { return near_ ? sign_ * size() : layer_.value; }
+    double gap() const { return near_ ? gap_.value : std::numeric_limits<double>::quiet_NaN(); }
+
+private:
+    double size() const {
+        return rest_ * std::exp(std::log1p(-gap_.value) / static_cast<double>(n_layers_));
+    }
+
+    void advance_near() {
+        const double g = gap_.value;
+        const double y = size();
+        const double change = drive_ * power(y, n_layers_ - 2) * g;
+        const bool turns = change < -1;
+        const double growth = turns ? -2 - change : change;  // of the size, as a part of it
+        if (growth > -0.5 && !(turns && n_layers_ % 2 != 0)) {
+            gap_.add((g - 1) * std::expm1(static_cast<double>(n_layers_) * std::log1p(growth)));
+            if (turns) sign_ = -sign_;
+            if (gap_.value > -1 && gap_.value < 0.5) return;
+        }
+        near_ = false;
+        layer_ = {sign_ * y * (1 + change)};
+    }
+
+    void advance_far() {
+        const double y = layer_.value;
+        const double below = power(y, n_layers_ - 1);
+        layer_.add(below * (drive_ - brake_ * below * y));
+        const double next = layer_.value;
+        const double size = n_layers_ % 2 == 0 ? std::abs(next) : next;
+        if (size > low_ && size < high_) {
+            near_ = true;
+            sign_ = next < 0 ? -1 : 1;
+            gap_ = {1 - power(size / rest_, n_layers_)};
+        }
+    }
+
+    double drive_, brake_, rest_;
+    Index n_layers_;
+    double low_, high_;
+    bool near_;
+    double sign_ = 1;
+    Sum layer_{1};
+    Sum gap_{0};
+};
 
 }  // namespace
 
@@ -37,19 +131,16 @@ bool logit_descent(Index n, const double* logit, const double* rate,
                    const std::vector<std::int64_t>& steps, double* out, const StopAsking& stop) {
     const auto n_steps = static_cast<Index>(steps.size());
     for (Index i = 0; i < n; ++i) {
-        double z = logit[i];
-        double lost = 0;  // compensated: z is a sum of many small terms
+        Sum z{logit[i]};
         const double x = rate[i];
         const auto advance = [&] {
             // sigma - lam w and lam w, times the step size
-            const double u = x / (1 + std::exp(-z));
-            const double v = x / (1 + std::exp(z));
-            const double change = std::log1p(-v * (2 + u)) - 2 * std::log1p(u) - lost;
-            const double next = z + change;
-            lost = (next - z) - change;
-            z = next;
+            const double u = x / (1 + std::exp(-z.value));
+            const double v = x / (1 + std::exp(z.value));
+            z.add(std::log1p(-v * (2 + u)) - 2 * std::log1p(u));
         };
-        if (!walk(steps, stop, advance, [&](Index k) { out[i * n_steps + k] = z; })) return false;
+        const auto write = [&](Index k) { out[i * n_steps + k] = z.value; };
+        if (!walk(steps, stop, advance, write)) return false;
     }
     return true;
 }
@@ -62,9 +153,9 @@ bool factor_descent(Index n, const double* first, const double* second, const do
         double a = first[i];
         double b = second[i];
         const auto advance = [&] {
-            const double move = step_size[i] * (sigma[i] - lam[i] * a * b);
-            const double next = a + move * b;
-            b += move * a;
+            const double force = sigma[i] - product(lam[i], a, b);
+            const double next = a + product(step_size[i], force, b);
+            b += product(step_size[i], force, a);
             a = next;
         };
         const auto write = [&](Index k) {
@@ -76,17 +167,17 @@ bool factor_descent(Index n, const double* first, const double* second, const do
     return true;
 }
 
-bool layer_descent(Index n, const double* layer, const double* step_size, const double* sigma,
-                   const double* lam, Index n_layers, const std::vector<std::int64_t>& steps,
-                   double* out, const StopAsking& stop) {
+bool balanced_descent(Index n, const double* drive, const double* brake, const double* rest,
+                      const double* gap, Index n_layers, const std::vector<std::int64_t>& steps,
+                      double* out, const StopAsking& stop) {
     const auto n_steps = static_cast<Index>(steps.size());
     for (Index i = 0; i < n; ++i) {
-        double a = layer[i];
-        const auto advance = [&] {
-            const double below = power(a, n_layers - 1);
-            a += step_size[i] * below * (sigma[i] - lam[i] * below * a);
+        BalancedMode mode(drive[i], brake[i], rest[i], gap[i], n_layers);
+        const auto write = [&](Index k) {
+            out[i * n_steps + k] = mode.layer();
+            out[(n + i) * n_steps + k] = mode.gap();
         };
-        if (!walk(steps, stop, advance, [&](Index k) { out[i * n_steps + k] = a; })) return false;
+        if (!walk(steps, stop, [&] { mode.advance(); }, write)) return false;
     }
     return true;
 }

@@ -3,6 +3,7 @@
 #include "base/tasks.hpp"
 #include "theories/reduced_descent.hpp"
 #include "theories/reduced_flow.hpp"
+#include "theories/reduced_layers.hpp"
 
 namespace linnet {
 
@@ -10,21 +11,17 @@ namespace {
 
 using namespace reduced;
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-/// Call body(follower) with the flow of a run.
+/// Call body(flow) with the flow of a run.
 template <class Body>
-void with_follower(const ReducedRuns& runs, const RadialFunctions& law, Index run, double rtol,
-                   const Body& body) {
+void with_flow(const ReducedRuns& runs, const RadialFunctions& law, Index run, double rtol,
+               const Body& body) {
     const Pulls pulls(law, runs.label_noise[run]);
     if (runs.n_layers == 1) {
-        const OneLayer system{pulls};
-        Follower<OneLayer> follower(system, runs.s[run], runs.norm[run], rtol);
-        body(follower);
+        OneLayerFlow flow(OneLayer{pulls}, runs.s[run], runs.norm[run], rtol);
+        body(flow);
     } else {
-        const MoreLayers system{pulls, static_cast<double>(runs.n_layers)};
-        Follower<MoreLayers> follower(system, runs.s[run], runs.norm[run], rtol);
-        body(follower);
+        LayersFlow flow(pulls, runs.n_layers, runs.s[run], runs.norm[run], rtol);
+        body(flow);
     }
 }
 
@@ -67,12 +64,12 @@ bool reduced_flow(const ReducedRuns& runs, double rtol, const std::vector<double
     const RadialFunctions law(*runs.table);
     const auto n_times = static_cast<Index>(times.size());
     return for_each_task(runs.n_runs, control, [&](Index run, Pulse& pulse) {
-        with_follower(runs, law, run, rtol, [&](auto& follower) {
+        with_flow(runs, law, run, rtol, [&](auto& flow) {
             const auto write = [&](std::size_t k, double s, double log_norm) {
                 results.s[run * n_times + static_cast<Index>(k)] = s;
                 results.log_norm[run * n_times + static_cast<Index>(k)] = log_norm;
             };
-            follower.record(times, write, [&] { return pulse(); });
+            flow.record(times, write, [&] { return pulse(); });
         });
     });
 }
@@ -81,13 +78,23 @@ bool reduced_flow_turn(const ReducedRuns& runs, double rtol, const ReducedTurns&
                        const Control& control) {
     const RadialFunctions law(*runs.table);
     return for_each_task(runs.n_runs, control, [&](Index run, Pulse& pulse) {
-        with_follower(runs, law, run, rtol, [&](auto& follower) {
+        with_flow(runs, law, run, rtol, [&](auto& flow) {
             Turn turn{};
-            if (!follower.find_turn(turn, [&] { return pulse(); })) return;
+            if (!flow.find_turn(turn, [&] { return pulse(); })) return;
             turns.time[run] = turn.time;
             turns.s[run] = turn.s;
             turns.log_norm[run] = turn.log_norm;
         });
+    });
+}
+
+bool reduced_flow_time(const ReducedRuns& runs, double rtol, const double* to_s, double* time,
+                       const Control& control) {
+    const RadialFunctions law(*runs.table);
+    return for_each_task(runs.n_runs, control, [&](Index run, Pulse& pulse) {
+        LayersFlow flow(Pulls(law, runs.label_noise[run]), runs.n_layers, runs.s[run],
+                        runs.norm[run], rtol);
+        time[run] = flow.time_to(runs.s[run] - to_s[run], [&] { return pulse(); });
     });
 }
 

@@ -1,37 +1,12 @@
-// The reduced gradient flow of one run: two variables, an adaptive Runge-Kutta method of order 8.
+// The reduced gradient flow of one run with a single layer: two components, an adaptive Runge-Kutta
+// method of order 8 in time.
 #pragma once
 
-#include <algorithm>
-#include <array>
-#include <cmath>
-#include <limits>
-
-#include "base/dop853.hpp"
-#include "losses/radial_functions.hpp"
+#include "theories/reduced_step.hpp"
 
 namespace linnet::reduced {
 
 using Pair = std::array<double, 2>;
-
-inline constexpr double infinity = std::numeric_limits<double>::infinity();
-
-/// The law, with the noise of the labels: the pull along v is kappa - gap.
-struct Pulls {
-    const RadialFunctions& law;
-    double gap;    ///< 2 P(flip) kappa
-    double along;  ///< kappa - gap
-    Pulls(const RadialFunctions& functions, double noise)
-        : law(functions),
-          gap(2 * noise * functions.kappa()),
-          along((1 - 2 * noise) * functions.kappa()) {}
-    /// With noise the norm of an aligned vector comes to rest, and from there on only the angle
-    /// moves.
-    bool is_at_rest(double r, double rtol) const {
-        const double h = law.hq(r).h;
-        // As h is convex, r times its slope is at least this.
-        return along > 0 && std::abs(h - gap) < 4 * rtol * (h - law.hq(2 * r).h);
-    }
-};
 
 /// ln cosh s
 inline double log_cosh(double s) {
@@ -53,6 +28,7 @@ inline double half_angle(double x, double log_y, double r) {
 /// One layer, in the plane: the component x along v and ln y of the one across. Smooth also where w
 /// passes through zero.
 struct OneLayer {
+    static constexpr int n = 2;
     Pulls pulls;
 
     Pair start(double s, double norm) const {
@@ -78,7 +54,7 @@ struct OneLayer {
     }
     double scale(int i, const Pair& before, const Pair& after) const {
         if (i == 0) return std::max(place(before).r, place(after).r);
-        return std::isinf(before[1]) ? 1 : std::max(1.0, std::abs(before[1]));
+        return std::max(1.0, std::abs(before[1]));  // infinite on the axis
     }
     double rate(const Pair& p, const Pair& slope) const {
         const double size = place(p).r + 1 / std::sqrt(pulls.law.m2());
@@ -106,148 +82,16 @@ struct OneLayer {
     Pair at_turn(const Pair& p, double time) const {
         return {std::abs(p[0]) < 1e-15 * pulls.along * time ? 0 : p[0], p[1]};
     }
-    static bool shrinks_for_ever(const Pair& /*p*/) { return false; }
     static constexpr int angle = 1;  ///< which variable goes on
 };
 
-/// Two and more balanced layers: s and ln r.
-struct MoreLayers {
-    Pulls pulls;
-    double n_layers;
-
-    Pair start(double s, double norm) const { return {s, std::log(norm)}; }
-    Pair slope(const Pair& p) const {
-        const double pace = n_layers == 2 ? 1 : std::exp((1 - 2 / n_layers) * p[1]);
-        return {std::isinf(p[0]) ? 0 : -pulls.along * pace, n_layers * pace * growth(p)};
-    }
-    double scale(int i, const Pair& before, const Pair& /*after*/) const {
-        if (i == 1) return std::max(1.0, std::abs(before[1]) / 16);
-        return std::isinf(before[0]) ? 1 : std::max(1.0, std::abs(before[0]));
-    }
-    double rate(const Pair& /*p*/, const Pair& slope) const {
-        return std::max(std::abs(slope[0]), std::abs(slope[1]));
-    }
-    double s(const Pair& p) const { return p[0]; }
-    double log_norm(const Pair& p) const { return p[1]; }
-    double growth(const Pair& p) const {
-        const double e = std::exp(-2 * std::abs(p[0]));
-        const double one_minus_cos = 2 * (p[0] > 0 ? 1 : e) / (1 + e);
-        return fma(-pulls.along, one_minus_cos, pulls.law.hq(std::exp(p[1])).h - pulls.gap);
-    }
-    bool is_settled(const Pair& p, double rtol) const {
-        return pulls.gap > 0 && p[0] < -20 && pulls.is_at_rest(std::exp(p[1]), rtol);
-    }
-    Pair at_turn(const Pair& p, double /*time*/) const { return p; }
-    static bool shrinks_for_ever(const Pair& p) { return p[0] == infinity; }
-    static constexpr int angle = 0;
-};
-
-/// One step of the method, from a point with a known slope.
-template <class System>
-class Step {
-public:
-    explicit Step(const System& system) : system_(system) {}
-
-    /// Go from `here`; returns the error by the tolerance: at most 1 is good.
-    double go(const Pair& here, const Pair& slope, double step, double rtol) {
-        here_ = here;
-        step_ = step;
-        k_[0] = slope;
-        stages(std::make_integer_sequence<int, 11>{});
-        next_ = point<dop853::next_point>();
-        k_[dop853::next_point] = system_.slope(next_);
-        double error_5 = 0;
-        double error_3 = 0;
-        for (int i = 0; i < 2; ++i) {
-            // The step comes first: slopes may be so small that their squares underflow.
-            const double unit = step / (rtol * system_.scale(i, here_, next_));
-            const double a = unit * combined<dop853::error_5, 12>(i);
-            const double b = unit * combined<dop853::error_3, 12>(i);
-            error_5 = fma(a, a, error_5);
-            error_3 = fma(b, b, error_3);
-        }
-        const double both = fma(0.01, error_3, error_5);
-        return both == 0 ? 0 : error_5 / std::sqrt(2 * both);
-    }
-    const Pair& next() const { return next_; }
-    const Pair& next_slope() const { return k_[dop853::next_point]; }
-
-    /// Call before interpolate().
-    void prepare() {
-        k_[13] = system_.slope(point<13>());
-        k_[14] = system_.slope(point<14>());
-        k_[15] = system_.slope(point<15>());
-        for (int i = 0; i < 2; ++i) {
-            const auto e = static_cast<std::size_t>(i);
-            const double move = next_[e] - here_[e];
-            const double last = k_[dop853::next_point][e];
-            term_[0][e] = move;
-            term_[1][e] = fma(step_, k_[0][e], -move);
-            term_[2][e] = fma(-step_, last + k_[0][e], 2 * move);
-            term_[3][e] = step_ * combined<dop853::dense, 16>(i);
-            term_[4][e] = step_ * combined<dop853::dense + 1, 16>(i);
-            term_[5][e] = step_ * combined<dop853::dense + 2, 16>(i);
-            term_[6][e] = step_ * combined<dop853::dense + 3, 16>(i);
-        }
-    }
-    Pair interpolate(double part) const {
-        Pair result = here_;
-        for (std::size_t e = 0; e < 2; ++e) {
-            if (std::isinf(here_[e])) continue;
-            double move = 0;
-            for (std::size_t term = 7; term-- > 0;)
-                move = (move + term_[term][e]) * (term % 2 == 0 ? part : 1 - part);
-            result[e] += move;
-        }
-        return result;
-    }
-
-private:
-    template <int row, int count>
-    double combined(int i) const {
-        double total = 0;
-        add<row, count>(i, total, std::make_integer_sequence<int, count>{});
-        return total;
-    }
-    template <int row, int count, int... j>
-    void add(int i, double& total, std::integer_sequence<int, j...> /*unused*/) const {
-        (
-            [&] {
-                constexpr double coefficient = dop853::table[row][j];
-                if constexpr (coefficient != 0)
-                    total = fma(coefficient, k_[j][static_cast<std::size_t>(i)], total);
-            }(),
-            ...);
-    }
-    template <int row>
-    Pair point() const {
-        constexpr int count = std::min(row, dop853::n_dense_stages);
-        return {fma(step_, combined<row, count>(0), here_[0]),
-                fma(step_, combined<row, count>(1), here_[1])};
-    }
-    template <int... before>
-    void stages(std::integer_sequence<int, before...> /*unused*/) {
-        ((k_[before + 1] = system_.slope(point<before + 1>())), ...);
-    }
-
-    const System& system_;
-    Pair here_{}, next_{};
-    double step_ = 0;
-    std::array<Pair, dop853::n_dense_stages> k_{};
-    std::array<Pair, dop853::n_dense_terms> term_{};
-};
-
-/// Where the norm is the least.
-struct Turn {
-    double time, s, log_norm;
-};
-
 /// Follows the flow from its start.
-template <class System>
-class Follower {
+class OneLayerFlow {
+    using System = OneLayer;
+
 public:
-    Follower(const Follower&) = delete;
-    Follower(const System& system, double s, double norm, double rtol)
+    OneLayerFlow(const OneLayerFlow&) = delete;
+    OneLayerFlow(const System& system, double s, double norm, double rtol)
         : system_(system),
           trial_(system_),
           rtol_(rtol),
@@ -257,9 +101,6 @@ public:
         step_ = rate > 0 ? 0.01 / rate : infinity;
     }
 
-    const Pair& here() const { return here_; }
-    double time() const { return time_; }
-
     /// Write record k of each time; false if asked to stop.
     template <class Write, class Stop>
     bool record(const std::vector<double>& times, const Write& write, const Stop& stop) {
@@ -267,9 +108,11 @@ public:
         const auto emit = [&](const Pair& p) {
             write(k, system_.s(p), system_.log_norm(p));
             ++k;
+            if (k % ask_every == 0 && stop()) stopped_ = true;
         };
-        while (k < times.size() && times[k] == 0) emit(here_);
+        while (k < times.size() && times[k] == 0 && !stopped_) emit(here_);
         while (k < times.size()) {
+            if (stopped_) return false;
             if (system_.is_settled(here_, rtol_)) {
                 Pair p = here_;
                 p[System::angle] += (times[k] - time_) * slope_[System::angle];
@@ -283,7 +126,7 @@ public:
                 return true;
             }
             bool prepared = false;
-            for (; k < times.size() && times[k] <= time_;) {
+            while (k < times.size() && times[k] <= time_ && !stopped_) {
                 if (times[k] == time_) {
                     emit(here_);
                     continue;
@@ -293,7 +136,7 @@ public:
                 emit(trial_.interpolate((times[k] - before_) / (time_ - before_)));
             }
         }
-        return true;
+        return !stopped_;
     }
 
     /// Where the norm stops shrinking; false if asked to stop.
@@ -309,10 +152,8 @@ public:
         while (true) {
             from = here_;
             const Pair from_slope = slope_;
-            if (system_.shrinks_for_ever(here_) || system_.is_settled(here_, rtol_) ||
-                !advance(infinity, stop)) {
+            if (system_.is_settled(here_, rtol_) || !advance(infinity, stop)) {
                 turn = {infinity, system_.s(here_), system_.log_norm(here_)};
-                if (system_.shrinks_for_ever(here_)) turn.log_norm = -infinity;
                 return !stopped_;
             }
             double high = value(here_);
@@ -365,16 +206,19 @@ private:
                 stopped_ = true;
                 return false;
             }
-            const double left = end - time_;
+            const double left = end - time_ - pending_;
             // The end is met exactly, and not by a last step that is much smaller than the one
             // before.
             const double step = step_ >= left ? left : step_ > left / 2 ? left / 2 : step_;
-            if (!(time_ + step > time_) || std::isinf(time_ + step)) return false;
+            if (!(step > 0) || std::isinf(time_ + step)) return false;
             const double error = trial_.go(here_, slope_, step, rtol_);
             const double by = 0.9 * std::pow(error, -1.0 / 8);
             if (error <= 1) {
                 before_ = time_;
-                time_ = step == left ? end : time_ + step;
+                // Near zero all may go faster than so late a time can tell.
+                pending_ += step;
+                time_ = step == left ? end : time_ + pending_;
+                if (time_ > before_) pending_ = 0;
                 here_ = trial_.next();
                 slope_ = trial_.next_slope();
                 const double most = refused ? 1 : 6;
@@ -393,6 +237,7 @@ private:
     Pair slope_{};
     double time_ = 0;
     double before_ = 0;
+    double pending_ = 0;  ///< what has passed since, as long as it is lost beside the time
     double step_ = 0;
     std::int64_t n_tried_ = 0;
     bool stopped_ = false;

@@ -7,6 +7,8 @@ cluster. Matrices are stacked over leading run axes, as in ``numpy.linalg``.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from linnet_fast import _core
@@ -48,6 +50,88 @@ def svd(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     stacked = validate.over_runs(tall, matrix.shape[:-2], 2)
     left, values, right = _core.singular_vectors(stacked, n_threads=machine.n_threads())
     return (left, values, right.mT) if rows >= columns else (right, values, left.mT)
+
+
+def eigenvectors(symmetric: FloatArray) -> FloatArray:
+    """Return eigenvectors as columns, by ascending eigenvalues: the last of `numpy.linalg.eigh`.
+
+    They are good to rounding of the largest eigenvalue.
+    """
+    bound = np.abs(symmetric).sum(axis=-1).max(axis=-1)
+    # Where no eigenvalue is negative, singular vectors are eigenvectors.
+    shifted = symmetric + bound[..., None, None] * np.eye(symmetric.shape[-1])
+    return svd(shifted)[2].mT[..., ::-1]
+
+
+class LeastSquares(NamedTuple):
+    """What second moments say of the maps P with P cov = cross, run axes broadcast."""
+
+    factor: FloatArray
+    """F with F^T F = cov, (*run of cov, rows, in); rows behind the rank are 0. Or its diagonal, (*run, in)."""
+    is_diagonal: bool
+    solution: FloatArray
+    """The P of least norm, (*run, out, in)."""
+    explained: FloatArray
+    """The square of the norm of P F^T, (*run)."""
+    left: FloatArray
+    """Largest entry in each column of cross that no P explains, (*run, in)."""
+
+    @property
+    def has_full_rank(self) -> bool:
+        """Whether every cov has an inverse."""
+        if self.is_diagonal:
+            return bool((self.factor > 0).all())
+        rows, columns = self.factor.shape[-2:]
+        return rows == columns and bool(self.factor[..., -1, :].any(axis=-1).all())
+
+
+def least_squares(cov: FloatArray, cross: FloatArray) -> LeastSquares:
+    """Solve P cov = cross for positive semi-definite cov (*run, in, in) and cross (*run, out, in).
+
+    Columns count as they are measured: none is negligible because its unit is small. What is left of
+    a diagonal entry of `cov` when the others are known is 0 if below about 2 in eps of it.
+    """
+    cov = validate.unbroadcast(cov, keep=2)
+    cross = validate.unbroadcast(cross, keep=2)
+    diagonal = np.diagonal(cov, axis1=-2, axis2=-1)
+    if np.count_nonzero(cov) == np.count_nonzero(diagonal):
+        scales = np.sqrt(diagonal)
+        known = scales > 0
+        with np.errstate(over="ignore"):
+            root = cross / np.where(known, scales, 1.0)[..., None, :]
+            explained = np.where(known[..., None, :], root, 0.0)
+            solution = explained / np.where(known, scales, 1.0)[..., None, :]
+        left = np.where(known, 0.0, np.abs(cross).max(axis=-2))
+        return LeastSquares(scales, True, solution, _squares(explained), left)
+    runs = np.broadcast_shapes(cov.shape[:-2], cross.shape[:-2])
+    threads = machine.n_threads()
+    own = validate.over_runs(cov, cov.shape[:-2], 2)
+    factor, pivots, ranks = _core.pivoted_factor(own, n_threads=threads)
+    solution, explained, left = _core.factored_least_squares(
+        validate.over_runs(factor, runs, 2),
+        validate.over_runs(pivots, runs, 1),
+        validate.over_runs(ranks, runs, 0),
+        validate.over_runs(cross, runs, 2),
+        n_threads=threads,
+    )
+    n_inputs = cov.shape[-1]
+    for rank in np.unique(ranks[ranks < n_inputs]):
+        basis = np.zeros((*factor.shape[:-2], n_inputs, max(int(rank), 1)))
+        same = ranks == rank
+        if rank:
+            basis[same] = orthonormal_columns(np.ascontiguousarray(factor[same][:, :rank].mT))
+        inside = product(product(solution, basis), basis.mT)
+        solution = np.where(same[..., None, None], inside, solution)
+    # In the order of the inputs, so that a matrix that is diagonal has the bits of the above.
+    place = np.arange(n_inputs)
+    order = np.argsort(np.where(place < ranks[..., None], pivots, n_inputs + place), axis=-1)
+    rows = np.take_along_axis(factor, order[..., None], axis=-2)[..., : int(ranks.max()), :]
+    return LeastSquares(rows, False, solution, _squares(explained), left)
+
+
+def _squares(matrices: FloatArray) -> FloatArray:
+    flat = matrices.reshape(*matrices.shape[:-2], -1, 1)
+    return cross_products(flat, flat)[..., 0, 0]
 
 
 def roots(values: FloatArray, degree: int) -> FloatArray:

@@ -12,8 +12,8 @@ from linnet_fast._base import memory, validate
 def n_threads() -> int:
     """Return the number of threads to use by default.
 
-    The least of what OpenMP would take (it reads OMP_NUM_THREADS, and threadpoolctl sets it), the
-    processors this process is bound to, and the quota of its control groups, rounded up.
+    The least of OMP_NUM_THREADS and OMP_THREAD_LIMIT, the processors this process is bound to, and the
+    quota of its control groups, rounded up.
     """
     limits = [_core.default_threads()]
     if hasattr(os, "sched_getaffinity"):

@@ -1,4 +1,7 @@
-"""How much memory this process may take, and what would be too much."""
+"""How much memory this process may take, by what control groups allow, and what would be too much.
+
+Without the compiled core, which the reference does not know.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ def control_groups(controller: str) -> list[Path]:
 
 
 def number(file: Path) -> float | None:
-    """Return the number that a file holds, or None."""
+    """Return the number that a file holds, or None if it holds none."""
     try:
         return float(file.read_text())
     except (OSError, ValueError):

@@ -346,13 +346,15 @@ def real_array(
 ) -> npt.NDArray[Any]:
     """Return `value` as a read-only view of finite real numbers, not copied if need not be.
 
-    Axes repeated by broadcasting stay repeated by strides, also when the dtype has to change.
-    Arrays with an axis of length 0 are refused.
+    This is where arrays are brought into one order, C's, aligned and of this machine's bytes: sums
+    go along memory, and bits must not depend on how a caller keeps his numbers. Axes repeated by
+    broadcasting stay repeated by strides, also when the dtype has to change. Arrays with an axis of
+    length 0 are refused.
     """
     array = numbers(name, value, repeats=repeats)
     stored = unbroadcast(array)
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-        stored = stored.astype(dtype, copy=False)
+        stored = np.require(stored, dtype, ["C", "A"])
     refuse(name, "finite", stored, ~np.isfinite(stored))
     if above is not None:
         refuse(name, f"> {above:g}", stored, ~(stored > above))
@@ -447,16 +449,20 @@ def weights(
 
 
 def labelled(
-    X: object, y: object, *, names: tuple[str, str] = ("X", "y")
+    X: object, y: object, n_outputs: int = 1, *, names: tuple[str, str] = ("X", "y")
 ) -> tuple[FloatArray, FloatArray]:
-    """Return samples ``(*run, n, in)`` and their labels ``(*run, n)``, 1 and -1, as views."""
+    """Return samples ``(*run, n, in)`` and labels 1 and -1 as views: ``(*run, n)`` of one output.
+
+    Of several outputs labels are ``(*run, n, n_outputs)``.
+    """
     of_x, of_y = names
     x, labels = real_array(of_x, X), real_array(of_y, y)
     if x.ndim < 2:
         msg = f"{of_x} must have shape (*run, n, in), got {x.shape}"
         raise ValueError(msg)
-    if labels.ndim < 1 or labels.shape[-1] != x.shape[-2]:
-        expected = f"(*run, {x.shape[-2]}), one label per row of {of_x}"
+    inner = (x.shape[-2],) if n_outputs == 1 else (x.shape[-2], n_outputs)
+    if labels.shape[-len(inner) :] != inner:
+        expected = f"(*run, {', '.join(map(str, inner))}), one label per row of {of_x}"
         msg = f"{of_y} must have shape {expected}, got {labels.shape}"
         raise ValueError(msg)
     stored = unbroadcast(labels)

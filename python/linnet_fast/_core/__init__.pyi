@@ -16,6 +16,7 @@ class BuildInfo(TypedDict):
 @type_check_only
 class Trained(TypedDict, total=False):
     observables: dict[str, Any]
+    evaluated: dict[str, dict[str, Any]]
     weights: tuple[npt.NDArray[np.floating[Any]], ...]
     status: npt.NDArray[np.int8]
     stopped_at: npt.NDArray[np.int64]
@@ -45,6 +46,7 @@ def train(
     ended: npt.NDArray[np.int8] | None,
     record_steps: Sequence[int],
     observables: Collection[str],
+    evaluate: dict[str, dict[str, Any]] = ...,
     n_threads: int,
     progress: Callable[[int], object] | None,
 ) -> Trained: ...
@@ -52,6 +54,7 @@ def train(
 @type_check_only
 class TrainedFlow(TypedDict):
     observables: dict[str, Any]
+    evaluated: dict[str, dict[str, Any]]
     weights: tuple[npt.NDArray[np.float64], ...]
     status: npt.NDArray[np.int8]
     stopped_at: npt.NDArray[np.float64]
@@ -77,9 +80,17 @@ def train_flow(
     ended: npt.NDArray[np.int8] | None,
     record_times: Sequence[float],
     observables: Collection[str],
+    evaluate: dict[str, dict[str, Any]] = ...,
+    mirror: npt.NDArray[np.float64] | None = None,
     n_threads: int,
     progress: Callable[[int], object] | None,
 ) -> TrainedFlow: ...
+
+@type_check_only
+class Observed(TypedDict):
+    observables: dict[str, Any]
+    evaluated: dict[str, dict[str, Any]]
+
 def observe(
     *,
     factors: Sequence[tuple[Any, ...]],
@@ -90,8 +101,9 @@ def observe(
     direction: npt.NDArray[np.float64] | None = None,
     weight_decay: npt.NDArray[np.float64],
     observables: Collection[str],
+    evaluate: dict[str, dict[str, Any]] = ...,
     n_threads: int,
-) -> dict[str, Any]: ...
+) -> Observed: ...
 
 @type_check_only
 class Known(TypedDict):
@@ -112,12 +124,12 @@ def factor_descent(
     lam: npt.NDArray[np.float64],
     steps: Sequence[int],
 ) -> npt.NDArray[np.float64]: ...
-def layer_descent(
+def balanced_descent(
     *,
-    layer: npt.NDArray[np.float64],
-    step_size: npt.NDArray[np.float64],
-    sigma: npt.NDArray[np.float64],
-    lam: npt.NDArray[np.float64],
+    drive: npt.NDArray[np.float64],
+    brake: npt.NDArray[np.float64],
+    rest: npt.NDArray[np.float64],
+    gap: npt.NDArray[np.float64],
     n_layers: int,
     steps: Sequence[int],
 ) -> npt.NDArray[np.float64]: ...
@@ -132,9 +144,20 @@ def reduced_flow(
     norm: npt.NDArray[np.float64],
     label_noise: npt.NDArray[np.float64],
     rtol: float,
-    times: Sequence[float],
+    times: npt.NDArray[np.float64],
     n_threads: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def reduced_flow_time(
+    *,
+    table: tuple[Any, ...],
+    n_layers: int,
+    s: npt.NDArray[np.float64],
+    norm: npt.NDArray[np.float64],
+    label_noise: npt.NDArray[np.float64],
+    rtol: float,
+    to_s: npt.NDArray[np.float64],
+    n_threads: int,
+) -> npt.NDArray[np.float64]: ...
 def reduced_flow_turn(
     *,
     table: tuple[Any, ...],
@@ -155,7 +178,7 @@ def reduced_descent(
     kind: int,
     scale: npt.NDArray[np.float64],
     exponent: npt.NDArray[np.float64],
-    steps: Sequence[int],
+    steps: npt.NDArray[np.int64],
     n_threads: int,
 ) -> tuple[
     npt.NDArray[np.float64],
@@ -184,6 +207,23 @@ def orthonormal_columns(
 def singular_vectors(
     matrix: npt.NDArray[np.float64], *, n_threads: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def pivoted_factor(
+    matrix: npt.NDArray[np.float64], *, n_threads: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+def factored_least_squares(
+    factor: npt.NDArray[np.float64],
+    pivots: npt.NDArray[np.int64],
+    ranks: npt.NDArray[np.int64],
+    cross: npt.NDArray[np.float64],
+    *,
+    n_threads: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def elementary(
+    name: Literal["log", "log1p", "exp", "expm1", "normal_quantile"],
+    values: npt.NDArray[np.float64],
+    *,
+    n_threads: int,
+) -> npt.NDArray[np.float64]: ...
 def rounds_to_nearest() -> bool: ...
 def build_info() -> BuildInfo: ...
 def default_threads() -> int: ...
@@ -191,20 +231,24 @@ def fma_peak(n_threads: int, seconds: float, dtype: Literal["float64", "float32"
 def status_messages() -> dict[int, str]: ...
 
 __all__ = [
+    "balanced_descent",
     "build_info",
     "cross_products",
     "default_threads",
+    "elementary",
     "factor_descent",
+    "factored_least_squares",
     "fma_peak",
     "kernel_cost",
     "known",
-    "layer_descent",
     "logit_descent",
     "observe",
     "orthonormal_columns",
+    "pivoted_factor",
     "radial_functions",
     "reduced_descent",
     "reduced_flow",
+    "reduced_flow_time",
     "reduced_flow_turn",
     "rounds_to_nearest",
     "singular_vectors",

@@ -74,6 +74,15 @@ count = at_least(1)
 """Return a whole number from 1 up."""
 
 
+def share(text: str) -> float:
+    """Return a number between 0 and 1."""
+    value = number(text)
+    if not 0 < value < 1:
+        msg = f"must be between 0 and 1, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
 def not_negative(text: str) -> float:
     """Return a finite number, not negative."""
     value = number(text)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from linnet_fast.cli import cost, info, reproduce, show, sweep, train
-from linnet_fast.cli.outputs import BAD_INPUT, FAILED, INTERRUPTED, OK, BadInput, Failed
+from linnet_fast.cli import cost, info, reproduce, show, signals, sweep, train
+from linnet_fast.cli.outputs import BAD_INPUT, FAILED, OK, BadInput, Failed
 
 _COMMANDS = (train, sweep, show, reproduce, cost, info)
 
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 failed while running, 2 bad usage or data, 130 interrupted by Ctrl-C.
+        Exit code: 0 done, 1 failed while running, 2 bad usage or data, 130 interrupted by Ctrl-C, 143 by
+        SIGTERM, 129 by SIGHUP.
 
     Examples
     --------
@@ -60,11 +62,17 @@ def main(arguments: Sequence[str]) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as end:
         return int(end.code or 0)
+    with signals.interrupting() as interruption:
+        try:
+            return _run(options)
+        except KeyboardInterrupt as error:
+            return _fail(str(error) or "interrupted", interruption.code)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         code: int | None = options.run(options)
         sys.stdout.flush()
-    except KeyboardInterrupt as error:
-        return _fail(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader has gone; without this Python would complain again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,5 +115,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"linnet-fast: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        print(f"linnet-fast: {' '.join(message.split())}", file=sys.stderr)
     return code

@@ -57,7 +57,8 @@ reading a result in Python:
   linnet_fast.open_sweep("sweep.zarr")          an xarray dataset, also while the sweep runs
 
 exit codes: 0 done, 1 failed while running (the store is of another sweep, a file cannot be written, a
-worker died again and again), 2 bad usage, file or data, 130 interrupted by Ctrl-C"""
+worker died again and again), 2 bad usage, file or data; 130 interrupted by Ctrl-C, 143 by
+SIGTERM and 129 by SIGHUP, as of a batch system: what is done is kept"""
 
 
 def add(commands: Commands) -> None:

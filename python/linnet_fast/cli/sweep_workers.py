@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnet_fast._base import files, wording
+from linnet_fast.sweeps import parent
 from linnet_fast.sweeps.file.reader import SweepFile
 from linnet_fast.sweeps.form import is_store
 from linnet_fast.sweeps.layout import PENDING
@@ -151,6 +152,7 @@ def _pool(n: int) -> Iterator[ProcessPoolExecutor]:
 def _begin() -> None:
     """Prepare a worker: Ctrl-C is the business of the process that hands out the work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent.end_with_parent()
 
 
 @contextmanager
@@ -166,7 +168,7 @@ def n_there(store: Path) -> int:
 
 
 def interrupted(store: Path | None) -> str:
-    """Return what Ctrl-C has left."""
+    """Return what Ctrl-C, or another signal, has left."""
     if store is None:
         return "interrupted; nothing is kept, for there is no store"
     if not is_store(store):

@@ -25,9 +25,11 @@ from linnet_fast.cli.arguments import (
     new_command,
     not_negative,
     number,
+    share,
     whole_number,
 )
 from linnet_fast.cli.outputs import BadInput, Failed
+from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.named import Dense
 from linnet_fast.records.observables import OBSERVABLES
@@ -52,6 +54,8 @@ examples:
       text files; a column of labels or integers becomes one output per class
   linnet-fast train wine --widths 13,20,20,3 --scales 0.01:0.3:8 --step-sizes 0.05,0.1,0.2
       three layers; scales from 0.01 to 0.3 in geometric progression; several step sizes
+  linnet-fast train breast_cancer --test 0.2
+      a fifth of the samples is held out; their loss is recorded, printed and drawn, too
   linnet-fast train iris --init balanced --weight-decay 0.01 --stop-loss 0.14 --plot none
 
 reading a result in Python:
@@ -90,6 +94,18 @@ def add(commands: Commands) -> None:
         dest="center",
         action="store_false",
         help="do not subtract the means of inputs and targets",
+    )
+    data.add_argument(
+        "--test",
+        type=share,
+        metavar="FRACTION",
+        help="hold out this fraction of the samples, and record the loss on them as loss_test",
+    )
+    data.add_argument(
+        "--test-seed",
+        type=whole_number,
+        metavar="SEED",
+        help="which samples are held out (default 0)",
     )
 
     network = parser.add_argument_group("network")
@@ -221,6 +237,7 @@ def run(options: argparse.Namespace) -> None:
     result_file, picture_file = _outputs(options)
     data = _load(options)
     try:
+        data, evaluate = _held_out(options, data)
         loss = SquaredLoss.from_data(data.X, data.Y, center=options.center)
         spec = train_sweep.spec_of(options, loss)
     except ValueError as error:
@@ -229,7 +246,7 @@ def run(options: argparse.Namespace) -> None:
     description = f"{data.description}, {'centred' if options.center else 'not centred'}"
     tell(train_report.summary(options, spec, description, threads))
 
-    record = Record.geomspace(options.records, (*_ALWAYS, *options.also))
+    record = Record.geomspace(options.records, (*_ALWAYS, *options.also), evaluate=evaluate)
     try:
         with _bar(spec.n_runs * options.steps, quiet=options.quiet) as progress:
             begin = time.perf_counter()
@@ -291,6 +308,22 @@ def _load(options: argparse.Namespace) -> datasets.Dataset:
         raise outputs.cannot_read(error, "the data") from error
     except ValueError as error:
         raise BadInput(str(error)) from error
+
+
+def _held_out(
+    options: argparse.Namespace, data: datasets.Dataset
+) -> tuple[datasets.Dataset, dict[str, Loss]]:
+    """Return the data to train on, and the losses on what is held out of them."""
+    if options.test is None:
+        if options.test_seed is not None:
+            msg = "give --test FRACTION, of which --test-seed chooses the samples"
+            raise BadInput(msg)
+        return data, {}
+    training, held_out = datasets.split(data, options.test, rng=options.test_seed or 0)
+    x, y = held_out.X, held_out.Y
+    if options.center:  # by what is known of the training
+        x, y = x - training.X.mean(axis=0), y - training.Y.mean(axis=0)
+    return training, {"test": SquaredLoss.from_data(x, y)}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from linnet_fast._base import files, wording
 from linnet_fast._base.config import config
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.cli.train_sweep import coords_of
+from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics import reduced_rank_regression
 from linnet_fast.rank_dynamics.learned import learned_at
@@ -53,18 +54,19 @@ def _plural(n: int, name: str) -> str:
 
 
 def table(trajectory: Trajectory, coords: Mapping[Hashable, Any]) -> str:
-    """Return when each rank is learned, the final loss and how many diverged, as text.
+    """Return when each rank is learned, the final losses and how many diverged, as text.
 
     A line per scale and step size; medians over the seeds that did not diverge.
     """
     learned = learned_at(trajectory)
     n_modes = learned.shape[-1]
     n_columns = min(n_modes, _MOST_COLUMNS)
-    final = _final_loss(trajectory)
+    losses = {"final": trajectory.loss_function, **trajectory.evaluated}
+    final = {f"{name} loss": _at_the_end(trajectory, loss) for name, loss in losses.items()}
     several = len(coords["step_size"]) > 1
     head = ["scale", *(["step size"] if several else [])]
     head += [f"rank {k + 1}" for k in range(n_columns)]
-    rows = [[*head, "final loss", "diverged"]]
+    rows = [[*head, *final, "diverged"]]
     for i, scale in enumerate(coords["scale"]):
         for j, step in enumerate(coords["step_size"]):
             ok = trajectory.ok[i, j]
@@ -75,7 +77,10 @@ def table(trajectory: Trajectory, coords: Mapping[Hashable, Any]) -> str:
                 [
                     *(wording.number(x, 3) for x in ([scale, step] if several else [scale])),
                     *(f"{time:.0f}" if math.isfinite(time) else "-" for time in medians),
-                    f"{np.median(final[i, j, ok]):.6g}" if ok.any() else "-",
+                    *(
+                        f"{np.median(loss[i, j, ok]):.6g}" if ok.any() else "-"
+                        for loss in final.values()
+                    ),
                     str(np.count_nonzero(~ok)),
                 ]
             )
@@ -84,13 +89,13 @@ def table(trajectory: Trajectory, coords: Mapping[Hashable, Any]) -> str:
     return f"{title}\n\n{wording.ruled(rows)}\n\n{_LEGEND}"
 
 
-def _final_loss(trajectory: Trajectory) -> FloatArray:
-    """Return the loss at the end of each run; the last record may be before that."""
+def _at_the_end(trajectory: Trajectory, loss: Loss) -> FloatArray:
+    """Return a loss at the end of each run; the last record may be before that."""
     product = np.eye(trajectory.network.n_inputs)
     with np.errstate(over="ignore", invalid="ignore"):  # runs that diverged
         for layer in trajectory.final.weights:
             product = layer @ product
-        return trajectory.squared_loss.value(product)
+        return loss.value(product)
 
 
 def draw(file: Path, trajectory: Trajectory, coords: Mapping[Hashable, Any], name: str) -> None:

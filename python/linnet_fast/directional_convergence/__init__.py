@@ -35,6 +35,7 @@ from linnet_fast.directional_convergence.dynamics import (
     TurningPoint,
     reduced_descent,
     reduced_flow,
+    time_to_angle,
 )
 from linnet_fast.directional_convergence.late_time import LateTimeLaw, late_time_law
 from linnet_fast.directional_convergence.max_margins import (
@@ -57,7 +58,6 @@ from linnet_fast.directional_convergence.rates import (
     DirectionTrajectory,
     RateFit,
     classify_rate,
-    time_to_angle,
 )
 from linnet_fast.directional_convergence.samples import (
     Crossover,

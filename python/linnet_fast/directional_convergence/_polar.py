@@ -6,40 +6,75 @@ tan(theta / 2), which is accurate at both ends: -inf at angle 0, +inf at pi.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from linnet_fast._base import validate
-from linnet_fast._base.validate import FloatArray
+from linnet_fast._base import memory, validate
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.laws.base import SphericalLaw
+
+STARTS = -1e15, 1e6
+"""Finite ln tan of half the angle at a start."""
 
 
 def half_angle(
-    angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None, prefix: str = ""
+    angle: npt.ArrayLike | None,
+    log_tan_half_angle: npt.ArrayLike | None,
+    prefix: str = "",
+    *,
+    between: bool = False,
 ) -> FloatArray:
-    """Return s from one of an angle in [0, pi] and s itself; prefix: of the names of arguments."""
+    """Return s from one of an angle in [0, pi] and s itself; `between`: the ends are refused.
+
+    The prefix is that of the names of the arguments.
+    """
+    names = f"{prefix}angle", f"{prefix}log_tan_half_angle"
     if (angle is None) == (log_tan_half_angle is None):
         got = "neither" if angle is None else "both"
-        msg = f"one of {prefix}angle and {prefix}log_tan_half_angle must be given, got {got}"
+        msg = f"{names[0]} or {names[1]} must be given, one of them, got {got}"
         raise TypeError(msg)
     if angle is not None:
-        theta = validate.real_array(f"{prefix}angle", angle, at_least=0)
-        validate.refuse(f"{prefix}angle", "<= pi", theta, theta > np.pi)
-        with np.errstate(divide="ignore"):
-            return np.where(theta < np.pi, np.log(np.tan(theta / 2)), np.inf)
-    s = np.asarray(log_tan_half_angle)
-    infinite = np.isinf(s) if s.dtype.kind == "f" else np.zeros(s.shape, dtype=bool)
-    finite = validate.real_array(f"{prefix}log_tan_half_angle", np.where(infinite, 0, s))
-    return np.where(infinite, s, finite).astype(np.float64)
+        given = validate.real_array(names[0], angle, at_least=0)
+        theta = validate.unbroadcast(given)
+        validate.refuse(names[0], "<= pi", theta, theta > np.pi)
+        if between:
+            ends = (theta == 0) | (theta == np.pi)
+            validate.refuse(names[0], "in (0, pi)", theta, ends)
+        with np.errstate(divide="ignore", under="ignore"):
+            # Half of the least angle would be 0.
+            tiny = theta < 1e-8
+            s = np.where(tiny, np.log(theta) - np.log(2), np.log(np.tan(theta / 2)))
+            s = np.where(theta < np.pi, s, np.inf)
+        return np.broadcast_to(s, given.shape)
+    if between:
+        return validate.real_array(names[1], log_tan_half_angle)
+    given = validate.numbers(names[1], log_tan_half_angle)
+    s = validate.unbroadcast(given)
+    validate.refuse(names[1], "a number", s, np.isnan(s))
+    with np.errstate(over="ignore"):
+        return np.broadcast_to(s.astype(np.float64), given.shape)
+
+
+def start(angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None) -> FloatArray:
+    """Return s where a flow or a descent starts; neither s nor what it does to norms may lose all digits."""
+    s = half_angle(angle, log_tan_half_angle)
+    stored = validate.unbroadcast(s)
+    low, high = STARTS
+    beyond = np.isfinite(stored) & ((stored < low) | (stored > high))
+    validate.refuse("log_tan_half_angle", f"infinite or from {low:g} to {high:g}", stored, beyond)
+    return s
 
 
 def norms(norm: npt.ArrayLike, n_layers: int) -> FloatArray:
     """Return norms, which are zero with a single layer only."""
-    r = validate.real_array("norm", norm, at_least=0)
+    r: FloatArray = validate.real_array("norm", norm, at_least=0)
     if n_layers > 1:
         expected = "> 0 with two and more layers, which rest at 0"
-        validate.refuse("norm", expected, r, r == 0)
+        stored = validate.unbroadcast(r)
+        validate.refuse("norm", expected, stored, stored == 0)
     return r
 
 
@@ -50,9 +85,26 @@ def depth(n_layers: int) -> int:
 
 def noise(label_noise: npt.ArrayLike) -> FloatArray:
     """Return probabilities that a label is flipped."""
-    p = validate.real_array("label_noise", label_noise, at_least=0)
-    validate.refuse("label_noise", "< 1/2", p, p >= 0.5)
+    p: FloatArray = validate.real_array("label_noise", label_noise, at_least=0)
+    stored = validate.unbroadcast(p)
+    validate.refuse("label_noise", "< 1/2", stored, stored >= 0.5)
     return p
+
+
+def result_shape(*, per_entry: int = 64, **shapes: Shape) -> Shape:
+    """Return the shape to which arguments broadcast; MemoryError if what is made of it would not fit.
+
+    `per_entry` are the bytes that an entry takes while it is worked on.
+    """
+    shape = validate.broadcast_runs(**shapes)
+    needed = math.prod(shape) * per_entry
+    if (limit := memory.exceeded(needed)) is not None:
+        msg = (
+            f"{', '.join(shapes)} must broadcast to what fits into memory, got the shape {shape}, "
+            f"which takes {needed:,} bytes of {limit:,}"
+        )
+        raise MemoryError(msg)
+    return shape
 
 
 def angle(s: FloatArray) -> FloatArray:
@@ -61,7 +113,7 @@ def angle(s: FloatArray) -> FloatArray:
 
 
 def one_minus_cos(s: FloatArray) -> FloatArray:
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         value: FloatArray = 2 * expit(2 * s)
         return value
 
@@ -73,5 +125,6 @@ def radial_pull(law: SphericalLaw, s: FloatArray, r: FloatArray, flipped: FloatA
 
 
 def loss(law: SphericalLaw, s: FloatArray, r: FloatArray, flipped: FloatArray) -> FloatArray:
-    turned = (1 - 2 * flipped) * law.kappa * r * one_minus_cos(s)
-    return law.radial_loss(r) + 2 * flipped * law.kappa * r + turned
+    with np.errstate(over="ignore"):
+        turned = (1 - 2 * flipped) * law.kappa * r * one_minus_cos(s)
+        return law.radial_loss(r) + 2 * flipped * law.kappa * r + turned

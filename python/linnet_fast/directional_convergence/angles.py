@@ -75,42 +75,13 @@ def one_minus_cosine(
     return np.asarray(_polar.one_minus_cos(np.clip(s, -_FAR, _FAR)))
 
 
-def any_angle(angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None) -> FloatArray:
-    """Return s of an angle in either form, of which s may be infinite."""
-    for name, value in (("angle", angle), ("log_tan_half_angle", log_tan_half_angle)):
-        if value is not None and not _is_plain(value):
-            validate.real_array(name, value)  # says what it is
-    return _polar.half_angle(angle, log_tan_half_angle)
-
-
 def _recorded(angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None) -> FloatArray:
     """Return s of an angle in either form, NaN where it is NaN."""
-    given = log_tan_half_angle if angle is None else angle
-    if given is None or not _is_plain(given) or not np.isnan(given).any():
-        return any_angle(angle, log_tan_half_angle)
+    if (angle is None) == (log_tan_half_angle is None):
+        return _polar.half_angle(angle, log_tan_half_angle)  # says so
+    name = "log_tan_half_angle" if angle is None else "angle"
+    given = validate.numbers(name, log_tan_half_angle if angle is None else angle)
     missing = np.isnan(given)
-    known = np.where(missing, 0.0, given)
-    both = (None, known) if angle is None else (known, log_tan_half_angle)
-    return np.where(missing, np.nan, any_angle(*both))
-
-
-def _is_plain(value: npt.ArrayLike) -> bool:
-    """Return whether something is an array of real numbers, finite or not."""
-    if isinstance(value, np.ma.MaskedArray):
-        return False
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        return False
-    return array.dtype.kind in "fiu" and array.size > 0
-
-
-def inner_angle(
-    angle: npt.ArrayLike | None, log_tan_half_angle: npt.ArrayLike | None
-) -> FloatArray:
-    """Return s of an angle in either form that is neither 0 nor pi."""
-    if angle is None and log_tan_half_angle is not None:
-        return validate.real_array("log_tan_half_angle", log_tan_half_angle)
-    s = any_angle(angle, log_tan_half_angle)
-    validate.refuse("angle", "in (0, pi)", np.asarray(angle, dtype=np.float64), np.isinf(s))
-    return s
+    known = np.where(missing, 0.0, given) if missing.any() else given
+    s = _polar.half_angle(*((None, known) if angle is None else (known, None)))
+    return np.where(missing, np.nan, s)

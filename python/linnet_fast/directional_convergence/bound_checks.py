@@ -182,7 +182,7 @@ def check_bounds(
     if any(np.any(getattr(part, "label_noise", 0)) for part in (trajectory, loss)):
         msg = "trajectory must have no label_noise, which no bound allows for, got some"
         raise ValueError(msg)
-    validate.instance("printed", printed, bool)
+    validate.flag("printed", printed)
     if switch is not None:
         validate.instance("switch", switch, PhaseSwitch)
     relative, rounding = _tolerances(trajectory, tolerance)

@@ -133,8 +133,8 @@ def deep_flow_angle_bounds(
     if n < 3:
         msg = f"n_layers must be >= 3, got {n}"
         raise ValueError(msg)
-    validate.instance("printed", printed, bool)
-    if validate.instance("sharp", sharp, bool) and printed:
+    validate.flag("printed", printed)
+    if validate.flag("sharp", sharp) and printed:
         msg = "printed and sharp must not both be set, got True and True"
         raise ValueError(msg)
     t = validate.real_array("time", time, at_least=0)
@@ -203,7 +203,7 @@ def norm_bounds(
     """
     n, r, s = checked_start(law, n_layers, norm, angle, log_tan_half_angle)
     t = validate.real_array("time", time, at_least=0)
-    validate.instance("sharp", sharp, bool)
+    validate.flag("sharp", sharp)
     fall = 2 * law.kappa if sharp else np.pi * law.kappa
     shape = validate.broadcast_runs(time=t.shape, start=np.broadcast_shapes(r.shape, s.shape))
     lower = np.zeros(shape)
@@ -273,7 +273,7 @@ def global_bounds(
     n, r, s = checked_start(law, n_layers, norm, angle, log_tan_half_angle)
     t = validate.real_array("time", time, at_least=0)
     validate.broadcast_runs(time=t.shape, start=np.broadcast_shapes(r.shape, s.shape))
-    validate.instance("any_law", any_law, bool)
+    validate.flag("any_law", any_law)
     kappa, top = law.kappa, law.sup_r2h()
     with np.errstate(over="ignore", under="ignore"):
         slow = s - kappa * t + np.zeros(r.shape)

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import initialization
-from linnet_fast._base import validate
+from linnet_fast._base import memory, validate
+from linnet_fast._base.seeds import Seed, generator
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.directional_convergence._polar import depth
+from linnet_fast.directional_convergence import _polar
 from linnet_fast.directional_convergence.dynamics import reduced_flow
 from linnet_fast.directional_convergence.max_margins import max_margin
 from linnet_fast.directional_convergence.samples import sampling_floor, sgd_floor
-from linnet_fast.laws.base import Seed, SphericalLaw
+from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import checked_law
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
@@ -89,12 +90,13 @@ def convergence_table(
     law: SphericalLaw,
     n_layers: int = 1,
     *,
-    angle: float,
+    time: npt.ArrayLike,
     norm: float,
+    angle: float | None = None,
+    log_tan_half_angle: float | None = None,
     n_samples: int,
     batch_size: int,
     step_size: float,
-    time: npt.ArrayLike,
     n_sets: int = 16,
     rng: Seed = None,
     n_threads: int | None = None,
@@ -107,16 +109,18 @@ def convergence_table(
         Of the inputs.
     n_layers : int, default 1
         Layers of the network; hidden ones have two units, and any other number would do the same.
-    angle, norm : float
-        Of the end-to-end vector at the start: angle to v, in (0, pi), and norm > 0.
+    time : array_like, shape (n_rec,)
+        Increasing times >= 0; those of stochastic gradient descent are rounded to whole steps.
+    norm : float
+        Of the end-to-end vector at the start, from 1e-100 to 1e100.
+    angle, log_tan_half_angle : float
+        Angle to v at the start, in (0, pi), or ln tan of its half: give one.
     n_samples : int
         Samples in a set.
     batch_size : int
         Fresh samples in a step of stochastic gradient descent.
     step_size : float
         Of stochastic gradient descent; positive.
-    time : array_like, shape (n_rec,)
-        Increasing times >= 0; those of stochastic gradient descent are rounded to whole steps.
     n_sets : int, default 16
         Sets of samples, and runs of stochastic gradient descent.
     rng : seed or Generator, optional
@@ -148,31 +152,35 @@ def convergence_table(
     (True, True)
     """
     checked_law(law)
-    n = depth(n_layers)
+    n = _polar.depth(n_layers)
     at = validate.real_array("time", time, at_least=0)
     if at.ndim != 1 or (np.diff(at) <= 0).any():
-        msg = f"time must be increasing, of shape (n_rec,), got {at.tolist()}"
+        msg = f"time must be increasing, of shape (n_rec,), got {validate.brief(at)}"
         raise ValueError(msg)
-    theta = validate.real("angle", angle)
-    if not 0 < theta < np.pi:
-        msg = f"angle must be between 0 and pi, got {theta:g}"
+    s = _polar.half_angle(angle, log_tan_half_angle, between=True)
+    if s.ndim:
+        msg = f"angle must be a single number, got an array of shape {s.shape}"
+        raise TypeError(msg)
+    theta = float(_polar.angle(s)) if angle is None else validate.real("angle", angle)
+    size = validate.real("norm", norm, above=0)
+    if not 1e-100 <= size <= 1e100:
+        msg = f"norm must be from 1e-100 to 1e100, got {size:g}"
         raise ValueError(msg)
-    size = validate.real("norm", norm)
-    validate.refuse("norm", "> 0", np.asarray(size), np.asarray(size <= 0))
-    step = validate.real("step_size", step_size)
-    validate.refuse("step_size", "> 0", np.asarray(step), np.asarray(step <= 0))
+    step = validate.real("step_size", step_size, above=0)
     sets = validate.integer("n_sets", n_sets, low=1, high=2**31)
     count = validate.integer("n_samples", n_samples, low=1, high=2**31)
-    generator = np.random.default_rng(rng)
+    draws = generator(rng)
+    most_steps = 2**53
+    validate.refuse("time", f"at most {most_steps} steps", at, at > most_steps * step)
+    memory.check_room("n_samples", 24 * sets * count * law.dim)
 
-    v = np.zeros(law.dim)
-    v[0] = 1
-    start = np.zeros(law.dim)
-    start[:2] = size * np.cos(theta), size * np.sin(theta)
+    v, across = np.zeros((2, law.dim))
+    v[0] = across[1] = 1.0
+    start = size * (np.cos(theta) * v + np.sin(theta) * across)
     network = Dense((law.dim, *(2,) * (n - 1), 1))
     weights = initialization.balanced(network, product=start[None], rng=0, batch_shape=sets)
-    population = reduced_flow(law, n, angle=theta, norm=size, times=at)
-    x = law.sample(sets * count, generator).reshape(sets, count, law.dim)
+    population = reduced_flow(law, n, log_tan_half_angle=s, norm=size, time=at)
+    x = law.sample(sets * count, draws).reshape(sets, count, law.dim)
     y = np.where(x[..., 0] < 0, -1, 1)
     best = max_margin(x, y)
     on_samples = train(
@@ -190,14 +198,14 @@ def convergence_table(
         network,
         SphericalLogisticLoss(v, law),
         weights,
-        method=StochasticGradientDescent(step, batch_size, int(generator.integers(2**63))),
+        method=StochasticGradientDescent(step, batch_size, int(draws.integers(2**63))),
         n_steps=int(recorded[-1]),
         record=Record.at(recorded.tolist(), _OBSERVABLES[:2]),
         n_threads=n_threads,
     )
     where = np.searchsorted(recorded, steps)
     cosine = np.clip(best.direction @ v, -1, 1)
-    across = np.linalg.norm(best.direction - cosine[..., None] * v, axis=-1)
+    sine = np.linalg.norm(best.direction - cosine[..., None] * v, axis=-1)
     return ConvergenceTable(
         at,
         population.angle,
@@ -208,7 +216,7 @@ def convergence_table(
         fresh.norm[:, where],
         sampling_floor(law, n_samples=count, norm=population.norm),
         sgd_floor(law, n, step_size=step, batch_size=batch_size, norm=population.norm),
-        np.arctan2(across, cosine),
+        np.arctan2(sine, cosine),
         best.margin,
     )
 

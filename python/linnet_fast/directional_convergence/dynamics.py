@@ -19,11 +19,12 @@ from linnet_fast import _core
 from linnet_fast._base import machine, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.directional_convergence import _polar
+from linnet_fast.directional_convergence.closed_forms import passage_time
 from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import checked_law
 from linnet_fast.methods.step_rule import KINDS, StepRule, rule_parts
 
-_MOST_STEPS = 2**53
+_MOST_STEPS = 2**53 - 1
 
 
 class TurningPoint(NamedTuple):
@@ -156,7 +157,7 @@ class ReducedTrajectory:
         Examples
         --------
         >>> from linnet_fast.laws import Sphere
-        >>> run = reduced_flow(Sphere(2), 1, log_tan_half_angle=np.log(3), norm=1.0, times=10.0)
+        >>> run = reduced_flow(Sphere(2), 1, log_tan_half_angle=np.log(3), norm=1.0, time=10.0)
         >>> turn = run.turning_point()
         >>> round(float(turn.time), 3), round(float(turn.norm), 5)
         (2.449, 0.45247)
@@ -181,7 +182,7 @@ def reduced_flow(
     angle: npt.ArrayLike | None = None,
     log_tan_half_angle: npt.ArrayLike | None = None,
     norm: npt.ArrayLike,
-    times: npt.ArrayLike,
+    time: npt.ArrayLike,
     label_noise: npt.ArrayLike = 0.0,
     rtol: float = 1e-12,
     n_threads: int | None = None,
@@ -198,10 +199,10 @@ def reduced_flow(
         Angle between the end-to-end vector and the direction of the labels at time 0, in [0, pi]. Either
         this or `log_tan_half_angle`. ``numpy.pi`` is taken for pi itself.
     log_tan_half_angle : array_like, shape (*run)
-        ln tan(angle / 2), of any size; inf at angle pi, -inf at angle 0.
+        ln tan(angle / 2), from -1e15 to 1e6; or inf at angle pi, -inf at angle 0.
     norm : array_like, shape (*run)
         Norm of the end-to-end vector at time 0, > 0; or 0 with a single layer.
-    times : array_like, shape (n_times,) or ()
+    time : array_like, shape (n_times,) or ()
         Times >= 0, in any order.
     label_noise : array_like, shape (*run), default 0
         Probability in [0, 1/2) that a label is flipped.
@@ -214,7 +215,8 @@ def reduced_flow(
     Returns
     -------
     ReducedTrajectory
-        Errors of s and of ln r are some 1e-11 at the default `rtol`, times the condition of the problem.
+        Errors of s and of ln r are some 1e-11 at the default `rtol`, times the condition of the problem. s is
+        -inf where it is beyond the range of floating point.
 
     Raises
     ------
@@ -222,13 +224,16 @@ def reduced_flow(
         If an argument has a wrong type, or neither or both of the angles are given.
     ValueError
         If a number is out of range, or run axes do not broadcast.
+    MemoryError
+        If the result would not fit, naming the bytes; before any work.
 
     Notes
     -----
-    The method is that of Dormand and Prince of order 8, with dense output at the times. A single layer is
-    followed by its components along v and across (by the logarithm), which is smooth also where it
-    passes through zero, as it does from angle pi; it is aligned from there on. With more layers angle pi
-    stays for ever. Steps of the integrator get longer in proportion to time.
+    The method is that of Dormand and Prince of order 8. A single layer is followed in time by its components
+    along v and across (by the logarithm), which is smooth also where it passes through zero, as it does
+    from angle pi; it is aligned from there on. With more layers angle pi stays for ever, and elsewhere s
+    serves as the clock, so that it does not matter for how long the norm stays tiny; a time between two
+    steps is found by Newton's method. Steps of the integrator get longer in proportion to time.
 
     References
     ----------
@@ -238,19 +243,21 @@ def reduced_flow(
     Examples
     --------
     >>> from linnet_fast.laws import Gaussian
-    >>> run = reduced_flow(Gaussian(2), 3, angle=2.5, norm=2.0, times=[0, 50, 1e4])
+    >>> run = reduced_flow(Gaussian(2), 3, angle=2.5, norm=2.0, time=[0, 50, 1e4])
     >>> run.norm.round(4).tolist(), run.log_tan_half_angle.round(3).tolist()
     ([2.0, 17.9135, 511.9797], [1.102, -35.982, -26564.446])
     """
-    runs, shape = _runs(law, n_layers, angle, log_tan_half_angle, norm, label_noise, n_threads)
-    at = validate.real_array("times", times, at_least=0)
+    at = validate.real_array("time", time, at_least=0)
     if at.ndim > 1:
-        msg = f"times must have shape (n_times,), got {at.shape}"
+        msg = f"time must have shape (n_times,), got {at.shape}"
         raise ValueError(msg)
     tolerance = validate.real("rtol", rtol, at_least=1e-13)
     validate.refuse("rtol", "<= 0.01", np.asarray(tolerance), np.asarray(tolerance > 0.01))
+    runs, shape = _runs(
+        law, n_layers, angle, log_tan_half_angle, norm, label_noise, n_threads, n_records=at.size
+    )
     unique, where = np.unique(at, return_inverse=True)
-    found = _core.reduced_flow(**runs, rtol=tolerance, times=unique.tolist())
+    found = _core.reduced_flow(**runs, rtol=tolerance, times=unique)
     records = (*shape, *at.shape)
     s, log_norm = (x[:, where.ravel()].reshape(records) for x in found)
     return ReducedTrajectory(
@@ -286,7 +293,8 @@ def reduced_descent(
     step_size : array_like, shape (*run), or StepRule
         Positive.
     steps : array_like of int, shape (n_steps,) or ()
-        Steps >= 0 to record, in any order: ``range(n + 1)`` for all of the first n.
+        Steps >= 0 to record, in any order: ``range(n + 1)`` for all of the first n. A step takes
+        some 0.1 microseconds a run, so 10^9 take some two minutes; Ctrl-C stops a call.
 
     Returns
     -------
@@ -300,6 +308,8 @@ def reduced_descent(
     ValueError
         If a number is out of range, run axes do not broadcast, or the rule is `StepRule.alignment` and there
         are more layers than one.
+    MemoryError
+        If the result would not fit, naming the bytes; before any work.
 
     Notes
     -----
@@ -327,25 +337,26 @@ def reduced_descent(
     ([2.0, 1.6499, 125.3042], [1.102, -3.211, -4798.748])
     """
     kind, scale, exponent = rule_parts(step_size)
-    extra = {"scale": scale, "exponent": exponent}
+    at = _steps(steps)
     runs, shape = _runs(
-        law, n_layers, angle, log_tan_half_angle, norm, label_noise, n_threads, extra
+        law,
+        n_layers,
+        angle,
+        log_tan_half_angle,
+        norm,
+        label_noise,
+        n_threads,
+        n_records=at.size,
+        step_size=scale,
+        exponent=exponent,
     )
+    runs["scale"] = runs.pop("step_size")
     if kind == "alignment" and runs["n_layers"] > 1:
         msg = f"step_size must be another rule with more than one layer, got {step_size!r}"
         raise ValueError(msg)
-    at = np.asarray(steps)
-    if at.dtype.kind not in "iu" or at.size == 0:
-        msg = f"steps must be integers, got dtype {at.dtype} of shape {at.shape}"
-        raise TypeError(msg)
-    if at.ndim > 1:
-        msg = f"steps must have shape (n_steps,), got {at.shape}"
-        raise ValueError(msg)
-    validate.refuse("steps", ">= 0", at, at < 0)
-    validate.refuse("steps", f"<= {_MOST_STEPS}", at, at > _MOST_STEPS)
     unique, where = np.unique(at, return_inverse=True)
     *records, step, turn_time, turn_s, turn_norm = _core.reduced_descent(
-        **runs, kind=KINDS.index(kind), steps=unique.tolist()
+        **runs, kind=KINDS.index(kind), steps=unique.astype(np.int64)
     )
     s, log_norm, time = (x[:, where.ravel()].reshape((*shape, *at.shape)) for x in records)
     return ReducedTrajectory(
@@ -353,11 +364,101 @@ def reduced_descent(
         n_layers=runs["n_layers"],
         label_noise=runs["label_noise"].reshape(shape),
         time=time,
-        steps=at.astype(np.int64),
+        steps=at,
         log_tan_half_angle=s,
         log_norm=log_norm,
         _turning=_turning_point(shape, turn_time, turn_norm, turn_s, step),
     )
+
+
+def time_to_angle(
+    law: SphericalLaw,
+    n_layers: int,
+    *,
+    norm: npt.ArrayLike,
+    angle: npt.ArrayLike | None = None,
+    log_tan_half_angle: npt.ArrayLike | None = None,
+    to_angle: npt.ArrayLike | None = None,
+    to_log_tan_half_angle: npt.ArrayLike | None = None,
+    n_threads: int | None = None,
+) -> FloatArray:
+    """Return the time that balanced gradient flow takes to an angle.
+
+    Parameters
+    ----------
+    law : SphericalLaw
+        Of the inputs.
+    n_layers : int
+        Layers, >= 1.
+    norm : array_like, shape (*run)
+        Norm of the end-to-end weights at the start, > 0.
+    angle, log_tan_half_angle : array_like, shape (*run)
+        Angle at the start in [0, pi], or ln tan of its half, as for `reduced_flow`: give one.
+    to_angle, to_log_tan_half_angle : array_like, shape (*run)
+        Angle to reach in (0, pi), or ln tan of its half, as small as you like: give one. All run
+        axes broadcast.
+    n_threads : int, optional
+        As for `reduced_flow`.
+
+    Returns
+    -------
+    ndarray of float64, shape (*run)
+        To a relative accuracy of about 1e-9, whatever the norm and the angles. 0 if the angle is not larger
+        at the start; inf from angle pi, except with one layer, whose weights pass through 0 and are then
+        aligned; infinite or 0 also where it is beyond the range of floating point.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type, or not one form of an angle is given.
+    ValueError
+        If a number is out of range or run axes do not broadcast.
+    MemoryError
+        If the result would not fit, naming the bytes; before any work.
+
+    See Also
+    --------
+    LateTimeLaw.time_to : a formula for late times.
+
+    Notes
+    -----
+    As s = ln tan(theta / 2) falls steadily it serves as the clock, so no event has to be searched: ln r and
+    the time are integrated along it. With two layers the time is the change of s over kappa.
+
+    Examples
+    --------
+    >>> from linnet_fast.laws import Gaussian
+    >>> time = time_to_angle(Gaussian(3), 2, norm=2.0, angle=2.5, to_angle=1e-3)
+    >>> float(time.round(3))
+    21.814
+    """
+    checked_law(law)
+    depth = _polar.depth(n_layers)
+    r = validate.real_array("norm", norm, above=0)
+    begin = _polar.start(angle, log_tan_half_angle)
+    target = _polar.half_angle(to_angle, to_log_tan_half_angle, "to_", between=True)
+    threads = machine.checked_threads(n_threads)
+    shape = _polar.result_shape(norm=r.shape, angle=begin.shape, to_angle=target.shape)
+    r, begin, target = (np.broadcast_to(x, shape) for x in (r, begin, target))
+    time = np.zeros(shape)
+    behind = np.isposinf(begin)
+    if behind.any():
+        time[behind] = passage_time(law, norm=r[behind]) if depth == 1 else np.inf
+    moves = (begin > target) & ~behind
+    if depth == 2:
+        time[moves] = (begin[moves] - target[moves]) / law.kappa
+    elif moves.any():
+        time[moves] = _core.reduced_flow_time(
+            table=law.table,
+            n_layers=depth,
+            s=begin[moves],
+            norm=r[moves],
+            label_noise=np.zeros(np.count_nonzero(moves)),
+            rtol=1e-12,
+            to_s=target[moves],
+            n_threads=threads,
+        )
+    return time[()]
 
 
 def _turning_point(
@@ -373,6 +474,15 @@ def _turning_point(
     return TurningPoint(time, norm, s, None if step is None else step.reshape(shape)[()])
 
 
+def _steps(steps: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return steps to record."""
+    at = validate.integer_array("steps", steps, low=0, high=_MOST_STEPS)
+    if at.ndim > 1:
+        msg = f"steps must have shape (n_steps,), got {at.shape}"
+        raise ValueError(msg)
+    return at
+
+
 def _runs(
     law: SphericalLaw,
     n_layers: int,
@@ -381,20 +491,24 @@ def _runs(
     norm: npt.ArrayLike,
     label_noise: npt.ArrayLike,
     n_threads: int | None,
-    extra: dict[str, FloatArray] | None = None,
+    *,
+    n_records: int,
+    **more: FloatArray,
 ) -> tuple[dict[str, Any], Shape]:
     """Return arguments that the functions of the core have in common, and the shape of the run axes."""
     checked_law(law)
     depth = _polar.depth(n_layers)
     arrays = {
-        "s": _polar.half_angle(angle, log_tan_half_angle),
+        "s": _polar.start(angle, log_tan_half_angle),
         "norm": _polar.norms(norm, depth),
         "label_noise": _polar.noise(label_noise),
-        **(extra or {}),
+        **more,
     }
-    shape = validate.broadcast_runs(**{name: x.shape for name, x in arrays.items()})
+    threads = machine.checked_threads(n_threads)
+    shapes = {"angle" if name == "s" else name: x.shape for name, x in arrays.items()}
+    # Arguments and turning points; records, twice as they are put in the order asked for.
+    shape = _polar.result_shape(per_entry=96 + 48 * n_records, **shapes)
     runs: dict[str, Any] = {
         name: np.ascontiguousarray(np.broadcast_to(x, shape)).ravel() for name, x in arrays.items()
     }
-    threads = machine.checked_threads(n_threads)
     return {**runs, "table": law.table, "n_layers": depth, "n_threads": threads}, shape

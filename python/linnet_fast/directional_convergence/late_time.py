@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.directional_convergence import _growth
-from linnet_fast.directional_convergence.angles import inner_angle
+from linnet_fast.directional_convergence import _growth, _polar
 from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import checked_law
 
@@ -82,13 +81,13 @@ class LateTimeLaw:
     def time_to(
         self,
         *,
-        angle: npt.ArrayLike | None = None,
-        log_tan_half_angle: npt.ArrayLike | None = None,
+        to_angle: npt.ArrayLike | None = None,
+        to_log_tan_half_angle: npt.ArrayLike | None = None,
     ) -> FloatArray:
         """Return when an angle in (0, pi), or ln tan of its half, is reached."""
         start, r, s = self.since
-        target = inner_angle(angle, log_tan_half_angle)
-        validate.broadcast_runs(since=np.broadcast(*self.since).shape, angle=target.shape)
+        target = _polar.half_angle(to_angle, to_log_tan_half_angle, "to_", between=True)
+        validate.broadcast_runs(since=np.broadcast(*self.since).shape, to_angle=target.shape)
         n, a2 = self.n_layers, self.law.a2
         with np.errstate(over="ignore", under="ignore"):
             fall = _growth.log(np.maximum(s - target, 0.0))
@@ -162,7 +161,7 @@ def late_time_law(
     r = validate.real_array("norm", norm, at_least=0)
     if angle is None and log_tan_half_angle is None:
         log_tan_half_angle = 0.0
-    s = inner_angle(angle, log_tan_half_angle)
+    s = _polar.half_angle(angle, log_tan_half_angle, between=True)
     validate.broadcast_runs(time=start.shape, norm=r.shape, log_tan_half_angle=s.shape)
     factor = float(((n + 2) * law.a2) ** (n / (n + 2)))
     power = n / (n + 2)

@@ -11,7 +11,7 @@ from scipy.special import betainc, betaln, expit, log_expit, logit
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.directional_convergence.angles import inner_angle
+from linnet_fast.directional_convergence import _polar
 from linnet_fast.directional_convergence.dynamics import reduced_flow
 from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import checked_law
@@ -88,10 +88,12 @@ def phase_switch(
     """
     n, r, s = checked_start(law, n_layers, norm, angle, log_tan_half_angle)
     r, s = np.broadcast_arrays(r, s)
-    far = (s > _IN_TIME / max(n - 2, 1)) | (law.h(r) < _TINY_PULL * law.kappa)
-    near, size = np.where(far, -1.0, s), np.where(far, 1.0, r)
-    turn = reduced_flow(law, n, log_tan_half_angle=near, norm=size, times=0.0).turning_point()
-    time, least = np.array(turn.time), np.array(turn.norm)
+    rises = s <= _turning(law, r)
+    far = ~rises & ((s > _IN_TIME / max(n - 2, 1)) | (law.h(r) < _TINY_PULL * law.kappa))
+    other = rises | far
+    near, size = np.where(other, -1.0, s), np.where(other, 1.0, r)
+    turn = reduced_flow(law, n, log_tan_half_angle=near, norm=size, time=0.0).turning_point()
+    time, least = np.where(rises, 0.0, turn.time), np.where(rises, r, turn.norm)
     # Times tell angles only to their rounding, which is far from enough beside tiny norms.
     at = np.where(time > 0, _turning(law, np.maximum(least, np.finfo(np.float64).tiny)), s)
     for run in zip(*np.nonzero(far), strict=True) if far.ndim else [()] * int(far):
@@ -151,7 +153,7 @@ def checked_start(
     checked_law(law)
     n = validate.integer("n_layers", n_layers, low=1, high=1000)
     r = validate.real_array("norm", norm, above=0)
-    s = inner_angle(angle, log_tan_half_angle)
+    s = _polar.half_angle(angle, log_tan_half_angle, between=True)
     validate.broadcast_runs(norm=r.shape, log_tan_half_angle=s.shape)
     return n, r, s
 

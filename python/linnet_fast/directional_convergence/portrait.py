@@ -21,7 +21,8 @@ def phase_velocity(
     n_layers: int,
     *,
     norm: npt.ArrayLike,
-    angle: npt.ArrayLike,
+    angle: npt.ArrayLike | None = None,
+    log_tan_half_angle: npt.ArrayLike | None = None,
     label_noise: npt.ArrayLike = 0.0,
 ) -> tuple[FloatArray, FloatArray]:
     """Return how fast norm and angle change.
@@ -34,8 +35,8 @@ def phase_velocity(
         Number L of balanced layers, >= 1.
     norm : array_like
         Norm r of the end-to-end vector, > 0. All arrays broadcast.
-    angle : array_like
-        In [0, pi].
+    angle, log_tan_half_angle : array_like
+        The angle in [0, pi], or ln tan of its half: give one.
     label_noise : array_like, default 0
         Probability in [0, 1/2) that a label is flipped.
 
@@ -43,6 +44,7 @@ def phase_velocity(
     -------
     norm_velocity, angle_velocity : ndarray of float64
         dr/dt = L r^(2 - 2/L) (h(r) - kappa (1 - cos angle)) and -kappa r^(1 - 2/L) sin angle, without noise.
+        Infinite or 0 where that is beyond the range of floating point.
 
     Raises
     ------
@@ -59,19 +61,20 @@ def phase_velocity(
     checked_law(law)
     depth = _polar.depth(n_layers)
     r = validate.real_array("norm", norm, above=0)
-    theta = validate.real_array("angle", angle)
-    s = _polar.half_angle(theta, None)
+    s = _polar.half_angle(angle, log_tan_half_angle)
     p = _polar.noise(label_noise)
-    validate.broadcast_runs(norm=r.shape, angle=s.shape, label_noise=p.shape)
-    radial = depth * r ** (2 - 2 / depth) * _polar.radial_pull(law, s, r, p)
-    sine = np.where(np.isinf(s), 0.0, np.sin(theta))
-    angular = -(1 - 2 * p) * law.kappa * r ** (1 - 2 / depth) * sine
-    radial, angular = np.broadcast_arrays(radial, angular)
-    return radial[()], angular[()]
+    shape = _polar.result_shape(norm=r.shape, angle=s.shape, label_noise=p.shape)
+    # sin(angle) = 1 / cosh(s)
+    log_sine = np.log(2) - np.logaddexp(s, -s)
+    with np.errstate(over="ignore", under="ignore"):
+        pull = depth * _polar.radial_pull(law, s, r, p)
+        radial = pull * r ** (1 - 1 / depth) * r ** (1 - 1 / depth)
+        angular = -(1 - 2 * p) * law.kappa * np.exp(log_sine + (1 - 2 / depth) * np.log(r))
+    return np.broadcast_to(radial, shape)[()], np.broadcast_to(angular, shape)[()]
 
 
 def nullcline(
-    law: SphericalLaw, norm: npt.ArrayLike, *, label_noise: npt.ArrayLike = 0.0
+    law: SphericalLaw, *, norm: npt.ArrayLike, label_noise: npt.ArrayLike = 0.0
 ) -> FloatArray:
     """Return the angle at which the norm stands still: above it the norm shrinks, below it grows.
 
@@ -102,14 +105,20 @@ def nullcline(
     Examples
     --------
     >>> from linnet_fast.laws import Gaussian
-    >>> nullcline(Gaussian(2), [0.0, 1.0, 100.0]).round(4).tolist()
+    >>> nullcline(Gaussian(2), norm=[0.0, 1.0, 100.0]).round(4).tolist()
     [1.5708, 1.0264, 0.0181]
     """
     checked_law(law)
+    r = _polar.norms(norm, 1)
     p = _polar.noise(label_noise)
-    pull = np.asarray(law.h(norm) - 2 * p * law.kappa)
-    square = np.where(pull >= 0, pull, np.nan) / (2 * (1 - 2 * p) * law.kappa)
-    return np.asarray(2 * np.arcsin(np.sqrt(np.minimum(square, 0.5))))[()]
+    _polar.result_shape(norm=r.shape, label_noise=p.shape)
+    share = law.h(r) / law.kappa - 2 * p
+    square = np.where(share >= 0, share, np.nan) / (2 * (1 - 2 * p))
+    angle = 2 * np.arcsin(np.sqrt(np.minimum(square, 0.5)))
+    # Where h is denormal or less, by its limit; with noise there is nothing.
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        far = np.sqrt(2 * law.a2) / np.sqrt(law.kappa) / r
+    return np.asarray(np.where((share < 1e-290) & (p == 0), far, angle))[()]
 
 
 def log_lyapunov(
@@ -147,9 +156,11 @@ def log_lyapunov(
     """
     depth = _polar.depth(n_layers)
     s = _polar.half_angle(angle, log_tan_half_angle)
-    log_r = np.log(validate.real_array("norm", norm, above=0))
+    r = validate.real_array("norm", norm, above=0)
+    _polar.result_shape(norm=r.shape, angle=s.shape)
     # cos^2(angle / 2) = 1 / (1 + e^(2 s))
-    return np.asarray(log_r + depth * log_expit(-2 * s))[()]
+    with np.errstate(over="ignore"):
+        return np.asarray(np.log(r) + depth * log_expit(-2 * s))[()]
 
 
 def log_small_norm_invariant(
@@ -183,6 +194,8 @@ def log_small_norm_invariant(
     """
     depth = _polar.depth(n_layers)
     s = _polar.half_angle(angle, log_tan_half_angle)
-    log_r = np.log(validate.real_array("norm", norm, above=0))
+    r = validate.real_array("norm", norm, above=0)
+    _polar.result_shape(norm=r.shape, angle=s.shape)
     # sin(angle) = 1 / cosh(s)
-    return np.asarray(log_r - depth * (np.logaddexp(s, -s) - np.log(2)))[()]
+    with np.errstate(over="ignore"):
+        return np.asarray(np.log(r) - depth * (np.logaddexp(s, -s) - np.log(2)))[()]

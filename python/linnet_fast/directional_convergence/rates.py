@@ -7,21 +7,16 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.integrate import quad_vec, solve_ivp
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.directional_convergence._polar import half_angle
 from linnet_fast.directional_convergence._records import (
     check_record,
     check_records,
     depth_of,
     time_of,
 )
-from linnet_fast.laws.base import SphericalLaw
-from linnet_fast.laws.spherical import checked_law
 
 _LEAST_RECORDS = 5  # in each of the two windows of a fit
 _TOLERANCES = 0.02, 0.15  # how near an exponent must be to 0 or -1, by its uncertainty
@@ -184,116 +179,6 @@ def classify_rate(
         raise ValueError(msg)
     expected = np.nan if depth is None else (depth - 2) / (depth + 2)
     return RateFit(kind, exponent, error, rate, end, expected)
-
-
-def time_to_angle(
-    law: SphericalLaw,
-    n_layers: int,
-    *,
-    norm: npt.ArrayLike,
-    start_angle: npt.ArrayLike | None = None,
-    start_log_tan_half_angle: npt.ArrayLike | None = None,
-    angle: npt.ArrayLike | None = None,
-    log_tan_half_angle: npt.ArrayLike | None = None,
-) -> FloatArray:
-    """Return the time that balanced gradient flow takes to an angle.
-
-    Parameters
-    ----------
-    law : SphericalLaw
-        Of the inputs.
-    n_layers : int
-        Layers, >= 1.
-    norm : array_like, shape (*run)
-        Norm of the end-to-end weights at the start, > 0.
-    start_angle, start_log_tan_half_angle : array_like, shape (*run)
-        Angle at the start in [0, pi], or ln tan of its half: give one.
-    angle, log_tan_half_angle : array_like, shape (*run)
-        Angle to reach in (0, pi), or ln tan of its half, as small as you like: give one. All run
-        axes broadcast.
-
-    Returns
-    -------
-    ndarray of float64, shape (*run)
-        To a relative accuracy of about 1e-9. 0 if the angle is not larger at the start; inf from
-        angle pi, except with one layer, whose weights pass through 0 and are then aligned.
-
-    Raises
-    ------
-    TypeError
-        If an argument has the wrong type, or not one form of an angle is given.
-    ValueError
-        If a number is out of range or run axes do not broadcast.
-
-    See Also
-    --------
-    LateTimeLaw.time_to : a formula for late times.
-
-    Notes
-    -----
-    As s = ln tan(theta / 2) falls steadily it serves as the clock: ``d ln r / ds = -(N / kappa)
-    (h(r) - kappa (1 + tanh s))`` and ``dt / ds = -r^(2/N - 1) / kappa`` are integrated from start
-    to end, so no event has to be searched. With two layers the time is the change of s over kappa.
-
-    Examples
-    --------
-    >>> from linnet_fast.laws import Gaussian
-    >>> time = time_to_angle(Gaussian(3), 2, norm=2.0, start_angle=2.5, angle=1e-3)
-    >>> float(time.round(3))
-    21.814
-    """
-    checked_law(law)
-    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
-    r = validate.real_array("norm", norm, above=0)
-    begin = half_angle(start_angle, start_log_tan_half_angle, "start_")
-    target = half_angle(angle, log_tan_half_angle)
-    validate.refuse("angle", "in (0, pi)", target, np.isinf(target))
-    runs = validate.broadcast_runs(norm=r.shape, start=begin.shape, angle=target.shape)
-    r, begin, target = np.broadcast_arrays(r, begin, target)
-    result = np.zeros(runs)
-    behind = np.isposinf(begin)
-    if depth == 1 and behind.any():
-        size = r[behind]
-        through = quad_vec(lambda x: size / (law.kappa + law.q(size * x)), 0, 1, epsrel=1e-12)[0]
-        result[behind] = through
-    else:
-        result[behind] = np.inf
-    moves = (begin > target) & ~behind
-    if depth == 2:
-        result[moves] = (begin - target)[moves] / law.kappa
-    elif moves.any():
-        result[moves] = _orbit_time(law, depth, np.log(r[moves]), begin[moves], target[moves])
-    return result
-
-
-def orbit_slopes(
-    law: SphericalLaw, n_layers: int, log_norm: FloatArray, s: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return by how much ln r and the time grow as s = ln tan(theta / 2) falls by 1."""
-    # Of a norm below e^-700 nothing but its logarithm matters.
-    pull = law.h(np.exp(np.maximum(log_norm, -700.0))) / law.kappa - 2 * expit(2 * s)
-    return np.asarray(n_layers * pull), np.exp((2 / n_layers - 1) * log_norm) / law.kappa
-
-
-def _orbit_time(
-    law: SphericalLaw, n_layers: int, log_norm: FloatArray, start: FloatArray, end: FloatArray
-) -> FloatArray:
-    """Return the times from s = `start` to `end` <= start, of vectors of runs."""
-    span = start - end
-    # Times begin at one of the size of the first step, for their error to be relative from there.
-    unit = np.exp((2 / n_layers - 1) * log_norm) / law.kappa
-
-    def velocity(x: float, state: FloatArray) -> FloatArray:
-        slopes = orbit_slopes(law, n_layers, state[: span.size], start - x * span)
-        return np.concatenate(slopes) * np.tile(span, 2)
-
-    rtol = max(1e-10 / np.sqrt(span.size), 3e-14)  # solve_ivp takes the mean over the runs
-    state = np.concatenate([log_norm, unit])
-    done = solve_ivp(velocity, (0, 1), state, "DOP853", rtol=rtol, atol=1e-12, t_eval=[1.0])
-    if not done.success:
-        msg = f"time to the angle could not be integrated: {done.message}"
-        raise RuntimeError(msg)
-    return np.asarray(done.y[span.size :, 0] - unit)
 
 
 def _records(

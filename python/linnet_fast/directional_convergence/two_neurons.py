@@ -10,6 +10,8 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 
+_MOST_SLOPE = 1e100
+
 
 @dataclass(frozen=True)
 class OppositePair:
@@ -24,14 +26,15 @@ class OppositePair:
     Parameters
     ----------
     slope : float, default 0
-        Slope of the activation on the negative side, > -1: 0 for ReLU, 1 for a linear one.
+        Slope of the activation on the negative side, > -1 and at most 1e100: 0 for ReLU, 1 for a
+        linear one.
 
     Raises
     ------
     TypeError
         If `slope` is not a real number.
     ValueError
-        If it is not above -1, where f vanishes.
+        If it is not above -1, where f vanishes, or too large.
 
     Notes
     -----
@@ -40,7 +43,7 @@ class OppositePair:
     Examples
     --------
     >>> pair = OppositePair()
-    >>> pair.time_factor, pair.predictor([3.0, 4.0]).tolist(), float(pair.linear_time(10.0))
+    >>> pair.time_factor, pair.predictor([3.0, 4.0]).tolist(), float(pair.linear_time(time=10.0))
     (0.5, [3.0, 4.0], 5.0)
     """
 
@@ -49,8 +52,9 @@ class OppositePair:
     def __post_init__(self) -> None:
         """Check the slope."""
         slope = validate.real("slope", self.slope)
-        if not slope > -1:
-            msg = f"slope must be > -1, got {slope:g}"
+        if not -1 < slope <= _MOST_SLOPE:
+            expected = "> -1" if slope <= -1 else f"<= {_MOST_SLOPE:g}"
+            msg = f"slope must be {expected}, got {slope:g}"
             raise ValueError(msg)
         object.__setattr__(self, "slope", slope)
 
@@ -90,9 +94,10 @@ class OppositePair:
             msg = f"X must have shape (*run, n, {w.shape[-1]}), got {x.shape}"
             raise ValueError(msg)
         validate.broadcast_runs(weights=w.shape[:-2], X=x.shape[:-2])
-        z = x @ w.mT
-        active = np.where(z > 0, z, self.slope * z)
-        return np.asarray(active[..., 0] - active[..., 1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = x @ w.mT
+            active = np.where(z > 0, z, self.slope * z)
+            return np.asarray(active[..., 0] - active[..., 1])
 
     def start(self, predictor: npt.ArrayLike) -> FloatArray:
         """Return the opposite weights that act as a linear predictor.
@@ -116,7 +121,8 @@ class OppositePair:
         if not u.ndim:
             msg = "predictor must have shape (*run, d), got ()"
             raise ValueError(msg)
-        w = u / (1 + self.slope)
+        with np.errstate(over="ignore"):
+            w = u / (1 + self.slope)
         return np.stack([w, -w], axis=-2)
 
     def predictor(self, weights: npt.ArrayLike) -> FloatArray:
@@ -140,15 +146,16 @@ class OppositePair:
             If it has another shape, or the rows are not opposite.
         """
         w = validate.real_array("weights", weights)
-        if w.ndim == 1:
-            return np.asarray((1 + self.slope) * w)
-        w = self._pair(w)
-        left = np.abs(w.sum(axis=-2)).max(axis=-1)
-        odd = left <= 1e-9 * np.abs(w).max(axis=(-2, -1))
-        validate.refuse("weights[..., 0, :] + weights[..., 1, :]", "0", left, ~odd)
-        return np.asarray((1 + self.slope) * (w[..., 0, :] - w[..., 1, :]) / 2)
+        with np.errstate(over="ignore"):
+            if w.ndim == 1:
+                return np.asarray((1 + self.slope) * w)
+            half = self._pair(w) / 2
+            left = np.abs(half.sum(axis=-2)).max(axis=-1)
+            odd = left <= 1e-9 * np.abs(half).max(axis=(-2, -1))
+            validate.refuse("weights[..., 0, :] + weights[..., 1, :]", "0", 2 * left, ~odd)
+            return np.asarray((1 + self.slope) * (half[..., 0, :] - half[..., 1, :]))
 
-    def linear_time(self, time: npt.ArrayLike) -> FloatArray:
+    def linear_time(self, *, time: npt.ArrayLike) -> FloatArray:
         """Return the time at which a linear predictor is where the pair is at `time`.
 
         Parameters
@@ -165,9 +172,11 @@ class OppositePair:
         TypeError, ValueError
             If the argument is not made of finite real numbers.
         """
-        return np.asarray(self.time_factor * validate.real_array("time", time))
+        at = validate.real_array("time", time)
+        with np.errstate(over="ignore"):
+            return np.asarray(self.time_factor * at)
 
-    def time(self, linear_time: npt.ArrayLike) -> FloatArray:
+    def time(self, *, linear_time: npt.ArrayLike) -> FloatArray:
         """Return the time of the pair: the inverse of `linear_time`.
 
         Parameters
@@ -184,7 +193,9 @@ class OppositePair:
         TypeError, ValueError
             If the argument is not made of finite real numbers.
         """
-        return np.asarray(validate.real_array("linear_time", linear_time) / self.time_factor)
+        at = validate.real_array("linear_time", linear_time)
+        with np.errstate(over="ignore"):
+            return np.asarray(at / self.time_factor)
 
     @staticmethod
     def _pair(weights: npt.ArrayLike) -> FloatArray:

@@ -15,9 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri  # type: ignore[import-untyped,unused-ignore]
 
-from linnet_fast._base import algebra, machine, memory, seeds, validate
+from linnet_fast._base import algebra, elementary, machine, memory, seeds, validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.squared import SquaredLoss
@@ -434,5 +433,4 @@ def _standard_normal(
     uniform = source.random((n_runs, counters * _WORDS_PER_COUNTER))[:, :n]
     # The middle of each of the 2**53 cells of [0, 1); above 1/2 it rounds to an end, which must not
     # be 1.
-    normal: FloatArray = ndtri(np.minimum(uniform + 2.0**-54, 1 - 2.0**-53))
-    return normal
+    return elementary.normal_quantile(np.minimum(uniform + 2.0**-54, 1 - 2.0**-53))

@@ -130,7 +130,7 @@ class Start:
         Parameters
         ----------
         network : Chain
-        loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+        loss : SquaredLoss, LogisticLoss, MatrixCompletionLoss, ...
 
         Raises
         ------

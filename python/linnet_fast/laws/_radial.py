@@ -3,20 +3,24 @@
 With u = |x_1| and expectations over it, at a norm r: q = E u tanh(r u / 2) / 2, h = E u / (1 + e^(r u)),
 which add up to kappa = E u / 2, H = E ln(1 + e^(-r u)), and the slope q' = -h'. Each octave of r is cut into
 pieces with a polynomial each; below the octaves are power series, above them asymptotic ones.
+
+The bits of a table are the same everywhere: it is made without NumPy's transcendental functions, whose last
+bits depend on the processor, and without linear algebra, whose last bits depend on the BLAS at hand.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bernoulli, zeta
 
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.laws import _elementary
 
 PIECE_BITS = 5
 """The pieces of an octave are told apart by this many leading bits of the mantissa."""
@@ -30,7 +34,45 @@ _NEGLIGIBLE = 1e-17
 _FAR = 45.0  # e^-45 is negligible
 _ONE = np.float64(1.0).view(np.int64)
 _SHIFT = 52 - PIECE_BITS
-_N_POINTS = 16
+_BERNOULLI = np.array(
+    [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6]
+)  # B_2, B_4, ...
+
+
+def _both_signs(half: list[float], sign: int) -> FloatArray:
+    return np.array([sign * x for x in half[::-1]] + half)
+
+
+# Gauss and Legendre's points and weights on [-1, 1], and Chebyshev's on [-1/2, 1/2]
+_POINTS = _both_signs(
+    [
+        0.09501250983763744,
+        0.2816035507792589,
+        0.45801677765722737,
+        0.6178762444026438,
+        0.755404408355003,
+        0.8656312023878318,
+        0.9445750230732326,
+        0.9894009349916499,
+    ],
+    -1,
+)
+_WEIGHTS = _both_signs(
+    [
+        0.1894506104550685,
+        0.18260341504492358,
+        0.16915651939500254,
+        0.14959598881657674,
+        0.12462897125553388,
+        0.09515851168249279,
+        0.062253523938647894,
+        0.027152459411754096,
+    ],
+    1,
+)
+_NODES = _both_signs(
+    [0.09754516100806414, 0.2777851165098011, 0.4157348061512726, 0.4903926402016152], -1
+)
 
 
 class RadialTable(NamedTuple):
@@ -86,20 +128,27 @@ class Radial:
         return Radial(self.table._replace(scale=scale, kappa=kappa, m2=m2), self._slope)
 
     def h(self, r: FloatArray) -> FloatArray:
+        scale, kappa = self.table.scale, self._kappa
+
         def within(z: FloatArray) -> FloatArray:
             value = _polynomial(self.table.gradient, self.table.low, z)
-            return np.where(z < self._z_split, self._kappa - value, value)
+            return scale * np.where(z < self._z_split, kappa - value, value)
 
-        found = self._by_range(r, lambda z: self._kappa - self._small_q(z), within, self._large_h)
-        return self.table.scale * found
+        return self._by_range(
+            r, lambda z: scale * (kappa - self._small_q(z)), within, self._large_h
+        )
 
     def q(self, r: FloatArray) -> FloatArray:
+        scale, kappa = self.table.scale, self._kappa
+
         def within(z: FloatArray) -> FloatArray:
             value = _polynomial(self.table.gradient, self.table.low, z)
-            return np.where(z < self._z_split, value, self._kappa - value)
+            return scale * np.where(z < self._z_split, value, kappa - value)
 
-        found = self._by_range(r, self._small_q, within, lambda z: self._kappa - self._large_h(z))
-        return self.table.scale * found
+        def above(z: FloatArray) -> FloatArray:
+            return scale * kappa - self._large_h(z)
+
+        return self._by_range(r, lambda z: scale * self._small_q(z), within, above)
 
     def loss(self, r: FloatArray) -> FloatArray:
         table, k = self.table, np.arange(N_SERIES)
@@ -116,18 +165,25 @@ class Radial:
 
     def q_slope(self, r: FloatArray) -> FloatArray:
         table, k = self.table, np.arange(N_SERIES)
+        scale = table.scale
 
         def below(z: FloatArray) -> FloatArray:
-            return _series(table.small * (2 * k + 1), z / table.low)
+            return scale * (scale * _series(table.small * (2 * k + 1), z / table.low))
 
         def above(z: FloatArray) -> FloatArray:
+            # In an order in which nothing leaves the doubles that comes back.
             x = table.high / z
-            return x * x * x * _series(table.large * (2 * k + 2) / table.high, x)
+            last = x * _series(table.large * (2 * k + 2) / table.high, x)
+            return scale * x * last * (scale * x)
 
         def within(z: FloatArray) -> FloatArray:
-            return _polynomial(self._slope, table.low, z)
+            return scale * (scale * _polynomial(self._slope, table.low, z))
 
-        return table.scale**2 * self._by_range(r, below, within, above)
+        return self._by_range(r, below, within, above)
+
+    def unscaled(self) -> Radial:
+        """Return the functions of the law of scale 1."""
+        return self.scaled(1.0, self._kappa, math.nan)
 
     @property
     def _z_split(self) -> float:
@@ -139,13 +195,13 @@ class Radial:
 
     def _large_h(self, z: FloatArray) -> FloatArray:
         x = self.table.high / z
-        return x * x * _series(self.table.large, x)
+        return self.table.scale * x * (x * _series(self.table.large, x))
 
     def _by_range(
         self, r: FloatArray, below: Function, within: Function, above: Function
     ) -> FloatArray:
         """Evaluate at z = scale r what is for z below, within and above the table."""
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             z = np.atleast_1d(np.asarray(self.table.scale * r))
             value = within(z)
             for part, function in ((z < self.table.low, below), (~(z < self.table.high), above)):
@@ -182,10 +238,10 @@ def gaussian() -> Radial:
     kappa = 1 / math.sqrt(2 * math.pi)
 
     def quadrature(u: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return u, math.sqrt(2 / math.pi) * np.exp(-u * u / 2)
+        return u, math.sqrt(2 / math.pi) * _elementary.exp_and_rest(u * u / 2)[0]
 
     def values(z: FloatArray) -> Values:
-        return _integrals(z, np.linspace(0, 9.5, 11), quadrature, lambda x: x)
+        return _integrals(z, 9.5, quadrature)
 
     return _build(1.0, kappa, 1.0, moments, density, math.inf, values)
 
@@ -198,17 +254,16 @@ def sphere(dim: int) -> Radial:
     moments = np.asarray(np.cumprod((2.0 * k + 1) / (dim + 2.0 * k)), dtype=np.float64)
     # (1 - u^2)^((dim - 3) / 2), by powers of u^2
     density = at_zero * np.cumprod(np.append(1.0, (k[:-1] - (dim - 3) / 2) / (k[:-1] + 1)))
-    # u = sin(psi); beyond the last psi the weight cos(psi)^(dim - 2) is negligible.
-    last = math.acos(math.exp(-_FAR / (dim - 2))) if dim > 2 else math.pi / 2
+    # u = sin(psi) with the weight cos(psi)^(dim - 2), below e^(-psi^2 (dim - 2) / 2)
+    last = min(math.pi / 2, math.sqrt(2 * _FAR / (dim - 2))) if dim > 2 else math.pi / 2
 
     def quadrature(psi: FloatArray) -> tuple[FloatArray, FloatArray]:
-        u = np.sin(psi)
-        return u, at_zero * np.exp((dim / 2 - 1) * np.log1p(-u * u))
+        u, cos = _elementary.sin_cos(psi)
+        fall = np.minimum((dim - 2) * _elementary.minus_log(cos, u), 750.0)
+        return u, at_zero * _elementary.exp_and_rest(fall)[0]
 
     def values(z: FloatArray) -> Values:
-        return _integrals(
-            z, np.linspace(0, last, 11), quadrature, lambda x: np.arcsin(np.minimum(x, 1.0))
-        )
+        return _integrals(z, last, quadrature)
 
     kappa = at_zero / (2 * (dim - 1))
     return _build(1.0, kappa, 1 / dim, moments, density, 1.0, values)
@@ -222,10 +277,12 @@ def mixture(dim: int, radii: FloatArray, probabilities: FloatArray) -> Radial:
     k = np.arange(N_SERIES + 1)
     shift = part.min()
     unit_moments = np.cumprod((2.0 * k + 1) / (dim + 2.0 * k))
-    moments = unit_moments * (probabilities * part ** (2 * k[:, None] + 2)).sum(axis=1)
+    even = _elementary.powers(part * part, N_SERIES + 1)
+    moments = unit_moments * (probabilities * even).sum(axis=1)
     # Of density[j], which goes with u^(2 j): times shift^(2 j + 1), lest it overflow.
     falling = np.cumprod(np.append(1.0, (k[:-1] - (dim - 3) / 2) / (k[:-1] + 1)))
-    weights = (probabilities * (shift / part) ** (2 * k[:, None] + 1)).sum(axis=1)
+    odd = _elementary.powers((shift / part) ** 2, N_SERIES + 1) * (part / shift)
+    weights = (probabilities * odd).sum(axis=1)
     density = sphere_density(dim) * falling * weights
 
     def values(z: FloatArray) -> Values:
@@ -233,14 +290,22 @@ def mixture(dim: int, radii: FloatArray, probabilities: FloatArray) -> Radial:
         for first in range(0, len(part), 1000):
             rho = part[first : first + 1000, None]
             p = probabilities[first : first + 1000, None]
-            functions = (base.q, base.h, base.loss, base.q_slope)
-            for k, power in enumerate((1, 1, 0, 2)):
-                total[k] += (p * rho**power * functions[k](rho * z)).sum(axis=0)
+            at = rho * z
+            for k, (weight, function) in enumerate(
+                (
+                    (p * rho, base.q),
+                    (p * rho, base.h),
+                    (p, base.loss),
+                    (p * rho * rho, base.q_slope),
+                )
+            ):
+                total[k] += (weight * function(at)).sum(axis=0)
         return total[0], total[1], total[2], total[3]
 
-    mean = float(probabilities @ radii)
+    mean = math.fsum(probabilities * radii)
     unit_kappa = base.table.kappa
-    m2 = float(probabilities @ radii**2) / dim
+    with np.errstate(over="ignore", under="ignore"):
+        m2 = float((probabilities * radii * radii).sum()) / dim
     return _build(largest, mean * unit_kappa, m2, moments, density, shift, values)
 
 
@@ -259,13 +324,14 @@ def _build(
     is finite, which is then the smallest support; otherwise in powers of u^2.
     """
     k = np.arange(N_SERIES + 1)
-    bernoulli_numbers = bernoulli(2 * N_SERIES + 2)[2::2]
     factorial = np.cumprod((2.0 * k + 1) * (2 * k + 2))
-    small = (4.0 ** (k + 1) - 1) * bernoulli_numbers / factorial * moments
+    small = (np.ldexp(1.0, 2 * k + 2) - 1) * _BERNOULLI / factorial * moments
     unit = shift if math.isfinite(shift) else 1.0
-    eta = (1 - 0.5 ** (2 * k + 1)) * zeta(2 * k + 2)
+    # eta(2 n) = (2^(2 n - 1) - 1) |B_2n| pi^(2 n) / (2 n)!
+    even_pi = _elementary.powers(math.pi * math.pi, N_SERIES + 1)
+    eta = (np.ldexp(1.0, 2 * k + 1) - 1) * np.abs(_BERNOULLI) * even_pi
     # h = sum of large[j] unit (z unit)^-(2 j + 2)
-    large = density * factorial / (2 * k + 2) * eta
+    large = density / (2 * k + 2) * eta
     low, high = 2.0**64, 1.0
     while _last_of(small, low) > _NEGLIGIBLE:
         low /= 2
@@ -282,8 +348,8 @@ def _build(
             0,
             np.empty((0, N_COEFFICIENTS)),
             np.empty((0, N_COEFFICIENTS)),
-            small[:-1] * low ** (2 * k[:-1]),
-            large[:-1] * unit * (high * unit) ** -(2.0 * k[:-1] + 2),
+            small[:-1] * _elementary.powers(low * low, N_SERIES) / (low * low),
+            large[:-1] * unit * _elementary.powers((1 / (high * unit)) ** 2, N_SERIES),
         ),
         values,
     )
@@ -306,9 +372,8 @@ def _last_of(series: FloatArray, x: float) -> float:
 def _tabulate(empty: RadialTable, values: Callable[[FloatArray], Values]) -> Radial:
     n_octaves = round(math.log2(empty.high / empty.low))
     n_parts = 2**PIECE_BITS
-    nodes = np.cos(np.pi * (np.arange(N_COEFFICIENTS) + 0.5) / N_COEFFICIENTS) / 2
-    fit = np.linalg.inv(np.vander(nodes, increasing=True))
-    places = 1 + (np.arange(n_parts)[:, None] + 0.5 + nodes) / n_parts
+    fit = _interpolation(_NODES)
+    places = 1 + (np.arange(n_parts)[:, None] + 0.5 + _NODES) / n_parts
     found: list[list[FloatArray]] = [[], [], [], []]
     for octave in range(n_octaves):
         z = empty.low * 2.0**octave * places
@@ -333,33 +398,46 @@ def _tabulate(empty: RadialTable, values: Callable[[FloatArray], Values]) -> Rad
     return Radial(table, coefficients(slope))
 
 
+def _interpolation(nodes: FloatArray) -> FloatArray:
+    """Return the coefficients that values at nodes have in the polynomial through them, by rationals.
+
+    Row k is of t^k.
+    """
+    exact = [Fraction(x) for x in nodes.tolist()]
+    columns = []
+    for j, own in enumerate(exact):
+        basis = [Fraction(1)]  # 1 at its own node and 0 at the others
+        for other in exact[:j] + exact[j + 1 :]:
+            shifted, scaled = [Fraction(0), *basis], [*(other * c for c in basis), Fraction(0)]
+            basis = [(a - b) / (own - other) for a, b in zip(shifted, scaled, strict=True)]
+        columns.append([float(c) for c in basis])
+    return np.array(columns).T
+
+
 def _integrals(
-    z: FloatArray,
-    uniform: FloatArray,
-    quadrature: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
-    place: Function,
+    z: FloatArray, last: float, quadrature: Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 ) -> Values:
     """Integrate over |x_1| for all z of an octave, by Gauss-Legendre points on panels.
 
-    Panels are those of `uniform`, cut where z u is 3, 6, 12, ...: the scale of the sigmoid.
+    Ten panels from 0 to `last`, cut where z times the place is 3, 6, 12, ...: the scale of the sigmoid.
     """
     middle = math.sqrt(z.min() * z.max())
-    inner = place(np.asarray(3 * 2.0 ** np.arange(9) / middle, dtype=np.float64))
-    edges = np.unique(np.append(uniform, inner[inner < uniform[-1]]))
-    points, weights = np.polynomial.legendre.leggauss(_N_POINTS)
+    inner = np.ldexp(3 / middle, np.arange(9))
+    edges = np.unique(np.append(np.linspace(0, last, 11), inner[inner < last]))
     half = np.diff(edges)[:, None] / 2
-    u, density = quadrature(((edges[:-1, None] + half) + half * points).ravel())
-    weight = density * (half * weights).ravel()
-    near = z.min() * u < 750
+    u, density = quadrature(((edges[:-1, None] + half) + half * _POINTS).ravel())
+    weight = density * (half * _WEIGHTS).ravel()
+    near = z.min() * u < 60  # beyond, e^(-z u) is nothing
+    beyond = (weight * u / 2)[~near].sum()
     u, weight = u[near], weight[near]
     with np.errstate(under="ignore"):
         zu = np.multiply.outer(z, u)
-        e = np.exp(-zu)
-        loss = (np.log1p(e) * weight).sum(axis=1)
+        e, rest = _elementary.exp_and_rest(zu)
+        loss = (_elementary.log1p(e) * weight).sum(axis=1)
         expit = e / (1 + e)
         h = (expit * (weight * u)).sum(axis=1)
         slope = (expit / (1 + e) * (weight * u * u)).sum(axis=1)
-        q = (np.tanh(zu / 2) * (weight * u / 2)).sum(axis=1)
+        q = (rest / (1 + e) * (weight * u / 2)).sum(axis=1) + beyond
     return q, h, loss, slope
 
 

@@ -14,19 +14,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
-from linnet_fast._base import validate
+from linnet_fast._base import memory, validate
+from linnet_fast._base.seeds import Seed, generator
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.laws import _radial
 from linnet_fast.laws._radial import RadialTable
 from linnet_fast.laws.draws import normal, uniform
-
-Seed: TypeAlias = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
 
 
 class Facts(NamedTuple):
@@ -47,7 +46,10 @@ class SphericalLaw(ABC):
     Notes
     -----
     The functions of the norm r take arrays of any shape, with entries >= 0. Their relative accuracy is
-    1e-14 or better, for h where it decays as well as for q where it starts.
+    1e-14 or better, for h where it decays as well as for q where it starts. Lengths (a scale, a radius) are
+    from 1e-300 to 1e300; what is beyond the range of floating point is infinite or 0, as is the second
+    moment of a scale of 1e170. What is trained or followed by the compiled core needs lengths from 1e-150
+    to 1e150.
 
     References
     ----------
@@ -88,11 +90,18 @@ class SphericalLaw(ABC):
         Returns
         -------
         float
+            Infinite or 0 where it is beyond the range of floating point.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `order` is not such an integer.
         """
-        if validate.integer("order", order, low=0, high=100) % 2:
-            msg = f"order must be even, got {order}"
+        number = validate.integer("order", order, low=0, high=100)
+        if number % 2:
+            msg = f"order must be even, got {number}"
             raise ValueError(msg)
-        return self._even_moment(order)
+        return self._even_moment(number)
 
     def sample(self, n: int, rng: Seed = None) -> FloatArray:
         """Draw from the law.
@@ -107,9 +116,16 @@ class SphericalLaw(ABC):
         Returns
         -------
         ndarray of float64, shape (n, dim)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has a wrong type or is out of range, or the samples would not fit into memory.
         """
         size = validate.integer("n", n, low=0, high=2**62)
-        return self._sample(size, np.random.default_rng(rng))
+        draws = generator(rng)
+        memory.check_room("n", 24 * size * self.dim)  # with what they are made of
+        return self._sample(size, draws)
 
     def drawn(
         self, n: int, words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
@@ -174,8 +190,18 @@ class SphericalLaw(ABC):
 
     @property
     def table(self) -> RadialTable:
-        """The table that evaluates q, h and H, as plain numbers and arrays."""
-        return self._radial.table
+        """The table that evaluates q, h and H, as plain numbers and arrays.
+
+        Raises
+        ------
+        ValueError
+            If a length of the law is not from 1e-150 to 1e150.
+        """
+        table = self._radial.table
+        if not 1e-150 <= table.scale <= 1e150:
+            msg = f"law must have lengths from 1e-150 to 1e150 here, got {self}"
+            raise ValueError(msg)
+        return table
 
     def h(self, r: npt.ArrayLike) -> FloatArray:
         """Return ``h(r) = E |x_1| / (1 + exp(r |x_1|))``: the pull outwards along v at w = r v.
@@ -240,8 +266,9 @@ class SphericalLaw(ABC):
     @cached_property
     def max_rh(self) -> float:
         """Largest r h(r), at most W(1 / e) = 0.27846...: half the fastest growth of ``|w|^2`` in flow time."""
-        r = self._stationary(lambda x: self.h(x) - x * self.q_slope(x))
-        return float((r * self.h(r)).max())
+        unit = self._radial.unscaled()
+        z = self._stationary(lambda x: unit.h(x) - x * unit.q_slope(x))
+        return float((z * unit.h(z)).max())
 
     def sup_r2h(self) -> float:
         """Return the least upper bound of r^2 h(r).
@@ -260,17 +287,20 @@ class SphericalLaw(ABC):
         """
         if self.is_density_nonincreasing:
             return self.a2
-        r = self._stationary(lambda x: 2 * self.h(x) - x * self.q_slope(x))
-        return max(self.a2, float((r * r * self.h(r)).max(initial=0.0)))
+        unit = self._radial.unscaled()
+        z = self._stationary(lambda x: 2 * unit.h(x) - x * unit.q_slope(x))
+        return max(self.a2, float((z * z * unit.h(z)).max(initial=0.0)) / self._radial.table.scale)
 
     def _stationary(self, slope: Callable[[FloatArray], FloatArray]) -> FloatArray:
-        """Return the places where a slope changes from + to -."""
-        table = self.table
+        """Return the places, in units of one over the scale, where a slope changes from + to -."""
+        table = self._radial.table
         n = 16 * round(math.log2(table.high / table.low)) + 1
-        r = np.geomspace(table.low, table.high, n) / table.scale
-        value = slope(r)
+        z = np.geomspace(table.low, table.high, n)
+        value = slope(z)
         tops = np.flatnonzero((value[:-1] > 0) & (value[1:] <= 0))
-        found = [brentq(lambda x: float(slope(x)), r[k], r[k + 1], rtol=1e-14) for k in tops]
+        found = [
+            brentq(lambda x: float(slope(np.asarray(x))), z[k], z[k + 1], rtol=1e-14) for k in tops
+        ]
         return np.array(found, dtype=np.float64)
 
     @staticmethod

@@ -34,6 +34,62 @@ def uniform(words: npt.NDArray[np.uint64], first: int) -> FloatArray:
     return numbers
 
 
+def chosen(
+    words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]], n: int, n_samples: int
+) -> npt.NDArray[np.int64]:
+    """Return places of the `n` samples of a step among `n_samples`, drawn with replacement.
+
+    Parameters
+    ----------
+    words : callable
+        Numbers of blocks -> their words.
+    n, n_samples : int
+        How many of how many.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+
+    Examples
+    --------
+    >>> halves = lambda blocks: np.full((4, len(blocks)), 2**31, np.uint64)
+    >>> chosen(halves, 2, 10).tolist()
+    [5, 5]
+    """
+    index = (uniform(words(np.arange(n)), 0) * n_samples).astype(np.int64)
+    return np.minimum(index, n_samples - 1)
+
+
+def shuffled(
+    words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]], n_samples: int
+) -> npt.NDArray[np.int64]:
+    """Return all places in an order that is drawn, after Fisher and Yates.
+
+    Parameters
+    ----------
+    words : callable
+        Numbers of blocks -> their words.
+    n_samples : int
+        How many places.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_samples,)
+
+    Examples
+    --------
+    >>> lowest = lambda blocks: np.zeros((4, len(blocks)), np.uint64)
+    >>> shuffled(lowest, 4).tolist()
+    [1, 2, 3, 0]
+    """
+    order = np.arange(n_samples)
+    numbers = uniform(words(order), 0)
+    for i in range(n_samples - 1, -1, -1):
+        other = min(int(numbers[i] * (i + 1)), i)
+        order[i], order[other] = order[other], order[i]
+    return order
+
+
 def normal(
     words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]],
     first: npt.NDArray[np.int64],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from linnet_fast.laws import _radial
 from linnet_fast.laws.base import Facts, SphericalLaw
 
 _MOST_DIM = 10**9
+_LENGTHS = 1e-300, 1e300
+_MOST_RATIO = 1e30  # of radii: the table of a mixture has some 32 rows for each factor of 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Gaussian(SphericalLaw):
     dim : int
         Number of coordinates, >= 2.
     scale : float, default 1
-        Standard deviation of each coordinate, > 0.
+        Standard deviation of each coordinate, from 1e-300 to 1e300.
 
     Raises
     ------
@@ -53,10 +56,10 @@ class Gaussian(SphericalLaw):
     def _facts(self) -> Facts:
         kappa = self.scale / math.sqrt(2 * math.pi)
         density = math.sqrt(2 / math.pi) / self.scale
-        return Facts(kappa, density, (self.dim - 1) * self.scale**2, True)
+        return Facts(kappa, density, (self.dim - 1) * self.scale * self.scale, True)
 
     def _even_moment(self, order: int) -> float:
-        return math.prod(float(k) for k in range(1, order, 2)) * self.scale**order
+        return _even_moment([float(k) for k in range(1, order, 2)], self.scale)
 
     def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
         return self.scale * generator.standard_normal((n, self.dim))
@@ -82,7 +85,7 @@ class Sphere(SphericalLaw):
     dim : int
         Number of coordinates, >= 2; 2 is the circle.
     radius : float, default 1
-        > 0.
+        From 1e-300 to 1e300.
 
     Raises
     ------
@@ -107,11 +110,11 @@ class Sphere(SphericalLaw):
     def _facts(self) -> Facts:
         density = _radial.sphere_density(self.dim)
         kappa = self.radius * density / (2 * (self.dim - 1))
-        return Facts(kappa, density / self.radius, self.radius**2, self.dim > 2)
+        return Facts(kappa, density / self.radius, self.radius * self.radius, self.dim > 2)
 
     def _even_moment(self, order: int) -> float:
-        pairs = ((k + 1.0) / (self.dim + k) for k in range(0, order, 2))
-        return math.prod(pairs) * self.radius**order
+        pairs = [(k + 1.0) / (self.dim + k) for k in range(0, order, 2)]
+        return _even_moment(pairs, self.radius)
 
     def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
         return self.radius * _directions(generator, n, self.dim)
@@ -137,7 +140,7 @@ class Ball(SphericalLaw):
     dim : int
         Number of coordinates, >= 2; 2 is the disc.
     radius : float, default 1
-        > 0.
+        From 1e-300 to 1e300.
 
     Raises
     ------
@@ -163,7 +166,7 @@ class Ball(SphericalLaw):
 
     @property
     def _facts(self) -> Facts:
-        m_perp = self.radius**2 * (self.dim - 1) / (self.dim + 1)
+        m_perp = self.radius * (self.dim - 1) / (self.dim + 1) * self.radius
         return self._outer._facts._replace(m_perp=m_perp)
 
     def _even_moment(self, order: int) -> float:
@@ -200,7 +203,7 @@ class RadialMixture(SphericalLaw):
     dim : int
         Number of coordinates, >= 2.
     radii : array_like, shape (n,)
-        Radii > 0, kept in increasing order. (An atom at 0 would have no label; it would add a constant to the loss
+        Radii > 0, kept in increasing order, the largest at most 1e30 times the least. (An atom at 0 would have no label; it would add a constant to the loss
         and nothing to the gradient.)
     probabilities : array_like, shape (n,), optional
         Positive, adding up to 1 to within 1e-9; kept divided by their sum. Default: all equal.
@@ -238,6 +241,10 @@ class RadialMixture(SphericalLaw):
     ) -> None:
         object.__setattr__(self, "dim", _dim(dim))
         rho = _vector("radii", radii)
+        _check_lengths("radii", rho)
+        validate.refuse(
+            "radii", f">= {_MOST_RATIO:g}^-1 of the largest", rho, rho < rho.max() / _MOST_RATIO
+        )
         if probabilities is None:
             p = np.full(rho.shape, 1 / rho.size)
         else:
@@ -260,7 +267,10 @@ class RadialMixture(SphericalLaw):
         return Facts(mean * unit.kappa, inverse * unit.f0, mean / inverse, self.dim > 2)
 
     def _even_moment(self, order: int) -> float:
-        return self._mean(order) * Sphere(self.dim)._even_moment(order)
+        largest = self.radii[-1]
+        pairs = zip(self.probabilities, self.radii, strict=True)
+        part = math.fsum(p * (rho / largest) ** order for p, rho in pairs)
+        return part * Sphere(self.dim, largest)._even_moment(order)
 
     def _sample(self, n: int, generator: np.random.Generator) -> FloatArray:
         directions = _directions(generator, n, self.dim)
@@ -286,6 +296,19 @@ class RadialMixture(SphericalLaw):
         return _radial.mixture(self.dim, np.array(self.radii), np.array(self.probabilities))
 
 
+def _even_moment(factors: list[float], scale: float) -> float:
+    """Return the product of the factors and of as many squares of the scale."""
+    with contextlib.suppress(OverflowError):
+        moment = math.prod(factors) * scale ** (2 * len(factors))
+        if 1e-300 < moment < math.inf:
+            return moment
+    moment = 1.0
+    for factor in factors:
+        # In this order it leaves the doubles only if the moment does.
+        moment = moment * scale * factor * scale
+    return moment
+
+
 LAWS: tuple[type[SphericalLaw], ...] = (Gaussian, Sphere, Ball, RadialMixture)
 """Every law there is."""
 
@@ -298,13 +321,18 @@ def checked_law(law: object) -> SphericalLaw:
 def _check(law: Any, name: str) -> None:
     """Check the parameters of a law with one length, and keep them as plain numbers."""
     object.__setattr__(law, "dim", _dim(law.dim))
-    value = validate.real(name, getattr(law, name))
-    validate.refuse(name, "> 0", np.asarray(value), np.asarray(value <= 0))
+    value = validate.real(name, getattr(law, name), above=0)
+    _check_lengths(name, np.asarray(value))
     object.__setattr__(law, name, value)
 
 
-def _dim(dim: int) -> int:
-    if dim == 1 and not isinstance(dim, bool):
+def _check_lengths(name: str, lengths: FloatArray) -> None:
+    beyond = (lengths < _LENGTHS[0]) | (lengths > _LENGTHS[1])
+    validate.refuse(name, f"from {_LENGTHS[0]:g} to {_LENGTHS[1]:g}", lengths, beyond)
+
+
+def _dim(dim: object) -> int:
+    if isinstance(dim, int) and dim == 1 and not isinstance(dim, bool):
         msg = "dim must be >= 2, got 1: there is no angle in one dimension"
         raise ValueError(msg)
     return validate.integer("dim", dim, low=2, high=_MOST_DIM)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -15,26 +16,32 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 
 if TYPE_CHECKING:
     from linnet_fast.datasets import Dataset
+    from linnet_fast.methods.base import Method
 
 Words: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
 """Numbers of blocks (n,) -> random words of 32 bits (4, n): those of one step of one run."""
 
 
+@cache
+def _names(kind: type[Loss]) -> tuple[str, ...]:
+    return tuple(inspect.signature(kind).parameters)
+
+
 class Loss(ABC):
     """A loss of the end-to-end matrix of a network.
 
-    A loss is a frozen dataclass whose fields are the arguments it is made with. Arrays among them have
-    leading run axes, which broadcast. Give it to `linnet_fast.losses.registry.LOSSES.register`, so that
+    A loss does not change, and what it is made with are attributes of the same names. Arrays among
+    them have leading run axes, which broadcast. Give it to `linnet_fast.losses.registry.LOSSES.register`, so that
     files and tests know it.
     """
 
     inner_axes: ClassVar[Mapping[str, int]]
-    """Name of each field that is an array -> how many axes it has besides run axes."""
+    """Name of each argument that is an array, or may be None -> how many axes it has besides run axes."""
     core: ClassVar[str | None] = None
     """Name by which the compiled core knows the loss; None: only the reference trains on it."""
     supports: ClassVar[frozenset[str]] = frozenset()
-    """What some losses can do: ``"margin"`` (it has `margins`), ``"draws"`` (`drawn`: samples for a
-    step), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"stacking"`` (runs with
+    """What some losses can do: ``"margin"`` (it has `margins`, and so an accuracy), ``"draws"`` (samples for a step:
+    `chosen` or `drawn`), ``"target_noise"`` (`with_noise`), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"stacking"`` (runs with
     data of their own are trained in one batch, at a copy of the data per run)."""
     of_data: ClassVar[bool] = True
     """Whether a data set makes one, by `from_dataset`."""
@@ -87,6 +94,7 @@ class Loss(ABC):
             **{
                 name: array.shape[: array.ndim - self.inner_axes[name]]
                 for name, array in arrays.items()
+                if array is not None
             }
         )
 
@@ -105,13 +113,17 @@ class Loss(ABC):
         Loss
             Without run axes.
         """
-        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        values = self.arguments()
         for name, n_inner in self.inner_axes.items():
             array = values[name]
-            values[name] = np.broadcast_to(array, (*runs, *array.shape[array.ndim - n_inner :]))[
-                run
-            ]
+            if array is not None:
+                inner = array.shape[array.ndim - n_inner :]
+                values[name] = np.broadcast_to(array, (*runs, *inner))[run]
         return type(self)(**values)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the loss is made with, by name."""
+        return {name: getattr(self, name) for name in _names(type(self))}
 
     @classmethod
     def stacked(cls, losses: Sequence[Loss], index: npt.NDArray[np.intp]) -> Self:
@@ -130,11 +142,16 @@ class Loss(ABC):
             With run axes ``(n_runs,)``.
         """
         used, which = np.unique(index, return_inverse=True)
-        first: Any = losses[0]
-        values = {field.name: getattr(first, field.name) for field in fields(first)}
-        for name in cls.inner_axes:
-            values[name] = np.stack([getattr(losses[i], name) for i in used])[which]
+        values = losses[0].arguments()
+        for name in losses[0].inner_axes:
+            parts = [getattr(losses[i], name) for i in used]
+            known = all(part is not None for part in parts)
+            values[name] = np.stack(parts)[which] if known else None
         return cls(**values)
+
+    def for_method(self, method: Method) -> Loss:  # noqa: ARG002
+        """Return the form of the loss that a method trains on; most have only one."""
+        return self
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:
         """Return what the compiled core takes of the loss, by name.
@@ -159,16 +176,29 @@ class Loss(ABC):
         return None
 
     def margins(self, product: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
-        """Return the margins of all samples, shape (*batch, n); see `supports`."""
+        """Return all margins, positive where a sample is right, shape (*batch, n); see `supports`."""
         raise self._lacks("margins")  # noqa: EM101
 
     def alignment_step(self, norm: FloatArray) -> FloatArray:  # noqa: ARG002
         """Return the step size that aligns one layer of this norm at once; see `supports`."""
         raise self._lacks("step sizes of StepRule.alignment()")  # noqa: EM101
 
+    @property
+    def n_choices(self) -> int | None:
+        """How many samples there are to choose from; None: there are none, or fresh ones are drawn."""
+        return None
+
+    def chosen(self, index: npt.NDArray[np.int64]) -> Loss:  # noqa: ARG002
+        """Return the loss of a single run on the samples at some places; see `n_choices`."""
+        raise self._lacks("samples to choose from")  # noqa: EM101
+
     def drawn(self, n: int, words: Words) -> Loss:  # noqa: ARG002
-        """Return the loss on `n` samples drawn by random words; see `supports`."""
+        """Return the loss on `n` fresh samples drawn by random words, of a law; see `supports`."""
         raise self._lacks("samples to draw")  # noqa: EM101
+
+    def with_noise(self, noise: FloatArray) -> Loss:  # noqa: ARG002
+        """Return the loss of a single run with noise, shape (n, out), on its targets; see `supports`."""
+        raise self._lacks("targets that are numbers")  # noqa: EM101
 
     def core_draws(self) -> tuple[int, list[float], list[float]]:
         """Return from what the core draws: a number of a law, radii, cumulative probabilities."""

@@ -1,10 +1,9 @@
-"""What losses for labels 1 and -1 have in common: one output, label noise."""
+"""What losses for labels 1 and -1 have in common: label noise."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
-import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
@@ -13,24 +12,14 @@ from linnet_fast.losses.base import Loss
 
 
 class BinaryLoss(Loss):
-    """What losses of one output have in common."""
+    """What losses for labels 1 and -1 have in common."""
 
     label_noise: FloatArray
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs, 1."""
-        return 1
 
     def _set_noise(self, label_noise: npt.ArrayLike) -> None:
         noise = validate.real_array("label_noise", label_noise, at_least=0)
         validate.refuse("label_noise", "<= 1", noise, noise > 1)
         object.__setattr__(self, "label_noise", noise)
-
-    def _rows(self, product: npt.ArrayLike) -> FloatArray:
-        """Return products (*batch, 1, in) as their rows (*batch, in)."""
-        matrix = validate.products(product, (1, self.n_inputs), self.run_shape)
-        return np.asarray(matrix[..., 0, :], np.float64)
 
     def _core_noise(self, runs: Shape) -> FloatArray | None:
         """Return the label noise as the core takes it: None where there is none."""

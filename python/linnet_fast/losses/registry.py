@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from linnet_fast._base.registry import Registry
 from linnet_fast.losses.base import Loss
+from linnet_fast.losses.completion import MatrixCompletionLoss
+from linnet_fast.losses.cross_entropy import CrossEntropyLoss
+from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
+from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
 
 LOSSES: Registry[type[Loss]] = Registry(
-    [SquaredLoss, LogisticLoss, ExponentialLoss, SphericalLogisticLoss]
+    [
+        SquaredLoss,
+        SampledSquaredLoss,
+        LogisticLoss,
+        ExponentialLoss,
+        CrossEntropyLoss,
+        SphericalLogisticLoss,
+        MatrixCompletionLoss,
+        MatrixSensingLoss,
+        RankOneSensingLoss,
+    ]
 )
 """Name of each loss -> its class; ``LOSSES.register`` takes another one."""
 

@@ -1,4 +1,4 @@
-"""Losses of samples with labels 1 and -1."""
+"""Losses of samples with labels 1 and -1, one for each output."""
 
 from __future__ import annotations
 
@@ -15,35 +15,33 @@ from scipy.special import expit
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.laws.draws import uniform
-from linnet_fast.losses.base import Words
 from linnet_fast.losses.binary import BinaryLoss
+from linnet_fast.losses.columns import columns, core_samples
 
 if TYPE_CHECKING:
     from linnet_fast.datasets import Dataset
 
-_BLOCK = 16
-"""The core takes samples in blocks of so many; the last one is filled up with zeros."""
-
 
 class SampleLoss(BinaryLoss):
-    """The mean over samples of a function of the margin y x . w."""
+    """The mean over samples of a function of the margins y z of outputs z, summed over outputs."""
 
-    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
-        {"inputs": 2, "labels": 1, "label_noise": 0}
-    )
     supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws"})
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"n_outputs": 1})
     dataset_options: ClassVar[tuple[str, ...]] = ("label_noise",)
 
     inputs: FloatArray
     labels: FloatArray
 
     def __init__(
-        self, inputs: npt.ArrayLike, labels: npt.ArrayLike, label_noise: npt.ArrayLike = 0.0
+        self,
+        inputs: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        label_noise: npt.ArrayLike = 0.0,
+        n_outputs: int = 1,
     ) -> None:
-        x, y = validate.labelled(inputs, labels, names=("inputs", "labels"))
-        object.__setattr__(self, "inputs", x)
-        object.__setattr__(self, "labels", y)
+        n = validate.integer("n_outputs", n_outputs, low=1, high=2**31 - 1)
+        x, y = validate.labelled(inputs, labels, n, names=("inputs", "labels"))
+        self.__dict__.update(inputs=x, labels=y, _n_outputs=n)
         self._set_noise(label_noise)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -57,7 +55,7 @@ class SampleLoss(BinaryLoss):
         ----------
         X : array_like, shape (*run, n, in)
             Samples, one per row.
-        y : array_like, shape (*run, n)
+        y : array_like, shape (*run, n), or (n, out) with X of shape (n, in)
             Labels, 1 or -1.
         label_noise : array_like, shape (*run), default 0
             How likely a label is the other one.
@@ -65,17 +63,22 @@ class SampleLoss(BinaryLoss):
         Returns
         -------
         LogisticLoss or ExponentialLoss
+            Of one output, or of as many as `y` has columns.
         """
-        return cls(*validate.labelled(X, y), label_noise)
+        x, labels = validate.real_array("X", X), validate.real_array("y", y)
+        several = x.ndim == labels.ndim == 2 and len(x) == len(labels)
+        n_outputs = labels.shape[-1] if several else 1
+        return cls(*validate.labelled(x, labels, n_outputs), label_noise, n_outputs)
 
     @classmethod
     def from_dataset(cls, data: Dataset, **options: Any) -> tuple[Self, str]:
-        """Return the loss of a data set of two classes, or of labels 1 and -1.
+        """Return the loss of a data set: of two classes, or of labels 1 and -1, one output.
 
         Parameters
         ----------
         data : Dataset
-            Of two classes, the second is 1; or with one column of targets.
+            Of classes: of two, the second is 1; of more, each has an output of its own, 1 for its
+            samples and -1 for all others. Or with targets of 1 and -1.
         **options
             ``label_noise``.
 
@@ -86,20 +89,31 @@ class SampleLoss(BinaryLoss):
         Raises
         ------
         ValueError
-            If there are more classes, or targets are neither 1 nor -1.
+            If targets are neither classes nor 1 and -1.
         """
         labels = data.Y
-        if labels.shape[1] == 2 and (labels.sum(axis=1) == 1).all():
-            labels = labels[:, 1:] - labels[:, :1]
-        if labels.shape[1] != 1:
-            expected = "two classes or labels 1 and -1"
+        text = "labels 1 and -1"
+        if np.isin(labels, (0.0, 1.0)).all() and (labels.sum(axis=1) == 1).all():
+            if labels.shape[1] == 2:
+                labels = labels[:, 1:] - labels[:, :1]
+            else:
+                labels = 2 * labels - 1
+                text = "a label of 1 and -1 for each class"
+        if not (np.abs(labels) == 1).all():
+            expected = "classes or labels 1 and -1"
             msg = f"loss.data must have {expected} for {cls.__name__}, got {data.description}"
             raise ValueError(msg)
-        made = cls.from_data(data.X, labels[:, 0], **options)
-        return made, f"{data.description}, labels 1 and -1"
+        made = cls.from_data(data.X, labels, **options)
+        return made, f"{data.description}, {text}"
 
     def _sizes(self) -> str:
-        return f"n_samples={self.n_samples}, n_inputs={self.n_inputs}"
+        outputs = "" if self.n_outputs == 1 else f", n_outputs={self.n_outputs}"
+        return f"n_samples={self.n_samples}, n_inputs={self.n_inputs}{outputs}"
+
+    @property
+    def inner_axes(self) -> Mapping[str, int]:  # type: ignore[override]
+        """Names of the arrays it is made with; of several outputs labels have an axis of them."""
+        return {"inputs": 2, "labels": 1 if self.n_outputs == 1 else 2, "label_noise": 0}
 
     @property
     def n_inputs(self) -> int:
@@ -107,21 +121,21 @@ class SampleLoss(BinaryLoss):
         return int(self.inputs.shape[-1])
 
     @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        n: int = self.__dict__["_n_outputs"]
+        return n
+
+    @property
     def n_samples(self) -> int:
         """Number of samples."""
         return int(self.inputs.shape[-2])
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:
-        """Return the samples as the core takes them, in single precision besides where it is used."""
-        single = None
-        if dtype == np.float32:
-            stored = validate.unbroadcast(self._columns, keep=2)
-            single = np.broadcast_to(stored.astype(np.float32), self._columns.shape)
-            single = validate.over_runs(single, runs, 2)
+        """Return the samples as the core takes them, and label noise."""
+        inputs, labels = self._columns
         return {
-            "n_samples": self.n_samples,
-            "inputs": validate.over_runs(self._columns, runs, 2),
-            "single_inputs": single,
+            **core_samples(inputs, labels, self.n_samples, runs, dtype),
             "label_noise": self._core_noise(runs),
         }
 
@@ -129,46 +143,57 @@ class SampleLoss(BinaryLoss):
         """Return from what the core draws: no law, but the samples themselves."""
         return 0, [1.0], [1.0]
 
-    def drawn(self, n: int, words: Words) -> Self:
-        """Return the loss on `n` of the samples, drawn with replacement."""
-        index = (uniform(words(np.arange(n)), 0) * self.n_samples).astype(int)
-        index = np.minimum(index, self.n_samples - 1)
-        return type(self)(self.inputs[index], self.labels[index], self.label_noise)
+    @property
+    def n_choices(self) -> int:
+        """How many samples there are to choose from."""
+        return self.n_samples
+
+    def chosen(self, index: npt.NDArray[np.int64]) -> Self:
+        """Return the loss on the samples at some places."""
+        return type(self)(self.inputs[index], self.labels[index], self.label_noise, self.n_outputs)
+
+    @property
+    def _table(self) -> FloatArray:
+        """Labels with an axis of outputs, (*run, n, out)."""
+        return self.labels[..., None] if self.n_outputs == 1 else self.labels
 
     @cached_property
-    def _columns(self) -> FloatArray:
-        """Inputs times labels as the core takes them: (*run, in, n) with n filled up by zeros."""
-        y = self.labels[..., None]
-        x = validate.unbroadcast(self.inputs, keep=2)
-        signed = validate.unbroadcast(y, keep=2) * x
-        stride = -(-self.n_samples // _BLOCK) * _BLOCK
-        columns = np.zeros((*signed.shape[:-2], self.n_inputs, stride))
-        columns[..., : self.n_samples] = signed.mT
-        runs = np.broadcast_shapes(self.inputs.shape[:-2], self.labels.shape[:-1])
-        return np.broadcast_to(columns, (*runs, *columns.shape[-2:]))
+    def _columns(self) -> tuple[FloatArray, FloatArray]:
+        return columns(self.inputs), columns(self._table)
 
     def margins(self, product: npt.ArrayLike) -> FloatArray:
-        """Return the margins y x . w of all samples, not divided by the norm of w.
+        """Return the margins y z of all samples.
 
         Parameters
         ----------
-        product : array_like, shape (*batch, 1, in)
-            End-to-end matrices w^T; ``batch`` broadcasts with the run axes.
+        product : array_like, shape (*batch, out, in)
+            End-to-end matrices; ``batch`` broadcasts with the run axes.
 
         Returns
         -------
-        ndarray of float64, shape (*batch, n)
+        ndarray of float64, shape (*batch, n) of one output, else (*batch, n * out)
+
+        Examples
+        --------
+        >>> LogisticLoss.from_data([[1.0, 0.0], [0.0, 2.0]], [1, -1]).margins([[3.0, 1.0]]).tolist()
+        [3.0, -2.0]
         """
-        w = self._rows(product)
-        margins: FloatArray = (self.inputs @ w[..., None])[..., 0] * self.labels
-        return margins
+        margins = self._margins(product)
+        return margins.reshape(*margins.shape[:-2], -1)
+
+    def _margins(self, product: npt.ArrayLike) -> FloatArray:
+        """Return the margins, (*batch, n, out)."""
+        matrix = validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            outputs = self.inputs @ np.asarray(matrix, np.float64).mT
+            return np.asarray(outputs * self._table)
 
     def value(self, product: npt.ArrayLike) -> FloatArray:
         """Return the loss of end-to-end matrices.
 
         Parameters
         ----------
-        product : array_like, shape (*batch, 1, in)
+        product : array_like, shape (*batch, out, in)
             End-to-end matrices; ``batch`` broadcasts with the run axes.
 
         Returns
@@ -180,33 +205,33 @@ class SampleLoss(BinaryLoss):
         TypeError
             If `product` is not made of real numbers.
         ValueError
-            If its last two axes are not ``(1, in)`` or the others do not broadcast.
+            If its last two axes are not ``(out, in)`` or the others do not broadcast.
         """
-        m, p = self.margins(product), self.label_noise[..., None]
+        m, p = self._margins(product), self.label_noise[..., None, None]
         with np.errstate(over="ignore", invalid="ignore"):
             one = self._of_margin(m)
             kept = np.where(p < 1, (1 - p) * one, 0.0)  # infinite values have no part of 0
             values = np.where(p > 0, kept + p * self._of_margin(-m), one)
-        return np.asarray(values.mean(axis=-1))
+        return np.asarray(values.sum(axis=-1).mean(axis=-1))
 
     def gradient(self, product: npt.ArrayLike) -> FloatArray:
         """Return the gradient of the loss by the end-to-end matrix.
 
         Parameters
         ----------
-        product : array_like, shape (*batch, 1, in)
+        product : array_like, shape (*batch, out, in)
             End-to-end matrices; ``batch`` broadcasts with the run axes.
 
         Returns
         -------
-        ndarray of float64, shape (*batch, 1, in)
+        ndarray of float64, shape (*batch, out, in)
         """
-        m, p = self.margins(product), self.label_noise[..., None]
+        m, p = self._margins(product), self.label_noise[..., None, None]
         with np.errstate(over="ignore", invalid="ignore"):
             one = self._slope(m)
             kept = np.where(p < 1, (1 - p) * one, 0.0)
             slopes = np.where(p > 0, kept - p * self._slope(-m), one)
-        mean = ((slopes * self.labels)[..., None, :] @ self.inputs) / self.n_samples
+        mean = ((slopes * self._table).mT @ self.inputs) / self.n_samples
         return np.asarray(mean)
 
     @abstractmethod
@@ -222,17 +247,20 @@ class SampleLoss(BinaryLoss):
 class LogisticLoss(SampleLoss):
     """Mean logistic loss log(1 + e^(-y x . w)) of samples with labels 1 and -1: cross-entropy.
 
-    w is the end-to-end vector of a network with one output and no bias. The data are shared by all
-    runs that see the same, and never copied per run.
+    w is the end-to-end vector of a network with one output and no bias; of several outputs the loss
+    is the sum of theirs, each with labels of its own. The data are shared by all runs that see the
+    same, and never copied per run.
 
     Parameters
     ----------
     inputs : array_like, shape (*run, n, in)
         Samples, one per row.
-    labels : array_like, shape (*run, n)
+    labels : array_like, shape (*run, n), or (*run, n, n_outputs) where that is not 1
         1 or -1.
     label_noise : array_like, shape (*run), default 0
         How likely a label is the other one, 0 to 1: the loss is its mean over such flips.
+    n_outputs : int, default 1
+        Number of outputs.
 
     Raises
     ------
@@ -269,16 +297,18 @@ class LogisticLoss(SampleLoss):
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class ExponentialLoss(SampleLoss):
-    """Mean exponential loss e^(-y x . w) of samples with labels 1 and -1.
+    """Mean exponential loss e^(-y x . w) of samples with labels 1 and -1, summed over outputs.
 
     Parameters
     ----------
     inputs : array_like, shape (*run, n, in)
         Samples, one per row.
-    labels : array_like, shape (*run, n)
+    labels : array_like, shape (*run, n), or (*run, n, n_outputs) where that is not 1
         1 or -1.
     label_noise : array_like, shape (*run), default 0
         How likely a label is the other one, 0 to 1: the loss is its mean over such flips.
+    n_outputs : int, default 1
+        Number of outputs.
 
     Raises
     ------

@@ -124,9 +124,23 @@ class SphericalLogisticLoss(BinaryLoss):
         return LogisticLoss(x, np.where(x @ self.direction < 0, -1, 1), self.label_noise)
 
     def alignment_step(self, norm: FloatArray) -> FloatArray:
-        """Return the norm over q of the norm: the step after which one layer is aligned."""
-        is_long = norm > 0
-        return np.where(is_long, norm / np.where(is_long, self.law.q(norm), 1.0), 1.0)
+        """Return the norm over q of the norm, at 0 its limit: the step after which one layer is aligned."""
+        r = validate.real_array("norm", norm, at_least=0)
+        q = self.law.q(r)
+        is_long = q > 0
+        with np.errstate(over="ignore", divide="ignore"):
+            limit = np.divide(4.0, self.law.m2)
+            return np.where(is_long, r / np.where(is_long, q, 1.0), limit)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs, 1."""
+        return 1
+
+    def _rows(self, product: npt.ArrayLike) -> FloatArray:
+        """Return products (*batch, 1, in) as their rows (*batch, in)."""
+        matrix = validate.products(product, (1, self.n_inputs), self.run_shape)
+        return np.asarray(matrix[..., 0, :], np.float64)
 
     def value(self, product: npt.ArrayLike) -> FloatArray:
         """Return the loss of end-to-end matrices.
@@ -147,14 +161,13 @@ class SphericalLogisticLoss(BinaryLoss):
         ValueError
             If its last two axes are not ``(1, in)`` or the others do not broadcast.
         """
-        w = self._rows(product)
-        r = np.linalg.norm(w, axis=-1)
+        unit, size, r = self._polar(product)
         # r - v . w would cancel where w is nearly aligned.
-        apart = np.sum(np.square(w - r[..., None] * self.direction), axis=-1)
-        short_of = apart / (2 * np.where(r > 0, r, 1.0))
+        short_of = np.sum(np.square(unit - self.direction), axis=-1) / 2
         p = self.label_noise
-        total = (1 - 2 * p) * short_of + 2 * p * r
-        return np.asarray(self.law.kappa * total + self.law._radial.loss(r))
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            total = self.law.kappa * size * (r * ((1 - 2 * p) * short_of + 2 * p))
+            return np.asarray(total + self.law._radial.loss(size * r))
 
     def gradient(self, product: npt.ArrayLike) -> FloatArray:
         """Return the gradient of the loss by the end-to-end matrix.
@@ -168,10 +181,19 @@ class SphericalLogisticLoss(BinaryLoss):
         -------
         ndarray of float64, shape (*batch, 1, in)
         """
-        w = self._rows(product)
-        r = np.linalg.norm(w, axis=-1)[..., None]
-        unit = w / np.where(r > 0, r, 1.0)
+        unit, size, r = self._polar(product)
+        with np.errstate(over="ignore"):
+            r = (size * r)[..., None]
         target = (1 - 2 * self.label_noise)[..., None] * self.direction
         q, h, kappa = self.law._radial.q(r), self.law._radial.h(r), self.law.kappa
         small, large = q * unit - kappa * target, kappa * (unit - target) - h * unit
         return np.where(q < h, small, large)[..., None, :]
+
+    def _polar(self, product: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return unit vectors, 0 of 0, and the norm in two factors, each within the doubles."""
+        w = self._rows(product)
+        with np.errstate(invalid="ignore"):  # of what is not finite
+            size = np.abs(w).max(axis=-1)
+            scaled = w / np.where(size > 0, size, 1.0)[..., None]
+            r = np.linalg.norm(scaled, axis=-1)
+            return scaled / np.where(r > 0, r, 1.0)[..., None], size, r

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,14 @@ from linnet_fast.losses.base import Loss
 
 if TYPE_CHECKING:
     from linnet_fast.datasets import Dataset
+    from linnet_fast.methods.base import Method
 
 _TOLERANCE = 1e-9  # of the largest entry of input_cov: what counts as rounding
+_EPS = float(np.finfo(np.float64).eps)
+_AT_ONCE = 4
+"""The core takes so many rows of a factor at once."""
+
+Form = Literal["auto", "moments", "samples"]
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -26,10 +33,11 @@ class SquaredLoss(Loss):
 
     For n pairs of rows (x, y) the loss of the end-to-end matrix P is ::
 
-        1/(2n) sum |y - P x|^2 = 1/2 tr(P input_cov P^T) - <P, cross_cov> + 1/2 output_power
+        1/(2n) sum |y - P x|^2 = least_loss + 1/2 |(P - minimizer) F^T|^2,  F^T F = input_cov
 
-    so a training step never costs O(n). Leading run axes give each run its own data; they
-    broadcast.
+    so a training step never costs O(n), the loss is never negative, and near its minimum it is right
+    to the last digits: on data that a matrix explains it falls to 1e-28 of their size and below.
+    Leading run axes give each run its own data; they broadcast.
 
     Parameters
     ----------
@@ -37,14 +45,17 @@ class SquaredLoss(Loss):
         Second moment X^T X / n of the inputs: symmetric and positive semi-definite, both to 1e-9 of
         its largest entry, which is left to rounding; diagonal >= 0.
     cross_cov : array_like, shape (*run, out, in)
-        Cross moment Y^T X / n.
+        Cross moment Y^T X / n; 0 where `input_cov` vanishes, as that of data is.
     output_power : array_like, shape (*run)
         Mean square of the outputs, tr(Y^T Y) / n, >= 0. Only shifts the loss.
+    residual_power : array_like, shape (*run), optional
+        Mean square of what no matrix explains, where it is known from the data, >= 0. By default it
+        follows from the moments, with an error of about 1e-16 times `output_power`.
 
     Attributes
     ----------
-    input_cov, cross_cov, output_power : ndarray of float64
-        Read-only views of the arguments (not copies where these are float64 already).
+    input_cov, cross_cov, output_power, residual_power : ndarray of float64, or None
+        Read-only views of the arguments (not copies where these are float64 in C order already).
 
     Raises
     ------
@@ -52,16 +63,20 @@ class SquaredLoss(Loss):
         If an argument is not made of real numbers.
     ValueError
         If shapes do not match, a number is not finite, `input_cov` is not symmetric or not positive
-        semi-definite, `output_power` is negative, or run axes do not broadcast.
+        semi-definite, `cross_cov` acts where `input_cov` vanishes (the loss would have no minimum),
+        `residual_power` is not that of the moments, a power is negative, or run axes do not
+        broadcast.
 
     Notes
     -----
-    The check of `input_cov` is a Cholesky decomposition of each that is in memory, about in^3 / 3
-    operations; none of those that are exactly diagonal.
+    Making a loss costs two Cholesky decompositions of each `input_cov` that is in memory, about in^3
+    operations; none of those that are exactly diagonal. Moments that no data have may have a negative
+    least loss: that of ``output_power=0`` is.
 
     See Also
     --------
     SquaredLoss.from_data : the same from the data themselves.
+    SampledSquaredLoss : the same loss from samples, which are kept.
 
     Examples
     --------
@@ -74,25 +89,31 @@ class SquaredLoss(Loss):
     """
 
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
-        {"input_cov": 2, "cross_cov": 2, "output_power": 0}
+        {"input_cov": 2, "cross_cov": 2, "output_power": 0, "residual_power": 0}
     )
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"residual_power": None})
     core: ClassVar[str] = "squared"
     supports: ClassVar[frozenset[str]] = frozenset({"stacking"})
-    dataset_options: ClassVar[tuple[str, ...]] = ("center",)
+    dataset_options: ClassVar[tuple[str, ...]] = ("center", "form")
 
     input_cov: FloatArray
     cross_cov: FloatArray
     output_power: FloatArray
+    residual_power: FloatArray | None
 
     def __init__(
         self,
         input_cov: npt.ArrayLike,
         cross_cov: npt.ArrayLike,
         output_power: npt.ArrayLike,
+        residual_power: npt.ArrayLike | None = None,
     ) -> None:
         inputs = validate.real_array("input_cov", input_cov)
         cross = validate.real_array("cross_cov", cross_cov)
         power = validate.real_array("output_power", output_power, at_least=0)
+        rest = None
+        if residual_power is not None:
+            rest = validate.real_array("residual_power", residual_power, at_least=0)
         if inputs.ndim < 2 or inputs.shape[-1] != inputs.shape[-2]:
             msg = f"input_cov must have shape (*run, in, in), got {inputs.shape}"
             raise ValueError(msg)
@@ -100,13 +121,30 @@ class SquaredLoss(Loss):
             msg = f"cross_cov must have shape (*run, out, {inputs.shape[-1]}), got {cross.shape}"
             raise ValueError(msg)
         _check_input_cov(inputs)
-        object.__setattr__(self, "input_cov", inputs)
-        object.__setattr__(self, "cross_cov", cross)
-        object.__setattr__(self, "output_power", power)
+        self._keep(inputs, cross, power, rest)
         _ = self.run_shape  # refuses run axes that do not broadcast
+        self._check_bounded()
+        if rest is not None:
+            self._check_residual_power(rest)
+
+    def _keep(
+        self,
+        input_cov: FloatArray,
+        cross_cov: FloatArray,
+        output_power: FloatArray,
+        residual_power: FloatArray | None,
+    ) -> None:
+        self.__dict__.update(
+            input_cov=input_cov,
+            cross_cov=cross_cov,
+            output_power=output_power,
+            residual_power=residual_power,
+        )
 
     @classmethod
-    def from_data(cls, X: npt.ArrayLike, Y: npt.ArrayLike, *, center: bool = False) -> SquaredLoss:
+    def from_data(
+        cls, X: npt.ArrayLike, Y: npt.ArrayLike, *, center: bool = False, form: Form = "auto"
+    ) -> SquaredLoss:
         """Return the loss 1/(2n) ||Y - X P^T||_F^2 of the data.
 
         Parameters
@@ -118,18 +156,24 @@ class SquaredLoss(Loss):
         center : bool, default False
             Subtract the mean over the samples from X and from Y first, as a network with a bias
             would.
+        form : {"auto", "moments", "samples"}, default "auto"
+            What a step of training goes through: second moments, at out * in^2 multiply-adds, or the
+            samples themselves, at 2 * n * out * in. ``"auto"`` takes what is less, samples if
+            ``2 n < in``; and it keeps X and Y at hand for methods that draw batches of them.
 
         Returns
         -------
         SquaredLoss
-            Its moments cost O(n in (in + out)), once.
+            Of moments, which cost O(n in (in + out)), once; or a `SampledSquaredLoss`. Both have the
+            same values and gradients, to rounding.
 
         Raises
         ------
         TypeError
-            If X or Y is not made of real numbers.
+            If X or Y is not made of real numbers, or `center` is not a bool.
         ValueError
-            If shapes do not match, a number is not finite, or the moments overflow.
+            If shapes do not match, a number is not finite, `form` is none of these, or the moments
+            overflow.
 
         Examples
         --------
@@ -138,26 +182,34 @@ class SquaredLoss(Loss):
         >>> loss = SquaredLoss.from_data(X, Y)
         >>> loss.input_cov.tolist(), loss.cross_cov.tolist(), float(loss.output_power)
         ([[0.5, 0.0], [0.0, 2.0]], [[1.0, 2.0]], 4.0)
+        >>> loss.minimizer.tolist(), float(loss.least_loss)
+        ([[2.0, 1.0]], 0.0)
+
+        Fewer samples than inputs, which are kept as they are:
+
+        >>> SquaredLoss.from_data([[1.0, 0.0, 2.0]], [[3.0]])
+        SampledSquaredLoss(n_samples=1, n_inputs=3, n_outputs=1, run_shape=())
         """
         center = validate.flag("center", center)
-        x = _samples("X", X)
-        y = _samples("Y", Y)
+        x, y = samples("X", X), samples("Y", Y)
         n_samples = x.shape[-2]
         if y.shape[-2] != n_samples:
             msg = f"X and Y must have equally many rows, got {n_samples} and {y.shape[-2]}"
             raise ValueError(msg)
         validate.broadcast_runs(X=x.shape[:-2], Y=y.shape[:-2])
-        with np.errstate(over="ignore", invalid="ignore"):
-            if center:
-                x, y = _centered(x), _centered(y)
-            input_cov = algebra.cross_products(x, x) / n_samples
-            cross_cov = algebra.cross_products(y, x) / n_samples
-            squares = y.reshape(*y.shape[:-2], -1, 1)
-            output_power = algebra.cross_products(squares, squares)[..., 0, 0] / n_samples
-        if not all(np.isfinite(m).all() for m in (input_cov, cross_cov, output_power)):
-            msg = "X and Y must have moments within float64, got an overflow; rescale the data"
-            raise ValueError(msg)
-        return cls(input_cov, cross_cov, output_power)
+        validate.choice("form", form, get_args(Form))
+        if center:
+            x, y = _centered(x), _centered(y)
+        sampled: SquaredLoss = _sampled()(x, y)
+        if form == "samples" or (form == "auto" and 2 * n_samples < x.shape[-1]):
+            return sampled
+        loss = SquaredLoss.__new__(SquaredLoss)
+        loss._keep(
+            sampled.input_cov, sampled.cross_cov, sampled.output_power, sampled.residual_power
+        )
+        if form == "auto":
+            loss.__dict__["_samples"] = sampled
+        return loss
 
     @classmethod
     def from_dataset(cls, data: Dataset, **options: Any) -> tuple[SquaredLoss, str]:
@@ -168,21 +220,35 @@ class SquaredLoss(Loss):
         data : Dataset
             Its targets are the outputs; classes are one-hot.
         **options
-            ``center``, as of `from_data`.
+            ``center`` and ``form``, as of `from_data`.
 
         Returns
         -------
         loss, str
         """
         center = validate.flag("loss.center", options.get("center", False))
-        made = cls.from_data(data.X, data.Y, center=center)
+        form = options.get("form", "auto")
+        validate.choice("loss.form", form, get_args(Form))
+        made = cls.from_data(data.X, data.Y, center=center, form=form)
         return made, f"{data.description}, {'centred' if center else 'not centred'}"
 
+    def for_method(self, method: Method) -> Loss:
+        """Return the loss of the samples for a method that draws batches, if they are at hand."""
+        sampled: Loss | None = self.__dict__.get("_samples")
+        return self if sampled is None or method.batches is None else sampled
+
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Return the moments as the core takes them."""
+        """Return the moments as the core takes them, and what makes the loss of a product exact."""
+        name = "scales" if self._solved.is_diagonal else "factor"
+        parts = {
+            "input_cov": (self.input_cov, 2),
+            "cross_cov": (self.cross_cov, 2),
+            "minimizer": (self.minimizer, 2),
+            name: (self._core_factor, 1 if self._solved.is_diagonal else 2),
+            "least_loss": (self.least_loss, 0),
+        }
         return {
-            name: validate.over_runs(getattr(self, name), runs, n_inner)
-            for name, n_inner in self.inner_axes.items()
+            key: validate.over_runs(array, runs, n_inner) for key, (array, n_inner) in parts.items()
         }
 
     def __repr__(self) -> str:
@@ -213,8 +279,7 @@ class SquaredLoss(Loss):
         Returns
         -------
         ndarray of float64, shape broadcast of (*batch) and (*run)
-            The losses; inf beyond float64. Being a difference of moments, they carry a rounding error
-            of about 1e-16 times `output_power`.
+            The losses, least_loss + 1/2 |(P - minimizer) F^T|^2; inf beyond float64.
 
         Raises
         ------
@@ -231,13 +296,14 @@ class SquaredLoss(Loss):
         """
         matrix = validate.products(product, (self.n_outputs, self.n_inputs), self.run_shape)
         with np.errstate(over="ignore", invalid="ignore"):
-            quadratic = np.sum((matrix @ self.input_cov) * matrix, axis=(-2, -1))
-            linear = np.sum(matrix * self.cross_cov, axis=(-2, -1))
-            value = np.asarray(0.5 * quadratic - linear + 0.5 * self.output_power, np.float64)
-        if np.isnan(value).any():  # a difference of infinities, if the matrix is finite
-            finite = np.isfinite(matrix).all(axis=(-2, -1))
-            value = np.where(np.isnan(value) & finite, np.inf, value)
-        return value
+            apart = matrix - self.minimizer
+            seen = (
+                apart * self._solved.factor[..., None, :]
+                if self._solved.is_diagonal
+                else apart @ self._solved.factor.mT
+            )
+            value = np.asarray(self.least_loss + 0.5 * np.sum(seen * seen, axis=(-2, -1)))
+        return infinite_beyond_range(value, matrix)
 
     def gradient(self, product: npt.ArrayLike) -> WeightArray:
         """Return the gradient by the end-to-end matrix, P input_cov - cross_cov.
@@ -264,85 +330,91 @@ class SquaredLoss(Loss):
             gradient: WeightArray = matrix @ cov - cross
         return gradient
 
-    def minimum(self) -> FloatArray:
-        """Return the least loss of any matrix, whatever its rank.
+    @property
+    def minimizer(self) -> FloatArray:
+        """The end-to-end matrix of least loss; of several that of least norm, (*run, out, in)."""
+        return self._solved.solution
 
-        Returns
-        -------
-        ndarray of float64, shape (*run)
-            The loss of the least-squares solution cross_cov pinv(input_cov); eigenvalues of
-            `input_cov` below eps * in times the largest count as zero, as in
-            ``numpy.linalg.lstsq``.
-
-        Raises
-        ------
-        ValueError
-            If `cross_cov` acts where `input_cov` vanishes: the loss is unbounded below.
-
-        Notes
-        -----
-        Moments made by hand, not of data, may have no minimum: see `Raises`.
+    @cached_property
+    def least_loss(self) -> FloatArray:
+        """The loss of `minimizer`, the least that any matrix has, whatever its rank, shape (*run).
 
         Examples
         --------
         >>> loss = SquaredLoss.from_data([[1.0], [1.0]], [[0.0], [2.0]])
-        >>> round(float(loss.minimum()), 12)
+        >>> round(float(loss.least_loss), 12)
         0.5
         """
-        self.check_bounded("minimum")
-        rtol = np.finfo(np.float64).eps * self.n_inputs
-        # A power of two, so that nothing is rounded, and no reciprocal overflows.
-        _, power = np.frexp(np.abs(self.input_cov).max(axis=(-2, -1)))
-        power = power[..., None, None]
-        inverse = np.linalg.pinv(np.ldexp(self.input_cov, -power), rtol=rtol, hermitian=True)
-        return self.value(np.ldexp(self.cross_cov, -power) @ inverse)
+        if self.residual_power is not None:
+            return 0.5 * self.residual_power
+        return 0.5 * self._unexplained
 
-    def check_bounded(self, function: str) -> None:
-        """Refuse moments of which the loss is unbounded below, which those of data never are.
+    @property
+    def _unexplained(self) -> FloatArray:
+        """What the moments leave of `output_power`, 0 where that is rounding."""
+        rest = self.output_power - self._solved.explained
+        return np.where(np.abs(rest) <= 4 * _EPS * self.n_inputs * self.output_power, 0.0, rest)
 
-        Parameters
-        ----------
-        function : str
-            What needs a minimum: the last word of the error.
+    @cached_property
+    def _solved(self) -> algebra.LeastSquares:
+        return algebra.least_squares(self.input_cov, self.cross_cov)
 
-        Raises
-        ------
-        ValueError
-            If `cross_cov` acts along an eigenvector v of `input_cov` whose eigenvalue is rounding, by
-            more than rounding: data have ``|cross_cov v|^2 <= (v^T input_cov v) output_power``.
+    @cached_property
+    def _core_factor(self) -> FloatArray:
+        """The factor with rows of zeros, so many that the core can take several at once."""
+        factor = self._solved.factor
+        if self._solved.is_diagonal:
+            return factor
+        n_rows = max(_AT_ONCE, -(-factor.shape[-2] // _AT_ONCE) * _AT_ONCE)
+        padded = np.zeros((*factor.shape[:-2], n_rows, self.n_inputs))
+        padded[..., : factor.shape[-2], :] = factor
+        return padded
 
-        Examples
-        --------
-        >>> SquaredLoss([[0.0]], [[1.0]], 1.0).check_bounded("minimum")
-        Traceback (most recent call last):
-            ...
-        ValueError: cross_cov must be 0 where input_cov vanishes, as of data, got 1 there: no minimum
-        """
-        cov = validate.unbroadcast(self.input_cov, keep=2)
-        cross = validate.unbroadcast(self.cross_cov, keep=2)
-        power = validate.unbroadcast(self.output_power)
-        if _is_diagonal(cov) and (np.diagonal(cov, axis1=-2, axis2=-1) > 0).all():
+    def _check_bounded(self) -> None:
+        """Refuse moments of which the loss is unbounded below, which those of data never are."""
+        solved = self._solved
+        if not solved.left.any():
             return
-        size = np.abs(cov).max(axis=(-2, -1))
-        strength = np.abs(cross).max(axis=(-2, -1))
-        lam, vectors = np.linalg.eigh(cov / np.where(size > 0, size, 1.0)[..., None, None])
-        least = np.finfo(np.float64).eps * self.n_inputs * lam[..., -1]
-        turned = (cross / np.where(strength > 0, strength, 1.0)[..., None, None]) @ vectors
-        along = np.sqrt(np.sum(turned * turned, axis=-2))
-        # What data may have there: sqrt(least output_power), and its own rounding.
-        shown = np.sqrt(power) * np.sqrt(size) / np.where(strength > 0, strength, 1.0)
-        room = np.sqrt(least) * np.maximum(1.0, shown)
-        bad = (lam <= least[..., None]) & (along > room[..., None])
-        if bad.any():
-            worst = float((np.where(bad, along, 0.0).max(axis=-1) * strength).max())
+        cross = validate.unbroadcast(self.cross_cov, keep=2)
+        columns = np.abs(cross).max(axis=-2)
+        diagonal = np.diagonal(self.input_cov, axis1=-2, axis2=-1)
+        # Data have |cross v|^2 <= (v^T input_cov v) output_power for every v, and their rounding.
+        power = np.maximum(validate.unbroadcast(self.output_power), solved.explained)[..., None]
+        rounding = 4 * _EPS * self.n_inputs
+        shown = np.sqrt(diagonal) * np.sqrt(power) + np.where(diagonal > 0, columns, 0.0)
+        room = np.sqrt(rounding) * shown + rounding * columns.max(axis=-1, keepdims=True)
+        if (solved.left > room).any():
+            worst = float(np.where(solved.left > room, solved.left, 0.0).max())
             msg = (
                 "cross_cov must be 0 where input_cov vanishes, as of data, "
-                f"got {worst:.3g} there: no {function}"
+                f"got {worst:.3g} there: the loss has no minimum"
             )
             raise ValueError(msg)
 
+    def _check_residual_power(self, given: FloatArray) -> None:
+        """Refuse a residual power that is not that of the moments."""
+        follows = self.output_power - self._solved.explained
+        size = np.maximum(self.output_power, self._solved.explained)
+        if (np.abs(given - follows) > 1e-6 * size).any():
+            where = int(np.argmax(np.abs(given - follows) - 1e-6 * size))
+            one, other = (
+                np.broadcast_to(a, np.broadcast_shapes(given.shape, follows.shape)).flat[where]
+                for a in (follows, given)
+            )
+            msg = f"residual_power must be that of the moments, about {one:.6g}, got {other:.6g}"
+            raise ValueError(msg)
 
-def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
+
+def samples(name: str, value: npt.ArrayLike) -> FloatArray:
+    """Return samples (*run, n, k) as a read-only view.
+
+    Parameters
+    ----------
+    name : {"X", "Y"}
+        Of the argument.
+    value : array_like
+        A row per sample.
+    """
     array = validate.real_array(name, value)
     if array.ndim < 2:
         msg = (
@@ -352,6 +424,28 @@ def _samples(name: str, value: npt.ArrayLike) -> FloatArray:
             msg += f"; make a single column of it with {name}[:, None]"
         raise ValueError(msg)
     return array
+
+
+def infinite_beyond_range(value: FloatArray, matrix: WeightArray) -> FloatArray:
+    """Return losses with inf for a NaN that comes of infinities, of matrices that hold no NaN.
+
+    Parameters
+    ----------
+    value : ndarray, shape (*run)
+        The losses.
+    matrix : ndarray, shape (*run, out, in)
+        Whose they are.
+    """
+    if np.isnan(value).any():
+        known = ~np.isnan(matrix).any(axis=(-2, -1))
+        value = np.where(np.isnan(value) & known, np.inf, value)
+    return value
+
+
+def _sampled() -> Any:
+    from linnet_fast.losses.sampled import SampledSquaredLoss  # noqa: PLC0415  (it is one of these)
+
+    return SampledSquaredLoss
 
 
 def _centered(samples: FloatArray) -> FloatArray:

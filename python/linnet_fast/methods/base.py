@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,63 +12,15 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import elementary, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.step_rule import StepRule
-
-MOST_STREAMS = 2**32
-"""Runs that can have random numbers of their own."""
 
 _LATE = 1e300  # times beyond are as good as this
 
 Memory: TypeAlias = tuple[WeightArray, ...]
 """What a method remembers of one array of weights: arrays of its shape."""
-
-
-@dataclass(frozen=True, eq=False)
-class Batches:
-    """Samples that are drawn anew for every step: how many, and by which random numbers.
-
-    Parameters
-    ----------
-    size : int
-        Samples per step.
-    seed : int
-        With the stream of a run and the number of a step it decides the samples.
-    streams : ndarray of int64, shape (*run), or None
-        Number of the stream of each run; None: runs are numbered in C order.
-    """
-
-    size: int
-    seed: int
-    streams: npt.NDArray[np.int64] | None
-
-    def streams_of(self, runs: Shape) -> npt.NDArray[np.int64]:
-        """Return the stream of each run.
-
-        Parameters
-        ----------
-        runs : tuple of int
-            Shape of the run axes.
-
-        Returns
-        -------
-        ndarray of int64, shape (*runs)
-
-        Raises
-        ------
-        ValueError
-            If there are more than 2**32 runs.
-
-        Examples
-        --------
-        >>> Batches(10, 0, None).streams_of((2, 2)).tolist()
-        [[0, 1], [2, 3]]
-        """
-        if self.streams is not None:
-            return np.broadcast_to(self.streams, runs)
-        validate.integer("number of runs", math.prod(runs), low=0, high=MOST_STREAMS)
-        return np.arange(math.prod(runs), dtype=np.int64).reshape(runs)
 
 
 class Method(ABC):
@@ -142,8 +94,7 @@ class Method(ABC):
             inf beyond float64.
         """
         own = _times("time", time)
-        with np.errstate(over="ignore"):
-            return np.expm1(own) if self.log_time else own
+        return elementary.expm1(own) if self.log_time else own
 
     def own_time(self, time: npt.ArrayLike) -> FloatArray:
         """Return what trainings call a time t, the inverse of `linear_time`.
@@ -156,7 +107,7 @@ class Method(ABC):
         linear = _times("time", time)
         stored = validate.unbroadcast(linear)
         validate.refuse("time", ">= 0", stored, stored < 0)
-        return np.log1p(linear) if self.log_time else linear
+        return elementary.log1p(linear) if self.log_time else linear
 
     def time_between(self, begin: npt.ArrayLike, end: npt.ArrayLike) -> FloatArray:
         """Return the time t from one time of a training to another, at most 1e300.
@@ -232,6 +183,8 @@ class SteppingMethod(Method):
         Coefficient >= 0.
     layer_multipliers : array_like, shape (*run, n_arrays), optional
         Factors >= 0 on the step size of each array of weights.
+    batches : Batches, optional
+        Which samples a step sees; by default all.
     """
 
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
@@ -248,6 +201,7 @@ class SteppingMethod(Method):
         step_size: npt.ArrayLike | StepRule,
         weight_decay: npt.ArrayLike = 0.0,
         layer_multipliers: npt.ArrayLike | None = None,
+        batches: Batches | None = None,
     ) -> None:
         step = step_size
         if not isinstance(step, StepRule):
@@ -262,6 +216,34 @@ class SteppingMethod(Method):
         object.__setattr__(self, "step_size", step)
         object.__setattr__(self, "weight_decay", decay)
         object.__setattr__(self, "layer_multipliers", multipliers)
+        if batches is not None:
+            validate.instance("batches", batches, Batches)
+        self.__dict__["_batches"] = batches
+
+    @property
+    def batches(self) -> Batches | None:
+        """Which samples a step sees; None: all."""
+        known: Batches | None = self.__dict__["_batches"]
+        return known
+
+    @property
+    def run_shape(self) -> Shape:
+        """Common shape of the run axes of the parameters."""
+        drawn = () if self.batches is None else self.batches.run_shape
+        return validate.broadcast_runs(parameters=super().run_shape, batches=drawn)
+
+    def with_streams(self, streams: npt.ArrayLike) -> Self:
+        """Return the method with random streams of these numbers, where it has any.
+
+        Parameters
+        ----------
+        streams : array_like of int, shape (*run)
+            Number of the stream of each run.
+        """
+        if self.batches is None:
+            return self
+        values = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return type(self)(**values | {"batches": self.batches.with_streams(streams)})
 
     @abstractmethod
     def update(
@@ -293,6 +275,8 @@ class SteppingMethod(Method):
         }
         if self.layer_multipliers is not None:
             parts["layer_multipliers"] = self.layer_multipliers
+        if self.batches is not None:
+            parts["batches"] = self.batches
         return parts
 
     @property

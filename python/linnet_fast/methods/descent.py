@@ -12,12 +12,13 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.methods.base import Memory, SteppingMethod
+from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.step_rule import StepRule
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class GradientDescent(SteppingMethod):
-    """Full-batch gradient descent, every layer at once; with momentum, heavy-ball or Nesterov's.
+    """Gradient descent, every layer at once; with momentum, heavy-ball or Nesterov's; or on batches.
 
     One step takes ``g = dloss/dW_l + weight_decay * W_l`` of all layers at the old weights, then
     moves ``W_l -= step_size * layer_multipliers[l] * g``. Time is ``step_size * step``. With momentum
@@ -37,6 +38,9 @@ class GradientDescent(SteppingMethod):
         continued goes on with it.
     nesterov : bool, default False
         Whether to look ahead.
+    batches : Batches, optional
+        Which samples a step sees; by default all of the loss. A rule for the step size that looks at
+        the loss or its gradient sees those of the batch.
 
     Attributes
     ----------
@@ -73,7 +77,9 @@ class GradientDescent(SteppingMethod):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
         {**SteppingMethod.inner_axes, "momentum": 0}
     )
-    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"momentum": 0.0, "nesterov": False})
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {"momentum": 0.0, "nesterov": False, "batches": None}
+    )
 
     of_core: ClassVar[bool] = True
 
@@ -88,8 +94,9 @@ class GradientDescent(SteppingMethod):
         *,
         momentum: npt.ArrayLike = 0.0,
         nesterov: bool = False,
+        batches: Batches | None = None,
     ) -> None:
-        super().__init__(step_size, weight_decay, layer_multipliers)
+        super().__init__(step_size, weight_decay, layer_multipliers, batches)
         part = validate.real_array("momentum", momentum, at_least=0)
         validate.refuse("momentum", "< 1", part, part >= 1)
         object.__setattr__(self, "momentum", part)
@@ -106,8 +113,8 @@ class GradientDescent(SteppingMethod):
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is no momentum."""
-        return not self.n_memories
+        """Whether there is no momentum, and every step sees all samples."""
+        return not self.n_memories and self.batches is None
 
     @property
     def n_memories(self) -> int:

@@ -161,8 +161,9 @@ class StepRule:
     def alignment(cls) -> StepRule:
         """Return ``eta = |w| / q(|w|)``, by which a single layer is aligned in one step.
 
-        It is for a single layer and `SphericalLogisticLoss`: what is left of the weights after
-        such a step points in the direction of the data.
+        At w = 0 it is the limit, 4 over the second moment of an input. The rule is for a single
+        layer and `SphericalLogisticLoss`: what is left of the weights after such a step points in
+        the direction of the data.
 
         Returns
         -------

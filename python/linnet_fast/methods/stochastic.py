@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._base.validate import Shape
-from linnet_fast.methods.base import Batches
+from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.step_rule import StepRule
 
@@ -18,8 +18,9 @@ from linnet_fast.methods.step_rule import StepRule
 class StochasticGradientDescent(GradientDescent):
     """Gradient descent on samples that are drawn anew for every step.
 
-    With `SphericalLogisticLoss` they are fresh samples of its law, with a `LogisticLoss` or
-    `ExponentialLoss` samples of the data, drawn with replacement. What is recorded is the loss
+    With `SphericalLogisticLoss` they are fresh samples of its law, with the losses on data samples
+    of these, drawn with replacement: samples of a `LogisticLoss` or `ExponentialLoss`, entries of a
+    `MatrixCompletionLoss`, measurements of a `MatrixSensingLoss`. What is recorded is the loss
     itself, not that of a batch.
 
     Parameters
@@ -74,33 +75,21 @@ class StochasticGradientDescent(GradientDescent):
     ) -> None:
         size = validate.integer("batch_size", batch_size, low=1, high=2**31)
         object.__setattr__(self, "batch_size", size)
-        object.__setattr__(self, "seed", validate.integer("seed", seed, low=0, high=2**64 - 1))
-        numbers = None
-        if streams is not None:
-            numbers = validate.integer_array("streams", streams, low=0, high=2**32 - 1)
-        object.__setattr__(self, "streams", numbers)
         super().__init__(
-            step_size, weight_decay, layer_multipliers, momentum=momentum, nesterov=nesterov
+            step_size,
+            weight_decay,
+            layer_multipliers,
+            momentum=momentum,
+            nesterov=nesterov,
+            batches=Batches(size, seed, streams),
         )
+        drawn = cast("Batches", self.batches)
+        object.__setattr__(self, "seed", drawn.seed)
+        object.__setattr__(self, "streams", drawn.streams)
 
     def _shown(self) -> dict[str, object]:
-        return {**super()._shown(), "batch_size": self.batch_size, "seed": self.seed}
-
-    @property
-    def run_shape(self) -> Shape:
-        """Common shape of the run axes of the parameters."""
-        streams = () if self.streams is None else self.streams.shape
-        return validate.broadcast_runs(parameters=super().run_shape, streams=streams)
-
-    @property
-    def is_plain(self) -> bool:
-        """False: each step sees a part of the loss."""
-        return False
-
-    @property
-    def batches(self) -> Batches:
-        """What is drawn for every step."""
-        return Batches(self.batch_size, self.seed, self.streams)
+        parts = {name: part for name, part in super()._shown().items() if name != "batches"}
+        return {**parts, "batch_size": self.batch_size, "seed": self.seed}
 
     def with_streams(self, streams: npt.ArrayLike) -> StochasticGradientDescent:
         """Return the same with other streams.

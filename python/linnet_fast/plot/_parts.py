@@ -114,14 +114,15 @@ def line(
     color: Any,
     label: str | None = None,
     step: bool = False,
+    style: str = "-",
 ) -> None:
     """Draw the median over the first axis and the spread around it."""
     low, middle, high = spread(values, step=step)
     if len(values) > 1:
         kind = "post" if step else None
         ax.fill_between(x, low, high, color=color, alpha=0.25, linewidth=0, step=kind)  # type: ignore[arg-type]
-    style = "steps-post" if step else "default"
-    ax.plot(x, middle, color=color, linewidth=1.2, label=label, drawstyle=style)
+    drawn = "steps-post" if step else "default"
+    ax.plot(x, middle, color=color, linewidth=1.2, label=label, drawstyle=drawn, linestyle=style)
 
 
 def step_axis(ax: Axes, trajectory: Trajectory) -> None:

@@ -228,7 +228,7 @@ def phase_portrait(
     fields = phase_velocity(
         law, n_layers, norm=inside, angle=angle[:, None], label_noise=label_noise
     )
-    border = nullcline(law, dense := np.linspace(0, right, 300), label_noise=label_noise)
+    border = nullcline(law, norm=(dense := np.linspace(0, right, 300)), label_noise=label_noise)
     paths = [
         (_chosen(path, _quantity(path, "norm"), ()), _chosen(path, _quantity(path, "angle"), ()))
         for path in drawn

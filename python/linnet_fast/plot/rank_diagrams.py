@@ -128,7 +128,11 @@ def one_layer_against_two(
     for color, delta in zip(colors(len(depths)), depths, strict=True):
         for n_layers in (2, 1):
             strengths = mode_flow(
-                (delta * tau)[:, None], sigma, lam, log_strength=-power * delta, n_layers=n_layers
+                sigma,
+                lam,
+                time=(delta * tau)[:, None],
+                log_strength=-power * delta,
+                n_layers=n_layers,
             ).strength
             ax.plot(
                 tau,
@@ -200,7 +204,7 @@ def step_size_regimes(
     steps = np.arange(_N_SETTLE, _N_SETTLE + _N_ORBIT)
     # Small steps take longer to settle than to draw: begin near rest. Of large ones the last is 2,
     # beyond which orbits leave; rounding must not carry it over.
-    a, b = factor_descent(steps, x, 1.0, 1.0, 0.8, 0.8)
+    a, b = factor_descent(1.0, 1.0, 0.8, 0.8, step_size=x, steps=steps)
     visited = a * b
     ax = _parts.new_axes(ax)
     borders = (0.0, 0.5, 1.0, float(np.sqrt(5) - 1), 2.0, 2.35)

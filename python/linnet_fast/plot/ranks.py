@@ -227,6 +227,8 @@ def rank_staircase(
     counts = measure == "numerical_rank"
 
     def measured(singular: FloatArray) -> FloatArray:
+        if not len(singular):  # all runs diverged
+            return np.zeros(singular.shape[:-1])
         if not counts:
             return _MEASURES[measure](singular)
         unit = singular / np.where(largest > 0, largest, 1.0)[..., None]
@@ -239,7 +241,9 @@ def rank_staircase(
     color = colors(3)[1]
     _parts.line(ax, axis.records, measured(values), color=color, step=counts, label="training")
     if expected is not None:
-        middle = _parts.spread(measured(np.abs(expected)), step=counts)[1]
+        # What diverges has no rank.
+        sizes = np.where(np.isfinite(expected), np.abs(expected), np.nan)
+        middle = _parts.spread(measured(sizes), step=counts)[1]
         drawstyle = "steps-post" if counts else "default"
         ax.plot(axis.place(grid), middle, label="theory", drawstyle=drawstyle, **_THEORY)
         _parts.legend(ax, loc="lower right")
@@ -484,15 +488,17 @@ def _theory(
         if n_layers == 1:
             kept = np.power(1 - (step * lam)[:, None, :], steps[:, None])
             return _relaxed(kept, (step * steps)[..., None], sigma, lam, strength)
-        path = mode_descent(steps, step, sigma, lam, strength=strength, n_layers=n_layers)
+        path = mode_descent(
+            sigma, lam, step_size=step, steps=steps, strength=strength, n_layers=n_layers
+        )
         return np.moveaxis(path.strength, -1, -2)
     time = method.time_between(trajectory.start.time or 0.0, grid)[:, None]
     if n_layers == 1:
         return _relaxed(np.exp(-lam[:, None, :] * time), time, sigma, lam, strength)
     return mode_flow(
-        time,
         sigma[:, None, :],
         lam[:, None, :],
+        time=time,
         strength=strength[:, None, :],
         n_layers=n_layers,
     ).strength

@@ -15,6 +15,7 @@ from linnet_fast.plot._parts import (
     PALE,
     check,
     first_record,
+    legend,
     line,
     marked,
     new_axes,
@@ -149,7 +150,7 @@ def loss(
     run: int | tuple[int, ...] = (),
     levels: npt.ArrayLike = (),
 ) -> Axes:
-    """Draw the loss over steps, or time of a flow.
+    """Draw the loss over steps, or time of a flow; losses that were evaluated besides in colours, dashed.
 
     Parameters
     ----------
@@ -181,9 +182,16 @@ def loss(
     ax = new_axes(ax)
     for level in marks:
         ax.axhline(level, color=PALE, linewidth=0.6, zorder=0)
-    line(ax, trajectory.record_axis, values, color=DARK)
+    names = list(trajectory.evaluated)
+    line(ax, trajectory.record_axis, values, color=DARK, label="training" if names else None)
+    for name, color in zip(names, colors(len(names)), strict=True):
+        own = until_the_end(trajectory, np.asarray(trajectory.observables[f"loss_{name}"]))
+        shown = of_runs(trajectory, own, run, 1)
+        line(ax, trajectory.record_axis, shown, color=color, label=name, style="--")
     step_axis(ax, trajectory)
     ax.set_ylabel("loss")
+    if names:
+        legend(ax, "best")
     return ax
 
 
@@ -198,8 +206,8 @@ def stages(
     """Draw how the rank climbs, for several scales of the start, one column each.
 
     From top to bottom: the singular values of the end-to-end matrix, how many modes have been
-    learned, and the loss with the least losses of rank 0, 1, 2, ... as grey lines. Lines are medians
-    over the other run axes, bands the middle 80 %.
+    learned, and the loss with the least losses of rank 0, 1, 2, ... as grey lines; losses that were
+    evaluated besides are dashed. Lines are medians over the other run axes, bands the middle 80 %.
 
     Parameters
     ----------
@@ -304,4 +312,13 @@ def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[
     best = reduced_rank_regression(trajectory.squared_loss).losses
     room = best[0] - best[-1]
     if room > 0:
-        axes[2, 0].set_ylim(best[-1] - 0.08 * room, best[0] + 0.25 * room)
+        low, high = best[-1] - 0.08 * room, best[0] + 0.25 * room
+        for name in trajectory.evaluated:
+            recorded = until_the_end(trajectory, np.asarray(trajectory.observables[f"loss_{name}"]))
+            ends = recorded[picked][trajectory.ok[picked]][:, -1]
+            if ends.size:
+                low, high = (
+                    min(low, ends.min() - 0.08 * room),
+                    max(high, np.median(ends) + 0.08 * room),
+                )
+        axes[2, 0].set_ylim(low, high)

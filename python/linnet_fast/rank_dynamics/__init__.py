@@ -28,12 +28,18 @@ from linnet_fast.rank_dynamics.data import (
 from linnet_fast.rank_dynamics.descent import (
     StepSizeRegime,
     descent_bounds,
-    factor_descent,
     learning_steps,
     mode_descent,
     step_size_regime,
 )
+from linnet_fast.rank_dynamics.factors import factor_descent, factor_flow, factor_time
 from linnet_fast.rank_dynamics.imbalance import imbalance_drift
+from linnet_fast.rank_dynamics.limits import (
+    GreedyPath,
+    greedy_path,
+    sequential_limit,
+    stage_resolvability,
+)
 from linnet_fast.rank_dynamics.matrix import (
     IsotropicFlow,
     aligned_flow,
@@ -45,22 +51,13 @@ from linnet_fast.rank_dynamics.matrix import (
 from linnet_fast.rank_dynamics.modes import (
     ModePath,
     escape_time,
-    factor_flow,
-    factor_time,
     learning_time,
     limit_time,
     mode_flow,
 )
 from linnet_fast.rank_dynamics.paths import PathDistances, path_distances, stages
 from linnet_fast.rank_dynamics.perturbation import perturbation_bound, perturbed_limit
-from linnet_fast.rank_dynamics.predictions import (
-    GreedyPath,
-    effective_strengths,
-    greedy_path,
-    predicted_times,
-    sequential_limit,
-    stage_resolvability,
-)
+from linnet_fast.rank_dynamics.predictions import effective_strengths, predicted_times
 from linnet_fast.rank_dynamics.ranks import (
     effective_rank,
     nuclear_norm,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import algebra, elementary, validate
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.rank_dynamics.data import (
     JointDecomposition,
     joint_decomposition,
     require_commuting,
 )
-from linnet_fast.rank_dynamics.descent import factor_descent, mode_descent
-from linnet_fast.rank_dynamics.modes import factor_flow, mode_flow
+from linnet_fast.rank_dynamics.descent import mode_descent
+from linnet_fast.rank_dynamics.factors import factor_descent, factor_flow
+from linnet_fast.rank_dynamics.modes import mode_flow
 from linnet_fast.rank_dynamics.predictions import aligned_log_strengths
+from linnet_fast.training.end_to_end import end_to_end
 from linnet_fast.training.trajectory import Trajectory
 
 _ALIGNED = 1e-8  # of the largest factor: how far a start may be from aligned
@@ -65,8 +67,9 @@ def mode_alignment(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     left, right : ndarray of float64, shape (*run, n_rec, min(out, in))
-        Absolute inner product of its i-th singular vector and that of cross_cov, from 0 to 1; the own are in the order of
-        descending singular values. Where singular values coincide they are arbitrary.
+        Absolute inner product of its i-th singular vector and that of cross_cov, from 0 to 1; the own
+        are in the order of descending singular values. Where singular values coincide they are
+        arbitrary.
 
     Raises
     ------
@@ -258,12 +261,12 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         first, second = _factors(begin.weights, data)
         if eta is not None and trajectory.steps is not None:
             steps = trajectory.steps - (begin.step or 0)
-            a, b = factor_descent(steps, eta[..., None], sigma, lam, first, second)
+            a, b = factor_descent(sigma, lam, first, second, step_size=eta[..., None], steps=steps)
             exact = np.moveaxis(a * b, -1, -2)
         else:
             t = _since_start(trajectory)[:, None]
             parts = (x[..., None, :] for x in (sigma, lam, first, second))
-            a, b = factor_flow(t, *parts)
+            a, b = factor_flow(*parts, time=t)
             exact = a * b
     elif trajectory.network.n_layers == 1:
         exact = _one_layer(trajectory, sigma, lam, data)
@@ -274,10 +277,10 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         if eta is not None and trajectory.steps is not None:
             steps = trajectory.steps - (begin.step or 0)
             path = mode_descent(
-                steps,
-                eta[..., None],
                 sigma,
                 lam,
+                step_size=eta[..., None],
+                steps=steps,
                 strength=strength,
                 n_layers=n_layers,
             )
@@ -285,9 +288,9 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
         else:
             t = _since_start(trajectory)[:, None]
             exact = mode_flow(
-                t,
                 sigma[..., None, :],
                 lam[..., None, :],
+                time=t,
                 strength=strength[..., None, :],
                 n_layers=n_layers,
             ).strength
@@ -336,7 +339,7 @@ def products(trajectory: Trajectory) -> FloatArray:
         raise ValueError(msg)
     weights = [np.asarray(w, np.float64) for w in trajectory.weights]
     with quiet():
-        return np.asarray(trajectory.network.product(weights))
+        return end_to_end(trajectory.network, weights)
 
 
 def _strengths(product: FloatArray, data: JointDecomposition) -> FloatArray:
@@ -344,7 +347,7 @@ def _strengths(product: FloatArray, data: JointDecomposition) -> FloatArray:
     left = data.left[..., None, :, :k]
     right = data.right[..., None, :, :k]
     with quiet():
-        return np.asarray(np.sum((left.mT @ product) * right.mT, axis=-1))
+        return np.asarray(np.sum(algebra.product(left.mT, product) * right.mT, axis=-1))
 
 
 def quiet() -> np.errstate:
@@ -366,12 +369,14 @@ def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
     earlier = np.maximum(before - 1, 0)
     x0, x1, x2 = (at(learned, record) for record in (earlier, before, after))
     t0, t1, t2 = (at(when, record) for record in (earlier, before, after))
-    goal = np.log(q) - np.log1p(-q)
+    goal = _logit(np.asarray(q))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        z0, z1, z2 = (np.log(x) - np.log1p(-x) for x in (x0, x1, x2))
+        z0, z1, z2 = (_logit(x) for x in (x0, x1, x2))
         at_rest = ~(x2 < 1 - _AT_REST)
         # From 0 or below there is no logarithm.
-        share = np.where(x1 > 0, np.log(q / x1) / np.log(x2 / x1), (q - x1) / (x2 - x1))
+        share = np.where(
+            x1 > 0, elementary.log(q / x1) / elementary.log(x2 / x1), (q - x1) / (x2 - x1)
+        )
         share = np.where((x1 > 0) & ~at_rest, (goal - z1) / (z2 - z1), share)
         crossed = t1 + share * (t2 - t1)
         # How near to rest the record is tells nothing; the two before tell how fast the mode grew.
@@ -380,6 +385,10 @@ def _crossings(time: FloatArray, learned: FloatArray, q: float) -> FloatArray:
         crossed = np.where(after > 0, np.clip(np.where(usable, line, crossed), t1, t2), t2)
         crossed = np.where(np.isnan(crossed), t2, crossed)  # times that overflow
     return np.where(above.any(axis=-2), crossed, np.nan)
+
+
+def _logit(x: FloatArray) -> FloatArray:
+    return elementary.log(x) - elementary.log1p(-x)
 
 
 def plain_method(trajectory: Trajectory, name: str) -> None:

@@ -213,8 +213,6 @@ def minimum_sharpness(
     n_layers = validate.integer("n_layers", n_layers, low=1, high=2**15)
     cut = _EPS * loss.n_inputs if rcond is None else validate.real("rcond", rcond, at_least=0)
     rtol = validate.real("rtol", rtol, above=0)
-    if rcond is None:
-        loss.check_bounded("minimum")
     modes = joint_decomposition(loss)
     k = modes.sigma.shape[-1]
     lam = modes.lam

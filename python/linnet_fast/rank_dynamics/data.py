@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
-from linnet_fast._base import validate
+from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
 
@@ -106,8 +106,7 @@ def joint_decomposition(loss: SquaredLoss) -> JointDecomposition:
     -------
     JointDecomposition
         With all run axes of `loss`. Modes of equal sigma come in the order of ascending lam, which
-        is descending strength; inputs with sigma = 0 in that of descending lam. Signs of columns
-        are those of LAPACK.
+        is descending strength; inputs with sigma = 0 in that of descending lam.
 
     Raises
     ------
@@ -150,19 +149,23 @@ def joint_decomposition(loss: SquaredLoss) -> JointDecomposition:
     def per_run(array: FloatArray, keep: int) -> FloatArray:
         return np.broadcast_to(array, (*lead, *array.shape[array.ndim - keep :])).copy()
 
-    left, sigma, right_t = np.linalg.svd(cross, full_matrices=True)
+    # Modes that data have are found by the core: sweeps keep what is made of them, and it has to have
+    # the same bits everywhere.
+    left, sigma, right_t = algebra.svd(cross)
     sigma = np.where(sigma > _NO_MODE * sigma[..., :1], sigma, 0.0)
-    left, sigma, right = per_run(left, 2), per_run(sigma, 1), per_run(right_t.mT, 2)
+    left, sigma = per_run(_completed(left), 2), per_run(sigma, 1)
+    right = per_run(_completed(right_t.mT), 2)
     size = np.abs(np.linalg.eigvalsh(cov)).max(axis=-1)  # spectral norm
-    scale = np.where(size > 0, size, 1.0)[..., None, None]
-    unit = cov / scale  # so that nothing below overflows
+    scale = _power_of_two(size)[..., None, None]
+    unit = cov / scale  # so that nothing below overflows, and nothing is rounded
+    size = np.where(size > 0, size / scale[..., 0, 0], 1.0)
     for run in np.ndindex(*lead):
         _rotate(left[run], sigma[run], right[run], np.broadcast_to(unit, (*lead, n_in, n_in))[run])
 
-    inner = right.mT @ unit @ right
+    inner = algebra.product(right.mT, algebra.product(unit, right))
     inner = (inner + inner.mT) / 2
     lam = np.diagonal(inner, axis1=-2, axis2=-1)
-    lam = np.where(np.abs(lam) > n_in * _EPS, lam, 0.0)
+    lam = np.where(np.abs(lam) > n_in * _EPS * size[..., None], lam, 0.0)
     off = inner * (1 - np.eye(n_in))
     frobenius = np.linalg.norm(unit, axis=(-2, -1))
     frobenius = np.where(frobenius > 0, frobenius, 1.0)
@@ -183,7 +186,7 @@ def joint_decomposition(loss: SquaredLoss) -> JointDecomposition:
         sigma=full(sigma, 1),
         lam=full(lam * scale[..., 0], 1),
         offdiagonal=full(off * scale, 2),
-        defect_spectral=full(np.abs(np.linalg.eigvalsh(off)).max(axis=-1), 0),
+        defect_spectral=full(np.abs(np.linalg.eigvalsh(off)).max(axis=-1) / size, 0),
         defect_frobenius=full(np.linalg.norm(off, axis=(-2, -1)) / frobenius, 0),
         commutator=full(bracket, 0),
     )
@@ -286,33 +289,34 @@ def checked_layers(name: str, value: object, loss: SquaredLoss) -> tuple[FloatAr
 
 
 def _rotate(left: FloatArray, sigma: FloatArray, right: FloatArray, unit: FloatArray) -> None:
-    """Rotate, in place, what the singular vectors of one run leave open; `unit` has norm 1."""
+    """Rotate, in place, what the singular vectors of one run leave open; `unit` has norm 1 or so."""
     n_in = len(unit)
     rank = int(np.count_nonzero(sigma))
     if n_in - rank > 1:
         null = slice(rank, n_in)
-        right[:, null] = right[:, null] @ _eigenvectors(-(right[:, null].T @ unit @ right[:, null]))
+        right[:, null] = right[:, null] @ _eigenvectors(
+            -(right[:, null].T @ unit @ right[:, null]), lambda a: np.linalg.eigh(a)[1]
+        )
     if rank == 0:
         return
     relative = sigma[:rank] / sigma[0]
     same = 8 * max(len(left), n_in) * _EPS
     for block in _groups(relative, _NEAR):
         spread = relative[block]
-        cov = right[:, block].T @ unit @ right[:, block]
+        cov = _within(unit, right[:, block])
         if spread[0] - spread[-1] > same:
             # A sum of two matrices that commute is diagonal where both are.
             rotation = _eigenvectors(cov + np.diag(spread - spread.mean()))
-            turned = (rotation.T * spread) @ rotation
+            turned = algebra.product(rotation.T * spread, rotation)
             if np.abs(turned - np.diag(np.diag(turned))).max() > same:
                 continue
             order = np.argsort(-np.diag(turned), kind="stable")
             rotation, value = rotation[:, order], sigma[0] * np.diag(turned)[order]
-            left[:, block], right[:, block] = left[:, block] @ rotation, right[:, block] @ rotation
+            _turn(left, right, block, rotation)
             sigma[block] = value
     relative = sigma[:rank] / sigma[0]
     for block in _groups(relative, same):
-        rotation = _eigenvectors(right[:, block].T @ unit @ right[:, block])
-        left[:, block], right[:, block] = left[:, block] @ rotation, right[:, block] @ rotation
+        _turn(left, right, block, _eigenvectors(_within(unit, right[:, block])))
         sigma[block] = sigma[block].mean()
 
 
@@ -324,7 +328,36 @@ def _groups(descending: FloatArray, gap: float) -> Iterator[slice]:
             yield slice(int(begin), int(end))
 
 
-def _eigenvectors(symmetric: FloatArray) -> FloatArray:
+def _completed(columns: FloatArray) -> FloatArray:
+    """Return orthonormal columns and, after them, others that make them a basis."""
+    n, k = columns.shape[-2:]
+    if n == k:
+        return columns
+    padded = np.zeros((*columns.shape[:-2], n, n))
+    padded[..., :k] = columns
+    return np.concatenate([columns, algebra.orthonormal_columns(padded)[..., k:]], axis=-1)
+
+
+def _power_of_two(size: FloatArray) -> FloatArray:
+    """Return the powers of two near numbers, where these are uncertain by rounding too; 1 for 0."""
+    fraction, exponent = np.frexp(size)
+    # Norms tend to be round numbers: where the power changes, they are not.
+    power = np.ldexp(1.0, np.minimum(exponent - (fraction < 0.73), 1023))
+    return np.where(size > 0, power, 1.0)
+
+
+def _within(symmetric: FloatArray, columns: FloatArray) -> FloatArray:
+    return algebra.product(columns.T, algebra.product(symmetric, columns))
+
+
+def _turn(left: FloatArray, right: FloatArray, block: slice, rotation: FloatArray) -> None:
+    for basis in (left, right):
+        basis[:, block] = algebra.product(basis[:, block], rotation)
+
+
+def _eigenvectors(
+    symmetric: FloatArray, find: Callable[[FloatArray], FloatArray] = algebra.eigenvectors
+) -> FloatArray:
     """Return eigenvectors in ascending order; the identity for a multiple of it, up to rounding.
 
     So a basis is left alone where there is nothing to gain.
@@ -333,5 +366,4 @@ def _eigenvectors(symmetric: FloatArray) -> FloatArray:
     rest = symmetric - np.diag(np.full(n, np.trace(symmetric) / n))
     if np.abs(rest).max() <= 8 * n * _EPS:
         return np.eye(n)
-    vectors: FloatArray = np.linalg.eigh(symmetric)[1]
-    return vectors
+    return find(symmetric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import numpy as np
@@ -11,17 +12,30 @@ from scipy.special import expit
 from linnet_fast import _core
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.rank_dynamics.modes import ModePath, _rates, _start, learning_time
+from linnet_fast.rank_dynamics._wide import Wide, less_product
+from linnet_fast.rank_dynamics.modes import (
+    MOST_NUMBERS,
+    ModePath,
+    Start,
+    broadcast,
+    checked_fraction,
+    learning_times_of,
+    named_start,
+    rates,
+    start_of,
+)
 
 _MOST_STEPS = 2**53
+_MOST_WORK = 2**31  # steps of all modes together: a minute or two
+_SMALL = 1e-20  # of the resting strength: below, growth is that of a small mode
 
 
 def mode_descent(
-    steps: npt.ArrayLike,
-    step_size: npt.ArrayLike,
     sigma: npt.ArrayLike,
     lam: npt.ArrayLike = 1.0,
     *,
+    step_size: npt.ArrayLike,
+    steps: npt.ArrayLike,
     strength: npt.ArrayLike | None = None,
     log_strength: npt.ArrayLike | None = None,
     n_layers: int = 2,
@@ -32,18 +46,22 @@ def mode_descent(
 
     Parameters
     ----------
-    steps : array_like of int, shape (n_steps,) or ()
-        Steps >= 0, in any order.
+    sigma, lam
+        As for `mode_flow`.
     step_size : array_like
         Positive. It, `sigma`, `lam` and the start broadcast to shape (*modes).
-    sigma, lam, strength, log_strength, n_layers
+    steps : array_like of int, shape (n_steps,) or ()
+        Steps >= 0, in any order; at most 2^31 of all modes together, which take a minute or two
+        (one layer has a formula: up to 2^53 steps).
+    strength, log_strength, n_layers
         As for `mode_flow`.
 
     Returns
     -------
     ModePath
-        Arrays of shape (*modes, n_steps), or (*modes) for a single step. inf or NaN where the step
-        size is so large that the mode diverges.
+        Arrays of shape (*modes, n_steps), or (*modes) for a single step. Steps that overshoot zero
+        make an odd number of layers negative: the sign is that of `strength`. inf or NaN where the
+        step size is so large that the mode diverges, and only there.
 
     Raises
     ------
@@ -52,111 +70,58 @@ def mode_descent(
 
     Notes
     -----
-    It costs some 30 ns a step and mode, in compiled code. Two layers below rest are iterated in
-    logit(1 - lam w / sigma), which keeps relative accuracy at both ends, from any scale of the start.
-    Deeper modes start from where e^(log_strength / L) can be represented.
+    It costs 30 to 100 ns a step and mode, in compiled code; one layer is a geometric sequence. Two
+    layers below rest are iterated in logit(1 - lam w / sigma), others in the layer while it is far
+    from rest and in what remains while it is near: so strength and what remains are relatively accurate
+    at both ends, to about 1e-13 for every thousand steps at most.
 
     Examples
     --------
-    >>> path = mode_descent([0, 200, 400], 0.05, sigma=1.0, strength=1e-8)
+    >>> path = mode_descent(1.0, step_size=0.05, steps=[0, 200, 400], strength=1e-8)
     >>> path.strength.round(4).tolist()
     [0.0, 0.7687, 1.0]
+    >>> mode_descent(1.0, step_size=1.5, steps=[0, 1, 2], strength=10.0, n_layers=1).strength.tolist()
+    [10.0, -3.5, 3.25]
     """
     depth = validate.integer("n_layers", n_layers, low=1, high=1000)
-    at, scalar = _steps(steps)
+    s, lm = rates(sigma, lam)
     eta = validate.real_array("step_size", step_size, above=0)
-    s, lm = _rates(sigma, lam)
-    log_start, gap = _start(s, lm, strength, log_strength)
-    arrays = np.broadcast_arrays(eta, s, lm, log_start, gap)
-    modes = arrays[0].shape
-    eta, s, lm, log_start, gap = (x.ravel() for x in arrays)
+    at, scalar = checked_steps(steps)
+    name, number = named_start(strength, log_strength)
+    s, lm, eta, number = broadcast(sigma=s, lam=lm, step_size=eta, **{name: number})
+    modes = s.shape
+    can_be_done(modes, at, iterated=depth > 1)
+    s, lm, eta, number = (x.ravel() for x in (s, lm, eta, number))
     unique, where = np.unique(at, return_inverse=True)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+    with np.errstate(all="ignore"):
+        start = start_of(name, number, s, lm)
+        column = Start(_column(start.strength), start.log_strength[:, None], _column(start.gap))
         if depth == 1:
-            log_w, left = _one_layer(unique, eta, s, lm, log_start, gap)
+            w, left = _one_layer(unique, eta, s, lm, column)
         elif depth == 2:
-            log_w, left = _two_layers(unique, eta, s, lm, log_start, gap)
+            w, left = _two_layers(unique, eta, s, lm, start)
         else:
-            layer = _core.layer_descent(
-                layer=np.exp(log_start / depth),
-                step_size=eta,
-                sigma=s,
-                lam=lm,
-                n_layers=depth,
-                steps=unique.tolist(),
-            )
-            # With large steps a layer may change its sign, and of an odd number the mode does too.
-            log_w = np.where(layer**depth < 0, np.nan, depth * np.log(np.abs(layer)))
-            left = 1 - (lm / s)[:, None] * layer**depth
+            w, left = _balanced(unique, eta, s, lm, start, depth)
+        begins = unique == 0
+        # At rest or at zero, of two layers and more, nothing moves.
+        still = np.zeros((len(s), 1), dtype=bool)
+        if depth > 1:
+            still = (column.gap.mantissa == 0) | (column.strength.mantissa == 0)
+        w = Wide.where(begins | still, column.strength, w)
+        left = np.where(begins | still, column.gap.double(), left)
         left = np.where((s > 0)[:, None], left, np.nan)
-        learned = (np.abs(left) < 0.5) & (s > 0)[:, None] & (lm > 0)[:, None]
-        rest = (s / np.where(lm > 0, lm, 1.0))[:, None]
-        part = np.where(learned, left, 0.0)
-        w = np.where(learned, rest * (1 - part), np.exp(log_w))
-        log_w = np.where(learned, np.log(rest) + np.log1p(-part), log_w)
-    shape = modes if scalar else (*modes, at.size)
-    w, log_w, left = (x[:, where].reshape(shape) for x in (w, log_w, left))
-    return ModePath(w, log_w, left)
-
-
-def factor_descent(
-    steps: npt.ArrayLike,
-    step_size: npt.ArrayLike,
-    sigma: npt.ArrayLike,
-    lam: npt.ArrayLike,
-    first: npt.ArrayLike,
-    second: npt.ArrayLike,
-) -> tuple[FloatArray, FloatArray]:
-    """Return the two factors of a mode of two layers under gradient descent, by its recursion.
-
-    Parameters
-    ----------
-    steps : array_like of int, shape (n_steps,) or ()
-        Steps >= 0, in any order.
-    step_size, sigma, lam
-        As for `mode_descent`.
-    first, second : array_like
-        Factors of the first and of the second layer at step 0, of any sign. All but `steps`
-        broadcast to shape (*modes).
-
-    Returns
-    -------
-    a, b : ndarray of float64, shape (*modes, n_steps), or (*modes) for a single step
-        inf or NaN where they diverge.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument has a wrong type or is out of range.
-
-    Examples
-    --------
-    >>> a, b = factor_descent([0, 1, 100], 0.1, 1.0, 1.0, first=2.0, second=0.1)
-    >>> (a * b).round(4).tolist()
-    [0.2, 0.5221, 1.0]
-    """
-    at, scalar = _steps(steps)
-    eta = validate.real_array("step_size", step_size, above=0)
-    s, lm = _rates(sigma, lam)
-    a = validate.real_array("first", first)
-    b = validate.real_array("second", second)
-    arrays = np.broadcast_arrays(eta, s, lm, a, b)
-    modes = arrays[0].shape
-    eta, s, lm, a, b = (x.ravel() for x in arrays)
-    unique, where = np.unique(at, return_inverse=True)
-    both = _core.factor_descent(
-        first=a, second=b, step_size=eta, sigma=s, lam=lm, steps=unique.tolist()
-    )
-    shape = modes if scalar else (*modes, at.size)
-    return both[0][:, where].reshape(shape), both[1][:, where].reshape(shape)
+        size = Wide(np.abs(w.mantissa), w.exponent)
+        log_w = np.where(begins | still, column.log_strength, size.log())
+        shape = modes if scalar else (*modes, at.size)
+        return ModePath(*(x[:, where].reshape(shape) for x in (w.double(), log_w, left)))
 
 
 def descent_bounds(
-    steps: npt.ArrayLike,
-    step_size: npt.ArrayLike,
     sigma: npt.ArrayLike,
     lam: npt.ArrayLike = 1.0,
     *,
+    step_size: npt.ArrayLike,
+    steps: npt.ArrayLike,
     strength: npt.ArrayLike | None = None,
     log_strength: npt.ArrayLike | None = None,
 ) -> tuple[FloatArray, FloatArray]:
@@ -164,10 +129,10 @@ def descent_bounds(
 
     Parameters
     ----------
+    sigma, lam, step_size, strength, log_strength
+        As for `mode_descent`, with 0 < step_size * sigma <= 1/2 and a start not above rest.
     steps : array_like
         Steps >= 0. All arrays broadcast.
-    step_size, sigma, lam, strength, log_strength
-        As for `mode_descent`, with 0 < step_size * sigma <= 1/2 and a start not above rest.
 
     Returns
     -------
@@ -187,35 +152,38 @@ def descent_bounds(
 
     Examples
     --------
-    >>> lower, upper = descent_bounds(200, 0.05, 1.0, strength=1e-8)
-    >>> bool(lower < mode_descent(200, 0.05, 1.0, strength=1e-8).strength < upper)
+    >>> lower, upper = descent_bounds(1.0, step_size=0.05, steps=200, strength=1e-8)
+    >>> path = mode_descent(1.0, step_size=0.05, steps=200, strength=1e-8)
+    >>> bool(lower < path.strength < upper)
     True
     """
-    at = validate.real_array("steps", steps, at_least=0)
+    s, lm = rates(sigma, lam)
     eta = validate.real_array("step_size", step_size, above=0)
-    s, lm = _rates(sigma, lam)
-    x = np.asarray(eta * s)
-    instead = "use mode_descent, which is exact for any step size"
-    validate.refuse("step_size * sigma", f"in (0, 1/2] ({instead})", x, ~((x > 0) & (x <= 0.5)))
-    log_start, gap = _start(s, lm, strength, log_strength)
-    low = np.asarray(gap)
-    validate.refuse("1 - lam strength / sigma", ">= 0 (above rest use mode_descent)", low, low < 0)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        log_r = np.log(gap) + np.log(s) - log_start
+    at = validate.real_array("steps", steps, at_least=0)
+    name, number = named_start(strength, log_strength)
+    s, lm, eta, at, number = broadcast(sigma=s, lam=lm, step_size=eta, steps=at, **{name: number})
+    with np.errstate(all="ignore"):
+        x = np.asarray(eta * s)
+        instead = "use mode_descent, which is exact for any step size"
+        validate.refuse("step_size * sigma", f"in (0, 1/2] ({instead})", x, ~((s > 0) & (x <= 0.5)))
+        start = start_of(name, number, s, lm)
+        above = start.gap.mantissa < 0
+        validate.refuse(name, "at most sigma / lam (above rest use mode_descent)", number, above)
+        force, begun = Wide(s), start.strength
+        # sigma / (lam + r), where r is sigma gap / w_0 times a power.
         bounds = []
         for log_rate in (-2 * np.log1p(x), np.log1p(-2 * x)):
-            moved = np.where(at == 0, log_r, log_r + at * log_rate)
-            # sigma / (lam + r)
-            bounds.append(np.exp(np.log(s) - np.logaddexp(np.log(lm), moved)))
-    lower, upper = np.broadcast_arrays(*bounds)
-    return lower, upper
+            rest = Wide.exp(np.where(at == 0, 0.0, at * log_rate))
+            below = Wide(lm) * begun + force * start.gap * rest
+            bounds.append(np.where(begun.mantissa == 0, 0.0, (force * begun / below).double()))
+        return bounds[0], bounds[1]
 
 
 def learning_steps(
-    step_size: npt.ArrayLike,
     sigma: npt.ArrayLike,
     lam: npt.ArrayLike = 1.0,
     *,
+    step_size: npt.ArrayLike,
     strength: npt.ArrayLike | None = None,
     log_strength: npt.ArrayLike | None = None,
     fraction: npt.ArrayLike = 0.5,
@@ -225,7 +193,7 @@ def learning_steps(
 
     Parameters
     ----------
-    step_size, sigma, lam, strength, log_strength, n_layers
+    sigma, lam, step_size, strength, log_strength, n_layers
         As for `mode_descent`.
     fraction : array_like, default 0.5
         In (0, 1).
@@ -251,43 +219,43 @@ def learning_steps(
 
     Examples
     --------
-    >>> float(learning_steps(0.05, 1.0, strength=1e-8).round(1))
+    >>> float(learning_steps(1.0, step_size=0.05, strength=1e-8).round(1))
     188.2
     """
     depth = validate.integer("n_layers", n_layers, low=1, high=1000)
+    s, lm = rates(sigma, lam)
     eta = validate.real_array("step_size", step_size, above=0)
-    time = learning_time(
-        sigma,
-        lam,
-        strength=strength,
-        log_strength=log_strength,
-        fraction=fraction,
-        n_layers=depth,
-    )
-    s, lm = _rates(sigma, lam)
-    q = np.asarray(fraction, dtype=np.float64)
-    log_start, gap = _start(s, lm, strength, log_strength)
-    x = np.asarray(eta * s)
+    q = checked_fraction(fraction)
+    name, number = named_start(strength, log_strength)
+    s, lm, eta, q, number = broadcast(sigma=s, lam=lm, step_size=eta, fraction=q, **{name: number})
     instead = "use mode_descent, which is exact for any step size"
-    if depth == 1:
-        rate = np.asarray(eta * lm)
-        validate.refuse("step_size * lam", f"< 1 ({instead})", rate, rate >= 1)
-    elif depth == 2:
-        validate.refuse("step_size * sigma", f"< 1/2 ({instead})", x, x >= 0.5)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        log_w = np.log(q) + np.log(s) - np.log(lm)
-        log_left = np.log(gap) - np.log1p(-q)  # (sigma - lam w_0) / (sigma - lam w)
+    with np.errstate(all="ignore"):
         if depth == 1:
-            count = log_left / -np.log1p(-eta * lm)
+            rate = np.asarray(eta * lm)
+            validate.refuse("step_size * lam", f"< 1 ({instead})", rate, rate >= 1)
         elif depth == 2:
-            c, k = 1 - x / 2, 1.5 * eta * lm
-            change = np.log((c + k * np.exp(log_w)) / (c + k * np.exp(log_start)))
-            count = (log_w - log_start) / (2 * np.log1p(x)) + log_left / -np.log1p(-2 * x)
-            count = count - 0.75 / (c * (1 + x)) * change
+            rate = np.asarray(eta * s)
+            validate.refuse("step_size * sigma", f"< 1/2 ({instead})", rate, rate >= 0.5)
+        start = start_of(name, number, s, lm)
+        time = learning_times_of(s, lm, q, start, depth)
+        size, force, brake = Wide(eta), Wide(s), Wide(lm)
+        begun = start.strength * brake / force
+        growth = less_product(Wide(q) * force, brake, start.strength) / force
+        # ln of (sigma - lam w_0) / (sigma - lam w), and of w / w_0
+        log_left = (growth / (Wide(1.0) - q)).log1p()
+        log_grown = (growth / begun).log1p()
+        if depth == 1:
+            count = log_left / (-(-(size * brake)).log1p())
+        elif depth == 2:
+            x = size * force
+            c = Wide(1.0) - x * 0.5
+            k = x * 1.5
+            change = (k * growth / (c + k * begun)).log1p() * 0.75 / (c * (x + 1.0))
+            count = log_grown / (x.log1p() * 2.0) + log_left / (-(-(x * 2.0)).log1p()) - change
         else:
-            force = (1 - 1 / depth) * (log_w - log_start) - log_left
-            count = time / eta + 0.5 * force
-        return np.where((time == 0) | np.isinf(time), time, count)
+            count = time / size + (log_grown * (1 - 1 / depth) - log_left) * 0.5
+        exact = (time.mantissa == 0) | np.isinf(time.mantissa)
+        return Wide.where(exact, time, count).double()
 
 
 class StepSizeRegime(IntEnum):
@@ -311,15 +279,15 @@ class StepSizeRegime(IntEnum):
     """Above 2: goes to infinity from almost every start."""
 
 
-def step_size_regime(step_size: npt.ArrayLike, sigma: npt.ArrayLike) -> npt.NDArray[np.int8]:
+def step_size_regime(sigma: npt.ArrayLike, *, step_size: npt.ArrayLike) -> npt.NDArray[np.int8]:
     """Return the regime of a balanced mode of two layers.
 
     Parameters
     ----------
-    step_size : array_like
-        Positive.
     sigma : array_like
-        Singular values >= 0 of ``cross_cov``; broadcast with `step_size`.
+        Singular values >= 0 of ``cross_cov``.
+    step_size : array_like
+        Positive; broadcasts with `sigma`.
 
     Returns
     -------
@@ -337,86 +305,155 @@ def step_size_regime(step_size: npt.ArrayLike, sigma: npt.ArrayLike) -> npt.NDAr
 
     Examples
     --------
-    >>> step_size_regime(0.1, [3.0, 7.0, 11.0, 15.0, 25.0]).tolist()
+    >>> step_size_regime([3.0, 7.0, 11.0, 15.0, 25.0], step_size=0.1).tolist()
     [0, 1, 2, 3, 4]
     """
-    eta = validate.real_array("step_size", step_size, above=0)
     s = validate.real_array("sigma", sigma, at_least=0)
-    x = np.asarray(eta * s)
+    eta = validate.real_array("step_size", step_size, above=0)
+    s, eta = broadcast(sigma=s, step_size=eta)
+    with np.errstate(all="ignore"):
+        x = np.asarray(eta * s)
     regime = (x > 0.5).astype(np.int8) + (x >= 1) + (x >= np.sqrt(5) - 1) + (x > 2)
     return np.asarray(regime, dtype=np.int8)
 
 
-def _steps(steps: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], bool]:
+def checked_steps(steps: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], bool]:
     """Return steps as a vector, and whether a single one was given."""
-    array = np.asarray(steps)
-    if array.dtype.kind not in "iu" or array.size == 0:
-        msg = f"steps must be integers, got dtype {array.dtype} of shape {array.shape}"
+    array = np.asarray(validate.real_array("steps", steps, at_least=0))
+    given = np.asarray(steps)
+    if given.dtype.kind not in "iu":
+        msg = f"steps must be integers, got dtype {given.dtype}"
         raise TypeError(msg)
-    if array.ndim > 1:
-        msg = f"steps must have shape (n_steps,), got {array.shape}"
+    if given.ndim > 1:
+        msg = f"steps must have shape (n_steps,), got {given.shape}"
         raise ValueError(msg)
-    validate.refuse("steps", ">= 0", array, array < 0)
-    validate.refuse("steps", f"<= {_MOST_STEPS}", array, array > _MOST_STEPS)
-    return np.atleast_1d(array).astype(np.int64), array.ndim == 0
+    validate.refuse("steps", f"<= {_MOST_STEPS}", given, array > _MOST_STEPS)
+    return np.atleast_1d(given).astype(np.int64), given.ndim == 0
+
+
+def can_be_done(
+    modes: tuple[int, ...], steps: npt.NDArray[np.int64], *, iterated: bool = True
+) -> None:
+    """Refuse more modes and steps than can be stored, or gone through in reasonable time."""
+    n_modes = math.prod(modes)
+    if n_modes * steps.size > MOST_NUMBERS:
+        got = n_modes * steps.size
+        msg = f"steps must ask for at most {MOST_NUMBERS} numbers of all modes, got {got}"
+        raise ValueError(msg)
+    work = n_modes * int(steps.max())
+    if iterated and work > _MOST_WORK:
+        msg = f"steps must be at most {_MOST_WORK} of all modes together, got {work}"
+        raise ValueError(msg)
+
+
+def _column(x: Wide) -> Wide:
+    return Wide(x.mantissa[:, None], x.exponent[:, None])
+
+
+def _pick(x: Wide, here: npt.NDArray[np.bool_]) -> Wide:
+    return Wide(x.mantissa[here], x.exponent[here])
 
 
 def _one_layer(
-    steps: npt.NDArray[np.int64],
-    eta: FloatArray,
-    s: FloatArray,
-    lm: FloatArray,
-    log_start: FloatArray,
-    gap: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    x = (eta * lm)[:, None]
-    kept = np.where(steps == 0, 1.0, _power(1 - x, np.log1p(-x), steps))
-    left = kept * gap[:, None]
-    grown = np.where(x > 0, (1 - kept) / np.where(x > 0, x, 1.0), steps) * eta[:, None] * s[:, None]
-    w = np.exp(log_start)[:, None] * kept + grown
-    return np.log(w), np.where(s[:, None] > 0, left, np.nan)
-
-
-def _power(base: FloatArray, log_base: FloatArray, steps: npt.NDArray[np.int64]) -> FloatArray:
-    """Return base^steps, by the logarithm where the base is positive."""
-    sign = np.where(steps % 2 == 0, 1.0, np.sign(base))
-    log_size = np.where(base > 0, log_base, np.log(np.abs(base)))
-    return sign * np.exp(steps * log_size)
+    steps: npt.NDArray[np.int64], eta: FloatArray, s: FloatArray, lm: FloatArray, start: Start
+) -> tuple[Wide, FloatArray]:
+    """Return the geometric sequence; `start` is a column."""
+    size, brake = Wide(eta[:, None]), Wide(lm[:, None])
+    x = (size * brake).double()
+    base = less_product(Wide(1.0), size, brake)  # 1 - x
+    log_size = np.where(x < 0.5, np.log1p(-x), Wide(np.abs(base.mantissa), base.exponent).log())
+    moved = np.where(steps == 0, 0.0, steps * log_size)
+    positive = (base.mantissa > 0) | (steps % 2 == 0)
+    kept = Wide.exp(moved)
+    kept = Wide.where(positive, kept, -kept)
+    # 1 - kept over x, that does not cancel for small x; as many as there are steps for none.
+    gone = Wide.where(positive, -Wide(np.expm1(moved)), Wide(1.0) - kept)
+    gone = Wide.where(np.isinf(np.expm1(moved)), Wide(1.0) - kept, gone)
+    grown = Wide.where(np.abs(moved) < 1e-300, size * steps.astype(np.float64), gone / brake)
+    force, left = Wide(s[:, None]), kept * start.gap
+    w = start.strength * kept + force * grown
+    # Near rest that is the better reference, and with signs that alternate nothing is to cancel.
+    learned = (s[:, None] > 0) & (lm[:, None] > 0) & ((left.exponent < 0) | ~positive)
+    w = Wide.where(learned, force / brake * (Wide(1.0) - left), w)
+    return w, left.double()
 
 
 def _two_layers(
+    steps: npt.NDArray[np.int64], eta: FloatArray, s: FloatArray, lm: FloatArray, start: Start
+) -> tuple[Wide, FloatArray]:
+    shape = (len(eta), len(steps))
+    m, e, left = np.zeros(shape), np.zeros(shape), np.ones(shape)
+
+    def put(here: npt.NDArray[np.bool_], w: Wide) -> None:
+        m[here], e[here] = w.mantissa, w.exponent
+
+    drive = Wide(eta) * s
+    x = drive.double()
+    below = (s > 0) & (lm > 0) & (start.gap.mantissa > 0) & (start.strength.mantissa > 0)
+    by_logit, grows = below & (x < 0.5), lm == 0
+    # Too small a start to be iterated to rest grows by a known factor first.
+    part = start.strength * lm / s
+    tiny = below & ~by_logit & (part.log() < -600)
+    rest = ~by_logit & ~grows & ~tiny
+    if by_logit.any():
+        logit = (start.gap / part).log()[by_logit]
+        z = _core.logit_descent(logit=logit, rate=x[by_logit], steps=steps.tolist())
+        # From z, 1 - lam w / sigma = expit(z); of large z it is x = e^-z that is wanted.
+        share = Wide.where(z > 0, Wide.exp(-z) / (Wide.exp(-z) + 1.0), Wide(expit(-z)))
+        put(by_logit, _column(_pick(Wide(s) / lm, by_logit)) * share)
+        left[by_logit] = expit(z)
+    if grows.any():
+        growth = _column(_pick(drive, grows).log1p()) * (2.0 * steps)
+        put(grows, _column(_pick(start.strength, grows)) * Wide.exp(growth.double()))
+    for i in np.flatnonzero(tiny):
+        here = np.arange(len(eta)) == i
+        rate = 2 * drive.log1p().double()[i]
+        n_small = int((np.log(_SMALL) - part.log()[i]) / rate)
+        grown = _pick(start.strength, here) * Wide.exp(np.atleast_1d(n_small * rate))
+        force = Wide(s[here])
+        later = Start(grown, grown.log(), less_product(force, Wide(lm[here]), grown) / force)
+        early = _pick(start.strength, here) * Wide.exp(rate * steps.astype(np.float64))
+        w, remaining = _balanced(
+            np.maximum(steps - n_small, 0), eta[here], s[here], lm[here], later, 2
+        )
+        put(here, Wide.where(steps < n_small, early, w))
+        left[i] = np.where(steps < n_small, 1.0, remaining[0])
+    if rest.any():
+        part_start = Start(
+            _pick(start.strength, rest), start.log_strength[rest], _pick(start.gap, rest)
+        )
+        w, left[rest] = _balanced(steps, eta[rest], s[rest], lm[rest], part_start, 2)
+        put(rest, w)
+    return Wide(m, e), left
+
+
+def _balanced(
     steps: npt.NDArray[np.int64],
     eta: FloatArray,
     s: FloatArray,
     lm: FloatArray,
-    log_start: FloatArray,
-    gap: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    shape = (len(eta), len(steps))
-    log_w, left = np.empty(shape), np.empty(shape)
-    x = eta * s
-    by_logit = (s > 0) & (lm > 0) & (gap > 0) & np.isfinite(log_start) & (x < 0.5)
-    grows = (lm == 0) & ~by_logit
-    rest = ~by_logit & ~grows
-    if by_logit.any():
-        logit = (np.log(gap) + np.log(s) - np.log(lm) - log_start)[by_logit]
-        z = _core.logit_descent(logit=logit, rate=x[by_logit], steps=steps.tolist())
-        log_x = -np.logaddexp(0.0, z)
-        log_w[by_logit] = log_x + (np.log(s) - np.log(lm))[by_logit][:, None]
-        left[by_logit] = expit(z)
-    if grows.any():
-        log_w[grows] = log_start[grows][:, None] + 2 * steps * np.log1p(x[grows])[:, None]
-        left[grows] = np.where(s[grows] > 0, 1.0, np.nan)[:, None]
-    if rest.any():
-        factor = np.exp(0.5 * log_start[rest])
-        a = _core.factor_descent(
-            first=factor,
-            second=factor,
-            step_size=eta[rest],
-            sigma=s[rest],
-            lam=lm[rest],
-            steps=steps.tolist(),
-        )[0]
-        log_w[rest] = 2 * np.log(np.abs(a))
-        left[rest] = (s[rest][:, None] - lm[rest][:, None] * a * a) / s[rest][:, None]
-    return log_w, left
+    start: Start,
+    depth: int,
+) -> tuple[Wide, FloatArray]:
+    """Return modes and what remains by the recursion of a layer in units of its start."""
+    w, size, force, brake = start.strength, Wide(eta), Wide(s), Wide(lm)
+    unit = w.power(depth - 2, depth) if depth > 2 else Wide(np.ones(len(s)))
+    drive, stop = size * force * unit, size * brake * unit * w
+    part = w * brake / force
+    rest = np.where((s > 0) & (lm > 0), part.power(-1, depth).double(), np.where(s > 0, np.inf, 0))
+    layer, left = _core.balanced_descent(
+        drive=drive.double(),
+        brake=stop.double(),
+        rest=rest,
+        gap=np.where((s > 0) & (lm > 0), start.gap.double(), np.inf),
+        n_layers=depth,
+        steps=steps.tolist(),
+    )
+    near = ~np.isnan(left)
+    grown = Wide(np.abs(layer)).power(depth)
+    if depth % 2:
+        grown = Wide.where(layer < 0, -grown, grown)
+    grown = Wide.where(np.isnan(layer), Wide(np.nan), grown)
+    left = np.where(near, left, (Wide(1.0) - _column(part) * grown).double())
+    at_rest = _column(force / brake) * (Wide(1.0) - left)
+    return Wide.where(near, at_rest, _column(w) * grown), left

@@ -155,7 +155,6 @@ def one_layer_limit(loss: SquaredLoss, start: npt.ArrayLike) -> FloatArray:
     [[0.5, 7.0]]
     """
     lam, vectors, first, cross = _in_eigenbasis(loss, start)
-    loss.check_bounded("limit")
     flat = (lam == 0)[..., None, :]
     end = np.where(flat, first, cross / np.where(flat, 1.0, lam[..., None, :]))
     return np.asarray(end @ vectors.mT)
@@ -220,9 +219,9 @@ def aligned_flow(
         raise ValueError(msg)
     validate.broadcast_runs(strength=start.shape[:-1], loss=data.sigma.shape[:-1])
     path = mode_flow(
-        t[:, None],
         data.sigma[..., None, :k],
         data.lam[..., None, :k],
+        time=t[:, None],
         strength=start[..., None, :],
         n_layers=n_layers,
     )

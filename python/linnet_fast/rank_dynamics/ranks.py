@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._base.validate import FloatArray
+from linnet_fast._base.validate import FloatArray, Shape
+
+_MOST = 2**26
 
 
 def numerical_rank(
@@ -19,7 +19,7 @@ def numerical_rank(
     Parameters
     ----------
     singular_values : array_like, shape (..., k)
-        In any order. NaN, as after the end of a run, gives NaN.
+        Finite, in any order; rows with NaN, as records have after the end of a run, give NaN.
     rtol, atol : float
         Counted are those > rtol * max and > atol.
 
@@ -31,7 +31,7 @@ def numerical_rank(
     Raises
     ------
     TypeError, ValueError
-        If an argument has a wrong type or is negative.
+        If an argument has a wrong type, is negative, infinite or empty.
 
     Examples
     --------
@@ -40,9 +40,11 @@ def numerical_rank(
     """
     part = validate.real("rtol", rtol, at_least=0)
     least = validate.real("atol", atol, at_least=0)
-    s = _values(singular_values)
-    count = np.sum((s > part * s.max(axis=-1, keepdims=True)) & (s > least), axis=-1)
-    return _with_nan(s, count.astype(np.float64))
+    s, shape = _values(singular_values)
+    with np.errstate(over="ignore", under="ignore"):
+        bound = np.maximum(part * s.max(axis=-1, keepdims=True), least)
+    count = np.sum(s > bound, axis=-1)
+    return np.broadcast_to(np.where(np.isnan(s).any(axis=-1), np.nan, count), shape)
 
 
 def stable_rank(singular_values: npt.ArrayLike) -> FloatArray:
@@ -51,7 +53,7 @@ def stable_rank(singular_values: npt.ArrayLike) -> FloatArray:
     Parameters
     ----------
     singular_values : array_like, shape (..., k)
-        In any order; NaN gives NaN.
+        As for `numerical_rank`.
 
     Returns
     -------
@@ -61,15 +63,15 @@ def stable_rank(singular_values: npt.ArrayLike) -> FloatArray:
     Raises
     ------
     TypeError, ValueError
-        If the argument is not made of numbers >= 0.
+        If the argument is not made of finite numbers >= 0 and NaN, or empty.
 
     Examples
     --------
     >>> stable_rank([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]).tolist()
     [2.0, 1.0, 0.0]
     """
-    s = _shares(singular_values, np.max)
-    return np.asarray(np.sum(s * s, axis=-1))
+    s, shape = _relative(singular_values)
+    return np.broadcast_to(np.sum(s * s, axis=-1), shape)
 
 
 def effective_rank(singular_values: npt.ArrayLike) -> FloatArray:
@@ -78,7 +80,7 @@ def effective_rank(singular_values: npt.ArrayLike) -> FloatArray:
     Parameters
     ----------
     singular_values : array_like, shape (..., k)
-        In any order; NaN gives NaN.
+        As for `numerical_rank`.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def effective_rank(singular_values: npt.ArrayLike) -> FloatArray:
     Raises
     ------
     TypeError, ValueError
-        If the argument is not made of numbers >= 0.
+        If the argument is not made of finite numbers >= 0 and NaN, or empty.
 
     References
     ----------
@@ -99,9 +101,11 @@ def effective_rank(singular_values: npt.ArrayLike) -> FloatArray:
     >>> effective_rank([[3.0, 3.0, 3.0], [1.0, 0.0, 0.0]]).round(12).tolist()
     [3.0, 1.0]
     """
-    p = _shares(singular_values, np.sum)
+    s, shape = _relative(singular_values)
+    total = s.sum(axis=-1, keepdims=True)
+    p = s / np.where(total == 0, 1.0, total)
     entropy = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1)
-    return np.asarray(np.where(p.sum(axis=-1) == 0, 0.0, np.exp(entropy)))
+    return np.broadcast_to(np.where(total[..., 0] == 0, 0.0, np.exp(entropy)), shape)
 
 
 def participation_ratio(singular_values: npt.ArrayLike) -> FloatArray:
@@ -110,7 +114,7 @@ def participation_ratio(singular_values: npt.ArrayLike) -> FloatArray:
     Parameters
     ----------
     singular_values : array_like, shape (..., k)
-        In any order; NaN gives NaN.
+        As for `numerical_rank`.
 
     Returns
     -------
@@ -120,16 +124,17 @@ def participation_ratio(singular_values: npt.ArrayLike) -> FloatArray:
     Raises
     ------
     TypeError, ValueError
-        If the argument is not made of numbers >= 0.
+        If the argument is not made of finite numbers >= 0 and NaN, or empty.
 
     Examples
     --------
     >>> participation_ratio([[3.0, 3.0, 3.0], [1.0, 0.0, 0.0]]).round(12).tolist()
     [3.0, 1.0]
     """
-    p = _shares(singular_values, np.sum)
-    squares = np.sum(p * p, axis=-1)
-    return np.asarray(np.where(squares == 0, 0.0, 1 / np.where(squares == 0, 1.0, squares)))
+    s, shape = _relative(singular_values)
+    squares = np.sum(s * s, axis=-1)
+    ratio = s.sum(axis=-1) ** 2 / np.where(squares == 0, 1.0, squares)
+    return np.broadcast_to(ratio, shape)
 
 
 def nuclear_norm(singular_values: npt.ArrayLike) -> FloatArray:
@@ -138,41 +143,58 @@ def nuclear_norm(singular_values: npt.ArrayLike) -> FloatArray:
     Parameters
     ----------
     singular_values : array_like, shape (..., k)
-        In any order; NaN gives NaN.
+        As for `numerical_rank`.
 
     Returns
     -------
     ndarray of float64, shape (...)
+        inf if it exceeds the largest number.
 
     Raises
     ------
     TypeError, ValueError
-        If the argument is not made of numbers >= 0.
+        If the argument is not made of finite numbers >= 0 and NaN, or empty.
 
     Examples
     --------
     >>> float(nuclear_norm([2.0, 1.0]))
     3.0
     """
-    return np.asarray(_values(singular_values).sum(axis=-1))
+    s, shape = _values(singular_values)
+    with np.errstate(over="ignore"):
+        return np.broadcast_to(s.sum(axis=-1), shape)
 
 
-def _values(singular_values: npt.ArrayLike) -> FloatArray:
-    s = np.asarray(singular_values)
+def _values(singular_values: npt.ArrayLike) -> tuple[FloatArray, Shape]:
+    """Return the rows that are really in memory, and the shape of a number for each row."""
+    if isinstance(singular_values, np.ma.MaskedArray):
+        msg = "singular_values must be a plain array, got a masked array; use NaN for what is not there"
+        raise TypeError(msg)
+    try:
+        s = np.asarray(singular_values)
+    except ValueError as error:
+        msg = f"singular_values must be a regular array of numbers: {error}"
+        raise ValueError(msg) from error
     if s.dtype.kind not in "fiu" or s.ndim == 0:
         msg = f"singular_values must be numbers of shape (..., k), got {s.dtype} of shape {s.shape}"
         raise TypeError(msg)
+    if s.size == 0:
+        msg = f"singular_values must not be empty, got shape {s.shape}"
+        raise ValueError(msg)
+    shape, s = s.shape[:-1], validate.unbroadcast(s, keep=1)
+    if s.size > _MOST:
+        msg = f"singular_values must be at most {_MOST} numbers, got shape {s.shape}"
+        raise ValueError(msg)
+    with np.errstate(over="ignore"):  # of longer floats; refused below
+        s = s.astype(np.float64, copy=False)
+    validate.refuse("singular_values", "finite or NaN", s, np.isinf(s))
     validate.refuse("singular_values", ">= 0", s, s < 0)
-    return s.astype(np.float64, copy=False)
+    return s, shape
 
 
-def _shares(singular_values: npt.ArrayLike, by: Callable[..., FloatArray]) -> FloatArray:
-    """Return each value over the sum or the largest of all."""
-    s = _values(singular_values)
-    unit = by(s, axis=-1, keepdims=True)
-    shares: FloatArray = s / np.where(unit == 0, 1.0, unit)
-    return shares
-
-
-def _with_nan(s: FloatArray, value: FloatArray) -> FloatArray:
-    return np.where(np.isnan(s).any(axis=-1), np.nan, value)
+def _relative(singular_values: npt.ArrayLike) -> tuple[FloatArray, Shape]:
+    """Return each value over the largest, so that no sum or square overflows."""
+    s, shape = _values(singular_values)
+    top = s.max(axis=-1, keepdims=True)
+    relative: FloatArray = s / np.where(top == 0, 1.0, top)
+    return relative, shape

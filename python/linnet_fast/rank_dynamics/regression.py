@@ -136,12 +136,12 @@ def reduced_rank_regression(
         factors, rest = factors_of_data(x, y)
         runs = rest.shape
     else:
-        loss = data
-        if type(loss) is not SquaredLoss:
-            msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(loss).__name__}"
+        given: object = data
+        if not isinstance(given, SquaredLoss):
+            msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(given).__name__}"
             raise TypeError(msg)
+        loss = given
         last = _last_rank(rank, loss.n_outputs, loss.n_inputs)
-        loss.check_bounded("minimum")
         factors = _factors_of_moments(loss)
         with np.errstate(over="ignore"):
             rest = (loss.output_power - np.sum(factors.strengths**2, axis=-1)) / 2

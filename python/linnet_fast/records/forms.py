@@ -81,6 +81,11 @@ def margin(at: Point) -> FloatArray:
     return margin
 
 
+def accuracy(at: Point) -> FloatArray:
+    """Return the share of margins that are positive."""
+    return np.asarray((at.loss.margins(at.product) > 0).mean(axis=-1))
+
+
 def _singular_vectors(at: Point) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
     """Return the first left singular vector, the singular values and the first right one, by layer."""
     triples = []

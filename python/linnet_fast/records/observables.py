@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records import forms
+from linnet_fast.records.named import Named
 from linnet_fast.records.point import Point
 
 Function: TypeAlias = Callable[[tuple[WeightArray, ...], FloatArray], npt.ArrayLike]
@@ -27,7 +28,7 @@ ShapeOf: TypeAlias = Callable[[Chain], Any]
 _MOST_AXES = 20
 # What results, and their files, have besides observables.
 _TAKEN = re.compile(
-    r"status|stopped_at|step|time|n_steps|linnet_fast|plain_time|weights_\d+|array_.*"
+    r"status|stopped_at|step|time|n_steps|linnet_fast|plain_time|weights_\d+|array_.*|loss_function"
     r"|(start|final)_(weights_\d+|memory_.*|status|stopped_at|elapsed)"
 )
 
@@ -42,6 +43,8 @@ class AnyObservable(ABC):
     """Whether the compiled core computes it; else it is a function of what the core records."""
     needs: tuple[str, ...] = ()
     """What not every training has: ``"one_output"``, ``"direction"``, ``"margin"``, ``"dense_layers"``."""
+    of: str | None = None
+    """Name of the evaluated loss that it is of; None: of the training itself."""
 
     @abstractmethod
     def record_shape(self, network: Chain) -> Any:
@@ -165,6 +168,9 @@ class CoreObservable(AnyObservable):
         Names of its axes.
     needs : tuple of str
         As of `AnyObservable`.
+    of_loss : bool
+        Whether it asks for no more than the loss and the end-to-end matrix: losses that are only
+        evaluated have it then, too.
     """
 
     name: str
@@ -173,11 +179,16 @@ class CoreObservable(AnyObservable):
     shape: ShapeOf = lambda _network: ()
     dims: tuple[str, ...] | None = ()
     needs: tuple[str, ...] = ()
+    of_loss: bool = False
     of_core = True
 
     def record_shape(self, network: Chain) -> Any:
         """Return the shape of one record."""
         return self.shape(network)
+
+    def is_had_by(self, loss: Loss) -> bool:
+        """Return whether a loss has what it needs of losses."""
+        return set(self.needs) - _NOT_OF_LOSSES <= loss.supports
 
     def value(self, point: Point) -> Any:
         """Return the observable in NumPy."""
@@ -196,9 +207,58 @@ class CoreObservable(AnyObservable):
             raise ValueError(msg)
 
 
+_NOT_OF_LOSSES = {"one_output", "direction", "dense_layers"}
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedObservable(AnyObservable):
+    """A row of the registry, of a loss that is evaluated beside that of the training.
+
+    Parameters
+    ----------
+    row : CoreObservable
+        One that is of a loss.
+    of : str
+        The name of the loss.
+    """
+
+    row: CoreObservable
+    of: str
+    of_core = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """By which the trajectory has it."""
+        return f"{self.row.name}_{self.of}"
+
+    @property
+    def dims(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Names of the axes of one record."""
+        return self.row.dims
+
+    def record_shape(self, network: Chain) -> Any:
+        """Return the shape of one record."""
+        return self.row.record_shape(network)
+
+    def value(self, point: Point) -> Any:
+        """Return the observable in NumPy."""
+        return self.row.value(replace(point, loss=point.evaluated[self.of]))
+
+    def check(self, network: Chain, loss: Loss) -> None:
+        """Raise ValueError unless a network and the evaluated loss have what it needs."""
+        try:
+            self.row.check(network, loss)
+        except ValueError as error:
+            msg = f"{self.name}: {error}"
+            raise ValueError(msg) from None
+
+
 _ROWS = (
     CoreObservable(
-        "loss", "Loss, weight decay not included.", lambda at: at.loss.value(at.product)
+        "loss",
+        "Loss, weight decay not included.",
+        lambda at: at.loss.value(at.product),
+        of_loss=True,
     ),
     CoreObservable(
         "singular_values",
@@ -260,9 +320,20 @@ _ROWS = (
     ),
     CoreObservable(
         "margin",
-        "Least y x . w / |w| of the samples.",
+        "Least margin of the samples over the Frobenius norm of the end-to-end matrix: of labels 1 and "
+        "-1 the least y x . w, of classes the least difference of the output of the class and the "
+        "largest of the others.",
         forms.margin,
-        needs=("margin", "one_output"),
+        needs=("margin",),
+        of_loss=True,
+    ),
+    CoreObservable(
+        "accuracy",
+        "Share of the samples whose margin is positive, of several outputs with labels of their own "
+        "the share of all labels.",
+        forms.accuracy,
+        needs=("margin",),
+        of_loss=True,
     ),
     CoreObservable(
         "layer_singular_ratio",
@@ -298,13 +369,83 @@ def dims_of(name: str) -> tuple[str, ...] | None:
     return OBSERVABLES[name].dims if name in OBSERVABLES else None
 
 
-def checked(observables: object) -> tuple[str | Observable, ...]:
+NO_LOSSES: Named[Any] = Named()
+"""Nothing is evaluated."""
+
+
+def evaluated_rows(evaluate: Iterable[str]) -> dict[str, EvaluatedObservable]:
+    """Return what there is to record of evaluated losses of these names, by name.
+
+    Examples
+    --------
+    >>> list(evaluated_rows(["test"]))[:2]
+    ['loss_test', 'margin_test']
+    """
+    found = (EvaluatedObservable(row, of) for of in evaluate for row in _ROWS if row.of_loss)
+    return {row.name: row for row in found}
+
+
+def checked_names(evaluate: object, example: str) -> Mapping[str, Any]:
+    """Return `evaluate`, a mapping whose keys must be names that a result can have after those of rows.
+
+    Parameters
+    ----------
+    evaluate : mapping of str
+        Name -> anything.
+    example : str
+        For messages.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else, or a name is no identifier or makes that of another result.
+    """
+    if not isinstance(evaluate, Mapping):
+        msg = f"evaluate must be a mapping such as {example}, got {type(evaluate).__name__}"
+        raise TypeError(msg)
+    for name in evaluate:
+        validate.instance("name in evaluate", name, str)
+        if not name.isidentifier() or name.startswith("_"):
+            msg = f"names in evaluate must be identifiers such as 'test', got {name!r}"
+            raise ValueError(msg)
+        for full in evaluated_rows([name]):
+            if full in OBSERVABLES or _TAKEN.fullmatch(full):
+                msg = (
+                    f"names in evaluate must not make that of another result, got {name!r}: {full}"
+                )
+                raise ValueError(msg)
+    return evaluate
+
+
+def checked_losses(evaluate: object) -> Named[Loss]:
+    """Return losses by name, to be evaluated beside that of the training.
+
+    Parameters
+    ----------
+    evaluate : mapping of str to Loss
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else; see `checked_names`.
+    """
+    losses = checked_names(evaluate, "{'test': loss}")
+    for name, loss in losses.items():
+        validate.instance(f"evaluate[{name!r}]", loss, Loss)  # type: ignore[type-abstract]
+    return Named(losses)
+
+
+def checked(
+    observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES
+) -> tuple[str | Observable, ...]:
     """Return observables, each of which must be a name or an `Observable`, and be there once.
 
     Parameters
     ----------
     observables : iterable of str or Observable
         At least one.
+    evaluate : mapping of str to Loss
+        Names of evaluated losses are those of further observables.
 
     Raises
     ------
@@ -319,11 +460,15 @@ def checked(observables: object) -> tuple[str | Observable, ...]:
         given = validate.sequence("observables", tuple(observables), of="names")
     else:
         given = validate.parts("observables", observables, of="names")
+    of_evaluated = evaluated_rows(evaluate)
     names: list[str] = []
     for i, one in enumerate(given):
         name = one.name if isinstance(one, Observable) else one
         if name is one:
-            validate.choice(f"observables[{i}]", one, OBSERVABLES)
+            validate.choice(f"observables[{i}]", one, (*OBSERVABLES, *of_evaluated))
+        elif name in of_evaluated:
+            msg = f"observables must not have names of what is evaluated, got {name!r}"
+            raise ValueError(msg)
         if name in names:
             msg = f"observables must name each observable once, got {name!r} twice"
             raise ValueError(msg)
@@ -334,18 +479,29 @@ def checked(observables: object) -> tuple[str | Observable, ...]:
     return given
 
 
-def rows(observables: Sequence[str | Observable]) -> dict[str, AnyObservable]:
+def rows(
+    observables: Sequence[str | Observable], evaluate: Mapping[str, Loss] = NO_LOSSES
+) -> dict[str, AnyObservable]:
     """Return the observables that are meant, by name.
 
     Parameters
     ----------
     observables : sequence of str or Observable
         Checked ones.
+    evaluate : mapping of str to Loss
+        Losses whose values are meant, too; and what else is named of the training's loss, of those
+        that have it.
     """
-    found: Iterable[AnyObservable] = (
-        one if isinstance(one, Observable) else OBSERVABLES[one] for one in observables
-    )
-    return {row.name: row for row in found}
+    of_evaluated = evaluated_rows(evaluate)
+    found: dict[str, AnyObservable] = {}
+    for one in observables:
+        row = one if isinstance(one, Observable) else OBSERVABLES.get(one) or of_evaluated[one]
+        found[row.name] = row
+    for name, evaluated in of_evaluated.items():
+        row = evaluated.row
+        if row.name == "loss" or (row.name in found and row.is_had_by(evaluate[evaluated.of])):
+            found.setdefault(name, evaluated)
+    return found
 
 
 def record_bytes(
@@ -408,8 +564,9 @@ def empty_records(
 def direction_of(
     network: Chain,
     loss: Loss,
-    observables: Sequence[str | Observable],
+    wanted: Mapping[str, AnyObservable],
     direction: npt.ArrayLike | None,
+    evaluate: Mapping[str, Loss] = NO_LOSSES,
 ) -> FloatArray | None:
     """Return what angles are measured to, or None; refuse observables that do not exist here.
 
@@ -419,10 +576,12 @@ def direction_of(
         What is trained.
     loss : Loss
         On what.
-    observables : sequence of str or Observable
-        What is wanted.
+    wanted : mapping
+        What is wanted, as `rows` gives it.
     direction : array_like, shape (in,), optional
         What angles are measured to, if not to that of the loss.
+    evaluate : mapping of str to Loss
+        Losses that are evaluated besides.
 
     Returns
     -------
@@ -434,9 +593,8 @@ def direction_of(
     ValueError
         If an observable needs one output, samples, a direction or dense layers.
     """
-    wanted = rows(observables)
     for row in wanted.values():
-        row.check(network, loss)
+        row.check(network, loss if row.of is None else evaluate[row.of])
     if not any("direction" in row.needs for row in wanted.values()):
         return None
     if direction is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +32,10 @@ class Point:
         Coefficient of the method.
     direction : ndarray, shape (*run, in), or None
         What angles are measured to, of norm 1.
+    evaluated : mapping of str to Loss
+        Losses that are evaluated besides, by name.
+    known_product : ndarray, shape (*run, out, in), optional
+        The end-to-end matrix, where it need not be computed.
     """
 
     network: Chain
@@ -38,10 +43,14 @@ class Point:
     loss: Loss
     weight_decay: npt.ArrayLike = 0.0
     direction: FloatArray | None = None
+    evaluated: Mapping[str, Loss] = field(default_factory=dict)
+    known_product: FloatArray | None = None
 
     @cached_property
     def product(self) -> WeightArray:
         """The end-to-end matrix, shape (*run, out, in)."""
+        if self.known_product is not None:
+            return self.known_product
         return np.asarray(self.network.product(self.weights))
 
     @cached_property

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import spacing, validate
+from linnet_fast._base import elementary, spacing, validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.records.observables import AnyObservable, Observable, checked, rows
+from linnet_fast.losses.base import Loss
+from linnet_fast.records.observables import (
+    NO_LOSSES,
+    AnyObservable,
+    Observable,
+    checked,
+    checked_losses,
+    rows,
+)
 
 MAX_STEP = 2**62
 """Largest step a training may reach; far beyond any run, and safe in 64-bit arithmetic."""
@@ -39,13 +48,22 @@ class Record:
     direction : tuple of float, optional
         What ``angle`` and ``log_tan_half_angle`` are measured to, of any length but 0; by default the
         direction of a `SphericalLogisticLoss`.
+    evaluate : mapping of str to Loss, optional
+        Losses that are evaluated beside that of the training, at the same records: with ``{"test":
+        loss}`` the result has ``loss_test``. They are of any kind, with the inputs and outputs of the
+        network; run axes of theirs broadcast with those of the training. What else is asked for of the
+        training's loss, such as ``margin``, is recorded of those that have it (``margin_test``), and
+        can be named in `observables` itself. They change nothing of the training, and cost nothing
+        where nothing is recorded.
 
     Raises
     ------
     TypeError
-        If a number is not an integer, or `observables` is a single string.
+        If a number is not an integer, `observables` is a single string, or `evaluate` is not made of
+        losses.
     ValueError
-        If a number is out of range, steps do not increase, or a name is unknown or given twice.
+        If a number is out of range, steps do not increase, or a name is unknown, given twice, or that
+        of another result.
 
     Examples
     --------
@@ -58,12 +76,29 @@ class Record:
     [0, 250, 500, 750, 1000]
     >>> Record.at([0, 10, 1000]).steps(0, 1000).tolist()
     [0, 10, 1000]
+
+    Train on half of the samples and evaluate the loss on the other half:
+
+    >>> import linnet_fast as lf
+    >>> rng = np.random.default_rng(4)
+    >>> X = rng.standard_normal((40, 12))
+    >>> Y = X[:, :1] + 0.7 * rng.standard_normal((40, 1))
+    >>> half, other = (lf.SquaredLoss.from_data(X[i::2], Y[i::2]) for i in range(2))
+    >>> network = lf.Dense((12, 1))
+    >>> run = lf.train(network, half, [np.zeros((1, 12))], method=lf.GradientDescent(0.1), n_steps=1000,
+    ...                record=Record.at([0, 10, 1000], ("loss",), evaluate={"test": other}))
+    >>> run.loss.round(2).tolist(), run.loss_test.round(2).tolist()
+    ([0.78, 0.25, 0.08], [0.5, 0.2, 0.7])
     """
+
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"evaluate": {}})
+    """Arguments that plain data leave out where they have these values."""
 
     schedule: str
     numbers: tuple[int, ...] | tuple[float, ...]
     observables: tuple[str | Observable, ...] = _DEFAULT
     direction: tuple[float, ...] | None = None
+    evaluate: Mapping[str, Loss] = NO_LOSSES
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -88,7 +123,8 @@ class Record:
                 raise ValueError(msg)
             numbers = (validate.integer("numbers[0]", one[0], low=low, high=MAX_STEP),)
         object.__setattr__(self, "numbers", numbers)
-        object.__setattr__(self, "observables", checked(self.observables))
+        object.__setattr__(self, "evaluate", checked_losses(self.evaluate))
+        object.__setattr__(self, "observables", checked(self.observables, self.evaluate))
 
     @classmethod
     def geomspace(
@@ -96,6 +132,7 @@ class Record:
         n: int,
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
+        evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
         """Record at `n` steps in geometric progression, the first and the last step among them.
 
@@ -113,13 +150,15 @@ class Record:
             Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
+        evaluate : mapping of str to Loss, optional
+            Losses to evaluate besides, see `Record`.
 
         Returns
         -------
         Record
         """
         number = validate.integer("n", n, low=2, high=MAX_STEP)
-        return cls("geomspace", (number,), checked(observables), _vector(direction))
+        return cls._made("geomspace", (number,), observables, direction, evaluate)
 
     @classmethod
     def every(
@@ -127,6 +166,7 @@ class Record:
         k: int,
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
+        evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
         """Record at all multiples of `k`, step 0 among them.
 
@@ -138,13 +178,15 @@ class Record:
             Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
+        evaluate : mapping of str to Loss, optional
+            Losses to evaluate besides, see `Record`.
 
         Returns
         -------
         Record
         """
         number = validate.integer("k", k, low=1, high=MAX_STEP)
-        return cls("every", (number,), checked(observables), _vector(direction))
+        return cls._made("every", (number,), observables, direction, evaluate)
 
     @classmethod
     def at(
@@ -152,6 +194,7 @@ class Record:
         steps: Iterable[int],
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
+        evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
         """Record at the given steps.
 
@@ -164,12 +207,14 @@ class Record:
             Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
+        evaluate : mapping of str to Loss, optional
+            Losses to evaluate besides, see `Record`.
 
         Returns
         -------
         Record
         """
-        return cls("at", _steps("steps", steps), checked(observables), _vector(direction))
+        return cls._made("at", _steps("steps", steps), observables, direction, evaluate)
 
     @classmethod
     def at_times(
@@ -177,6 +222,7 @@ class Record:
         time: npt.ArrayLike,
         observables: Iterable[str | Observable] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
+        evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
         """Record a flow at the given times.
 
@@ -189,6 +235,8 @@ class Record:
             Names out of `OBSERVABLES`, or observables of your own.
         direction : array_like, shape (in,), optional
             What angles are measured to.
+        evaluate : mapping of str to Loss, optional
+            Losses to evaluate besides, see `Record`.
 
         Returns
         -------
@@ -199,19 +247,33 @@ class Record:
         >>> Record.at_times([0.0, 0.5, 2.0]).times(0.0, 10.0).tolist()
         [0.0, 0.5, 2.0]
         """
-        return cls("at_times", _times("time", time), checked(observables), _vector(direction))
+        return cls._made("at_times", _times("time", time), observables, direction, evaluate)
+
+    @classmethod
+    def _made(
+        cls,
+        schedule: str,
+        numbers: tuple[int, ...] | tuple[float, ...],
+        observables: Iterable[str | Observable],
+        direction: npt.ArrayLike | None,
+        evaluate: Mapping[str, Loss],
+    ) -> Record:
+        # Names are made a tuple where they are checked.
+        names = cast("tuple[str | Observable, ...]", observables)
+        return cls(schedule, numbers, names, _vector(direction), evaluate)
 
     def __repr__(self) -> str:
         """Show the call that makes this record."""
         listed = self.schedule in ("at", "at_times")
         argument = list(self.numbers) if listed else self.numbers[0]
         direction = "" if self.direction is None else f", direction={list(self.direction)}"
-        return f"Record.{self.schedule}({argument}, observables={self.observables}{direction})"
+        evaluate = f", evaluate={self.evaluate!r}" if self.evaluate else ""
+        return f"Record.{self.schedule}({argument}, observables={self.observables}{direction}{evaluate})"
 
     @property
     def rows(self) -> dict[str, AnyObservable]:
         """The observables that are meant, by name."""
-        return rows(self.observables)
+        return rows(self.observables, self.evaluate)
 
     def n_records(self, first: int, last: int) -> int:
         """Return how many records a training from step `first` to step `last` makes.
@@ -378,8 +440,8 @@ def _geometric_steps(first: int, last: int, n: int) -> npt.NDArray[np.int64]:
     # least one.
     while (rest := n - len(head)) > 0:
         base = head[-1]
-        rate = math.log1p((last - base) / base) / rest
-        if base * math.expm1(rate) >= 1:
+        rate = float(elementary.log1p((last - base) / base)) / rest
+        if base * float(elementary.expm1(rate)) >= 1:
             break
         head.append(base + 1)
     if rest == 0:
@@ -387,7 +449,9 @@ def _geometric_steps(first: int, last: int, n: int) -> npt.NDArray[np.int64]:
     # Beyond that its terms differ by at least one, so their nearest integers (halves upward) are
     # distinct. The offset from the base is what is rounded: it is exact where the steps themselves
     # exceed the integers of a float64.
-    offsets = np.floor(base * np.expm1(rate * np.arange(1, rest + 1)) + 0.5).astype(np.int64)
+    offsets = np.floor(base * elementary.expm1(rate * np.arange(1, rest + 1)) + 0.5).astype(
+        np.int64
+    )
     offsets[-1] = last - base
     ranks = np.arange(1, rest + 1)
     # Rounding errors in the terms may still make two meet: keep them apart, and below the last.

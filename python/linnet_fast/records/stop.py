@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast.records.named import Named
+from linnet_fast.records.observables import NO_LOSSES, checked_names
 from linnet_fast.records.record import MAX_STEP
 
 
@@ -18,9 +20,9 @@ from linnet_fast.records.record import MAX_STEP
 class Stop:
     """When a run stops before its last step, as converged.
 
-    A run stops at the first absolute step, a multiple of `check_every`, at which its loss or its
-    gradient norm is at or below the threshold; either suffices. A flow is checked after every step
-    of its integrator.
+    A run stops at the first absolute step, a multiple of `check_every`, at which its loss, its
+    gradient norm or an evaluated loss is at or below the threshold; one of them suffices. A flow is
+    checked after every step of its integrator.
 
     Parameters
     ----------
@@ -30,11 +32,14 @@ class Stop:
         Threshold >= 0 on the norm of the gradient of the objective, weight decay included.
     check_every : int, default 100
         Steps between checks, at least 1; of no effect on a flow.
+    evaluate : mapping of str to array_like, shape (*run), optional
+        Thresholds >= 0 on losses that `Record` evaluates, by their names there.
 
     Raises
     ------
     TypeError
-        If a threshold is not made of real numbers or `check_every` is not an integer.
+        If a threshold is not made of real numbers, `check_every` is not an integer, or `evaluate` is
+        not a mapping.
     ValueError
         If no threshold is given, a number is out of range, or run axes do not broadcast.
 
@@ -44,28 +49,40 @@ class Stop:
     Stop(loss=0.001, check_every=100)
     >>> Stop(loss=[1e-3, 1e-4], gradient_norm=1e-6).run_shape
     (2,)
+    >>> Stop(evaluate={"test": 0.01}, check_every=10)
+    Stop(evaluate={'test': 0.01}, check_every=10)
     """
 
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"evaluate": {}})
+    """Arguments that plain data leave out where they have these values."""
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"loss": 0, "gradient_norm": 0})
 
     loss: FloatArray | None
     gradient_norm: FloatArray | None
     check_every: int
+    evaluate: Mapping[str, FloatArray]
 
     def __init__(
         self,
         loss: npt.ArrayLike | None = None,
         gradient_norm: npt.ArrayLike | None = None,
         check_every: int = 100,
+        evaluate: Mapping[str, npt.ArrayLike] = NO_LOSSES,
     ) -> None:
-        if loss is None and gradient_norm is None:
-            msg = "loss or gradient_norm must be given, or both, got neither"
+        evaluated = checked_names(evaluate, "{'test': 0.01}")
+        if loss is None and gradient_norm is None and not evaluated:
+            msg = "loss, gradient_norm or evaluate must be given, got none of them"
             raise ValueError(msg)
         for name, threshold in (("loss", loss), ("gradient_norm", gradient_norm)):
             array = None
             if threshold is not None:
                 array = validate.real_array(name, threshold, at_least=0)
             object.__setattr__(self, name, array)
+        arrays = {
+            name: validate.real_array(f"evaluate[{name!r}]", threshold, at_least=0)
+            for name, threshold in evaluated.items()
+        }
+        object.__setattr__(self, "evaluate", Named(arrays))
         every = validate.integer("check_every", check_every, low=1, high=MAX_STEP)
         object.__setattr__(self, "check_every", every)
         _ = self.run_shape  # refuses run axes that do not broadcast
@@ -73,10 +90,13 @@ class Stop:
     def __repr__(self) -> str:
         """Show numbers, and only the shapes of arrays."""
         parts = [
-            f"{name}=<array {array.shape}>" if array.ndim else f"{name}={array:g}"
+            f"{name}={_shown(array)}"
             for name, array in (("loss", self.loss), ("gradient_norm", self.gradient_norm))
             if array is not None
         ]
+        if self.evaluate:
+            of = (f"{name!r}: {_shown(array)}" for name, array in self.evaluate.items())
+            parts.append(f"evaluate={{{', '.join(of)}}}")
         return f"Stop({', '.join(parts)}, check_every={self.check_every})"
 
     @property
@@ -87,4 +107,10 @@ class Stop:
             shapes["loss"] = self.loss.shape
         if self.gradient_norm is not None:
             shapes["gradient_norm"] = self.gradient_norm.shape
+        for name, array in self.evaluate.items():
+            shapes[f"evaluate[{name!r}]"] = array.shape
         return validate.broadcast_runs(**shapes)
+
+
+def _shown(array: FloatArray) -> str:
+    return f"<array {array.shape}>" if array.ndim else f"{array:g}"

@@ -7,12 +7,16 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast.losses.base import Loss
+from linnet_fast._base.validate import Shape
+from linnet_fast.laws.draws import chosen, normal, shuffled
+from linnet_fast.losses.base import Loss, Words
 from linnet_fast.methods.base import Method
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ROUNDS = 10
+_ORDER, _NOISE = 1, 2
+"""What random numbers are for that are not those of samples: the highest two bits of a step."""
 
 
 def philox(
@@ -56,7 +60,9 @@ def philox(
     return np.stack([a, b, c, d])
 
 
-def draw(loss: Loss, method: Method, step: int, stream: int) -> Loss:
+def draw(
+    loss: Loss, method: Method, step: int, stream: int, run: tuple[int, ...] = (), runs: Shape = ()
+) -> Loss:
     """Return the loss on the samples of one step of one run.
 
     Parameters
@@ -69,11 +75,13 @@ def draw(loss: Loss, method: Method, step: int, stream: int) -> Loss:
         Steps taken before.
     stream : int
         That of the run.
+    run, runs : tuple of int
+        Which run it is, and the shape of the run axes.
 
     Returns
     -------
     Loss
-        Of `batch_size` samples.
+        On the samples of the step.
 
     Examples
     --------
@@ -86,4 +94,25 @@ def draw(loss: Loss, method: Method, step: int, stream: int) -> Loss:
     if batches is None:
         msg = f"method must draw samples, got {method}"
         raise TypeError(msg)
-    return loss.drawn(batches.size, partial(philox, batches.seed, step, stream))
+
+    def words(place: int, purpose: int = 0) -> Words:
+        return partial(philox, batches.seed, place | purpose << 62, stream)
+
+    n_all = loss.n_choices
+    if n_all is None:
+        return loss.drawn(batches.size_at(step), words(step))
+    if batches.sees_all:
+        index = np.arange(n_all)
+    elif batches.replace:
+        index = chosen(words(step), batches.size_at(step), n_all)
+    else:
+        seen = batches.samples_before(step) + np.arange(batches.size_at(step))
+        epochs = {int(e): shuffled(words(int(e), _ORDER), n_all) for e in np.unique(seen // n_all)}
+        index = np.array([epochs[int(at // n_all)][at % n_all] for at in seen])
+    own = loss.chosen(index)
+    std = float(np.broadcast_to(batches.label_noise_std, runs)[run])
+    if not batches.has_noise:
+        return own
+    n_pairs = (loss.n_outputs + 1) // 2
+    noise = normal(words(step, _NOISE), np.arange(len(index)) * n_pairs, loss.n_outputs)
+    return own.with_noise(std * noise)

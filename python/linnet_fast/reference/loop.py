@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -19,10 +18,11 @@ from scipy.integrate import solve_ivp
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
-from linnet_fast.methods.base import Batches, Method, SteppingMethod
+from linnet_fast.methods.base import Method, SteppingMethod
+from linnet_fast.methods.batches import Batches
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
-from linnet_fast.records.observables import empty_records
+from linnet_fast.records.observables import OBSERVABLES, empty_records
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
@@ -30,7 +30,7 @@ from linnet_fast.reference.draws import draw
 from linnet_fast.reference.observables import end_to_end, gradients, observe
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
-from linnet_fast.training.compatible import check_training
+from linnet_fast.training.compatible import check_training, fitting_loss
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.trajectory import Trajectory
 
@@ -102,8 +102,9 @@ def train(
     ([1, 0], [2, 3])
     """
     validate.instance("record", record, Record)
+    loss = fitting_loss(loss, method)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
-    state = begin_state(network, loss, start, method, stop)
+    state = begin_state(network, loss, start, method, stop, evaluate=record.evaluate)
     if not method.counts_steps:
         if stop is not None:
             msg = "stop must be None: the reference of gradient flow knows no stop rules"
@@ -139,7 +140,7 @@ def train(
                 there = [
                     np.where(_spread(active, n), w, 0) for w, n in zip(weights, inner, strict=True)
                 ]
-                seen = Point(network, _doubles(there), loss, decay, direction)
+                seen = Point(network, _doubles(there), loss, decay, direction, record.evaluate)
                 for name, row in record.rows.items():
                     value, array = row.value(seen), kept[name]
                     tuples = isinstance(array, tuple)
@@ -147,7 +148,10 @@ def train(
                     for target, part in parts:
                         target[active, at[step]] = part[active]
             if stop is not None and step % stop.check_every == 0:
-                status[active & _meets(stop, weights, loss, decay, network)] = Status.CONVERGED
+                status[
+                    active
+                    & _meets(stop, Point(network, _doubles(weights), loss, decay), record.evaluate)
+                ] = Status.CONVERGED
                 active &= status == Status.COMPLETED
             if step == last or not active.any():
                 continue
@@ -197,6 +201,7 @@ def train(
         final,
         _provenance(method, n_steps=n_steps),
         np.where(going, stopped_at - first, 0),
+        record.evaluate,
     )
 
 
@@ -213,12 +218,14 @@ def _drawn(loss: Loss, method: Method, step: int, runs: Shape) -> Loss:
     """Return the loss of every run on its samples of a step."""
     streams = cast("Batches", method.batches).streams_of(runs)
     drawn = [
-        draw(loss.of_run(run, runs), method, step, int(streams[run])) for run in np.ndindex(runs)
+        draw(loss.of_run(run, runs), method, step, int(streams[run]), run, runs)
+        for run in np.ndindex(runs)
     ]
     together = type(drawn[0]).stacked(drawn, np.arange(len(drawn)))
-    values = {field.name: getattr(together, field.name) for field in fields(together)}  # type: ignore[arg-type]
+    values = together.arguments()
     for name in together.inner_axes:
-        values[name] = values[name].reshape((*runs, *values[name].shape[1:]))
+        if values[name] is not None:
+            values[name] = values[name].reshape((*runs, *values[name].shape[1:]))
     return type(together)(**values)
 
 
@@ -285,6 +292,7 @@ def _flow(
         if status[run] != Status.COMPLETED:
             continue
         own = loss.of_run(run, runs)
+        evaluated = {name: other.of_run(run, runs) for name, other in record.evaluate.items()}
 
         def slope(time: float, flat: FloatArray, own: Loss = own, run: Any = run) -> Any:
             moves = gradients(layers_of(flat), own, decay[run], network)
@@ -313,7 +321,7 @@ def _flow(
             there = None
             if direction is not None:
                 there = np.broadcast_to(direction, (*runs, direction.shape[-1]))[run]
-            seen = Point(network, at, own, decay[run], there)
+            seen = Point(network, at, own, decay[run], there, evaluated)
             for name, row in record.rows.items():
                 value, array = row.value(seen), kept[name]
                 tuples = isinstance(array, tuple)
@@ -324,16 +332,28 @@ def _flow(
                 target[run] = part
     final = State(weights, None, status, stopped_at, end)
     provenance = _provenance(method, begin=begin, until=end)
-    return Trajectory(network, loss, method, state, None, times, kept, final, provenance, n_steps)
+    return Trajectory(
+        network,
+        loss,
+        method,
+        state,
+        None,
+        times,
+        kept,
+        final,
+        provenance,
+        n_steps,
+        record.evaluate,
+    )
 
 
-def _meets(
-    stop: Stop, weights: tuple[WeightArray, ...], loss: Loss, decay: FloatArray, network: Chain
-) -> Any:
+def _meets(stop: Stop, at: Point, evaluate: Mapping[str, Loss]) -> Any:
     """Return which runs are at or below a threshold."""
     met: Any = False
     if stop.loss is not None:
-        met = met | (observe("loss", weights, loss, decay, network) <= stop.loss)
+        met = met | (OBSERVABLES["loss"].value(at) <= stop.loss)
     if stop.gradient_norm is not None:
-        met = met | (observe("gradient_norm", weights, loss, decay, network) <= stop.gradient_norm)
+        met = met | (OBSERVABLES["gradient_norm"].value(at) <= stop.gradient_norm)
+    for name, threshold in stop.evaluate.items():
+        met = met | (evaluate[name].value(at.product) <= threshold)
     return met

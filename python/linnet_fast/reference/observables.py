@@ -166,8 +166,9 @@ def observe(
     if not hasattr(name, "record_shape"):
         validate.choice("name", name, OBSERVABLES)
     network, arrays = _checked(network, weights, loss)
-    (row,) = rows(checked((name,))).values()
-    to = direction_of(network, loss, (name,), direction)
+    wanted = rows(checked((name,)))
+    (row,) = wanted.values()
+    to = direction_of(network, loss, wanted, direction)
     decay = validate.real_array("weight_decay", weight_decay, at_least=0)
     own = tuple(np.asarray(layer, np.float64) for layer in arrays)
     with np.errstate(over="ignore", invalid="ignore"):

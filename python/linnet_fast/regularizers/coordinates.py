@@ -124,7 +124,7 @@ class SquaredL2(Regularizer):
         return np.sum(x**2, axis=-1)
 
     def _prox(self, x: FloatArray, step: FloatArray) -> Any:
-        return x / (1 + 2 * step[:, None])
+        return 0.5 * x / (0.5 + step[:, None])  # the step may be near the largest number
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,10 @@ class Lp(Regularizer):
         object.__setattr__(self, "_degree", 1.0 if power > 1 else None)
 
     def _value(self, x: FloatArray) -> Any:
-        return _lp_norm(x, self.p) if self.p > 1 else np.sum(np.abs(x) ** self.p, axis=-1)
+        return lp_norm(x, self.p) if self.p > 1 else np.sum(np.abs(x) ** self.p, axis=-1)
 
     def _dual(self, z: FloatArray) -> Any:
-        return np.abs(z).max(axis=-1) if self.p == 1 else _lp_norm(z, self.p / (self.p - 1))
+        return np.abs(z).max(axis=-1) if self.p == 1 else lp_norm(z, self.p / (self.p - 1))
 
     def _prox(self, x: FloatArray, step: FloatArray) -> Any:
         if self.p <= 1:
@@ -203,7 +203,8 @@ class Lp(Regularizer):
         return lp_prox(x, step, self.p)
 
 
-def _lp_norm(x: FloatArray, p: float) -> FloatArray:
+def lp_norm(x: FloatArray, p: float) -> FloatArray:
+    """Return the l_p norm of vectors (..., D), p >= 1."""
     # In units of the largest entry, as high powers overflow.
     size = np.abs(x)
     top = size.max(axis=-1, keepdims=True)
@@ -214,49 +215,65 @@ def _lp_norm(x: FloatArray, p: float) -> FloatArray:
 def lp_prox(x: FloatArray, step: FloatArray, p: float) -> FloatArray:
     """Return the prox of ``step ||x||_p``, p > 1, of vectors (n, D) with entries up to 2.
 
-    With r the norm of the prox y, ``y + step r^(1 - p) y^(p - 1) = |x|``; a root of ||y|| = r.
+    With r the norm of the prox y, ``y + step (y / r)^(p - 1) = |x|``: a root in r of ||y|| = r, or,
+    which comes to the same and does not go blind as p grows, of ||x - y|| = step in the dual norm.
     """
+    p = min(p, 1e17)  # beyond, it is the largest entry to rounding
     size = np.abs(x)
     result = np.zeros_like(x)
-    rows = np.flatnonzero(_lp_norm(x, p / (p - 1)) > step)
-    size, step = size[rows], step[rows]
+    dual = p / (p - 1)
+    rows = np.flatnonzero(lp_norm(x, dual) > step)
+    size, log_step = size[rows], np.log(step[rows])
 
-    def at(log_r: FloatArray, some: Any) -> FloatArray:
-        log_weight = np.log(step[some]) + (1 - p) * log_r
-        return power_shrink(size[some], log_weight[:, None], p)
+    def share(log_r: FloatArray, some: Any) -> FloatArray:
+        """Return ln(y / r)."""
+        return _log_share(size[some], log_r[:, None], log_step[some, None], p)
 
     def excess(log_r: FloatArray, some: Any) -> FloatArray:
-        value = _lp_norm(at(log_r, some), p)
-        return np.asarray(np.log(np.maximum(value, 1e-300)) - log_r)
+        log_y = share(log_r, some)
+        if p < 2:
+            return _log_norm(log_y, p)
+        return _log_norm((p - 1) * log_y, dual)
 
-    top = np.log(_lp_norm(size, p))
+    top = np.log(lp_norm(size, p))
     # Below e^-45 of the norm of x, the prox does not count.
     found = falling_root(excess, top - 45, top)
-    result[rows] = at(found, slice(None))
-    return np.sign(x) * result
+    result[rows] = np.exp(found[:, None] + share(found, slice(None)))
+    return np.copysign(np.minimum(result, np.abs(x)), x)
+
+
+def _log_norm(log_size: FloatArray, p: float) -> FloatArray:
+    """Return the logarithm of the l_p norm of vectors (n, D) of e^log_size."""
+    top = log_size.max(axis=-1)
+    with np.errstate(under="ignore"):
+        powers = np.exp(p * (log_size - top[:, None]))
+    return np.asarray(top + np.log(powers.sum(axis=-1)) / p)
 
 
 def power_shrink(size: FloatArray, log_weight: FloatArray, p: float) -> FloatArray:
-    """Return the root y of ``y + weight y**(p - 1) = size``, p > 1.
+    """Return the root y of ``y + weight y**(p - 1) = size``, p > 1."""
+    return np.exp(_log_share(size, np.zeros_like(log_weight), log_weight, p))
 
-    In units of the size, y = u: Newton's method for u if p > 2, else for u^(p - 1), whose equation
-    is convex, from the right.
+
+def _log_share(size: FloatArray, log_r: FloatArray, log_step: FloatArray, p: float) -> FloatArray:
+    """Return the root v of ``r e^v + step e^((p - 1) v) = size``, p > 1; -inf for sizes 0.
+
+    The logarithm of the left side is convex and its slope between 1 and p - 1: Newton's method
+    reaches the root from the right, from the lesser of the roots of each term alone.
     """
     some = size > 0
     log_size = np.log(np.where(some, size, 1.0))
-    strength = np.exp(np.clip(log_weight + (p - 2) * log_size, -700.0, 700.0))
-    large = p > 2
-    power = p - 1 if large else 1 / (p - 1)
-    # a v^power + b v = 1, from the lesser of the roots of each term alone.
-    a, b = (strength, np.ones_like(strength)) if large else (np.ones_like(strength), strength)
-    v = np.minimum(1 / b, a ** (-1 / power))
-    for _ in range(100):
-        term = a * v**power
-        move = (term + b * v - 1) / (power * term / v + b)
-        v = np.maximum(v - move, 1e-300)
-        if not (np.abs(move) > 1e-15 * v).any():
-            break
-    return np.where(some, size * (v if large else v**power), 0.0)
+    v = np.minimum(log_size - log_r, (log_size - log_step) / (p - 1))
+    with np.errstate(under="ignore"):
+        for _ in range(100):
+            one, other = v + log_r - log_size, (p - 1) * v + log_step - log_size
+            first, second = np.exp(one), np.exp(other)
+            total = first + second
+            move = np.log(total) * total / (first + (p - 1) * second)
+            v = v - move
+            if not (np.abs(move) > 1e-16 * np.abs(v) + 1e-300).any():
+                break
+    return np.where(some, v, -np.inf)
 
 
 @dataclass(frozen=True)
@@ -412,4 +429,5 @@ class Huber(Regularizer):
 
     def _prox(self, x: FloatArray, step: FloatArray) -> Any:
         s = step[:, None]
-        return np.where(np.abs(x) <= 1 + 2 * s, x / (1 + 2 * s), x - 2 * s * np.sign(x))
+        inside = np.abs(x) <= 1 + 2 * s
+        return np.where(inside, 0.5 * x / (0.5 + s), soft(x, 2 * s))

@@ -82,7 +82,8 @@ class LatentGroupLasso(Regularizer):
     """``min sum_j ||u_j||_2`` over sums of vectors u_j that live on overlapping groups.
 
     Twice it is the cost of one hidden layer whose units see the groups. A predictor with an entry
-    outside all groups has the value inf.
+    outside all groups has the value inf. Value and prox are found by iteration, relative to the
+    largest entry to about 1e-11.
 
     Parameters
     ----------

@@ -20,14 +20,14 @@ from linnet_fast.regularizers._proximal import (
     shrink,
     soft,
 )
-from linnet_fast.regularizers.coordinates import lp_prox, power_shrink
+from linnet_fast.regularizers.coordinates import lp_norm, lp_prox, power_shrink
 
 _N_CELLS = 256
 
 
 @dataclass(frozen=True)
 class MixedGroup(Regularizer):
-    """``sum_g ||x_g||_p ** power``: scalars of groups times elementwise layers.
+    """``sum_g ||x_g||_p ** power``: scalars of groups times elementwise layers; a norm for power 1.
 
     With n elementwise layers and L layers in all, L times it is the cost, p = 2/n, power = 2/L.
 
@@ -65,6 +65,8 @@ class MixedGroup(Regularizer):
             raise ValueError(msg)
         object.__setattr__(self, "p", p)
         object.__setattr__(self, "power", power)
+        # With power 1, and so p from 1 up, a sum of norms.
+        object.__setattr__(self, "is_norm", power == 1)
         object.__setattr__(self, "is_convex", power == 1)
         object.__setattr__(self, "_degree", power)
 
@@ -80,6 +82,12 @@ class MixedGroup(Regularizer):
 
     def _value(self, x: FloatArray) -> Any:
         return np.asarray(sum(self._sum(x[..., list(group)]) for group in self.groups))
+
+    def _dual(self, z: FloatArray) -> Any:
+        if self.p == 1:
+            return np.abs(z).max(axis=-1)
+        dual = self.p / (self.p - 1)
+        return np.max([lp_norm(z[..., list(group)], dual) for group in self.groups], axis=0)
 
     def _prox(self, x: FloatArray, step: FloatArray) -> Any:
         result = np.empty_like(x)

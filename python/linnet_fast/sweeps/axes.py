@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.training import plain
 
@@ -35,7 +34,7 @@ class Column:
         self.numbers = None if array is None else array.astype(np.float64)
         if self.numbers is not None:
             self.kind = "numbers"
-        elif path == "loss" and _stack(self.values):
+        elif is_of_loss(path) and _stack(self.values):
             self.kind = "stacked"
         else:
             self.kind = "choices"
@@ -78,15 +77,25 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 def _is_per_run(path: str) -> bool:
     """Whether a batch takes this as an array of one number per run, so that such runs go together."""
     *owners, name = path.split(".")
+    if owners == ["stop", "evaluate"]:
+        return True
     kinds = plain.kinds(owners[-1]) if owners else ()
     return any(getattr(kind, "inner_axes", {}).get(name) == 0 for kind in kinds)
 
 
-def _stack(losses: Sequence[Loss]) -> bool:
+def is_of_loss(path: str) -> bool:
+    """Whether a parameter is a loss: that of the training, or one that is evaluated."""
+    *owners, _ = path.split(".")
+    return path == "loss" or owners == ["record", "evaluate"]
+
+
+def _stack(losses: Sequence[Any]) -> bool:
     """Whether losses can be trained in one batch, each run with its own."""
     first = losses[0]
     if not all(
-        type(loss) is type(first) and "stacking" in loss.supports and loss.run_shape == ()
+        type(loss) is type(first)
+        and "stacking" in getattr(loss, "supports", ())  # else it is refused where it is used
+        and loss.run_shape == ()
         for loss in losses
     ):
         return False

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.observables import NO_LOSSES, rows
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.sweeps.derived import Derived
@@ -34,6 +34,8 @@ class Batch:
     """Runs of one group, as `train` takes them."""
 
     training: Training
+    record: Record | None
+    """That of the training, with evaluated losses as the runs have them."""
     loss: Any
     method: Any
     stop: Stop | None
@@ -49,7 +51,7 @@ class Batch:
         n_axes = len(spec.axes)
         training = spec.training_at([int(i.flat[0]) for i in indices[:n_axes]])
         parts: dict[str, Any] = {
-            name: getattr(training, name) for name in ("loss", "method", "stop", "start")
+            name: getattr(training, name) for name in ("loss", "method", "stop", "start", "record")
         }
         settings: dict[str, npt.NDArray[np.float64]] = {}
         for axis, index in zip(spec.axes.values(), indices, strict=False):
@@ -57,7 +59,9 @@ class Batch:
                 if column.numbers is not None:
                     settings[column.path] = column.numbers[index]
                 elif column.kind == "stacked" and (index != index[0]).any():
-                    parts["loss"] = type(column.values[0]).stacked(column.values, index)
+                    root, *rest = column.path.split(".")
+                    loss = type(column.values[0]).stacked(column.values, index)
+                    parts[root] = plain.replaced(root, parts[root], rest, loss)
         for path, numbers in sorted(settings.items(), key=lambda item: item[0].count(".")):
             root, *rest = path.split(".")
             parts[root] = plain.replaced(root, parts[root], rest, numbers)
@@ -124,10 +128,10 @@ class Batch:
         return weights
 
 
-def recording(spec: SweepSpec, training: Training) -> Record:
-    """Return what to record of a training so that all that is kept can be had."""
-    if training.record is not None:
-        return training.record
+def recording(spec: SweepSpec, training: Training, record: Record | None) -> Record:
+    """Return what to record of a training, whose own record is given, so that all that is kept can be had."""
+    if record is not None:
+        return record
     curves = [d for d in spec.derived if not d.of_end]
     if curves:
         needs = [name for d in curves for name in d.needs]
@@ -152,7 +156,9 @@ def train_group(
 ) -> Arrays:
     """Train runs of one group; return, by name, what is kept of them."""
     batch = Batch.of(spec, indices)
-    trajectory = batch.train(spec, recording(spec, batch.training), n_threads, progress)
+    trajectory = batch.train(
+        spec, recording(spec, batch.training, batch.record), n_threads, progress
+    )
     return _kept(spec, trajectory, indices, n_threads)
 
 
@@ -161,7 +167,7 @@ def first_of_group(
 ) -> tuple[Trajectory, Arrays]:
     """Return the trajectory of runs that end where they begin, and what would be kept of it."""
     batch = Batch.of(spec, indices)
-    trajectory = batch.beginning(spec, recording(spec, batch.training))
+    trajectory = batch.beginning(spec, recording(spec, batch.training, batch.record))
     return trajectory, _kept(spec, trajectory, indices, 1)
 
 
@@ -230,14 +236,15 @@ def _end_of(
     where = np.flatnonzero(missing)
     if len(where):
         batch = Batch.of(spec, [index[where] for index in indices])
-        direction = None if batch.training.record is None else batch.training.record.direction
+        record = batch.record
         seen = observe(
             trajectory.network,
             batch.loss,
             [array[where] for array in final.weights],
             names,
             weight_decay=batch.method.weight_decay,
-            direction=direction,
+            direction=None if record is None else record.direction,
+            evaluate=NO_LOSSES if record is None else record.evaluate,
             n_threads=n_threads,
         )
         for name in names:
@@ -245,11 +252,10 @@ def _end_of(
             if name not in values:
                 values[name] = np.full((len(status), *array.shape[1:]), np.nan)
             values[name][where] = array
-    for name in names:
-        if name not in values:  # all diverged, and nothing recorded
-            values[name] = np.full(
-                (len(status), 1, *OBSERVABLES[name].record_shape(trajectory.network)), np.nan
-            )
+    for name, row in rows(names, trajectory.evaluated).items():
+        if name in names and name not in values:  # all diverged, and nothing recorded
+            shape = row.record_shape(trajectory.network)
+            values[name] = np.full((len(status), 1, *shape), np.nan)
     end = final.time if steps is None else final.step
     return replace(
         trajectory,

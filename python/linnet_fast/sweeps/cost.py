@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from linnet_fast._base.config import config
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.records.observables import NO_LOSSES
 from linnet_fast.records.record import Record
 from linnet_fast.sweeps.batch import Batch, train_group
 from linnet_fast.sweeps.layout import Layout
@@ -138,8 +139,16 @@ def _steps_seconds(
 ) -> float:
     """Return how long the first steps take, the better of two measurements."""
     batch = Batch.of(spec, indices)
-    short = replace(batch, training=replace(batch.training, n_steps=n_steps, record=None))
-    record = Record.at([n_steps], ("loss",))
+
+    def last_of(own: Record | None) -> Record:
+        evaluate = NO_LOSSES if own is None else own.evaluate  # a stop rule may ask for them
+        return Record.at([n_steps], ("loss",), evaluate=evaluate)
+
+    training = batch.training
+    short = replace(
+        batch, training=replace(training, n_steps=n_steps, record=last_of(training.record))
+    )
+    record = last_of(batch.record)
     return min(_seconds(lambda: short.train(spec, record, n_threads)) for _ in range(2))
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast.rank_dynamics import joint_decomposition
 from linnet_fast.rank_dynamics import learning_times as times_of
-from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.observables import OBSERVABLES, evaluated_rows
 from linnet_fast.training import plain
 from linnet_fast.training.trajectory import Trajectory
 
@@ -152,7 +152,9 @@ def _one(name: str, value: Any) -> Derived:
     if isinstance(value, Derived):
         return replace(value, name=name, dims=value.dims if dims is None else dims)
     if isinstance(value, str) and ":" not in value:
-        known = BUILT_IN[validate.choice(f"derived[{name!r}]", value, BUILT_IN)]
+        known = (
+            _of_evaluated(value) or BUILT_IN[validate.choice(f"derived[{name!r}]", value, BUILT_IN)]
+        )
         return Derived(
             name,
             known.function,
@@ -167,6 +169,15 @@ def _one(name: str, value: Any) -> Derived:
         msg = f"derived[{name!r}] must be a function or a name, got {type(value).__name__}"
         raise TypeError(msg)
     return Derived(name, value, _identity(name, value), dims)
+
+
+def _of_evaluated(value: str) -> Derived | None:
+    """Return how an evaluated loss ends; None: it is none of the like of ``final_loss_test``."""
+    for row in evaluated_rows([""]).values():
+        begin = f"final_{row.name}"
+        if value.startswith(begin) and value != begin and value not in BUILT_IN:
+            return _final(value.removeprefix("final_"))
+    return None
 
 
 def _imported(name: str, path: str) -> Function:

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
+from linnet_fast.records.observables import NO_LOSSES, OBSERVABLES, evaluated_rows
 from linnet_fast.sweeps import derived as _derived
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.batch import recording
+from linnet_fast.sweeps.distributions import quantiles
 from linnet_fast.sweeps.spec import TAKEN, SweepSpec
 from linnet_fast.training.description import Training
 
@@ -173,7 +175,10 @@ def sampled(
         What all runs have in common.
     parameters : mapping
         Parameter, as of `grid`, -> a frozen distribution of SciPy, such as
-        ``scipy.stats.loguniform(1e-6, 1)``, or a sequence of values that are equally likely.
+        ``scipy.stats.loguniform(1e-6, 1)``, or a sequence of values that are equally likely. Values
+        of ``uniform``, ``loguniform``, ``norm``, ``lognorm``, ``expon`` and ``randint`` are the same
+        on every machine; those of other distributions may differ in their last bits, and a sweep
+        over these is continued where it was begun.
     n : int
         Number of points. More points begin with those of fewer, so a store can be extended.
     method : {"random", "sobol"}
@@ -215,7 +220,7 @@ def sampled(
         parameters.items(), _points(method, len(parameters), n, seed), strict=True
     ):
         if hasattr(of, "ppf"):
-            values = of.ppf(points)
+            values = quantiles(of, points)
             is_integer = np.issubdtype(np.asarray(of.rvs(1, random_state=0)).dtype, np.integer)
             lists[key] = values.astype(np.int64 if is_integer else np.float64).tolist()
         elif isinstance(of, Sequence | np.ndarray) and not isinstance(of, str) and len(of):
@@ -308,8 +313,18 @@ def _spec(
     spec = SweepSpec(training, axes, replicates, functions, rng, common_seeds, keep)
     for group in spec.groups:
         training_of_group = spec.training_at(spec.first_of(group))
-        names = tuple(recording(spec, training_of_group).rows)
+        record = training_of_group.record
+        evaluated = evaluated_rows(NO_LOSSES if record is None else record.evaluate)
         for d in functions:
+            if d.of_end and not set(d.needs) <= {*OBSERVABLES, *evaluated}:
+                got = ", ".join(evaluated) or "none of them"
+                msg = f"record must evaluate a loss for {d.name} to be that of {d.needs[0]}, got {got}"
+                raise ValueError(msg)
+        names = tuple(recording(spec, training_of_group, record).rows)
+        for d in functions:
+            if keep and d.name in names:
+                msg = f"derived must have names of their own, got {d.name!r}, which is recorded"
+                raise ValueError(msg)
             if not d.of_end and not set(d.needs) <= set(names):
                 msg = f"record must have {', '.join(d.needs)} for {d.name}, got {', '.join(names)}"
                 raise ValueError(msg)

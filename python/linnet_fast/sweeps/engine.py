@@ -25,6 +25,7 @@ from typing import Any
 
 from linnet_fast._base import machine
 from linnet_fast._base.config import config
+from linnet_fast.sweeps import parent
 from linnet_fast.sweeps.batch import Arrays
 from linnet_fast.sweeps.chunk import Block, run_block, shape_of
 from linnet_fast.sweeps.derived import Derived
@@ -167,6 +168,7 @@ def _addresses() -> list[str]:
 
 def work(job: Job, numbers: tuple[int, ...]) -> list[Done]:
     """Train chunks in a worker, and write them if there is a store."""
+    parent.end_with_parent()
     isa = str(config()["instruction_set"])
     if isa != job.isa:
         msg = (
@@ -183,7 +185,8 @@ def work(job: Job, numbers: tuple[int, ...]) -> list[Done]:
         if done is None:
             values = run_block(spec, layout, job.chunks.block(number), n_threads)
             if store is not None:
-                store.write(number, values)
+                with parent.writing():
+                    store.write(number, values)
             seconds, counts = time.perf_counter() - begin, counts_of(values["status"])
             done = Done(number, counts, seconds, None if store is not None else values)
         result.append(done)
@@ -212,6 +215,7 @@ def run_here(
     """Train chunks with the threads of this process; a chunk is written while the next is trained."""
     with ThreadPoolExecutor(1, thread_name_prefix="linnet-fast-writer") as writer:
         writing: Future[Done] | None = None
+        has_writer, process = True, os.getpid()
         try:
             for number in numbers:
                 found = None if store is None else _found(store, number)
@@ -229,11 +233,17 @@ def run_here(
                 if writing is not None:
                     before, writing = writing, None
                     hooks.kept(before.result())
-                writing = writer.submit(_write, store, done, values)
+                if has_writer:
+                    try:
+                        writing = writer.submit(_write, store, done, values)
+                        continue
+                    except RuntimeError:  # the system gives no thread
+                        has_writer = False
+                hooks.kept(_write(store, done, values))
         finally:
             # However this ends: the chunk that is being trained is dropped, the one that is being
-            # written is finished.
-            if writing is not None:
+            # written is finished. A child that was forked meanwhile has no thread that writes.
+            if writing is not None and os.getpid() == process:
                 hooks.kept(writing.result())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ class Meter:
         self._n_found = 0
         self._tell = tell
         self._begin = time.monotonic()
+        self._process = os.getpid()
 
     def found(self, counts: Counts) -> None:
         """Count a chunk that was there before."""
@@ -98,6 +100,12 @@ class Meter:
         rate = (done - self._n_found) / seconds if seconds > 0 else 0.0
         left = (self.n_runs - done) / rate if rate > 0 else math.inf
         self._tell(SweepProgress(self.n_runs, int(done), self._n_diverged, seconds, rate, left))
+        if os.getpid() != self._process:
+            msg = (
+                "a process that was forked within a sweep must not go on with it: its threads are in the "
+                "process that began it"
+            )
+            raise RuntimeError(msg)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape
 from linnet_fast.losses.registry import checked_loss
-from linnet_fast.methods.base import MOST_STREAMS
+from linnet_fast.methods.batches import MOST_STREAMS
 from linnet_fast.networks.named import Dense
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.derived import Derived

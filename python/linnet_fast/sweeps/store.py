@@ -182,6 +182,14 @@ class Store:
 
     def check(self, spec: SweepSpec) -> None:
         """Refuse a store of another sweep."""
+        begun, now = self.spec_data.get("numerics"), spec.encode()["numerics"]
+        if begun != now:
+            msg = (
+                f"{self.path} was begun with numerics {begun} of the library, and has other bits than "
+                f"those of this version, {now}: it opens (open_sweep), but is gone on with by the "
+                "version that began it; or take another store"
+            )
+            raise SweepError(msg)
         if self.spec_id != spec.id:
             lines = plain.differences(self.spec_data, spec.encode())
             shown = "; ".join(lines[:5]) + ("; ..." if len(lines) > 5 else "")

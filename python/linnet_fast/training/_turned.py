@@ -16,6 +16,7 @@ import numpy.typing as npt
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.training.call import CoreCall
+from linnet_fast.training.end_to_end import end_to_end
 
 ANGLES = ("angle", "log_tan_half_angle")
 _KNOWN = 4e6 * np.finfo(np.float64).eps  # as the core: rounding is 1e-6 of what is left across
@@ -96,15 +97,15 @@ def turned(call: CoreCall) -> tuple[CoreCall, Turn | None]:
     if other is None:
         return call, None
     begin = replace(call.begin, weights=turn.weights(call.begin.weights))
-    return replace(call, loss=other, begin=begin, direction=axis), turn
+    return replace(call, loss=other, begin=begin, direction=axis, mirror=turn.normal), turn
 
 
 def _is_known(call: CoreCall, turn: Turn, axis: FloatArray) -> npt.NDArray[np.bool_]:
     """Return for which runs the start says where it points to, beyond its own rounding."""
     network, weights = call.network, call.begin.weights
     with np.errstate(over="ignore", invalid="ignore"):  # of runs that had diverged
-        product = network.product(turn.weights(weights))[..., 0, :]
+        product = end_to_end(network, turn.weights(weights))[..., 0, :]
         across = np.abs(np.where(axis == 0, product, 0.0)).max(axis=-1)
         # Of dense layers; others have entries of this order.
-        most = np.abs(network.product(tuple(np.abs(w) for w in weights))[..., 0, :]).sum(axis=-1)
+        most = np.abs(end_to_end(network, [np.abs(w) for w in weights])[..., 0, :]).sum(axis=-1)
         return np.asarray(across >= _KNOWN * most)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._base.validate import WeightArray
+from linnet_fast._base.validate import Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
+from linnet_fast.records.observables import NO_LOSSES
 from linnet_fast.records.stop import Stop
 from linnet_fast.training.state import State, Status
 
@@ -25,6 +27,7 @@ def begin_state(
     method: Method,
     stop: Stop | None,
     dtype: npt.DTypeLike | None = None,
+    evaluate: Mapping[str, Loss] = NO_LOSSES,
 ) -> State:
     """Return the state to begin from, its weights views with all run axes.
 
@@ -42,6 +45,8 @@ def begin_state(
         When to end before.
     dtype : dtype, optional
         Of the weights; by default that of `start`.
+    evaluate : mapping of str to Loss
+        Losses that are evaluated besides; they may have run axes, too.
 
     Returns
     -------
@@ -56,6 +61,7 @@ def begin_state(
     shapes = {"loss": loss.run_shape, "method": method.run_shape}
     if stop is not None:
         shapes["stop"] = stop.run_shape
+    shapes |= {f"evaluate[{name!r}]": other.run_shape for name, other in evaluate.items()}
     if isinstance(start, State):
         state = _continued(network, start, method, dtype)
         for name, shape in shapes.items():
@@ -65,7 +71,7 @@ def begin_state(
         inner = network.shapes
         lead = (w.shape[: w.ndim - len(s)] for w, s in zip(weights, inner, strict=True))
         runs = validate.broadcast_runs(start=np.broadcast_shapes(*lead), **shapes)
-        full = tuple(np.broadcast_to(w, (*runs, *s)) for w, s in zip(weights, inner, strict=True))
+        full = _in_order(weights, runs, inner)
         kind = np.int64 if method.counts_steps else np.float64
         state = State(
             full,
@@ -108,7 +114,17 @@ def _continued(network: Chain, state: State, method: Method, dtype: npt.DTypeLik
         msg = f"start must be weights, or a state of a method like {method} with {wanted}, got {had}; "
         msg += "start anew from its weights: state.weights"
         raise ValueError(msg)
-    return state
+    # Made by hand, or read from elsewhere, its arrays may lie in any order.
+    return replace(state, weights=_in_order(state.weights, state.status.shape, network.shapes))
+
+
+def _in_order(
+    weights: tuple[WeightArray, ...], runs: Shape, shapes: Sequence[Shape]
+) -> tuple[WeightArray, ...]:
+    """Return weights with all run axes, those of each run side by side: sums go along memory."""
+    return tuple(
+        validate.over_runs(w, runs, len(shape)) for w, shape in zip(weights, shapes, strict=True)
+    )
 
 
 def _check_flow(state: State) -> None:

@@ -51,7 +51,7 @@ def beginning(
     ([2.0, nan, nan], [0, 2, 4])
     """
     check_training(network, loss, method, n_steps, until, record, None)
-    begin = begin_state(network, loss, start, method, None)
+    begin = begin_state(network, loss, start, method, None, evaluate=record.evaluate)
     runs = begin.status.shape
     if method.counts_steps:
         steps = record.steps(0, n_steps or 0)
@@ -69,6 +69,7 @@ def beginning(
             record.observables,
             weight_decay=method.weight_decay,
             direction=record.direction,
+            evaluate=record.evaluate,
             n_threads=1,
         )
         inside = (slice(None),) * len(runs)
@@ -87,7 +88,9 @@ def beginning(
         begin.memory,
     )
     n_taken = np.zeros(runs, np.int64)
-    return Trajectory(network, loss, method, begin, steps, time, kept, final, {}, n_taken)
+    return Trajectory(
+        network, loss, method, begin, steps, time, kept, final, {}, n_taken, record.evaluate
+    )
 
 
 def _times(

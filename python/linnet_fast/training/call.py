@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,12 @@ from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, core_factors
-from linnet_fast.records.observables import OBSERVABLES, AnyObservable, record_bytes
+from linnet_fast.records.observables import (
+    OBSERVABLES,
+    AnyObservable,
+    EvaluatedObservable,
+    record_bytes,
+)
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
@@ -54,6 +59,8 @@ class CoreCall:
     stop: Stop | None
     direction: FloatArray | None
     n_threads: int | None
+    mirror: FloatArray | None = None
+    """(*run, in): evaluated losses see the end-to-end matrices mirrored by these, of norm sqrt(2)."""
 
     @property
     def runs(self) -> Shape:
@@ -79,19 +86,19 @@ class CoreCall:
             "stop_gradient_norm": None if stop is None else _over(stop.gradient_norm, runs, 0),
             "ended": np.require(self.begin.status, requirements="C") if has_ended else None,
             "observables": self._of_core(),
+            "evaluate": core_evaluate(self.record.rows, self.record.evaluate, runs, self.stop),
             "n_threads": threads,
         }
 
     def _of_core(self) -> set[str]:
-        named = {name for name, row in self.record.rows.items() if row.of_core}
-        return named | set(_needed(self.record))
+        return core_names(self.record.rows) | set(_needed(self.record))
 
     def observed(self, result: Any) -> dict[str, Any]:
         """Return what was recorded, by name, functions of it included."""
         known = result["observables"]
         found: dict[str, Any] = {}
         for name, row in self.record.rows.items():
-            found[name] = known[name] if row.of_core else self._computed(row, known)
+            found[name] = of_core(row, result) if row.of_core else self._computed(row, known)
         return found
 
     def _computed(self, row: AnyObservable, known: dict[str, Any]) -> FloatArray:
@@ -105,14 +112,48 @@ class CoreCall:
         values = np.full((*lead, *shape), np.nan)
         if is_there.any():
             weights = tuple(np.asarray(w[is_there]) for w in known["weights"])
-            values[is_there] = row.value(Point(self.network, weights, self.loss))
+            product = known["product"][is_there]
+            point = Point(self.network, weights, self.loss, known_product=product)
+            values[is_there] = row.value(point)
         return values
 
 
 def _needed(record: Record) -> tuple[str, ...]:
     """Return what has to be recorded for functions besides what is asked for."""
-    of_core = all(row.of_core for row in record.rows.values())
-    return () if of_core or "weights" in record.rows else ("weights",)
+    if all(row.of_core for row in record.rows.values()):
+        return ()
+    return tuple(name for name in ("weights", "product") if name not in record.rows)
+
+
+def core_names(rows: Mapping[str, AnyObservable]) -> set[str]:
+    """Return which observables of the training the core computes."""
+    return {name for name, row in rows.items() if row.of_core and row.of is None}
+
+
+def core_evaluate(
+    rows: Mapping[str, AnyObservable],
+    evaluate: Mapping[str, Loss],
+    runs: Shape,
+    stop: Stop | None = None,
+) -> dict[str, Any]:
+    """Return evaluated losses as the core takes them, and which rows are wanted of each."""
+    wanted = [cast("EvaluatedObservable", row) for row in rows.values() if row.of is not None]
+    thresholds = {} if stop is None else stop.evaluate
+    return {
+        name: {
+            "loss": {"name": loss.core, **loss.core_fields(runs, np.dtype(np.float64))},
+            "observables": {row.row.name for row in wanted if row.of == name},
+            "stop": _over(thresholds.get(name), runs, 0),
+        }
+        for name, loss in evaluate.items()
+    }
+
+
+def of_core(row: AnyObservable, result: Any) -> Any:
+    """Return an observable out of what the core gives."""
+    if row.of is None:
+        return result["observables"][row.name]
+    return result["evaluated"][row.of][cast("EvaluatedObservable", row).row.name]
 
 
 def core_problem(

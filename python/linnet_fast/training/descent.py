@@ -46,8 +46,7 @@ def descend(
         own = (validate.over_runs(array, runs, 0) for array in parameters)
         arguments["rule"] = (KINDS.index(rule.kind), *own)
     if draws is not None:
-        streams = validate.over_runs(draws.streams_of(runs), runs, 0)
-        arguments["draws"] = (draws.size, draws.seed, streams, *call.loss.core_draws())
+        arguments["draws"] = draws.core_fields(runs, call.loss.core_draws())
     step_sizes = method.layer_step_sizes(call.network.n_arrays)
     memory = [
         [validate.over_runs(part, runs, part.ndim - len(runs)) for part in kept]

@@ -14,7 +14,7 @@ from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.training.compatible import check_training
+from linnet_fast.training.compatible import check_training, fitting_loss
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
 
@@ -27,7 +27,7 @@ class Training:
     ----------
     network : Chain
         The architecture.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+    loss : SquaredLoss, LogisticLoss, MatrixCompletionLoss, ...
         Without run axes, as all that follows.
     start : Start
         How weights start.
@@ -73,6 +73,7 @@ class Training:
     def __post_init__(self) -> None:
         """Check that the parts go together."""
         validate.instance("start", self.start, Start)
+        object.__setattr__(self, "loss", fitting_loss(self.loss, self.method))
         check_training(
             self.network,
             self.loss,
@@ -86,6 +87,11 @@ class Training:
             value = getattr(self, name)
             if value is not None and value.run_shape:
                 msg = f"{name} must have no run axes, got {value.run_shape}; give what varies to the sweep"
+                raise ValueError(msg)
+        for name, loss in ({} if self.record is None else self.record.evaluate).items():
+            if loss.run_shape:
+                msg = f"evaluate[{name!r}] must have no run axes, got {loss.run_shape}; give what "
+                msg += "varies to the sweep"
                 raise ValueError(msg)
         if self.method.counts_steps:
             n_steps = validate.integer("n_steps", self.n_steps, low=0, high=MAX_STEP)

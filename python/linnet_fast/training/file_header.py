@@ -89,6 +89,8 @@ def check_parts(header: Mapping[str, Any]) -> None:
     for name in ("arrays", "observables"):
         for i, item in enumerate(header[name]):
             _check_kind(f"{name}[{i}]", {f"{name}[{i}]": item}, str)
+    if "evaluated" in header:  # not in files of before there was such a thing
+        _check_kind("evaluated", header, dict)
     for state in ("start", "final"):
         for name, kind in _PARTS_OF_STATES.items():
             _check_kind(name, header[state], kind, of=f" of {state}")

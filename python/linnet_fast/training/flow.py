@@ -42,6 +42,7 @@ def integrate(
     time = call.record.times(first, end)
     asked, (call, turn) = call, turned(call)
     arguments = call.arguments(len(time))
+    mirror = None if call.mirror is None else validate.over_runs(call.mirror, runs, 1)
     atol = method.absolute_tolerance(begin.weights, len(runs))
     with reporter(progress, 1000 * int(np.count_nonzero(going))) as report:
         result = _core.train_flow(
@@ -51,6 +52,7 @@ def integrate(
             begin=first,
             until=end,
             record_times=time.tolist(),
+            mirror=mirror,
             progress=report,
         )
     if turn is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,19 @@ from linnet_fast import _core
 from linnet_fast._base import machine, memory, validate
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
-from linnet_fast.records.observables import Observable, checked, direction_of, record_bytes, rows
+from linnet_fast.records.observables import (
+    NO_LOSSES,
+    OBSERVABLES,
+    Observable,
+    checked,
+    checked_losses,
+    direction_of,
+    record_bytes,
+    rows,
+)
 from linnet_fast.records.point import Point
-from linnet_fast.training.call import core_problem
-from linnet_fast.training.compatible import check_problem
+from linnet_fast.training.call import core_evaluate, core_names, core_problem, of_core
+from linnet_fast.training.compatible import check_core, check_evaluated, check_problem
 
 
 def observe(
@@ -27,6 +36,7 @@ def observe(
     *,
     weight_decay: npt.ArrayLike = 0.0,
     direction: npt.ArrayLike | None = None,
+    evaluate: Mapping[str, Loss] = NO_LOSSES,
     n_threads: int | None = None,
 ) -> dict[str, Any]:
     """Return what a training would record at these weights, of as many runs as there are.
@@ -45,6 +55,8 @@ def observe(
         Coefficient, for ``gradient_norm``.
     direction : array_like, shape (in,), optional
         What angles are measured to, if not to the direction of the loss.
+    evaluate : mapping of str to Loss, optional
+        Losses to evaluate besides, see `Record`.
     n_threads : int, optional
         As of `train`.
 
@@ -68,31 +80,40 @@ def observe(
     ([2.0, 0.5], [0.0, 3.0])
     """
     check_problem(network, loss)
-    wanted = checked(observables)
-    to = direction_of(network, loss, wanted, direction)
+    others = checked_losses(evaluate)
+    check_evaluated(network, others)
+    found = rows(checked(observables, others), others)
+    to = direction_of(network, loss, found, direction, others)
     decay = validate.real_array("weight_decay", weight_decay, at_least=0)
     arrays = validate.weights("weights", weights, network.shapes)
     lead = (w.shape[: w.ndim - len(s)] for w, s in zip(arrays, network.shapes, strict=True))
     runs = validate.broadcast_runs(
-        weights=np.broadcast_shapes(*lead), loss=loss.run_shape, weight_decay=decay.shape
+        weights=np.broadcast_shapes(*lead),
+        loss=loss.run_shape,
+        weight_decay=decay.shape,
+        **{f"evaluate[{name!r}]": other.run_shape for name, other in others.items()},
     )
     full = tuple(
         np.broadcast_to(w, (*runs, *s)) for w, s in zip(arrays, network.shapes, strict=True)
     )
     threads = machine.checked_threads(n_threads)
-    found = rows(wanted)
     made = {name: row for name, row in found.items() if name != "weights"}
-    copies = 0 if all(row.of_core for row in made.values()) else network.n_weights
-    needed = 8 * copies + record_bytes(made, network)
-    memory.check_room("weights", math.prod(runs) * needed)
-    own = {name for name, row in found.items() if row.of_core and name != "weights"}
+    own = core_names(found) - {"weights"}
+    copies = 0
+    if not all(row.of_core for row in found.values()):
+        own.add("product")
+        made.setdefault("product", OBSERVABLES["product"])
+        copies = network.n_weights
+    memory.check_room("weights", math.prod(runs) * (8 * copies + record_bytes(made, network)))
     known: Any = {}
-    if own:
+    if own or others:
+        check_core((loss, *others.values()))
         known = _core.observe(
             **core_problem(network, loss, full, runs),
             direction=None if to is None else validate.over_runs(to, runs, 1),
             weight_decay=validate.over_runs(decay, runs, 0),
             observables=own,
+            evaluate=core_evaluate(found, others, runs),
             n_threads=threads,
         )
     result: dict[str, Any] = {}
@@ -100,8 +121,8 @@ def observe(
         if name == "weights":
             result[name] = full
         elif row.of_core:
-            result[name] = known[name]
+            result[name] = of_core(row, known)
         else:
             doubles = tuple(np.asarray(w, np.float64) for w in full)
-            result[name] = row.value(Point(network, doubles, loss))
+            result[name] = row.value(Point(network, doubles, loss, known_product=known["product"]))
     return result

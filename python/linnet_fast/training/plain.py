@@ -22,6 +22,7 @@ from linnet_fast._base import validate
 from linnet_fast.initialization.start import Start
 from linnet_fast.laws.spherical import LAWS
 from linnet_fast.losses.registry import LOSSES
+from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import METHODS
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import MAX_LAYERS, Chain
@@ -41,6 +42,7 @@ _OTHERS: Mapping[str, tuple[type, ...]] = {
     "stop": (Stop,),
     "law": LAWS,
     "step_size": (StepRule,),
+    "batches": (Batches,),
 }
 
 
@@ -82,7 +84,11 @@ def encode(value: object, arrays: Arrays | None = None) -> Any:
     if kind in _known():
         parts = {name: _stored(value, name) for name in arguments(kind)}
         unsaid = getattr(kind, "unsaid", {})
-        said = {name: part for name, part in parts.items() if not _is(part, unsaid.get(name))}
+        said = {
+            name: part
+            for name, part in parts.items()
+            if name not in unsaid or not _is(part, unsaid[name])
+        }
         return {
             "kind": kind.__name__,
             **{name: encode(part, arrays) for name, part in said.items()},
@@ -101,7 +107,11 @@ def _stored(value: Any, name: str) -> Any:
 
 
 def _is(part: object, value: object) -> bool:
-    return value is not None and np.ndim(part) == 0 and bool(part == value)  # type: ignore[arg-type]
+    if part is None or value is None:
+        return part is value
+    if isinstance(value, Mapping):
+        return bool(part == value)
+    return np.ndim(part) == 0 and bool(part == value)  # type: ignore[arg-type]
 
 
 def _encode_array(array: npt.NDArray[Any], arrays: Arrays | None) -> Any:
@@ -125,7 +135,7 @@ def decode(name: str, data: object, arrays: Mapping[str, npt.NDArray[Any]] | Non
     ----------
     name : str
         Of the parameter, such as ``method``, or ``method.step_size``: for messages, and to know
-        which kinds of objects it may be.
+        which kinds of objects it may be. What ``evaluate`` has may be losses.
     data : object
         As `encode` makes it, or as a configuration file has it.
     arrays : mapping, optional
@@ -136,7 +146,11 @@ def decode(name: str, data: object, arrays: Mapping[str, npt.NDArray[Any]] | Non
     TypeError, ValueError
         If a kind or an argument is unknown, with near matches; or what the object raises.
     """
-    own = name.rpartition(".")[2]
+    *owners, own = name.split(".")
+    if own == "evaluate" and isinstance(data, Mapping):
+        return {key: decode(f"{name}.{key}", value, arrays) for key, value in data.items()}
+    if owners and owners[-1] == "evaluate":
+        own = "loss"
     if own == "network" and isinstance(data, str):
         return parse(data)
     if isinstance(data, Mapping):
@@ -245,6 +259,9 @@ def replaced_all(name: str, value: object, settings: Mapping[tuple[str, ...], ob
     if not inner:
         return value
     known = parts_of(name, value, inner)
+    if isinstance(value, Mapping):
+        changed = {key: replaced_all(f"{name}.{key}", value[key], inner[key]) for key in inner}
+        return {**value, **changed}
     values = {key: getattr(value, key) for key in known}
     for key, own in inner.items():
         if key in known:
@@ -264,10 +281,15 @@ def parts_of(name: str, value: object, wanted: Iterable[str]) -> tuple[str, ...]
         msg = f"{name} must be an object that has {wanted[0]!r}, got {got}"
         raise ValueError(msg)
     kind: Any = type(value)
-    known = arguments(kind)
+    known = tuple(value) if isinstance(value, Mapping) else arguments(kind)
     for key in wanted:
         validate.choice(f"parameter of {name}", key, (*known, *(_DENSE if kind is Dense else ())))
     return known
+
+
+def part_of(value: Any, key: str) -> Any:
+    """Return an argument of an object, or what a mapping has by a name."""
+    return value[key] if isinstance(value, Mapping) else getattr(value, key)
 
 
 def check_path(name: str, value: object, path: Sequence[str]) -> None:
@@ -276,7 +298,7 @@ def check_path(name: str, value: object, path: Sequence[str]) -> None:
         known = parts_of(name, value, [key])
         if key not in known:
             return
-        name, value = f"{name}.{key}", getattr(value, key)
+        name, value = f"{name}.{key}", part_of(value, key)
 
 
 _DENSE = ("hidden", "n_layers")

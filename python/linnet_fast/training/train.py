@@ -12,12 +12,13 @@ from linnet_fast._base.config import provenance
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
+from linnet_fast.records.observables import OBSERVABLES
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.call import CoreCall, Progress
-from linnet_fast.training.compatible import check_training
+from linnet_fast.training.compatible import check_core, check_training, fitting_loss
 from linnet_fast.training.descent import descend
 from linnet_fast.training.flow import integrate
 from linnet_fast.training.state import State
@@ -53,7 +54,7 @@ def train(
     network : Chain
         The architecture: `Dense`, `Diagonal`, `Convolution`, `Residual`, ... or a `Chain` of your
         own layers.
-    loss : SquaredLoss, LogisticLoss, ExponentialLoss or SphericalLogisticLoss
+    loss : SquaredLoss, LogisticLoss, MatrixCompletionLoss, ...
         The loss; all but the squared one are for networks with one output.
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, as `linnet_fast.initialization` makes them; or the ``final`` of an earlier
@@ -66,8 +67,8 @@ def train(
     until : float
         With gradient flow: the absolute time at which to end.
     record : Record, optional
-        What to record and when; by default loss and singular values at 100 geometrically spaced
-        steps or times.
+        What to record and when, and which losses to evaluate besides; by default loss and singular
+        values at 100 geometrically spaced steps or times.
     stop : Stop, optional
         When to end a run before its last step.
     n_threads : int, optional
@@ -133,13 +134,11 @@ def train(
     """
     machine.check_rounding()
     record = Record.geomspace(100) if record is None else record
+    loss = fitting_loss(loss, method)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
-    if loss.core is None or not method.of_core:
-        unknown = loss if loss.core is None else method
-        msg = f"{type(unknown).__name__} is for linnet_fast.reference.train, the core does not know it"
-        raise TypeError(msg)
+    check_core((loss, *record.evaluate.values()), method)
     _refuse_taken_names(record)
-    begin = begin_state(network, loss, start, method, stop, dtype)
+    begin = begin_state(network, loss, start, method, stop, dtype, record.evaluate)
     call = CoreCall(network, loss, begin, method, record, stop, direction, n_threads)
     if method.counts_steps:
         outcome = descend(call, cast("SteppingMethod", method), n_steps, progress)
@@ -157,13 +156,17 @@ def train(
         outcome.final,
         made,
         outcome.n_steps,
+        record.evaluate,
     )
 
 
 def _refuse_taken_names(record: Record) -> None:
     """Refuse observables whose names a trajectory has for something else."""
-    for name, row in record.rows.items():
-        if not row.of_core and name in {*vars(Trajectory), *Trajectory.__dataclass_fields__}:
+    for name in record.rows:
+        if name not in OBSERVABLES and name in {
+            *vars(Trajectory),
+            *Trajectory.__dataclass_fields__,
+        }:
             msg = f"observables must not have names of what a trajectory has, got {name!r}"
             raise ValueError(msg)
 

@@ -18,7 +18,13 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.text import parse
-from linnet_fast.records.observables import OBSERVABLES, dims_of
+from linnet_fast.records.observables import (
+    NO_LOSSES,
+    OBSERVABLES,
+    checked_losses,
+    dims_of,
+    evaluated_rows,
+)
 from linnet_fast.training import plain, trajectory_file
 from linnet_fast.training.state import State, Status
 
@@ -64,6 +70,9 @@ class Trajectory:
     n_steps : ndarray of int64, shape (*run)
         Steps each run took in this training; of a flow those of the integrator, refused ones
         included.
+    evaluated : mapping of str to Loss
+        The losses that were evaluated besides, by name; what was recorded of ``"test"`` is
+        ``loss_test``, and so on.
 
     Raises
     ------
@@ -95,6 +104,7 @@ class Trajectory:
     final: State
     provenance: Mapping[str, Any]
     n_steps: npt.NDArray[np.int64]
+    evaluated: Mapping[str, Loss] = NO_LOSSES
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -126,6 +136,7 @@ class Trajectory:
             name = "time" if self.steps is None else "steps"
             msg = f"{name} must be finite and strictly increasing, got {when.tolist()}"
             raise ValueError(msg)
+        object.__setattr__(self, "evaluated", checked_losses(self.evaluated))
         for name, array in validate.mapping("observables", self.observables).items():
             self._check_observable(name, array)
         object.__setattr__(self, "observables", MappingProxyType(dict(self.observables)))
@@ -167,7 +178,7 @@ class Trajectory:
             return
         validate.plain_array(name, array)
         values = np.asarray(array)
-        row = OBSERVABLES.get(name)
+        row = OBSERVABLES.get(name) or evaluated_rows(self.evaluated).get(name)
         if row is None:
             if name.startswith("_") or not name.isidentifier() or name in _names_of_its_own():
                 validate.choice("observables", name, OBSERVABLES)
@@ -384,6 +395,7 @@ class Trajectory:
             "method": plain.encode(self.method, nouns),
             "arrays": list(nouns),
             "observables": list(self.observables),
+            "evaluated": {name: plain.encode(loss, nouns) for name, loss in self.evaluated.items()},
             "start": trajectory_file.state_parts("start", self.start, arrays),
             "final": trajectory_file.state_parts("final", self.final, arrays),
             "provenance": dict(self.provenance),
@@ -448,6 +460,7 @@ class Trajectory:
             final,
             header["provenance"],
             array("n_steps"),
+            plain.decode("evaluate", header.get("evaluated", {}), nouns),
         )
 
 

@@ -71,12 +71,10 @@ bool kernel_cost(const KernelProblem& problem, const KernelResults& results,
         tables.emplace_back(problem.extent, problem.n_frequencies, problem.taps[g],
                             problem.dilations[g]);
     }
-    const auto n_workers =
-        static_cast<int>(std::min<Index>(std::max(control.n_threads, 1), problem.n_problems));
-    if (n_workers == 0) return true;
+    if (problem.n_problems == 0) return true;
     Progress progress;
     std::atomic<Index> next{0};
-    run_workers(n_workers, progress, control.poll, [&](int /*worker*/, Pulse& pulse) {
+    run_workers(at_most(control, problem.n_problems), progress, [&](int /*worker*/, Pulse& pulse) {
         Solver solver(problem, tables);
         while (true) {
             const Index which = next.fetch_add(1, std::memory_order_relaxed);

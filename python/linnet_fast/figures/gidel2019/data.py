@@ -123,7 +123,7 @@ def classification(settings: Settings) -> Figure:
     )
     measured = np.median(rd.learning_times(run), axis=0)[seen]
     predicted = np.median(rd.predicted_times(loss, start, step_size=eta), axis=0)[seen]
-    greedy = rd.greedy_path(loss, int(seen.sum()))
+    greedy = rd.greedy_path(loss, n_stages=int(seen.sum()))
     best = rd.reduced_rank_regression(loss).losses
     # Distance of the loss to the least loss of the rank that is learned, on the plateaus.
     counts = np.sum(rd.learning_times(run)[..., None] <= run.time[:, None].T[:, None, :], axis=1)
@@ -157,7 +157,10 @@ def classification(settings: Settings) -> Figure:
             top.plot(one.time, values[:, mode], color=color)
         if column == 0:
             curve = rd.mode_flow(
-                one.time[:, None], sigma, lam, log_strength=_matching(predicted, sigma, lam)
+                sigma,
+                lam,
+                time=one.time[:, None],
+                log_strength=_matching(predicted, sigma, lam),
             ).strength
             top.plot(one.time, np.sort(curve, axis=-1), "--", color="#808080", linewidth=0.7)
         bottom.plot(one.time, value, color="#333333")
@@ -179,7 +182,7 @@ def classification(settings: Settings) -> Figure:
             "lam": lam,
             "measured": measured,
             "predicted": predicted,
-            "greedy_times": greedy.times,
+            "greedy_times": greedy.time,
             "time": run.time,
             "singular_values": run.singular_values,
             "loss": run.loss,

@@ -28,11 +28,16 @@ def staircase(settings: Settings) -> Figure:
     deltas = np.array([2.0, 5.0, 10.0, 50.0, 400.0])
     tau = np.linspace(0, 0.75 / sigma[-1], 1500)
     two = np.stack(
-        [rd.mode_flow(d_ * tau[:, None], sigma, sigma, log_strength=-d_).strength for d_ in deltas]
+        [
+            rd.mode_flow(sigma, sigma, time=d_ * tau[:, None], log_strength=-d_).strength
+            for d_ in deltas
+        ]
     ).sum(axis=-1)
     one = np.stack(
         [
-            rd.mode_flow(d_ * tau[:, None], sigma, sigma, log_strength=-d_, n_layers=1).strength
+            rd.mode_flow(
+                sigma, sigma, time=d_ * tau[:, None], log_strength=-d_, n_layers=1
+            ).strength
             for d_ in deltas
         ]
     ).sum(axis=-1)
@@ -60,9 +65,10 @@ def staircase(settings: Settings) -> Figure:
     jumps = 1 / (2 * sigma)
     half = np.stack([rd.learning_time(sigma, sigma, log_strength=-d_) / d_ for d_ in deltas])
     middle = np.concatenate([[jumps[0] / 2], (jumps[:-1] + jumps[1:]) / 2, [1.3 * jumps[-1]]])
-    steps = rd.mode_flow(400 * middle[:, None], sigma, sigma, log_strength=-400.0).strength.sum(-1)
+    steps = rd.mode_flow(sigma, sigma, time=400 * middle[:, None], log_strength=-400.0)
+    steps = steps.strength.sum(-1)
     early = rd.mode_flow(
-        400 * 0.25 * jumps[0], sigma, sigma, log_strength=-400.0, n_layers=1
+        sigma, sigma, time=400 * 0.25 * jumps[0], log_strength=-400.0, n_layers=1
     ).strength.sum()
     claims = [
         at_most(
@@ -203,7 +209,9 @@ def step_sizes(settings: Settings) -> Figure:
     for i, delta in enumerate(deltas):
         for j, eta in enumerate(rates):
             most = int(1.3 * delta * rd.limit_time(sigma[-1], step_size=eta)) + 50
-            path = rd.mode_descent(np.arange(most), eta, sigma, log_strength=-2 * delta)
+            path = rd.mode_descent(
+                sigma, step_size=eta, steps=np.arange(most), log_strength=-2 * delta
+            )
             after = np.argmax(path.remaining <= 0.5, axis=-1)
             here = np.take_along_axis(path.remaining, after[:, None], -1)[:, 0]
             before = np.take_along_axis(path.remaining, after[:, None] - 1, -1)[:, 0]
@@ -212,7 +220,7 @@ def step_sizes(settings: Settings) -> Figure:
     slopes = (exact[1] - exact[0]) / (deltas[1] - deltas[0])
     limit = rd.limit_time(sigma, step_size=rates[:, None])
     predicted = np.stack(
-        [rd.learning_steps(rates[:, None], sigma, log_strength=-2 * d_) for d_ in deltas]
+        [rd.learning_steps(sigma, step_size=rates[:, None], log_strength=-2 * d_) for d_ in deltas]
     )
     # What the core does at the same rates, from a start that floating point can hold.
     network, loss = (
@@ -231,11 +239,11 @@ def step_sizes(settings: Settings) -> Figure:
     )
     deviation = float(rd.closed_form_deviation(run).max())
     in_steps = rd.learning_times(run) / rates[:, None]
-    counted = rd.learning_steps(rates[:, None], sigma, strength=1e-8)
+    counted = rd.learning_steps(sigma, step_size=rates[:, None], strength=1e-8)
 
     x = np.linspace(0.3, 2.05, 300 if settings.quick else 900)
-    late = rd.mode_descent(np.arange(3000, 3064), x, 1.0, strength=0.1).strength
-    regime = rd.step_size_regime(x, 1.0)
+    late = rd.mode_descent(1.0, step_size=x, steps=np.arange(3000, 3064), strength=0.1).strength
+    regime = rd.step_size_regime(1.0, step_size=x)
     span = late.max(axis=-1) - late.min(axis=-1)
     settles = span < 1e-6
     last_settled = float(x[settles].max())

@@ -61,7 +61,7 @@ def init_scale(settings: Settings) -> Figure:
     depths = np.array([12.0, 24.0])
     drawn = initialization.gaussian(general_network, fan="none", rng=1, batch_shape=n_seeds)
     small = tuple(np.exp(-depths)[:, None, None, None] * w for w in drawn)
-    until = float(1.3 * depths[-1] * greedy.times[-1] + 40)
+    until = float(1.3 * depths[-1] * greedy.time[-1] + 40)
     general_run = train(
         general_network,
         general,
@@ -96,7 +96,7 @@ def init_scale(settings: Settings) -> Figure:
         ),
         at_most(
             "not commuting: slopes against those of the greedy path, worst relative error",
-            float(np.abs(general_slope / greedy.times - 1).max()),
+            float(np.abs(general_slope / greedy.time - 1).max()),
             0.02,
         ),
     ]
@@ -110,7 +110,7 @@ def init_scale(settings: Settings) -> Figure:
     left.legend(title=r"$\sigma$", frameon=False)
     stage = np.arange(1, len(naive) + 1)
     right.plot(stage, general_slope, "o", color="#333333", label="measured", zorder=3)
-    right.plot(stage, greedy.times, "_", color="#c05030", markersize=22, label="greedy path")
+    right.plot(stage, greedy.time, "_", color="#c05030", markersize=22, label="greedy path")
     right.plot(stage, naive, "_", color="#a0a0a0", markersize=22, label=r"$1/\sigma$")
     right.set(
         xlabel="stage",
@@ -133,7 +133,7 @@ def init_scale(settings: Settings) -> Figure:
             "measured": measured,
             "predicted": predicted,
             "slope": slope,
-            "greedy": greedy.times,
+            "greedy": greedy.time,
             "greedy_measured": general_slope,
             "naive": naive,
         },
@@ -194,7 +194,7 @@ def depth(settings: Settings) -> Figure:
             )
             measured[i] = rd.learning_times(run)
         law = (
-            rd.escape_time(sigma, used[:, None], n_layers)
+            rd.escape_time(sigma, layer_scale=used[:, None], n_layers=n_layers)
             if n_layers > 2
             else np.log(1 / used)[:, None] / sigma
         )
@@ -410,7 +410,7 @@ def order_mismatch(settings: Settings) -> Figure:
         near(
             "coupled: slope of the second learning time against delta is that of the greedy path",
             float(slopes[1][1]),
-            float(greedy.times[1]),
+            float(greedy.time[1]),
             0.02,
         ),
         near(
@@ -420,7 +420,7 @@ def order_mismatch(settings: Settings) -> Figure:
             0.01,
         ),
     ]
-    data |= {"slopes": np.array(slopes), "greedy": greedy.times, "nearest": nearest}
+    data |= {"slopes": np.array(slopes), "greedy": greedy.time, "nearest": nearest}
     return Figure(
         "order_mismatch",
         "sigma = 2, 1.5 and lam = 4, 1: by sigma the first mode comes first, but the second makes the better matrix "

@@ -39,7 +39,7 @@ def bounds(settings: Settings) -> Figure:
     for n_layers in _DEPTHS:
         tables = []
         for law in _LAWS:
-            run = reduced_flow(law, n_layers, angle=angle, norm=norm, times=times)
+            run = reduced_flow(law, n_layers, angle=angle, norm=norm, time=times)
             tables.append(check_bounds(run, switch=_switch(run), tolerance=1e-7))
         n_checked = sum(row.n_checked for table in tables for row in table)
         names = "/".join(sorted({row.name.split(",")[0] for table in tables for row in table}))

@@ -386,7 +386,7 @@ def depths(settings: Settings) -> Figure:
         turn = at.turning_point()
         there = flow(n_layers, np.asarray(turn.time))
         halfway = time_to_angle(
-            LAW, n_layers, norm=1.0, start_log_tan_half_angle=LOG_TAN, log_tan_half_angle=0.0
+            LAW, n_layers, norm=1.0, log_tan_half_angle=LOG_TAN, to_log_tan_half_angle=0.0
         )
         name = layers(n_layers)
         pairs = [
@@ -421,7 +421,7 @@ def depths(settings: Settings) -> Figure:
         claims.append(
             at_most(
                 f"{name}: the norm is least on the nullcline, difference of the angles",
-                abs(float(nullcline(LAW, turn.norm)) - float(there.angle)),
+                abs(float(nullcline(LAW, norm=turn.norm)) - float(there.angle)),
                 1e-8,
             )
         )

@@ -77,7 +77,7 @@ def _three(time: FloatArray, settings: Settings) -> ConvergenceTable:
     """Train on the population, on 1000 points and by fresh batches of much noise."""
     return convergence_table(
         LAW,
-        angle=2 * np.arctan(np.exp(LOG_TAN)),
+        log_tan_half_angle=LOG_TAN,
         norm=1.0,
         n_samples=1000,
         batch_size=_BATCH,

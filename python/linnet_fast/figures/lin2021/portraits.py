@@ -54,7 +54,7 @@ def portraits(settings: Settings) -> Figure:
             record=Record.at_times(times, observables=OBSERVED),
             n_threads=settings.n_threads,
         )
-        exact = reduced_flow(LAW, n_layers, angle=angle, norm=norm, times=times)
+        exact = reduced_flow(LAW, n_layers, angle=angle, norm=norm, time=times)
         name = layers(n_layers)
         # Below, the angle of a vector is no larger than the errors of its integration.
         seen = exact.log_tan_half_angle > _SEEN
@@ -80,7 +80,7 @@ def portraits(settings: Settings) -> Figure:
     for height, word in ((1.25, "norm shrinks"), (0.42, "norm grows")):
         axes[0].text(2.93, height, word, ha="right", va="center", bbox=box)
     claims += _from_behind()
-    data |= {"norm": (grid := np.linspace(0, 3, 200)), "nullcline": nullcline(LAW, grid)}
+    data |= {"norm": (grid := np.linspace(0, 3, 200)), "nullcline": nullcline(LAW, norm=grid)}
     return Figure(
         "portraits",
         "Norm and angle under gradient flow of one, two and four layers on the circle. Shaded: the norm shrinks; "
@@ -93,7 +93,7 @@ def portraits(settings: Settings) -> Figure:
 
 def _claims(name: str, n_layers: int, norm: FloatArray, s: FloatArray) -> list[Claim]:
     """Return what holds of every run: phases and the two monotone quantities."""
-    shrinks = 2 * np.arctan(np.exp(s)) > nullcline(LAW, norm)
+    shrinks = 2 * np.arctan(np.exp(s)) > nullcline(LAW, norm=norm)
     back = int(np.count_nonzero(shrinks[:, 1:] & ~shrinks[:, :-1]))
     falls = np.diff(norm, axis=-1) < 0
     both, neither = shrinks[:, 1:] & shrinks[:, :-1], ~shrinks[:, 1:] & ~shrinks[:, :-1]
@@ -125,15 +125,15 @@ def _claims(name: str, n_layers: int, norm: FloatArray, s: FloatArray) -> list[C
 
 def _from_behind() -> list[Claim]:
     """Return what becomes of starts at angle pi, where deep networks are stuck."""
-    through = float(passage_time(LAW, 1.0))
-    around = reduced_flow(LAW, 1, angle=np.pi, norm=1.0, times=[0.999 * through, 1.001 * through])
+    through = float(passage_time(LAW, norm=1.0))
+    around = reduced_flow(LAW, 1, angle=np.pi, norm=1.0, time=[0.999 * through, 1.001 * through])
     small = 1e-4
-    two = reduced_flow(LAW, 2, angle=np.pi, norm=small, times=np.array([0.0, 5.0]))
-    four = reduced_flow(LAW, 4, angle=np.pi, norm=small, times=np.array([1e5, 1e6]))
+    two = reduced_flow(LAW, 2, angle=np.pi, norm=small, time=np.array([0.0, 5.0]))
+    four = reduced_flow(LAW, 4, angle=np.pi, norm=small, time=np.array([1e5, 1e6]))
     rate = float(np.log(two.norm[0] / two.norm[1]) / 5)
     power = float(np.log(four.norm[1] / four.norm[0]) / np.log(10))
     escape = reduced_flow(
-        LAW, 2, log_tan_half_angle=np.log(2e6), norm=1.0, times=[np.log(2e6) / LAW.kappa]
+        LAW, 2, log_tan_half_angle=np.log(2e6), norm=1.0, time=[np.log(2e6) / LAW.kappa]
     )
     return [
         at_most(

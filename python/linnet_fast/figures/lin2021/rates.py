@@ -94,7 +94,7 @@ def rates(settings: Settings) -> Figure:
     claims.append(
         at_most("kinds of rates (stretched exponential, linear, superlinear) found wrong", wrong, 0)
     )
-    exact = two_layer_direction(LAW, early, log_tan_half_angle=LOG_TAN)
+    exact = two_layer_direction(LAW, time=early, log_tan_half_angle=LOG_TAN)
     two = flow(2, early).log_tan_half_angle
     claims.append(
         at_most(

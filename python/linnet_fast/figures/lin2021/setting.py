@@ -49,9 +49,7 @@ def flow(
     log_tan_half_angle: float = LOG_TAN,
 ) -> ReducedTrajectory:
     """Return the gradient flow on the whole population, by default from the paper's start."""
-    return reduced_flow(
-        law, n_layers, log_tan_half_angle=log_tan_half_angle, norm=norm, times=times
-    )
+    return reduced_flow(law, n_layers, log_tan_half_angle=log_tan_half_angle, norm=norm, time=times)
 
 
 def sgd(n_layers: int, n_steps: int, *, every: int, n_threads: int | None) -> Trajectory:

@@ -33,6 +33,7 @@ _SCHEDULES: Mapping[str, Callable[..., Record]] = {
     "at": Record.at,
     "at_times": Record.at_times,
 }
+_EVALUATE = "record.evaluate."
 _READABLE = (".npz", ".npy", ".csv")
 
 
@@ -99,6 +100,8 @@ class Objects:
         if isinstance(value, dict):
             if name == "loss":
                 return self._loss(value)
+            if name.startswith(_EVALUATE):
+                return self._evaluated(name, value)
             if name == "network":
                 return self._network(value)
             if name == "record":
@@ -114,36 +117,46 @@ class Objects:
             for values in zip(*varied.values(), strict=True)
         ]
 
-    def _loss(self, table: Table) -> Loss:
-        kind = LOSSES[validate.choice("loss.kind", table.get("kind", "SquaredLoss"), list(LOSSES))]
+    def _evaluated(self, name: str, table: Table) -> Loss:
+        """Return a loss that is evaluated, by default of the kind of that of the training."""
+        of_training = as_table("loss", self._tree["loss"]).get("kind", "SquaredLoss")
+        return self._loss({"kind": of_training, **table}, name)
+
+    def _loss(self, table: Table, where: str = "loss") -> Loss:
+        kind = LOSSES[
+            validate.choice(f"{where}.kind", table.get("kind", "SquaredLoss"), list(LOSSES))
+        ]
         fields = plain.arguments(kind)
         more = tuple(name for name in kind.dataset_options if name not in fields)
         options = (*_DATA, *more) if kind.of_data else ()
-        refuse_unknown("loss", table, ("kind", *options, *fields))
+        refuse_unknown(where, table, ("kind", *options, *fields))
         if "data" not in table:
             extra = [key for key in table if key in options]
             if extra:
-                msg = f"loss must have data for {', '.join(extra)}, got {', '.join(table)}"
+                msg = f"{where} must have data for {', '.join(extra)}, got {', '.join(table)}"
                 raise ValueError(msg)
             if kind.of_data and not set(table) & set(fields):
-                msg = f"loss must have data (or {', '.join(fields)}), got {listed(table)}"
+                msg = f"{where} must have data (or {', '.join(fields)}), got {listed(table)}"
                 raise ValueError(msg)
-            loss: Loss = _decode("loss", table)
-            self.data[repr(loss)] = None
+            loss: Loss = _decode(where, table)
+            self._tell(where, repr(loss))
             return loss
         extra = [key for key in table if key in fields and key not in kind.dataset_options]
         if extra:
-            msg = f"loss must have either data or {', '.join(extra)}, got both"
+            msg = f"{where} must have either data or {', '.join(extra)}, got both"
             raise ValueError(msg)
         chosen = {key: table[key] for key in kind.dataset_options if key in table}
-        made, line = kind.from_dataset(self._dataset(table), **chosen)
-        self.data[line] = None
+        made, line = kind.from_dataset(self._dataset(table, where), **chosen)
+        self._tell(where, line)
         return made
 
-    def _dataset(self, table: Table) -> datasets.Dataset:
+    def _tell(self, where: str, line: str) -> None:
+        self.data[f"{where.removeprefix(_EVALUATE)}: {line}" if where != "loss" else line] = None
+
+    def _dataset(self, table: Table, where: str) -> datasets.Dataset:
         for key in ("data", "targets_file", "targets"):
-            as_text(f"loss.{key}", table.get(key, ""))
-        validate.instance("loss.standardize", table.get("standardize", False), bool)
+            as_text(f"{where}.{key}", table.get(key, ""))
+        validate.instance(f"{where}.standardize", table.get("standardize", False), bool)
         options = {key: table[key] for key in _DATA if key in table}
         key = repr(options)
         if key not in self._loaded:
@@ -182,13 +195,21 @@ class Objects:
         return Dense(plain.dense_widths(*self._ends, settings["hidden"], settings["n_layers"]))
 
     def _record(self, table: Table) -> Record:
-        refuse_unknown("record", table, (*_SCHEDULES, "observables", "direction"))
+        refuse_unknown("record", table, (*_SCHEDULES, "observables", "direction", "evaluate"))
         schedules = [key for key in _SCHEDULES if key in table]
         if len(schedules) != 1:
             got = " and ".join(schedules) or "none"
             msg = f"record must have one of {', '.join(_SCHEDULES)}, got {got}"
             raise ValueError(msg)
-        options = {key: table[key] for key in ("observables", "direction") if key in table}
+        options: dict[str, Any] = {
+            key: table[key] for key in ("observables", "direction") if key in table
+        }
+        if "evaluate" in table:
+            losses = as_table("record.evaluate", table["evaluate"])
+            options["evaluate"] = {
+                name: self._evaluated(f"{_EVALUATE}{name}", as_table(f"{_EVALUATE}{name}", loss))
+                for name, loss in losses.items()
+            }
         return _SCHEDULES[schedules[0]](table[schedules[0]], **options)
 
 
