@@ -231,8 +231,8 @@ class TestSplit:
         [
             ((3, 0.5), TypeError, "data must be a Dataset, got int"),
             (("iris", 0.5), TypeError, "data must be a Dataset, got str"),
-            ((None, 0.0), ValueError, "fraction must be > 0, got 0"),
-            ((None, 1.0), ValueError, "fraction must be between 0 and 1, got 1.0"),
+            ((None, 0.0), ValueError, "fraction must be in \\(0, 1\\), got 0"),
+            ((None, 1.0), ValueError, "fraction must be in \\(0, 1\\), got 1"),
             ((None, np.nan), ValueError, "fraction must be finite"),
             ((None, "a"), TypeError, "fraction must be a real number"),
             ((None, [0.5]), TypeError, "fraction must be a single number"),

@@ -163,10 +163,7 @@ def split(data: Dataset, fraction: float, *, rng: int = 0) -> tuple[Dataset, Dat
     ((120, 4), (30, 4))
     """
     validate.instance("data", data, Dataset)
-    share = validate.real("fraction", fraction, above=0)
-    if share >= 1:
-        msg = f"fraction must be between 0 and 1, got {share}"
-        raise ValueError(msg)
+    share = validate.fraction("fraction", fraction)
     key = validate.integer("rng", rng, low=0, high=2**128 - 1)
     n = len(data.X)
     if n < 2:

@@ -273,7 +273,7 @@ class TestFiles:
             ({"record": {"every": 1, "evaluate": {"test": {"data": 3}}}}, "record.evaluate.test.data must be a text"),
             ({"record": {"every": 1, "evaluate": {"test": {"data": "iris"}}}}, r"evaluate\['test'\] must match the network's widths"),
             ({"record": {"every": 1, "evaluate": {"test": MOMENTS | {"data": "iris"}}}}, "record.evaluate.test must have either data or input_cov"),
-            ({"record": {"every": 1, "evaluate": {"a b": MOMENTS}}}, "names in evaluate must be identifiers"),
+            ({"record": {"every": 1, "evaluate": {"a b": MOMENTS}}}, "evaluate must have identifiers"),
             ({"record": {"every": 1, "evaluate": {"function": MOMENTS}}}, "must not make that of another result"),
             ({"stop": {"evaluate": {"test": 0.5}}}, "losses that the record evaluates, got 'test', and it evaluates none"),
             ({"stop": {"evaluate": 0.5}}, "evaluate must be a mapping"),

@@ -381,11 +381,11 @@ def test_copies_and_plain_data():
 
 LOSS = make_loss((4, 3))
 LABELS = [
-    (3, TypeError, "name in evaluate must be a str, got int"),
-    ("a b", ValueError, "names in evaluate must be identifiers such as 'test', got 'a b'"),
-    ("", ValueError, "names in evaluate must be identifiers"),
-    ("_x", ValueError, "names in evaluate must be identifiers"),
-    ("1", ValueError, "names in evaluate must be identifiers"),
+    (3, TypeError, "evaluate must be a mapping from names, got dict"),
+    ("a b", ValueError, "evaluate must have identifiers such as 'test' as names, got 'a b'"),
+    ("", ValueError, "evaluate must have identifiers"),
+    ("_x", ValueError, "evaluate must have identifiers"),
+    ("1", ValueError, "evaluate must have identifiers"),
     ("function", ValueError, "must not make that of another result, got 'function': loss_function"),
 ]
 
@@ -604,7 +604,7 @@ def test_what_the_core_refuses(evaluate, exception, message):
     [
         (3, "evaluated must be a table in its description, got an integer"),
         ({"test": 3}, r"evaluate\['test'\] must be a Loss, got int"),
-        ({"a b": None}, "names in evaluate must be identifiers"),
+        ({"a b": None}, "evaluate must have identifiers"),
         ({"test": {"kind": "Nothing"}}, "evaluate.test.kind must be one of"),
     ],
 )

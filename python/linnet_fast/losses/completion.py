@@ -45,7 +45,7 @@ class EntriesLoss(Loss):
             msg = "values must have shape (*run, n), got a single number"
             raise ValueError(msg)
         for name, places, extent in (("rows", rows, sizes[0]), ("cols", cols, sizes[1])):
-            own = _places(name, places, extent)
+            own = _indices(name, places, extent)
             if own.ndim < 1 or own.shape[-1] != y.shape[-1]:
                 msg = (
                     f"{name} must have shape (*run, {y.shape[-1]}), as values have, got {own.shape}"
@@ -85,9 +85,8 @@ class EntriesLoss(Loss):
         lead = np.broadcast_shapes(self.rows.shape, self.cols.shape)
         return np.broadcast_to(rows * self.shape[1] + cols, lead)
 
-    def _errors(self, product: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    def _errors(self, matrix: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return what entries of matrices are beyond their values, (*batch, n)."""
-        matrix = validate.products(product, self.shape, self.run_shape)
         flat = matrix.reshape(*matrix.shape[:-2], -1)
         seen = _taken(flat, self._places)
         errors: npt.NDArray[Any] = seen.astype(dtype) - self.values.astype(dtype)
@@ -114,8 +113,9 @@ class EntriesLoss(Loss):
         ValueError
             If its last two axes are not ``(out, in)`` or the others do not broadcast.
         """
+        matrix = validate.products(product, self.shape, self.run_shape)
         with np.errstate(over="ignore", invalid="ignore"):
-            errors = self._errors(product, np.float64)
+            errors = self._errors(matrix, np.float64)
             return np.asarray(np.sum(errors * errors, axis=-1) / (2 * self.n_entries))
 
     def gradient(self, product: npt.ArrayLike) -> WeightArray:
@@ -131,9 +131,10 @@ class EntriesLoss(Loss):
         ndarray, shape (*batch, out, in)
             In the precision of `product`, if that is a floating-point one.
         """
-        dtype = np.result_type(np.asarray(product), np.float32)
+        matrix = validate.products(product, self.shape, self.run_shape)
+        dtype = np.result_type(matrix, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32, too
-            errors = self._errors(product, dtype) / dtype.type(self.n_entries)
+            errors = self._errors(matrix, dtype) / dtype.type(self.n_entries)
         runs = errors.shape[:-1]
         flat = np.zeros((*runs, self.shape[0] * self.shape[1]), dtype)
         places = np.broadcast_to(self._places, errors.shape).reshape(-1, self.n_entries)
@@ -256,11 +257,7 @@ class MatrixCompletionLoss(EntriesLoss):
         >>> loss.rows.tolist(), loss.cols.tolist(), loss.values.tolist()
         ([0, 1, 1], [0, 0, 1], [1.0, 2.0, 3.0])
         """
-        mask = np.asarray(observed)
-        if isinstance(observed, np.ma.MaskedArray) or mask.dtype != np.bool_:
-            got = "a masked array" if isinstance(observed, np.ma.MaskedArray) else mask.dtype
-            msg = f"observed must be an array of bools, got {got}"
-            raise TypeError(msg)
+        mask = validate.bools("observed", observed)
         if mask.ndim < 2 or mask.size == 0:
             msg = f"observed must have shape (*run, out, in), got {mask.shape}"
             raise ValueError(msg)
@@ -307,23 +304,16 @@ class MatrixCompletionLoss(EntriesLoss):
         return np.zeros(self.run_shape)
 
 
-def _places(name: str, value: npt.ArrayLike, extent: int) -> npt.NDArray[np.int64]:
+def _indices(name: str, value: npt.ArrayLike, extent: int) -> npt.NDArray[np.int64]:
     """Return indices below `extent`, in memory of their own: the core is led by them."""
-    given = np.asarray(value)
-    if given.size and given.dtype.kind not in "iu":
-        msg = f"{name} must be integers, got dtype {given.dtype}"
-        raise TypeError(msg)
-    array = validate.real_array(name, value, at_least=0, dtype=np.int64)
-    validate.refuse(name, f"< {extent}", array, array >= extent)
+    array = validate.integer_array(name, value, low=0, high=extent - 1)
     own = validate.unbroadcast(array, keep=min(array.ndim, 1)).copy()
     return np.broadcast_to(own, array.shape)
 
 
 def _known_part(matrix: npt.ArrayLike, observed: npt.NDArray[np.bool_]) -> FloatArray:
     """Return a matrix with 0 where nothing is observed, checked where something is."""
-    given = np.asarray(matrix)
-    if given.dtype.kind not in "fiu" or isinstance(matrix, np.ma.MaskedArray):
-        return validate.real_array("matrix", matrix)  # says what is wrong with it
+    given = validate.numbers("matrix", matrix)
     if given.shape[-2:] != observed.shape[-2:]:
         expected = ", ".join(map(str, observed.shape[-2:]))
         msg = f"matrix must have shape (*run, {expected}), as observed has, got {given.shape}"

@@ -80,14 +80,8 @@ class CrossEntropyLoss(Loss):
     targets: FloatArray
 
     def __init__(self, inputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
-        x, q = samples("X", inputs), validate.real_array("targets", targets, at_least=0)
-        if q.ndim < 2 or q.shape[-2] != x.shape[-2] or q.shape[-1] < 2:
-            expected = f"(*run, {x.shape[-2]}, K) with K at least 2"
-            msg = f"targets must have shape {expected}, got {q.shape}"
-            raise ValueError(msg)
-        total = validate.unbroadcast(q, keep=2).sum(axis=-1)
-        validate.refuse("sum of targets", "1", total, np.abs(total - 1) > 1e-6)
-        self.__dict__.update(inputs=x, targets=q)
+        x = samples("inputs", inputs)
+        self.__dict__.update(inputs=x, targets=_probabilities("targets", targets, x.shape[-2]))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     @classmethod
@@ -136,14 +130,16 @@ class CrossEntropyLoss(Loss):
             msg = f"label_smoothing must be below 1, got {smooth:g}"
             raise ValueError(msg)
         x = samples("X", X)
-        if isinstance(labels, np.ma.MaskedArray):
-            msg = "labels must be a plain array, got a masked array"
-            raise TypeError(msg)
-        given = np.asarray(labels)
+        given = _plain("labels", labels)
         if given.dtype.kind == "f":
-            targets = validate.real_array("labels", given, at_least=0)
+            targets = _probabilities("labels", given, x.shape[-2])
         else:
-            targets = _one_hot(given, x.shape[-2], classes)
+            known = (
+                None
+                if classes is None
+                else _plain("classes", validate.parts("classes", classes, of="classes"))
+            )
+            targets = _one_hot(given, x.shape[-2], known)
         if smooth > 0:
             targets = (1 - smooth) * targets + smooth / targets.shape[-1]
         return cls(x, targets)
@@ -297,22 +293,51 @@ class CrossEntropyLoss(Loss):
         return np.asarray(slopes.mT @ self.inputs / self.n_samples)
 
 
-def _one_hot(labels: npt.NDArray[Any], n_samples: int, classes: Sequence[Any] | None) -> FloatArray:
-    if labels.dtype.kind not in "iubU":
-        msg = f"labels must be integers, text or probabilities, got dtype {labels.dtype}"
+def _plain(name: str, value: object) -> npt.NDArray[Any]:
+    """Return an array of numbers, truth values or texts."""
+    if isinstance(value, np.ma.MaskedArray):
+        msg = f"{name} must be a plain array, got a masked array"
         raise TypeError(msg)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, NotImplementedError, BufferError):
+        msg = f"{name} must be a regular array, got {validate.shown(value)}"
+        raise TypeError(msg) from None
+    if array.dtype.kind not in "iubfU":
+        msg = f"{name} must be integers, text or probabilities, got dtype {array.dtype}"
+        raise TypeError(msg)
+    return array if array.dtype.kind in "bU" else validate.numbers(name, array)
+
+
+def _probabilities(name: str, value: npt.ArrayLike, n_samples: int) -> FloatArray:
+    """Return probabilities of classes, (*run, n, K)."""
+    q = validate.real_array(name, value, at_least=0)
+    if q.ndim < 2 or q.shape[-2] != n_samples or q.shape[-1] < 2:
+        expected = f"(*run, {n_samples}, K) with K at least 2"
+        msg = f"{name} must have shape {expected}, got {q.shape}"
+        raise ValueError(msg)
+    with np.errstate(over="ignore"):
+        total = validate.unbroadcast(q, keep=2).sum(axis=-1)
+    validate.refuse(name, "of sum 1", total, np.abs(total - 1) > 1e-6)
+    return q
+
+
+def _one_hot(
+    labels: npt.NDArray[Any], n_samples: int, classes: npt.NDArray[Any] | None
+) -> FloatArray:
     if labels.ndim < 1 or labels.shape[-1] != n_samples:
         msg = f"labels must have shape (*run, {n_samples}), one per row of X, got {labels.shape}"
         raise ValueError(msg)
-    known = np.unique(labels) if classes is None else np.asarray(list(classes))
+    stored = validate.unbroadcast(labels, keep=1)
+    known = np.unique(stored) if classes is None else classes
     if known.ndim != 1 or len(known) < 2 or len(np.unique(known)) < len(known):
         name = "labels must be of" if classes is None else "classes must be"
         msg = f"{name} at least 2 classes, each of them once, got {known.tolist()}"
         raise ValueError(msg)
-    table: npt.NDArray[np.bool_] = labels[..., None] == known
+    table: npt.NDArray[np.bool_] = stored[..., None] == known
     missing = ~table.any(axis=-1)
     if missing.any():
-        got = labels[missing].flat[0]
+        got = stored[missing].flat[0]
         msg = f"labels must be out of {known.tolist()}, got {got!r}"
         raise ValueError(msg)
-    return table.astype(np.float64)
+    return np.broadcast_to(table.astype(np.float64), (*labels.shape, len(known)))

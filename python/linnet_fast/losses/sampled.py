@@ -68,7 +68,7 @@ class SampledSquaredLoss(SquaredLoss):
     outputs: FloatArray
 
     def __init__(self, inputs: npt.ArrayLike, outputs: npt.ArrayLike) -> None:
-        x, y = samples("X", inputs), samples("Y", outputs)
+        x, y = samples("inputs", inputs), samples("outputs", outputs)
         if y.shape[-2] != x.shape[-2]:
             got = f"{x.shape[-2]} and {y.shape[-2]}"
             msg = f"inputs and outputs must have equally many rows, got {got}"

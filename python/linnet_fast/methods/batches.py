@@ -151,7 +151,8 @@ class Batches:
         -------
         int
         """
-        return [size for first, size in self.schedule if first <= step][-1]
+        number = validate.integer("step", step, low=0, high=_MOST_STEP)
+        return [size for first, size in self.schedule if first <= number][-1]
 
     def samples_before(self, step: int) -> int:
         """Return how many samples the steps before this one saw.
@@ -170,7 +171,8 @@ class Batches:
         >>> Batches([(0, 10), (100, 20)]).samples_before(103)
         1060
         """
-        firsts = [min(first, step) for first, _ in self.schedule] + [step]
+        number = validate.integer("step", step, low=0, high=_MOST_STEP)
+        firsts = [min(first, number) for first, _ in self.schedule] + [number]
         lengths = np.diff(firsts)
         return sum(int(n) * size for n, (_, size) in zip(lengths, self.schedule, strict=True))
 
@@ -248,11 +250,11 @@ def _sizes(size: object) -> Size:
     pairs = []
     for i, pair in enumerate(size):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            msg = f"size[{i}] must be a pair of a step and a size, got {pair!r}"
+            msg = f"size[{i}] must be a pair of a step and a size, got {validate.brief(pair)}"
             raise TypeError(msg)
         step = validate.integer(f"size[{i}][0]", pair[0], low=0, high=_MOST_STEP)
         pairs.append((step, validate.integer(f"size[{i}][1]", pair[1], low=1, high=_MOST_SIZE)))
     if not pairs or pairs[0][0] != 0 or any(a[0] >= b[0] for a, b in pairwise(pairs)):
-        msg = f"size must have steps that increase from 0, got {size!r}"
+        msg = f"size must have steps that increase from 0, got {validate.brief(size)}"
         raise ValueError(msg)
     return tuple(pairs)

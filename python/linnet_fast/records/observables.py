@@ -385,53 +385,50 @@ def evaluated_rows(evaluate: Iterable[str]) -> dict[str, EvaluatedObservable]:
     return {row.name: row for row in found}
 
 
-def checked_names(evaluate: object, example: str) -> Mapping[str, Any]:
+def checked_names(evaluate: object, argument: str = "evaluate") -> Mapping[str, Any]:
     """Return `evaluate`, a mapping whose keys must be names that a result can have after those of rows.
 
     Parameters
     ----------
     evaluate : mapping of str
         Name -> anything.
-    example : str
-        For messages.
+    argument : str
+        How the caller calls it.
 
     Raises
     ------
     TypeError, ValueError
         If it is something else, or a name is no identifier or makes that of another result.
     """
-    if not isinstance(evaluate, Mapping):
-        msg = f"evaluate must be a mapping such as {example}, got {type(evaluate).__name__}"
-        raise TypeError(msg)
-    for name in evaluate:
-        validate.instance("name in evaluate", name, str)
+    names = validate.mapping(argument, evaluate)
+    for name in names:
         if not name.isidentifier() or name.startswith("_"):
-            msg = f"names in evaluate must be identifiers such as 'test', got {name!r}"
+            msg = f"{argument} must have identifiers such as 'test' as names, got {name!r}"
             raise ValueError(msg)
         for full in evaluated_rows([name]):
             if full in OBSERVABLES or _TAKEN.fullmatch(full):
-                msg = (
-                    f"names in evaluate must not make that of another result, got {name!r}: {full}"
-                )
+                msg = f"{argument} must not make that of another result, got {name!r}: {full}"
                 raise ValueError(msg)
-    return evaluate
+    return names
 
 
-def checked_losses(evaluate: object) -> Named[Loss]:
+def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Loss]:
     """Return losses by name, to be evaluated beside that of the training.
 
     Parameters
     ----------
     evaluate : mapping of str to Loss
+    argument : str
+        How the caller calls it.
 
     Raises
     ------
     TypeError, ValueError
         If it is something else; see `checked_names`.
     """
-    losses = checked_names(evaluate, "{'test': loss}")
+    losses = checked_names(evaluate, argument)
     for name, loss in losses.items():
-        validate.instance(f"evaluate[{name!r}]", loss, Loss)  # type: ignore[type-abstract]
+        validate.instance(f"{argument}[{name!r}]", loss, Loss)  # type: ignore[type-abstract]
     return Named(losses)
 
 

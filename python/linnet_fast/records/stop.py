@@ -69,7 +69,7 @@ class Stop:
         check_every: int = 100,
         evaluate: Mapping[str, npt.ArrayLike] = NO_LOSSES,
     ) -> None:
-        evaluated = checked_names(evaluate, "{'test': 0.01}")
+        evaluated = checked_names(evaluate)
         if loss is None and gradient_norm is None and not evaluated:
             msg = "loss, gradient_norm or evaluate must be given, got none of them"
             raise ValueError(msg)

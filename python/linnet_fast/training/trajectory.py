@@ -136,7 +136,7 @@ class Trajectory:
             name = "time" if self.steps is None else "steps"
             msg = f"{name} must be finite and strictly increasing, got {when.tolist()}"
             raise ValueError(msg)
-        object.__setattr__(self, "evaluated", checked_losses(self.evaluated))
+        object.__setattr__(self, "evaluated", checked_losses(self.evaluated, "evaluated"))
         for name, array in validate.mapping("observables", self.observables).items():
             self._check_observable(name, array)
         object.__setattr__(self, "observables", MappingProxyType(dict(self.observables)))

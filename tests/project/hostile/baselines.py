@@ -100,6 +100,12 @@ def phase_switch():
     return lf.directional_convergence.phase_switch(law(), 2, norm=0.1, log_tan_half_angle=1.0)
 
 
+@cache
+def own_data():
+    """A data set of three classes."""
+    return lf.datasets.Dataset(SAMPLES, np.eye(3)[[0, 1, 2, 1]], "four samples")
+
+
 def axes():
     from matplotlib.figure import Figure
 
@@ -182,6 +188,7 @@ COMMON = {
     "ax": axes,
     "batch_shape": lambda: (2,),
     "batch_size": lambda: 4,
+    "batches": lambda: lf.Batches(2),
     "by_product": lambda: np.array([[1.0, 0.5, 0.25], [0.5, 2.0, 1.0]]),
     "channels": lambda: 1,
     "check_every": lambda: 10,
@@ -197,6 +204,7 @@ COMMON = {
     "direction": lambda: np.array([1.0, 0.0, 0.0]),
     "directions": lambda: tuple(np.ones_like(w) for w in aligned()),
     "dtype": lambda: "float64",
+    "evaluate": lambda: {"test": loss()},
     "exponent": lambda: 0.5,
     "final": lambda: trajectory().final,
     "first": lambda: np.array([0.5, 0.25]),
@@ -355,6 +363,7 @@ SPECIAL = {
     },
     "linnet_fast.open_sweep": {"store": stored},
     "linnet_fast.datasets.read_array": {"file": array_file, "name": lambda: "X"},
+    "linnet_fast.datasets.split": {"data": own_data},
     "linnet_fast.datasets.load_mnist": {"folder": mnist},
     "linnet_fast.datasets.load_cifar10": {"folder": cifar10},
     "linnet_fast.directional_convergence": _DIRECTIONAL,
@@ -401,7 +410,7 @@ SPECIAL = {
         "times": lambda: [0.5, 2.0],
     },
     "linnet_fast.Training": {"start": lambda: lf.Start("gaussian")},
-    "linnet_fast.Stop": {"loss": lambda: 1e-3},
+    "linnet_fast.Stop": {"loss": lambda: 1e-3, "evaluate": lambda: {"test": 0.5}},
     "linnet_fast.Start": {"kind": lambda: "gaussian"},
     "linnet_fast.StepRule": {"kind": lambda: "power", "ratio": lambda: 1.25},
     "linnet_fast.GradientFlow": {"n_run_axes": lambda: 0, "rtol": lambda: 1e-6},
@@ -418,7 +427,42 @@ SPECIAL = {
         "product": lambda: np.array([[1.0, 0.5, 0.25]]),
         "norm": lambda: np.array([0.5, 2.0]),
     },
-    "linnet_fast.SquaredLoss": {"center": lambda: True},
+    "linnet_fast.Batches": {
+        "size": lambda: [(0, 2), (5, 4)],
+        "seed": lambda: 1,
+        "streams": lambda: 1,
+        "replace": lambda: False,
+        "label_noise_std": lambda: 0.5,
+        "step": lambda: 7,
+    },
+    "linnet_fast.CrossEntropyLoss": {
+        "targets": lambda: np.array([[1.0, 0, 0], [0, 1.0, 0], [0.5, 0.25, 0.25], [0, 0, 1.0]]),
+        "labels": lambda: [2, 0, 1, 1],
+        "classes": lambda: [0, 1, 2],
+        "label_smoothing": lambda: 0.125,
+        "product": lambda: SAMPLES[:3],
+    },
+    "linnet_fast.MatrixCompletionLoss": {
+        "rows": lambda: [0, 1, 1],
+        "cols": lambda: [1, 0, 2],
+        "values": lambda: np.array([0.5, 1.0, -2.0]),
+        "shape": lambda: (2, 3),
+        "matrix": lambda: SAMPLES[:2],
+        "observed": lambda: np.array([[True, False, True], [False, True, True]]),
+    },
+    "linnet_fast.MatrixSensingLoss": {
+        "measurements": lambda: np.stack([SAMPLES[:2], SAMPLES[1:3], SAMPLES[2:]]),
+        "left": lambda: SAMPLES[:3, :2],
+        "right": lambda: SAMPLES[:3],
+        "targets": lambda: np.array([0.5, 1.0, -2.0]),
+    },
+    "linnet_fast.RankOneSensingLoss": {
+        "left": lambda: SAMPLES[:3, :2],
+        "right": lambda: SAMPLES[:3],
+        "targets": lambda: np.array([0.5, 1.0, -2.0]),
+    },
+    "linnet_fast.SampledSquaredLoss": {"outputs": lambda: SAMPLES[:, :2] + 0.5},
+    "linnet_fast.SquaredLoss": {"center": lambda: True, "form": lambda: "samples"},
     "linnet_fast.State": {
         "weights": lambda: trajectory().final.weights,
         "step": lambda: 40,
@@ -440,6 +484,7 @@ SPECIAL = {
         "steps": lambda: trajectory().steps,
         "time": lambda: trajectory().time,
         "observables": lambda: dict(trajectory().observables),
+        "evaluated": lambda: {"test": commuting()},
         "provenance": dict,
         "n_steps": lambda: trajectory().n_steps,
         "dims": lambda: (),

@@ -33,11 +33,14 @@ MODULES = (
 )
 
 INTERNAL = {
+    "chosen",
     "core_draws",
     "core_fields",
     "drawn",
     "encode",
     "first_of",
+    "for_batches",
+    "for_method",
     "from_dataset",
     "group_sizes",
     "groups_of",
@@ -47,6 +50,7 @@ INTERNAL = {
     "streams_of",
     "training_of",
     "update",
+    "with_noise",
 }
 """Methods by which parts of the library speak with each other: what they get is checked already."""
 

@@ -203,7 +203,7 @@ def bent(baseline):
 
 
 def _bent_sequence(baseline):
-    if not isinstance(baseline, list | tuple) or not baseline:
+    if type(baseline) not in (list, tuple) or not baseline:
         return {}
     kind = type(baseline)
     first, *rest = baseline
@@ -257,7 +257,7 @@ def same(baseline, *, singles):
         if array.dtype.kind in "fiu":
             for name, make in forms_of(array, singles=singles):
                 yield name, array, make
-    elif isinstance(baseline, list | tuple) and baseline:
+    elif type(baseline) in (list, tuple) and baseline:
         first, *rest = baseline
         kind = type(baseline)
         if isinstance(first, np.ndarray):
