@@ -255,7 +255,7 @@ def test_sigma_ordered_path_skips_inputs_that_do_not_occur():
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (np.eye(2), TypeError, "data must be a SquaredLoss or a tuple"),
+        (np.eye(2), TypeError, "data must be a SquaredLoss, got ndarray"),
         ((np.eye(2),) * 3, TypeError, "data must be a SquaredLoss or a tuple"),
         ((np.eye(2), np.ones(2)), ValueError, r"Y must have shape \(\*run, n, features\)"),
         ((np.eye(2), np.eye(3)), ValueError, "equally many rows, got 2 and 3"),
