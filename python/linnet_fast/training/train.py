@@ -55,8 +55,9 @@ def train(
     network : Chain
         The architecture: `Dense`, `Diagonal`, `Convolution`, `Residual`, ... or a `Chain` of your
         own layers.
-    loss : SquaredLoss, LogisticLoss, MatrixCompletionLoss, ...
-        The loss; all but the squared one are for networks with one output.
+    loss : Loss
+        `SquaredLoss`, `CrossEntropyLoss`, `LogisticLoss`, `MatrixCompletionLoss` ..., of as many inputs
+        and outputs as the network has.
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, as `linnet_fast.initialization` makes them; or the ``final`` of an earlier
         trajectory, which is then continued: 400 steps and 600 more are 1000 steps, bit for bit. A
