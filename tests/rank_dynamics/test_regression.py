@@ -247,15 +247,12 @@ def test_sigma_ordered_path_skips_inputs_that_do_not_occur():
     assert np.isfinite(path).all()
     assert_array_equal(path[2], path[3])
     assert_array_equal(path[2], path[4])
-    impossible = SquaredLoss(np.diag([1.0, 0.0]), np.eye(2), 1.0)
-    with pytest.raises(ValueError, match="loss must have cross_cov = 0 wherever input_cov = 0"):
-        sigma_ordered_path(impossible)
 
 
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (np.eye(2), TypeError, "data must be a SquaredLoss or a tuple"),
+        (np.eye(2), TypeError, "data must be a SquaredLoss, got ndarray"),
         ((np.eye(2),) * 3, TypeError, "data must be a SquaredLoss or a tuple"),
         ((np.eye(2), np.ones(2)), ValueError, r"^data\[1\] must have shape \(\*run, n, features\)"),
         (
@@ -281,9 +278,3 @@ def test_rank_must_be_an_integer():
 def test_repr_shows_sizes():
     path = reduced_rank_regression(make_loss((4, 3), (2,)), rank=2)
     assert repr(path) == "ReducedRankPath(n_inputs=4, n_outputs=3, n_ranks=2, run_shape=(2,))"
-
-
-def test_moments_without_a_minimum_are_refused():
-    loss = SquaredLoss(np.diag([1.0, 0.0]), np.array([[1.0, 0.5]]), 2.0)
-    with pytest.raises(ValueError, match="cross_cov must be 0 where input_cov vanishes"):
-        reduced_rank_regression(loss)

@@ -304,7 +304,7 @@ def test_repr_shows_the_size_and_the_seed():
         ({"streams": [0, 2**32]}, ValueError, r"streams must be < 2\*\*32, got 4294967296 at index \(1,\)"),
         ({"streams": 0.0}, TypeError, "streams must be integers, got dtype float64"),
         ({"streams": [True]}, TypeError, "streams must be integers, got dtype bool"),
-        ({"streams": [0, 1], "step_size": [0.1] * 3}, ValueError, r"parameters \(3,\), streams \(2,\)"),
+        ({"streams": [0, 1], "step_size": [0.1] * 3}, ValueError, r"parameters \(3,\), batches \(2,\)"),
         ({"step_size": 0.0}, ValueError, "step_size must be > 0"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay must be >= 0"),
     ],
@@ -316,9 +316,11 @@ def test_refused(changes, exception, message):
 
 @pytest.mark.parametrize("engine", [lf.train, reference.train])
 def test_moments_have_no_samples(engine):
+    data = make_loss((3, 1))
+    moments = lf.SquaredLoss(data.input_cov, data.cross_cov, data.output_power)
     with pytest.raises(ValueError, match=r"loss must have samples or a law to draw .*SquaredLoss"):
         engine(
-            lf.Dense((3, 1)), make_loss((3, 1)), make_start((3, 1)), n_steps=1,
+            lf.Dense((3, 1)), moments, make_start((3, 1)), n_steps=1,
             method=StochasticGradientDescent(0.1, 5), record=lf.Record.every(1),
         )  # fmt: skip
 

@@ -16,7 +16,6 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 
 if TYPE_CHECKING:
     from linnet_fast.datasets import Dataset
-    from linnet_fast.methods.base import Method
 
 Words: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
 """Numbers of blocks (n,) -> random words of 32 bits (4, n): those of one step of one run."""
@@ -149,8 +148,8 @@ class Loss(ABC):
             values[name] = np.stack(parts)[which] if known else None
         return cls(**values)
 
-    def for_method(self, method: Method) -> Loss:  # noqa: ARG002
-        """Return the form of the loss that a method trains on; most have only one."""
+    def for_batches(self) -> Loss:
+        """Return the form of the loss that batches are drawn of; most have only one form."""
         return self
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:

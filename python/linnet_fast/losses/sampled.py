@@ -123,7 +123,7 @@ class SampledSquaredLoss(SquaredLoss):
         )
         return _power(self.outputs - predicted)
 
-    def for_method(self, method: object) -> SampledSquaredLoss:  # noqa: ARG002
+    def for_batches(self) -> SampledSquaredLoss:
         """Return the loss itself."""
         return self
 

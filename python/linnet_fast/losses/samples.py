@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 class SampleLoss(BinaryLoss):
     """The mean over samples of a function of the margins y z of outputs z, summed over outputs."""
 
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
+        {"inputs": 2, "labels": 1, "label_noise": 0}
+    )
     supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws"})
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"n_outputs": 1})
     dataset_options: ClassVar[tuple[str, ...]] = ("label_noise",)
@@ -42,6 +45,8 @@ class SampleLoss(BinaryLoss):
         n = validate.integer("n_outputs", n_outputs, low=1, high=2**31 - 1)
         x, y = validate.labelled(inputs, labels, n, names=("inputs", "labels"))
         self.__dict__.update(inputs=x, labels=y, _n_outputs=n)
+        if n > 1:
+            self.__dict__["inner_axes"] = MappingProxyType({**self.inner_axes, "labels": 2})
         self._set_noise(label_noise)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -109,11 +114,6 @@ class SampleLoss(BinaryLoss):
     def _sizes(self) -> str:
         outputs = "" if self.n_outputs == 1 else f", n_outputs={self.n_outputs}"
         return f"n_samples={self.n_samples}, n_inputs={self.n_inputs}{outputs}"
-
-    @property
-    def inner_axes(self) -> Mapping[str, int]:  # type: ignore[override]
-        """Names of the arrays it is made with; of several outputs labels have an axis of them."""
-        return {"inputs": 2, "labels": 1 if self.n_outputs == 1 else 2, "label_noise": 0}
 
     @property
     def n_inputs(self) -> int:

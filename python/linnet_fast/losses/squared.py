@@ -17,7 +17,6 @@ from linnet_fast.losses.base import Loss
 
 if TYPE_CHECKING:
     from linnet_fast.datasets import Dataset
-    from linnet_fast.methods.base import Method
 
 _TOLERANCE = 1e-9  # of the largest entry of input_cov: what counts as rounding
 _EPS = float(np.finfo(np.float64).eps)
@@ -232,10 +231,10 @@ class SquaredLoss(Loss):
         made = cls.from_data(data.X, data.Y, center=center, form=form)
         return made, f"{data.description}, {'centred' if center else 'not centred'}"
 
-    def for_method(self, method: Method) -> Loss:
-        """Return the loss of the samples for a method that draws batches, if they are at hand."""
+    def for_batches(self) -> Loss:
+        """Return the loss of the samples, if they are at hand."""
         sampled: Loss | None = self.__dict__.get("_samples")
-        return self if sampled is None or method.batches is None else sampled
+        return self if sampled is None else sampled
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the moments as the core takes them, and what makes the loss of a product exact."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from linnet_fast._base.registry import Registry
+from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
@@ -43,3 +44,19 @@ def checked_method(method: object, n_steps: object, until: object) -> Method:
         msg = f"{wanted} must be given with {type(method).__name__}"
         raise TypeError(msg)
     return method
+
+
+def fitting_loss(loss: Loss, method: Method) -> Loss:
+    """Return the form of a loss that a method trains on; anything else as it is, to be refused.
+
+    Parameters
+    ----------
+    loss : Loss
+        As it was given.
+    method : Method
+        How to train.
+    """
+    given: tuple[object, object] = (loss, method)
+    if isinstance(given[0], Loss) and isinstance(given[1], Method) and given[1].batches is not None:
+        return given[0].for_batches()
+    return loss

@@ -136,11 +136,7 @@ def reduced_rank_regression(
         factors, rest = factors_of_data(x, y)
         runs = rest.shape
     else:
-        given: object = data
-        if not isinstance(given, SquaredLoss):
-            msg = f"data must be a SquaredLoss or a tuple (X, Y), got {type(given).__name__}"
-            raise TypeError(msg)
-        loss = given
+        loss = validate.instance("data", data, SquaredLoss)
         last = _last_rank(rank, loss.n_outputs, loss.n_inputs)
         factors = _factors_of_moments(loss)
         with np.errstate(over="ignore"):

@@ -20,6 +20,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method, SteppingMethod
 from linnet_fast.methods.batches import Batches
+from linnet_fast.methods.registry import fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
 from linnet_fast.records.observables import OBSERVABLES, empty_records
@@ -30,7 +31,7 @@ from linnet_fast.reference.draws import draw
 from linnet_fast.reference.observables import end_to_end, gradients, observe
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
-from linnet_fast.training.compatible import check_training, fitting_loss
+from linnet_fast.training.compatible import check_training
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.trajectory import Trajectory
 

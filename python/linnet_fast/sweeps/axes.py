@@ -100,8 +100,9 @@ def _stack(losses: Sequence[Any]) -> bool:
     ):
         return False
     arrays = [[getattr(loss, name) for name in first.inner_axes] for loss in losses]
-    shapes = {tuple(array.shape for array in of_loss) for of_loss in arrays}
-    return len(shapes) == 1 and sum(array.nbytes for array in arrays[0]) <= _MOST_STACKED
+    shapes = {tuple(None if a is None else a.shape for a in of_loss) for of_loss in arrays}
+    size = sum(0 if array is None else array.nbytes for array in arrays[0])
+    return len(shapes) == 1 and size <= _MOST_STACKED
 
 
 @dataclass(frozen=True, eq=False)

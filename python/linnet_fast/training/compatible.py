@@ -27,22 +27,6 @@ def check_problem(network: Chain, loss: Loss, name: str = "loss") -> None:
         raise ValueError(msg)
 
 
-def fitting_loss(loss: Loss, method: Method) -> Loss:
-    """Return the form of a loss that a method trains on; anything else as it is, to be refused.
-
-    Parameters
-    ----------
-    loss : Loss
-        As it was given.
-    method : Method
-        How to train.
-    """
-    given: tuple[object, object] = (loss, method)
-    if isinstance(given[0], Loss) and isinstance(given[1], Method):
-        return given[0].for_method(given[1])
-    return loss
-
-
 def check_evaluated(network: Chain, evaluate: Mapping[str, Loss]) -> None:
     """Raise unless losses that are evaluated have the inputs and outputs of the network."""
     for name, loss in evaluate.items():

@@ -11,10 +11,11 @@ from linnet_fast._base.seeds import Seed
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
+from linnet_fast.methods.registry import fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.training.compatible import check_training, fitting_loss
+from linnet_fast.training.compatible import check_training
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
 

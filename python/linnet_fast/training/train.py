@@ -11,6 +11,7 @@ from linnet_fast._base import machine
 from linnet_fast._base.config import provenance
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
+from linnet_fast.methods.registry import fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import OBSERVABLES
 from linnet_fast.records.record import Record
@@ -18,7 +19,7 @@ from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.call import CoreCall, Progress
-from linnet_fast.training.compatible import check_core, check_training, fitting_loss
+from linnet_fast.training.compatible import check_core, check_training
 from linnet_fast.training.descent import descend
 from linnet_fast.training.flow import integrate
 from linnet_fast.training.state import State
@@ -54,8 +55,9 @@ def train(
     network : Chain
         The architecture: `Dense`, `Diagonal`, `Convolution`, `Residual`, ... or a `Chain` of your
         own layers.
-    loss : SquaredLoss, LogisticLoss, MatrixCompletionLoss, ...
-        The loss; all but the squared one are for networks with one output.
+    loss : Loss
+        `SquaredLoss`, `CrossEntropyLoss`, `LogisticLoss`, `MatrixCompletionLoss` ..., of as many inputs
+        and outputs as the network has.
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, as `linnet_fast.initialization` makes them; or the ``final`` of an earlier
         trajectory, which is then continued: 400 steps and 600 more are 1000 steps, bit for bit. A
