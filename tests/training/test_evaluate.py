@@ -120,7 +120,12 @@ def test_all_shapes_and_run_axes(problem):
         mine = lf.SquaredLoss(
             *(
                 np.broadcast_to(a, (*runs, *a.shape[a.ndim - n :]))[which]
-                for a, n in ((other.input_cov, 2), (other.cross_cov, 2), (other.output_power, 0))
+                for a, n in (
+                    (other.input_cov, 2),
+                    (other.cross_cov, 2),
+                    (other.output_power, 0),
+                    (other.residual_power, 0),
+                )
             )
         )
         record = lf.Record.every(3, ("loss", "product"), evaluate={"test": mine, "again": mine})
@@ -403,7 +408,7 @@ def test_names_that_are_none(name, exception, message):
 @pytest.mark.parametrize(
     ("value", "exception", "message"),
     [
-        (None, TypeError, "evaluate must be a mapping such as {'test': loss}, got NoneType"),
+        (None, TypeError, "evaluate must be a mapping from names, got NoneType"),
         (3, TypeError, "evaluate must be a mapping"),
         ("test", TypeError, "evaluate must be a mapping"),
         ([("test", LOSS)], TypeError, "evaluate must be a mapping"),
@@ -429,13 +434,9 @@ def test_losses_that_are_none(value, exception, message):
 @pytest.mark.parametrize(
     ("value", "exception", "message"),
     [
-        (None, TypeError, "evaluate must be a mapping such as {'test': 0.01}, got NoneType"),
+        (None, TypeError, "evaluate must be a mapping from names, got NoneType"),
         (0.5, TypeError, "evaluate must be a mapping"),
-        (
-            {},
-            ValueError,
-            "must have a threshold for loss, for gradient_norm or in evaluate, got none",
-        ),
+        ({}, ValueError, "loss, gradient_norm or evaluate must be given, got none of them"),
         ({"test": -1.0}, ValueError, r"evaluate\['test'\] must be >= 0"),
         ({"test": np.nan}, ValueError, r"evaluate\['test'\] must be finite"),
         ({"test": "a"}, TypeError, r"evaluate\['test'\] must be a real number"),
@@ -603,8 +604,8 @@ def test_what_the_core_refuses(evaluate, exception, message):
     ("evaluated", "message"),
     [
         (3, "evaluated must be a table in its description, got an integer"),
-        ({"test": 3}, r"evaluate\['test'\] must be a Loss, got int"),
-        ({"a b": None}, "evaluate must have identifiers"),
+        ({"test": 3}, r"evaluated\['test'\] must be a Loss, got int"),
+        ({"a b": None}, "evaluated must have identifiers"),
         ({"test": {"kind": "Nothing"}}, "evaluate.test.kind must be one of"),
     ],
 )

@@ -263,7 +263,7 @@ class CrossEntropyLoss(Loss):
         ndarray of float64, shape broadcast of (*batch) and (*run)
         """
         z = self._outputs(product)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             apart = z.max(axis=-1, keepdims=True) - z
             # The sum of all e^-apart but one, which is 1: nothing is lost beside it.
             rest = np.where(apart > 0, np.exp(-apart), 0.0).sum(axis=-1)
