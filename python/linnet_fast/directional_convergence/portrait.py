@@ -64,9 +64,8 @@ def phase_velocity(
     s = _polar.half_angle(angle, log_tan_half_angle)
     p = _polar.noise(label_noise)
     shape = _polar.result_shape(norm=r.shape, angle=s.shape, label_noise=p.shape)
-    # sin(angle) = 1 / cosh(s)
-    log_sine = np.log(2) - np.logaddexp(s, -s)
     with np.errstate(over="ignore", under="ignore"):
+        log_sine = np.log(2) - np.logaddexp(s, -s)  # sin(angle) = 1 / cosh(s)
         pull = depth * _polar.radial_pull(law, s, r, p)
         radial = pull * r ** (1 - 1 / depth) * r ** (1 - 1 / depth)
         angular = -(1 - 2 * p) * law.kappa * np.exp(log_sine + (1 - 2 / depth) * np.log(r))

@@ -312,7 +312,12 @@ def isotropic_flow(
         raise ValueError(msg)
     runs = np.broadcast_shapes(first.shape[:-2], second.shape[:-2], loss.run_shape)
     h = first.shape[-2]
-    below, above = first @ first.mT, second.mT @ second
+    with np.errstate(over="ignore", invalid="ignore"):
+        below, above = first @ first.mT, second.mT @ second
+    for name, gram in (("start[0]", below), ("start[1]", above)):
+        if not np.isfinite(gram).all():
+            msg = f"{name} must have products of its entries within float64, got an overflow"
+            raise ValueError(msg)
     excess = below - above
     kappa = np.trace(excess, axis1=-2, axis2=-1) / h
     off = np.abs(excess - kappa[..., None, None] * np.eye(h)).max(axis=(-2, -1))

@@ -177,7 +177,8 @@ def predicted_times(
     starts = np.isfinite(log_strength) | (n_layers == 1)
     learned = (sigma > 0) & (lam > 0) & starts
     # Modes that are never learned get numbers that no formula objects to.
-    idle = np.ones(()) if step is None else np.minimum(0.25 / step[..., None], 1e300)
+    with np.errstate(over="ignore"):
+        idle = np.ones(()) if step is None else np.minimum(0.25 / step[..., None], 1e300)
     s, power = np.where(learned, sigma, idle), np.where(learned, lam, idle)
     log_w = np.where(learned, log_strength, -50.0)
     begin = {"strength": np.exp(log_w)} if n_layers == 1 else {"log_strength": log_w}
