@@ -13,6 +13,7 @@ from support import assert_same, make_start
 
 import linnet_fast as lf
 from linnet_fast import reference
+from linnet_fast.directional_convergence import max_margin
 
 KINDS = ("squared", "logistic", "exponential", "softmax", "smoothed")
 OBSERVED = ("loss", "product", "gradient_norm", "singular_values")
@@ -266,7 +267,17 @@ def test_log_time_flows_reach_the_hard_margin_of_several_classes():
     ]
     cvxpy.Problem(cvxpy.Minimize(cvxpy.sum_squares(p)), margins).solve()
     svm = p.value / np.linalg.norm(p.value)
+    best = max_margin(x, labels, n_classes=3)
+    assert_allclose(best.direction, svm, atol=1e-6)  # as good as cvxpy's solver is
+    assert_allclose(best.margin, 1 / np.linalg.norm(p.value), rtol=1e-6)
     loss = lf.CrossEntropyLoss.from_data(x, labels)
+    assert_allclose(loss.margins(best.direction).min(), best.margin, rtol=1e-11)
+    hull = sum(
+        best.coefficients[i, c] * np.outer(np.eye(3)[labels[i]] - np.eye(3)[c], x[i])
+        for i in range(18)
+        for c in range(3)
+    )
+    assert_allclose(hull, best.margin * best.direction, atol=1e-10)
     run = lf.train(
         lf.Dense((2, 3)), loss, (np.zeros((3, 2)),), method=lf.GradientFlow(log_time=True),
         until=3000.0, record=lf.Record.at_times([300.0, 3000.0], ("product", "margin", "accuracy")),
@@ -361,3 +372,28 @@ X = np.ones((3, 2))
 def test_bad_arguments(make_it, exception, message):
     with pytest.raises(exception, match=message):
         make_it()
+
+
+def test_two_classes_have_the_direction_of_labels():
+    rng = np.random.default_rng(13)
+    y = rng.choice([-1, 1], 20)
+    x = rng.standard_normal((2, 20, 3)) + 4 * y[:, None]
+    one, two = max_margin(x, y), max_margin(x, (y + 1) // 2, n_classes=2)
+    assert_allclose(two.direction[:, 1] * np.sqrt(2), one.direction, rtol=1e-10)
+    assert_allclose(two.margin, np.sqrt(2) * one.margin, rtol=1e-11)
+    assert_array_equal(two.support, one.support)
+
+
+@pytest.mark.parametrize(
+    ("y", "n_classes", "exception", "message"),
+    [
+        ([0, 1, 3], 3, ValueError, "y must be from 0 to 2"),
+        ([0, 1, 0.5], 3, TypeError, "y must be integers from 0 to 2"),
+        ([0, 1], 3, ValueError, "y must have shape"),
+        ([0, 0, 1], 1, ValueError, "n_classes must be"),
+        ([0, 1, 0], 2, ValueError, "X and y must be separable"),
+    ],
+)
+def test_classes_are_refused(y, n_classes, exception, message):
+    with pytest.raises(exception, match=message):
+        max_margin(np.ones((3, 2)), y, n_classes=n_classes)

@@ -114,6 +114,7 @@ def test_observables_have_their_shapes(widths):
         "angle": (),
         "log_tan_half_angle": (),
         "margin": (),
+        "accuracy": (),
         "layer_singular_ratio": (len(widths) - 1,),
         "layer_alignment": (len(widths) - 2,),
     }

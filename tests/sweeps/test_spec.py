@@ -156,8 +156,8 @@ NEAR = [
     ("network.n_layer", "did you mean 'n_layers'"),
     ("start.scal", "parameter of start must be one of kind, scale, fan, product, strengths, scale_of; .* did you mean 'scale'"),
     ("stop.gradientnorm", "did you mean 'gradient_norm'"),
-    ("loss.label_noise", "parameter of loss must be one of input_cov, cross_cov, output_power; got 'label_noise'"),
-    ("method.rtol", "parameter of method must be one of step_size, weight_decay, layer_multipliers, momentum, nesterov; got 'rtol'"),
+    ("loss.label_noise", "parameter of loss must be one of input_cov, cross_cov, output_power, residual_power; got 'label_noise'"),
+    ("method.rtol", "parameter of method must be one of step_size, weight_decay, layer_multipliers, momentum, nesterov, batches; got 'rtol'"),
     ("method.step_size.scale", "method.step_size must be an object that has 'scale', got"),
     ("n_steps.x", "n_steps must be an object that has 'x', got a int"),
     ("until.x", "until must be an object that has 'x', got None"),
@@ -263,7 +263,7 @@ def test_values_are_refused_by_what_takes_them(parameters, exception, message):
         (SPHERICAL, {"method.step_size.exponent": lf.Axis([0, 1], {"method.step_size.exponent": [0, np.inf]})}, "exponent must be finite"),
         (SPHERICAL, {"method.batch_size": [3, 0]}, "batch_size must be >= 1, got 0"),
         (SPHERICAL, {"method.layer_multipliers": [[1.0, 1.0], [1.0]]}, "one per layer, got"),
-        (SPHERICAL, {"loss": [SPHERICAL.loss, make_loss((3, 1))]}, "loss must have samples or a law to draw from"),
+        (SPHERICAL, {"loss": [SPHERICAL.loss, lf.SquaredLoss(np.eye(3), np.ones((1, 3)), 3.0)]}, "loss must have samples or a law to draw from"),
     ],
 )  # fmt: skip
 def test_values_are_refused_by_other_methods_and_losses(training, parameters, message):

@@ -164,7 +164,7 @@ def test_core_looks_at_numbers_that_are_not_finite():
     [
         ({"observables": {"los"}}, ValueError, "unknown observable 'los'"),
         ({"observables": {"angle"}}, ValueError, "angle needs one output"),
-        ({"observables": {"margin"}}, ValueError, "margin needs one output"),
+        ({"observables": {"margin"}}, ValueError, "margin needs samples with labels"),
         ({"loss": {"name": "squared"}}, ValueError, "a squared loss needs input_cov"),
         ({"loss": None}, TypeError, "incompatible function arguments"),
         ({"weights": [np.ones((2, 4, 3))]}, ValueError, "weights must have one array per shape"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from linnet_fast._base import validate
+from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray
 
 _WORKING_SET = 400  # samples given to one NNLS; larger data are solved by adding violators
@@ -22,12 +23,14 @@ class MaxMargin:
 
     Attributes
     ----------
-    direction : ndarray of float64, shape (*run, d)
-        Unit vector u.
+    direction : ndarray of float64, shape (*run, d), or of K classes (*run, K, d)
+        Unit vector u; a matrix of Frobenius norm 1.
     margin : ndarray of float64, shape (*run)
-        Smallest ``y_i u.x_i``, the largest that any direction has.
-    coefficients : ndarray of float64, shape (*run, n)
-        Not negative, of sum 1: the samples y_i x_i so weighted have the mean ``margin * u``.
+        Smallest ``y_i u.x_i``, the largest that any direction has. Of classes the smallest difference
+        of the output of a sample's class and of another one.
+    coefficients : ndarray of float64, shape (*run, n), or of K classes (*run, n, K)
+        Not negative, of sum 1: the samples y_i x_i so weighted have the mean ``margin * u``. Of classes
+        one for each other class of a sample, and 0 for its own.
     support : ndarray of intp, shape (*run, k)
         Indices of samples at the margin (to 1e-7), ascending; filled up with -1 where another run
         has more.
@@ -46,19 +49,24 @@ class MaxMargin:
         """Show sizes."""
         return (
             f"MaxMargin(n_inputs={self.direction.shape[-1]}, "
-            f"n_samples={self.coefficients.shape[-1]}, run_shape={self.margin.shape})"
+            f"n_samples={self.coefficients.shape[self.margin.ndim]}, run_shape={self.margin.shape})"
         )
 
 
-def max_margin(X: npt.ArrayLike, y: npt.ArrayLike) -> MaxMargin:
+def max_margin(X: npt.ArrayLike, y: npt.ArrayLike, *, n_classes: int | None = None) -> MaxMargin:
     """Return the direction whose smallest margin is the largest, through the origin.
+
+    It is where flows and descent on separable data end: of one layer with `LogisticLoss` or
+    `ExponentialLoss`, and of one layer with `CrossEntropyLoss` that of several classes.
 
     Parameters
     ----------
     X : array_like, shape (*run, n, d)
         Inputs, one sample per row.
     y : array_like, shape (*run, n)
-        Labels 1 and -1. Run axes broadcast with those of `X`.
+        Labels 1 and -1, or of classes integers from 0 up. Run axes broadcast with those of `X`.
+    n_classes : int, optional
+        Number K of classes, at least 2; by default there are labels 1 and -1.
 
     Returns
     -------
@@ -70,21 +78,33 @@ def max_margin(X: npt.ArrayLike, y: npt.ArrayLike) -> MaxMargin:
     TypeError
         If an argument is not made of real numbers.
     ValueError
-        If shapes do not match, a label is neither 1 nor -1, or no direction has all samples of a
-        run on its right side, by more than 1e-13 of the longest sample: less is rounding.
+        If shapes do not match, a label is neither 1 nor -1 or none of the classes, or no direction has
+        all samples of a run on its right side, by more than 1e-13 of the longest sample: less is
+        rounding.
 
     Notes
     -----
     The point of the convex hull of y_i x_i that is nearest to the origin is ``margin * u``. It is
     found by non-negative least squares of ``|Z^T alpha|^2 + (sum alpha - 1)^2``, with Z the rows
-    y_i x_i; from more than 400 samples by growing sets of those that matter.
+    y_i x_i; from more than 400 samples by growing sets of those that matter. K classes are K - 1 rows of
+    K d numbers for each sample: its inputs for its own class, less those for another one.
+
+    References
+    ----------
+    D. Soudry, E. Hoffer, M. S. Nacson, S. Gunasekar, N. Srebro, "The implicit bias of gradient descent
+    on separable data", JMLR 2018.
 
     Examples
     --------
     >>> best = max_margin([[1.0, 3.0], [-1.0, -1.0], [5.0, 4.0]], [1, -1, 1])
     >>> best.direction.round(6).tolist(), round(float(best.margin), 6), best.support.tolist()
     ([0.707107, 0.707107], 1.414214, [1])
+    >>> best = max_margin([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]], [0, 1, 2], n_classes=3)
+    >>> best.direction.shape, best.support.tolist()
+    ((3, 2), [0, 1, 2])
     """
+    if n_classes is not None:
+        return _of_classes(X, y, n_classes)
     z = _signed(X, y)
     runs, (n, d) = z.shape[:-2], z.shape[-2:]
     direction, margin = np.empty((*runs, d)), np.empty(runs)
@@ -97,6 +117,39 @@ def max_margin(X: npt.ArrayLike, y: npt.ArrayLike) -> MaxMargin:
     first = np.argsort(~at_margin, axis=-1, kind="stable")[..., :most]
     support = np.where(np.take_along_axis(at_margin, first, axis=-1), first, -1)
     return MaxMargin(direction, margin, coefficients, support)
+
+
+def _of_classes(X: npt.ArrayLike, y: npt.ArrayLike, n_classes: int) -> MaxMargin:
+    """Return the direction of several classes, by samples of the differences of their outputs."""
+    x = validate.real_array("X", X)
+    k = validate.integer("n_classes", n_classes, low=2, high=2**15)
+    labels = np.asarray(y)
+    if x.ndim < 2 or labels.shape[-1:] != x.shape[-2:-1]:
+        msg = f"y must have shape (*run, n), one label per row of X {x.shape}, got {labels.shape}"
+        raise ValueError(msg)
+    if labels.dtype.kind not in "iu" or isinstance(y, np.ma.MaskedArray):
+        msg = f"y must be integers from 0 to {k - 1}, got dtype {labels.dtype}"
+        raise TypeError(msg)
+    validate.refuse("y", f"from 0 to {k - 1}", labels, (labels < 0) | (labels >= k))
+    runs = validate.broadcast_runs(X=x.shape[:-2], y=labels.shape[:-1])
+    n, d = x.shape[-2:]
+    memory.check_room(f"{n} samples of {k} classes", n * k * k * d * 8 * math.prod(runs))
+    own = np.eye(k)[np.broadcast_to(labels, (*runs, n))]
+    apart = own[..., None, :] - np.eye(k)  # (*runs, n, other class, class)
+    z = apart[..., None] * np.broadcast_to(x, (*runs, n, d))[..., None, None, :]
+    others = own == 0
+    rows = z.reshape(*runs, n * k, k * d)[others.reshape(*runs, n * k)]
+    found = max_margin(rows.reshape(*runs, n * (k - 1), k * d), np.ones(n * (k - 1)))
+    coefficients = np.zeros((*runs, n, k))
+    coefficients[others] = found.coefficients.ravel()
+    direction = found.direction.reshape(*runs, k, d)
+    margins = np.einsum("...ikcj,...cj->...ik", z, direction)
+    least = np.where(others, margins, np.inf).min(axis=-1)
+    at_margin = least <= found.margin[..., None] * (1 + _SUPPORT)
+    most = int(at_margin.sum(axis=-1).max())
+    first = np.argsort(~at_margin, axis=-1, kind="stable")[..., :most]
+    support = np.where(np.take_along_axis(at_margin, first, axis=-1), first, -1)
+    return MaxMargin(direction, found.margin, coefficients, support)
 
 
 def normalized_margin(weights: npt.ArrayLike, X: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:

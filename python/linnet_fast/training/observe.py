@@ -124,5 +124,6 @@ def observe(
             result[name] = of_core(row, known)
         else:
             doubles = tuple(np.asarray(w, np.float64) for w in full)
-            result[name] = row.value(Point(network, doubles, loss, known_product=known["product"]))
+            product = known["observables"]["product"]
+            result[name] = row.value(Point(network, doubles, loss, known_product=product))
     return result
