@@ -387,8 +387,8 @@ def test_two_classes_have_the_direction_of_labels():
 @pytest.mark.parametrize(
     ("y", "n_classes", "exception", "message"),
     [
-        ([0, 1, 3], 3, ValueError, "y must be from 0 to 2"),
-        ([0, 1, 0.5], 3, TypeError, "y must be integers from 0 to 2"),
+        ([0, 1, 3], 3, ValueError, r"y must be <= 2, got 3 at index \(2,\)"),
+        ([0, 1, 0.5], 3, TypeError, "y must be integers, got dtype float64"),
         ([0, 1], 3, ValueError, "y must have shape"),
         ([0, 0, 1], 1, ValueError, "n_classes must be"),
         ([0, 1, 0], 2, ValueError, "X and y must be separable"),

@@ -31,7 +31,7 @@ def test_ranks_of_known_spectra():
         assert_allclose(rank(1e-200 * s[:3]), rank(s[:3]), rtol=1e-12)
         with pytest.raises(ValueError, match="singular_values must be >= 0"):
             rank([-1.0])
-        with pytest.raises(TypeError, match="singular_values must be numbers"):
+        with pytest.raises(TypeError, match="singular_values must be a real number"):
             rank(["a"])
 
 

@@ -265,7 +265,7 @@ def test_training_follows_the_recursion():
             "steps must be integers",
         ),
         (
-            lambda: mode_descent(1, steps=[], step_size=0.1, strength=1),
+            lambda: mode_descent(1, steps=np.zeros(0, int), step_size=0.1, strength=1),
             ValueError,
             "steps must not be empty",
         ),

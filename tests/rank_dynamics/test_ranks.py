@@ -52,5 +52,7 @@ def test_what_is_refused_and_what_is_data(measure):
     for bad in (masked, 1.0, ["a"], [1j], [None], [True], np.array([object()])):
         with pytest.raises(TypeError, match="singular_values must"):
             measure(bad)
-    with pytest.raises(ValueError, match="singular_values must be a regular array"):
+    with pytest.raises(
+        ValueError, match="singular_values must be a real number or a regular array"
+    ):
         measure([[1.0], [1.0, 2.0]])

@@ -103,7 +103,6 @@ def test_observables_have_their_shapes(widths):
     shapes = {name: row.record_shape(network) for name, row in OBSERVABLES.items()}
     assert shapes == {
         "loss": (),
-        "accuracy": (),
         "singular_values": (min(widths[0], widths[-1]),),
         "product": (widths[-1], widths[0]),
         "weights": network.shapes,

@@ -446,7 +446,8 @@ def time_to_angle(
         time[behind] = passage_time(law, norm=r[behind]) if depth == 1 else np.inf
     moves = (begin > target) & ~behind
     if depth == 2:
-        time[moves] = (begin[moves] - target[moves]) / law.kappa
+        with np.errstate(over="ignore"):
+            time[moves] = (begin[moves] - target[moves]) / law.kappa
     elif moves.any():
         time[moves] = _core.reduced_flow_time(
             table=law.table,

@@ -123,17 +123,13 @@ def _of_classes(X: npt.ArrayLike, y: npt.ArrayLike, n_classes: int) -> MaxMargin
     """Return the direction of several classes, by samples of the differences of their outputs."""
     x = validate.real_array("X", X)
     k = validate.integer("n_classes", n_classes, low=2, high=2**15)
-    labels = np.asarray(y)
+    labels = validate.integer_array("y", y, low=0, high=k - 1)
     if x.ndim < 2 or labels.shape[-1:] != x.shape[-2:-1]:
         msg = f"y must have shape (*run, n), one label per row of X {x.shape}, got {labels.shape}"
         raise ValueError(msg)
-    if labels.dtype.kind not in "iu" or isinstance(y, np.ma.MaskedArray):
-        msg = f"y must be integers from 0 to {k - 1}, got dtype {labels.dtype}"
-        raise TypeError(msg)
-    validate.refuse("y", f"from 0 to {k - 1}", labels, (labels < 0) | (labels >= k))
     runs = validate.broadcast_runs(X=x.shape[:-2], y=labels.shape[:-1])
     n, d = x.shape[-2:]
-    memory.check_room(f"{n} samples of {k} classes", n * k * k * d * 8 * math.prod(runs))
+    memory.check_room("n_classes", n * k * k * d * 8 * math.prod(runs))
     own = np.eye(k)[np.broadcast_to(labels, (*runs, n))]
     apart = own[..., None, :] - np.eye(k)  # (*runs, n, other class, class)
     z = apart[..., None] * np.broadcast_to(x, (*runs, n, d))[..., None, None, :]

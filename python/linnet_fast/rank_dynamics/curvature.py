@@ -140,15 +140,21 @@ def sharpness(
     ends = np.cumsum([0, *(rows * columns for rows, columns in shapes)])
     values = np.empty(runs)
     for run in np.ndindex(*runs):
-        hessian = _Hessian(cov[run], cross[run], [layer[run] for layer in full])
+        with np.errstate(over="ignore", invalid="ignore"):
+            hessian = _Hessian(cov[run], cross[run], [layer[run] for layer in full])
 
         def apply(flat: FloatArray, hessian: _Hessian = hessian) -> FloatArray:
             moves = [
                 flat[..., begin:end].reshape(*flat.shape[:-1], *shape)
                 for (begin, end), shape in zip(pairwise(ends), shapes, strict=True)
             ]
-            parts = [part.reshape(*flat.shape[:-1], -1) for part in hessian(moves)]
-            return np.concatenate(parts, axis=-1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                parts = [part.reshape(*flat.shape[:-1], -1) for part in hessian(moves)]
+            result = np.concatenate(parts, axis=-1)
+            if not np.isfinite(result).all():
+                msg = "weights must have a Hessian within float64, got an overflow"
+                raise ValueError(msg)
+            return result
 
         values[run] = _largest_eigenvalue(apply, int(ends[-1]), rtol)
     return values
@@ -365,7 +371,7 @@ def _largest_eigenvalue(apply: Callable[[FloatArray], FloatArray], n: int, rtol:
     """Return the largest eigenvalue of a symmetric operator on (..., n)."""
     if n <= _DENSE:
         matrix = apply(np.eye(n))
-        return float(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1])
+        return float(np.linalg.eigvalsh(matrix / 2 + matrix.T / 2)[-1])
     begin = np.random.default_rng(0).standard_normal(n)
     scale = float(np.abs(apply(begin)).max())
     if scale == 0:  # the iteration would not start

@@ -319,16 +319,11 @@ def step_size_regime(sigma: npt.ArrayLike, *, step_size: npt.ArrayLike) -> npt.N
 
 def checked_steps(steps: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], bool]:
     """Return steps as a vector, and whether a single one was given."""
-    array = np.asarray(validate.real_array("steps", steps, at_least=0))
-    given = np.asarray(steps)
-    if given.dtype.kind not in "iu":
-        msg = f"steps must be integers, got dtype {given.dtype}"
-        raise TypeError(msg)
-    if given.ndim > 1:
-        msg = f"steps must have shape (n_steps,), got {given.shape}"
+    array = validate.integer_array("steps", steps, low=0, high=_MOST_STEPS)
+    if array.ndim > 1:
+        msg = f"steps must have shape (n_steps,), got {array.shape}"
         raise ValueError(msg)
-    validate.refuse("steps", f"<= {_MOST_STEPS}", given, array > _MOST_STEPS)
-    return np.atleast_1d(given).astype(np.int64), given.ndim == 0
+    return np.atleast_1d(array), array.ndim == 0
 
 
 def can_be_done(

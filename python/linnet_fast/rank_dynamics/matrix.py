@@ -12,11 +12,11 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.data import checked_layers, require_commuting
+from linnet_fast.rank_dynamics.descent import checked_steps
 from linnet_fast.rank_dynamics.modes import mode_flow
 
 _ISOTROPIC = 1e-10  # of input_cov: how far from a multiple of the identity it may be
 _BALANCED = 1e-8  # of the larger of the two Gram matrices of the start
-_MOST_STEPS = 2**53
 _LONG = 1e300  # of time times rates: the flow has ended long before
 
 
@@ -96,15 +96,11 @@ def one_layer_descent(
     >>> one_layer_descent(loss, [[0.0, 0.0]], step_size=0.5, steps=[1, 2]).tolist()
     [[[0.5, 0.5]], [[0.75, 0.5]]]
     """
-    k, scalar = _vector("steps", steps)
-    if (kind := np.asarray(steps).dtype).kind not in "iu":
-        msg = f"steps must be integers, got dtype {kind}"
-        raise TypeError(msg)
-    validate.refuse("steps", f"<= {_MOST_STEPS}", k, k > _MOST_STEPS)
+    numbers, scalar = checked_steps(steps)
     eta = validate.real_array("step_size", step_size, above=0)
     lam, vectors, first, cross = _in_eigenbasis(loss, start)
     validate.broadcast_runs(step_size=eta.shape, loss_and_start=lam.shape[:-1])
-    power = k[:, None]
+    power = numbers.astype(np.float64)[:, None]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         x = (eta[..., None] * lam)[..., None, :]
         # (1 - x)^k and the rest up to 1, accurate for small x, with the sign of odd powers for x > 1
@@ -404,7 +400,7 @@ def _orthonormal_columns(log_rows: FloatArray, matrix: FloatArray) -> FloatArray
 
 
 def _vector(name: str, value: npt.ArrayLike) -> tuple[FloatArray, bool]:
-    """Return times or steps as a vector, and whether a single one was given."""
+    """Return times as a vector, and whether a single one was given."""
     array = validate.real_array(name, value, at_least=0)
     if array.ndim > 1:
         msg = f"{name} must be one number or have one axis, got shape {array.shape}"

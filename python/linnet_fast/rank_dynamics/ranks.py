@@ -167,20 +167,11 @@ def nuclear_norm(singular_values: npt.ArrayLike) -> FloatArray:
 
 def _values(singular_values: npt.ArrayLike) -> tuple[FloatArray, Shape]:
     """Return the rows that are really in memory, and the shape of a number for each row."""
-    if isinstance(singular_values, np.ma.MaskedArray):
-        msg = "singular_values must be a plain array, got a masked array; use NaN for what is not there"
+    # What is repeated is neither stored nor gone through.
+    s = validate.numbers("singular_values", singular_values, repeats=2**62)
+    if s.ndim == 0:
+        msg = "singular_values must be numbers of shape (..., k), got a single one"
         raise TypeError(msg)
-    try:
-        s = np.asarray(singular_values)
-    except ValueError as error:
-        msg = f"singular_values must be a regular array of numbers: {error}"
-        raise ValueError(msg) from error
-    if s.dtype.kind not in "fiu" or s.ndim == 0:
-        msg = f"singular_values must be numbers of shape (..., k), got {s.dtype} of shape {s.shape}"
-        raise TypeError(msg)
-    if s.size == 0:
-        msg = f"singular_values must not be empty, got shape {s.shape}"
-        raise ValueError(msg)
     shape, s = s.shape[:-1], validate.unbroadcast(s, keep=1)
     if s.size > _MOST:
         msg = f"singular_values must be at most {_MOST} numbers, got shape {s.shape}"
