@@ -72,7 +72,9 @@ class SampleLoss(BinaryLoss):
         """
         x, labels = validate.real_array("X", X), validate.real_array("y", y)
         several = x.ndim == labels.ndim == 2 and len(x) == len(labels)
-        return cls(x, labels, label_noise, labels.shape[-1] if several else 1)
+        if several and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        return cls(x, labels, label_noise, labels.shape[1] if several and labels.ndim == 2 else 1)
 
     @classmethod
     def from_dataset(cls, data: Dataset, **options: Any) -> tuple[Self, str]:
