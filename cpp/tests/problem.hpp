@@ -15,7 +15,7 @@ struct Batch {
     Flow flow;
     Results<T> results;
     std::vector<std::vector<T>> weights, final_weights;
-    std::vector<double> cov, cross, factor, least_loss{0.5}, steps, decay{0.0}, tolerance{1e-8},
+    std::vector<double> cov, cross, factor, least_loss{0.0}, steps, decay{0.0}, tolerance{1e-8},
         loss, values, norms, imbalance, gradient;
     std::vector<std::int8_t> status;
     std::vector<std::int64_t> stopped_at, n_steps_taken;
@@ -53,7 +53,7 @@ struct Batch {
         problem.loss = LossData("squared", {n_runs}, n_in, n_out);
         set_moment("input_cov", cov, 0);
         set_moment("cross_cov", cross, 0);
-        // Any factor will do where only costs and bits matter.
+        // A factor that is not that of the moments, where only costs and bits matter.
         factor.assign(static_cast<std::size_t>((n_in + 3) / 4 * 4 * n_in), 0.0);
         for (Index i = 0; i < n_in; ++i) factor[static_cast<std::size_t>(i * n_in + i)] = 1;
         problem.loss.sample_extent = (n_in + 3) / 4 * 4;

@@ -65,7 +65,7 @@ TEST(an_evaluated_loss_changes_nothing_and_has_the_same_bits_alone) {
 TEST(evaluated_losses_see_mirrored_products) {
     const std::vector<Index> widths{4, 5, 3};
     for (const Index n_runs : {1, 37}) {
-        // With moments that are mirrored, too, the loss is what it is without.
+        // With minimizer and factor that are mirrored, too, the loss is what it is without.
         Evaluated plain(widths, n_runs, 1, 1);
         Evaluated mirrored(widths, n_runs, 1, 1);
         const std::vector<double> normal{1, 0.5, -0.5, std::sqrt(0.5)};
@@ -76,16 +76,13 @@ TEST(evaluated_losses_see_mirrored_products) {
                 for (std::size_t j = 0; j < 4; ++j) rows[4 * i + j] -= along * normal[j];
             }
         };
-        std::vector<double> cross = mirrored.batch.cross;
-        std::vector<double> cov = mirrored.batch.cov;
-        mirror(cross);
-        mirror(cov);
-        for (std::size_t i = 0; i < 4; ++i)
-            for (std::size_t j = 0; j < i; ++j) std::swap(cov[4 * i + j], cov[4 * j + i]);
-        mirror(cov);
+        std::vector<double> minimizer = mirrored.batch.cross;
+        std::vector<double> factor = mirrored.batch.factor;
+        mirror(minimizer);
+        mirror(factor);
         LossData& loss = mirrored.batch.problem.evaluated[0].loss;
-        loss.values["cross_cov"] = RunArray<double>{cross.data(), {0}};
-        loss.values["input_cov"] = RunArray<double>{cov.data(), {0}};
+        loss.values["minimizer"] = RunArray<double>{minimizer.data(), {0}};
+        loss.values["factor"] = RunArray<double>{factor.data(), {0}};
         mirrored.batch.problem.mirror = {normal.data(), {0}};
         CHECK(observe(plain.batch.problem, plain.batch.results, {1, {}}));
         CHECK(observe(mirrored.batch.problem, mirrored.batch.results, {1, {}}));

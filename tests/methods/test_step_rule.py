@@ -185,8 +185,9 @@ def test_alignment_from_zero_goes_along_the_direction():
             lf.Dense((2, 1)), loss, (np.zeros((1, 2)),), n_steps=1,
             method=GradientDescent(StepRule.alignment()), record=lf.Record.every(1, ("product",)),
         )  # fmt: skip
-        assert_allclose(run.product[1, 0], loss.law.kappa * np.array([0.6, 0.8]), rtol=1e-14)
-        assert_allclose(run.time, [0.0, 1.0])
+        step = 4 / loss.law.m2  # the limit of |w| / q(|w|)
+        assert_allclose(run.product[1, 0], step * loss.law.kappa * np.array([0.6, 0.8]), rtol=1e-14)
+        assert_allclose(run.time, [0.0, step])
 
 
 def test_alignment_of_drawn_samples_takes_the_norm_of_the_law():

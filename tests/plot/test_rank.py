@@ -379,8 +379,6 @@ class TestOneLayerAgainstTwo:
             plot.one_layer_against_two(LOSS, until=0.0)
         with pytest.raises(ValueError, match="loss must have modes, which come to rest, got none"):
             plot.one_layer_against_two(lf.SquaredLoss(np.eye(2), np.zeros((2, 2)), 1.0))
-        with pytest.raises(ValueError, match="got one with lam = 0"):
-            plot.one_layer_against_two(lf.SquaredLoss(np.diag([1.0, 0.0]), np.eye(2), 2.0))
         with pytest.raises(rd.NonCommutingError):
             plot.one_layer_against_two(lf.SquaredLoss([[2, 1], [1, 2]], np.diag([3.0, 1.0]), 9.0))
 

@@ -113,12 +113,9 @@ def test_sequential_limit_at_exactly_the_time_of_a_mode(exponent):
         assert np.isnan(steps).all()
 
 
-def test_sequential_limit_refuses_modes_without_rest():
-    loss = SquaredLoss(np.diag([1.0, 0.0]), np.diag([2.0, 1.0]), 5.0)
-    with pytest.raises(ValueError, match="loss must have cross_cov = 0 wherever input_cov = 0"):
-        sequential_limit(loss, tau=[0.1, 3.0])
+def test_sequential_limit_refuses_more_than_memory_holds():
     with pytest.raises(ValueError, match="tau must ask for at most"):
-        sequential_limit(modes_loss([1.0], [1.0], 1), tau=np.broadcast_to(1.0, (2**40,)))
+        sequential_limit(modes_loss([1.0], [1.0], 1), tau=np.broadcast_to(1.0, (2**27,)))
 
 
 def test_limits_of_data_of_any_size():
@@ -367,9 +364,7 @@ def test_the_perturbed_limit_is_of_second_order():
     assert_allclose(perturbed_limit(both), np.stack([exact] * 2), rtol=1e-12, atol=1e-14)
 
 
-def test_the_perturbation_bound_of_modes_that_never_rest():
-    endless = SquaredLoss(np.zeros((2, 2)), np.eye(2), 2.0)  # no coupling either
-    assert_array_equal(perturbation_bound(endless, strength=[0.1, 0.1], time=[0.0, 1.0]), 0)
+def test_the_perturbation_bound_beyond_the_range_of_numbers():
     huge = SquaredLoss(1e300 * np.array([[1.0, 0.1], [0.1, 1.0]]), 1e300 * np.eye(2), 1.0)
     bound = perturbation_bound(huge, strength=[0.1, 0.1], time=[0.0, 1e-310, 1.0, 1e308])
     assert_array_equal(np.isfinite(bound), [True, True, False, False])

@@ -136,7 +136,8 @@ def test_first_steps_are_exact_on_dyadic_numbers(widths, decay):
         value = (product @ cov * product).sum() / 2 - (product * cross).sum() + 4
         if step < 2:  # by then the products have too many bits, the weights not yet
             assert_array_equal(fractions(result.product[step]), product)
-            assert Fraction(float(result.loss[step])) == value
+            # A loss goes through a Cholesky factor, which has more bits.
+            assert abs(Fraction(float(result.loss[step])) - value) <= 1e-13 * max(abs(value), 4)
         for got, expected in zip(result.weights, exact, strict=True):
             assert_array_equal(fractions(got[step]), expected)
         residual = product @ cov - cross

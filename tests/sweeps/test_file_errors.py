@@ -31,8 +31,8 @@ class TestErrors:
             ({"loss": {"input_cov": [[1.0]]}}, "loss must have cross_cov and output_power"),
             ({"loss": 3}, "loss must be a table, got 3"),
             (
-                {"loss": {"kind": "LogisticLoss", "data": "iris"}},
-                "two classes or labels 1 and -1 for LogisticLoss, got iris: 150 samples",
+                {"loss": {"kind": "LogisticLoss", "data": "diabetes"}},
+                "classes or labels 1 and -1 for LogisticLoss, got diabetes: 442 samples",
             ),
             (
                 {"loss": {"kind": "LogisticLoss", "data": "breast_cancer", "center": True}},

@@ -117,17 +117,7 @@ def test_all_shapes_and_run_axes(problem):
     assert_same(run, whole)
     if runs:
         which = tuple(n - 1 for n in runs)
-        mine = lf.SquaredLoss(
-            *(
-                np.broadcast_to(a, (*runs, *a.shape[a.ndim - n :]))[which]
-                for a, n in (
-                    (other.input_cov, 2),
-                    (other.cross_cov, 2),
-                    (other.output_power, 0),
-                    (other.residual_power, 0),
-                )
-            )
-        )
+        mine = other.of_run(which, runs)
         record = lf.Record.every(3, ("loss", "product"), evaluate={"test": mine, "again": mine})
         alone = lf.train(
             network, make_loss(widths), [w[which] for w in start], **options | {"record": record}

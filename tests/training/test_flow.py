@@ -258,7 +258,8 @@ def test_a_continued_flow_agrees_with_one_flow():
     one = lf.train(network, loss, start, method=method, until=4.0)
     half = lf.train(network, loss, start, method=method, until=1.5)
     rest = lf.train(network, loss, half.final, method=method, until=4.0)
-    assert rest.start is half.final
+    for a, b in zip(rest.start.weights, half.final.weights, strict=True):
+        assert_array_equal(a, b)
     assert (rest.time[0], rest.time[-1], rest.final.time) == (1.5, 4.0, 4.0)
     for a, b in zip(one.final.weights, rest.final.weights, strict=True):
         assert_allclose(a, b, atol=1e-8)
@@ -311,19 +312,6 @@ def test_too_few_steps_exhaust_a_run_and_no_neighbour_notices():
     assert later.stopped_at[4] == run.stopped_at[4]
     assert later.n_steps[4] == 0
     assert_array_equal(later.final.weights[0][4], run.final.weights[0][4])
-
-
-def test_a_flow_to_infinity_diverges_and_no_neighbour_notices():
-    # No data have such moments, but moments may be made by hand: the loss falls without bound.
-    network = lf.Dense((1, 1, 1))
-    cov = np.array([1.0, -0.0, 1.0])[:, None, None]
-    loss = lf.SquaredLoss(cov, [[1.0]], 1.0)
-    start = (np.full((3, 1, 1), 0.5), np.full((3, 1, 1), 0.5))
-    run = lf.train(network, loss, start, method=lf.GradientFlow(), until=1000.0)
-    assert run.status.tolist() == [0, 2, 0]
-    with pytest.raises(lf.DivergenceError, match=r"1 diverged \(first: run \(1,\) at time 3"):
-        run.raise_for_status()
-    assert_allclose(run.final.weights[0][0], 1.0, rtol=1e-6)
 
 
 def test_rules_stop_runs_at_the_step_that_meets_them():

@@ -16,6 +16,7 @@ import linnet_fast as lf
 
 NETWORK = lf.Dense((3, 4, 2))
 LOSS = make_loss((3, 2))
+MOMENTS = lf.SquaredLoss(LOSS.input_cov, LOSS.cross_cov, LOSS.output_power)
 START = lf.Start("gaussian", 0.5)
 DEFAULTS = {
     "network": NETWORK,
@@ -74,7 +75,7 @@ def test_arguments_may_be_given_in_order():
         (
             {"loss": 1.0},
             TypeError,
-            "loss must be one of SquaredLoss, LogisticLoss, .*, got float",
+            "loss must be one of SquaredLoss, SampledSquaredLoss, .*, got float",
         ),
         ({"start": "gaussian"}, TypeError, "start must be a Start, got str"),
         (
@@ -223,7 +224,7 @@ def test_arguments_may_be_given_in_order():
         ),
         # methods
         (
-            SGD,
+            SGD | {"loss": MOMENTS},
             ValueError,
             "loss must have samples or a law to draw from for StochasticGradientDescent, got a SquaredLoss",
         ),

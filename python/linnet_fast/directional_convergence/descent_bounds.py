@@ -137,7 +137,8 @@ def _descended(
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         # Squares alone would leave the range of numbers long before their roots.
         sizes = np.hypot(np.hypot.accumulate(eta, axis=-1), r / (np.pi * law.kappa))
-        sizes = np.hypot(sizes, np.sqrt(drift) * np.sqrt(np.cumsum(eta, axis=-1)))
+        if drift > 0:
+            sizes = np.hypot(sizes, np.sqrt(drift) * np.sqrt(np.cumsum(eta, axis=-1)))
         total = np.cumsum(eta / sizes, axis=-1)
         total = np.concatenate([np.zeros((*total.shape[:-1], 1)), total], axis=-1)
         factor = part * 2 / np.pi * total

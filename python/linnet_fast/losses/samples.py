@@ -72,7 +72,9 @@ class SampleLoss(BinaryLoss):
         """
         x, labels = validate.real_array("X", X), validate.real_array("y", y)
         several = x.ndim == labels.ndim == 2 and len(x) == len(labels)
-        n_outputs = labels.shape[-1] if several else 1
+        if several and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        n_outputs = labels.shape[1] if several and labels.ndim == 2 else 1
         return cls(*validate.labelled(x, labels, n_outputs), label_noise, n_outputs)
 
     @classmethod

@@ -262,7 +262,8 @@ def replaced_all(name: str, value: object, settings: Mapping[tuple[str, ...], ob
     if isinstance(value, Mapping):
         changed = {key: replaced_all(f"{name}.{key}", value[key], inner[key]) for key in inner}
         return {**value, **changed}
-    values = {key: getattr(value, key) for key in known}
+    follows = getattr(type(value), "follows", ())  # from the other arguments, unless it is said
+    values = {key: getattr(value, key) for key in known if key in inner or key not in follows}
     for key, own in inner.items():
         if key in known:
             values[key] = replaced_all(f"{name}.{key}", values[key], own)

@@ -49,7 +49,10 @@ def assumption(settings: Settings) -> Figure:
             q, r = np.linalg.qr(rng.standard_normal((loss.n_inputs, loss.n_inputs)))
             q = q * np.sign(np.diag(r))
             cov = q.T @ loss.input_cov @ q
-            turned = SquaredLoss((cov + cov.T) / 2, loss.cross_cov, loss.output_power)
+            # What no data have: targets along inputs that do not occur. A trace of all inputs does not
+            # show in the defects.
+            cov = (cov + cov.T) / 2 + 1e-9 * np.trace(cov) * np.eye(loss.n_inputs)
+            turned = SquaredLoss(cov, loss.cross_cov, loss.output_power)
             other = rd.joint_decomposition(turned)
             own.append([other.defect_spectral, other.defect_frobenius, other.commutator])
             if loss.n_inputs > 500:  # one draw tells: in many dimensions they are all alike
