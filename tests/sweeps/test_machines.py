@@ -125,7 +125,7 @@ def test_the_identity_is_that_of_the_numbers_trained_on_wherever_they_come_from(
     same = [
         lf.SquaredLoss.from_data(again.X, again.Y),
         lf.SquaredLoss.from_data(data.X.astype(">f8"), data.Y[::-1].copy()[::-1]),
-        lf.SquaredLoss(loss.input_cov, loss.cross_cov, loss.output_power),
+        lf.SquaredLoss(**loss.arguments()),
     ]
     assert {identity(one) for one in same} == {identity(loss)}
     changed = data.X.copy()
