@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import linnet_fast as lf
+from linnet_fast import directional_convergence as dc
 from linnet_fast import layers, plot, reference
+from linnet_fast import rank_dynamics as rd
 from linnet_fast._base import seeds, validate
 from linnet_fast.layers.pattern import Pattern
 
@@ -346,3 +348,41 @@ def test_experiments_that_are_not_there_are_refused(tmp_path, options, exception
     with pytest.raises(exception, match=f"^{message}"):
         figures.reproduce(**right | options)
     assert not (tmp_path / "new").exists()
+
+
+# -- ends of the range of numbers ------------------------------------------------------------------
+
+
+def test_the_largest_and_least_numbers_give_values_without_a_warning():
+    law = lf.laws.Gaussian(3)
+    _, turning = dc.phase_velocity(law, 2, norm=1.0, log_tan_half_angle=[-1e308, 1e308])
+    np.testing.assert_array_equal(turning, 0)
+    assert dc.time_to_angle(law, 2, norm=1.0, angle=1.0, to_log_tan_half_angle=-1e308) == np.inf
+    bound = dc.descent_angle_bound_behind(law, step_size=[1e308] * 3, norm=1.0, angle=2.0)
+    assert np.isfinite(bound).all()
+    assert (np.diff(bound) <= 0).all()
+    loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 0.0]), 5.0)
+    start = (0.1 * np.eye(2), 0.1 * np.eye(2))
+    found = [rd.predicted_times(loss, start, step_size=eta) for eta in (5e-324, 1e-9)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-8)
+    classes = lf.CrossEntropyLoss([[1.0, 0.0]], [[0.0, 1.0]])
+    assert np.isnan(classes.value([[np.nan, 0.0], [0.0, 0.0]]))
+
+
+def test_starts_whose_products_overflow_are_refused():
+    loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    huge = 1e308 * np.eye(2)
+    with pytest.raises(ValueError, match=r"^start\[0\] must have products of its entries within"):
+        rd.isotropic_flow(loss, (huge, np.eye(2)), time=1.0)
+    with pytest.raises(ValueError, match=r"^weights must have a Hessian within float64"):
+        rd.sharpness(loss, (huge, np.eye(2)))
+
+
+def test_step_sizes_of_more_runs_than_the_trajectory_are_refused():
+    law, begin = lf.laws.Gaussian(3), (np.array([[0.3, 0.4, 0.2]]),)
+    loss = lf.SphericalLogisticLoss([1.0, 0.0, 0.0], law)
+    record = lf.Record.every(1, ("norm", "log_tan_half_angle"))
+    method = lf.GradientDescent(0.5)
+    run = lf.train(lf.Dense((3, 1)), loss, begin, method=method, n_steps=3, record=record)
+    with pytest.raises(ValueError, match=r"^step_size must have run axes that broadcast"):
+        dc.check_bounds(run, law=law, step_size=np.full((2, 1), 0.5))

@@ -290,7 +290,7 @@ def _of_descent(
         msg = f"step_size must have {n_steps} steps, or 1 for all, got {eta.shape[-1]}"
         raise ValueError(msg)
     eta = np.broadcast_to(eta, (*eta.shape[:-1], n_steps))
-    validate.broadcast_runs(step_size=eta.shape[:-1], trajectory=s.shape[:-1])
+    validate.fits_batch("step_size", eta.shape[:-1], s.shape[:-1])
     start = {"norm": r[..., 0], "log_tan_half_angle": s[..., 0]}
     grown = np.cumsum(2 * law.max_rh * eta + (2 * law.kappa * eta) ** 2, axis=-1)
     grown = np.concatenate([np.zeros((*eta.shape[:-1], 1)), grown], axis=-1)[..., at]

@@ -191,6 +191,9 @@ def predicted_times(
         )
         with np.errstate(over="ignore"):
             times = size * steps
+        if (uncounted := np.isinf(steps)).any():  # of steps so short it is the time of the flow
+            of_flow = learning_time(s, power, fraction=fraction, n_layers=n_layers, **begin)
+            times = np.where(uncounted, of_flow, times)
     return np.broadcast_to(np.where(learned, times, np.inf), (*runs, sigma.shape[-1]))
 
 

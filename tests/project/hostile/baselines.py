@@ -258,6 +258,7 @@ COMMON = {
     "n_steps": lambda: 10,
     "n_threads": lambda: 1,
     "n_weights": lambda: 3,
+    "nesterov": lambda: True,
     "network": network,
     "networks": lambda: [lf.Dense((3, 1)), lf.Diagonal(3, 2)],
     "norm": lambda: 0.75,
@@ -334,6 +335,10 @@ _DIRECTIONAL = {
     "X": lambda: np.array([[1.0, 0.5, 0.25], [-1.0, 0.25, 0.5]]),
     "y": lambda: np.array([1.0, -1.0]),
     "to_log_tan_half_angle": lambda: -2.0,
+    "any_law": lambda: True,
+    "printed": lambda: True,
+    "sharp": lambda: False,
+    "window": lambda: (1.0, 20.0),
 }
 _RANKS = {
     "loss": commuting,
@@ -345,6 +350,7 @@ _RANKS = {
     "run": lambda: (),
     "data": commuting,
     "step_size": lambda: 0.05,
+    "deflate": lambda: False,
 }
 _PIECES = {"weights": lambda: np.array([1.0, 0.5, 0.25, 0.125])}
 
@@ -411,7 +417,7 @@ SPECIAL = {
     },
     "linnet_fast.Training": {"start": lambda: lf.Start("gaussian")},
     "linnet_fast.Stop": {"loss": lambda: 1e-3, "evaluate": lambda: {"test": 0.5}},
-    "linnet_fast.Start": {"kind": lambda: "gaussian"},
+    "linnet_fast.Start": {"kind": lambda: "gaussian", "fan": lambda: "in"},
     "linnet_fast.StepRule": {"kind": lambda: "power", "ratio": lambda: 1.25},
     "linnet_fast.GradientFlow": {"n_run_axes": lambda: 0, "rtol": lambda: 1e-6},
     "linnet_fast.StochasticGradientDescent": {"seed": lambda: 1},
@@ -461,8 +467,16 @@ SPECIAL = {
         "right": lambda: SAMPLES[:3],
         "targets": lambda: np.array([0.5, 1.0, -2.0]),
     },
-    "linnet_fast.SampledSquaredLoss": {"outputs": lambda: SAMPLES[:, :2] + 0.5},
-    "linnet_fast.SquaredLoss": {"center": lambda: True, "form": lambda: "samples"},
+    "linnet_fast.SampledSquaredLoss": {
+        "outputs": lambda: SAMPLES[:, :2] + 0.5,
+        "center": lambda: True,
+        "form": lambda: "samples",
+    },
+    "linnet_fast.SquaredLoss": {
+        "center": lambda: True,
+        "form": lambda: "samples",
+        "residual_power": lambda: 0.0,
+    },
     "linnet_fast.State": {
         "weights": lambda: trajectory().final.weights,
         "step": lambda: 40,
@@ -561,6 +575,11 @@ SPECIAL = {
     "linnet_fast.rank_dynamics.one_layer_flow": {"start": lambda: np.zeros((2, 3))},
     "linnet_fast.rank_dynamics.one_layer_limit": {"start": lambda: np.zeros((2, 3))},
     "linnet_fast.directional_convergence.crossover": {"margin": lambda: 0.25},
+    "linnet_fast.directional_convergence.max_margin": {
+        "X": lambda: np.array([[1.0, 0.5, 0.25], [-1.0, 0.25, 0.5]]),
+        "y": lambda: [1, 0],
+        "n_classes": lambda: 3,
+    },
     "linnet_fast.directional_convergence.OppositePair": {
         "slope": lambda: 0.25,
         "time": lambda: np.array([0.5, 2.0]),
@@ -588,6 +607,9 @@ SPECIAL = {
         "trajectory": trajectory,
         "loss": commuting,
         "n_modes": lambda: 1,
+        "relative": lambda: True,
+        "rescaled": lambda: True,
+        "theory": lambda: False,
         "of": lambda: "final_loss",
         "select": lambda: {"seed": 0},
         "exponent": lambda: 2.0,
