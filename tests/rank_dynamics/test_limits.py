@@ -114,7 +114,7 @@ def test_sequential_limit_at_exactly_the_time_of_a_mode(exponent):
 
 
 def test_sequential_limit_refuses_more_than_memory_holds():
-    with pytest.raises(ValueError, match="tau must ask for at most"):
+    with pytest.raises(ValueError, match="tau must be repeated at most"):
         sequential_limit(modes_loss([1.0], [1.0], 1), tau=np.broadcast_to(1.0, (2**40,)))
 
 
