@@ -4,6 +4,7 @@
 #include <new>
 #include <string>
 
+#include "base/pool.hpp"
 #include "check.hpp"
 #include "linnet/info.hpp"
 
@@ -49,6 +50,8 @@ int main() {
         std::printf("this processor cannot run %s\n", linnet::instruction_set());
         return 77;
     }
+    // What a process has once is there before a test counts allocations.
+    linnet::ThreadPool::of_process();
     int n_failed = 0;
     for (const auto& test : linnet::tests::cases()) {
         const int before = linnet::tests::failures();

@@ -271,11 +271,11 @@ TEST(samples_follow_their_rules) {
                 data.draws.cumulative = {0.2, 0.7, 1.0};
             }
             const SampleData samples(data.loss);
-            Sampler<double> sampler(samples, &data.draws, 1);
+            Sampler<double> sampler(samples, data.draws);
             const Index ld = 64;
             std::vector<double> drawn(static_cast<std::size_t>(dim * ld));
             const Index first = 128;
-            sampler.draw(0, 2, 5, first, ld, {nullptr, nullptr}, {drawn.data(), nullptr}, ld);
+            sampler.draw(2, 5, first, ld, drawn.data(), ld);
             for (Index i = 0; i < ld; ++i) {
                 std::vector<double> x = plain_sample(data.draws, 5, 7, first + i, dim);
                 double dot = 0;
@@ -296,23 +296,32 @@ TEST(samples_follow_their_rules) {
 }
 
 TEST(samples_of_data_are_rows_of_it) {
+    // More samples than a chunk holds, of fewer rows.
+    const Index n_drawn = sample_chunk + 70;
     Data data("squared_samples", 3, 4, 23, false, false, 2);
-    const SampleData samples(data.loss);
-    Sampler<double> sampler(samples, &data.draws, 1);
-    std::vector<double> drawn(4 * 32);
-    std::vector<double> drawn_targets(2 * 32);
-    const double* const all = samples.inputs_of<double>(1);
-    const double* const targets = samples.targets_of<double>(1);
-    sampler.draw(0, 1, 9, 64, 32, {all, targets}, {drawn.data(), drawn_targets.data()}, 32);
-    for (std::size_t i = 0; i < 32; ++i) {
-        const double u = plain_uniform(
-            plain_philox(data.draws.seed, 9, 4, static_cast<std::uint32_t>(64 + i)), 0);
-        const auto row = static_cast<Index>(u * 23);
-        for (std::size_t j = 0; j < 4; ++j)
-            CHECK(drawn[j * 32 + i] == all[static_cast<Index>(j) * data.stride + row]);
-        for (std::size_t k = 0; k < 2; ++k)
-            CHECK(drawn_targets[k * 32 + i] == targets[static_cast<Index>(k) * data.stride + row]);
-    }
+    data.draws.sizes = {{0, n_drawn, 0}};
+    Readings<double> readings(data.loss, &data.draws, 1, {{"inputs", 4}, {"targets", 2}});
+    readings.set_run(0, 1);
+    CHECK(readings.n_samples(9) == n_drawn);
+    const double* const all = data.inputs.data() + 4 * data.stride;
+    const double* const targets = data.targets.data() + 2 * data.stride;
+    Index n_seen = 0;
+    readings.for_each_chunk(0, 1, 9, [&](const auto& chunk) {
+        CHECK(chunk.first == n_seen);
+        n_seen += chunk.n;
+        const double* const x = readings.of_chunk(0, 0, chunk);
+        const double* const y = readings.of_chunk(1, 0, chunk);
+        for (Index i = 0; i < chunk.n; ++i) {
+            const double u = plain_uniform(
+                plain_philox(data.draws.seed, 9, 4, static_cast<std::uint32_t>(chunk.first + i)),
+                0);
+            const auto row = static_cast<Index>(u * 23);
+            for (Index j = 0; j < 4; ++j) CHECK(x[j * chunk.ld + i] == all[j * data.stride + row]);
+            for (Index k = 0; k < 2; ++k)
+                CHECK(y[k * chunk.ld + i] == targets[k * data.stride + row]);
+        }
+    });
+    CHECK(n_seen == n_drawn);
 }
 
 TEST(a_loss_in_lanes_gives_the_bits_of_a_loss_alone) {

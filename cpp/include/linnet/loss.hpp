@@ -70,7 +70,7 @@ struct LossData {
     std::size_t kind = 0;  ///< place in losses()
     std::vector<Index> run_shape;
     Index n_inputs = 0, n_outputs = 0;
-    Index sample_extent = 0;  ///< of sample axes
+    Index sample_extent = 0;  ///< of sample axes; of moments, which have none, rows of their factor
     std::map<std::string, Value> values;
 
     LossData() = default;

@@ -68,4 +68,19 @@ inline Pack<double, philox_lanes> philox_uniform(PhiloxWords high, PhiloxWords l
     return (detail::bit_cast<V>(mantissa) - broadcast<V>(1)) + broadcast<V>(0x1p-53);
 }
 
+/// Two normal variates for each of the blocks first, first + stride, ...: the length that is
+/// returned times cosine and sine, by Box and Muller; 1 where the length is of no interest.
+inline Pack<double, philox_lanes> normal_pair(const PhiloxKey& key, std::uint32_t first,
+                                              std::uint32_t stride,
+                                              Pack<double, philox_lanes>& cosine,
+                                              Pack<double, philox_lanes>& sine,
+                                              bool with_length = true) {
+    using V = Pack<double, philox_lanes>;
+    PhiloxWords words[4];
+    philox(key, first, stride, words);
+    unit_circle(philox_uniform(words[2], words[3]), cosine, sine);
+    if (!with_length) return broadcast<V>(1);
+    return square_root(broadcast<V>(-2) * logarithm(philox_uniform(words[0], words[1])));
+}
+
 }  // namespace linnet

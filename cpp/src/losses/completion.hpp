@@ -12,6 +12,7 @@
 #include "linnet/loss.hpp"
 #include "losses/choice.hpp"
 #include "losses/engine.hpp"
+#include "losses/packed_numbers.hpp"
 
 namespace linnet {
 
@@ -31,19 +32,15 @@ public:
           choice_(draws, data.run_shape, n_observed_, n_slots),
           rows_(data.array<std::int64_t>("rows")),
           cols_(data.array<std::int64_t>("cols")),
-          values_(data.array("values")),
           slots_(static_cast<std::size_t>(n_slots), Observed{rows_.data, cols_.data}),
-          targets_(n_observed_ * (n_slots / lanes)) {}
+          targets_(data.array("values"), n_observed_, n_slots) {}
 
     void set_run(int slot, Index run, Index step) override {
         LossEngine<V>::set_run(slot, run, step);
         if (run < 0) return;
         slots_[static_cast<std::size_t>(slot)] = {rows_.at(run, run_shape_),
                                                   cols_.at(run, run_shape_)};
-        const double* const from = values_.at(run, run_shape_);
-        V* const to = targets(slot / lanes);
-        for (Index k = 0; k < n_observed_; ++k)
-            set_lane(to[k], slot % lanes, static_cast<T>(from[k]));
+        targets_.set_run(slot, run, run_shape_);
     }
 
     void residual(int group, const Entries<V>& product, const Places<V>& to) override {
@@ -52,7 +49,7 @@ public:
         for (int r = 0; r < lanes; ++r) set_lane(factors, r, factor(group * lanes + r));
         if (sees_same_entries()) {
             const Observed at = slots_.front();
-            const V* const target = targets(group);
+            const V* const target = targets_.of(group);
             for (Index k = 0; k < n_observed_; ++k) {
                 const Index i = at.rows[k];
                 const Index j = at.cols[k];
@@ -72,7 +69,7 @@ public:
         V sums[n_sums] = {};
         if (sees_same_entries()) {
             const Observed at = slots_.front();
-            const V* const target = targets(group);
+            const V* const target = targets_.of(group);
             for (Index k = 0; k < n_observed_; ++k) {
                 const V difference = product(at.rows[k], at.cols[k]) - target[k];
                 sums[k % n_sums] = fma(difference, difference, sums[k % n_sums]);
@@ -102,7 +99,6 @@ private:
 
     bool sees_same_entries() const { return draws_ == nullptr && rows_.shared() && cols_.shared(); }
     /// Observed values of a group.
-    V* targets(int group) const { return targets_.data() + group * n_observed_; }
     T factor(int slot) const {
         const double scale = this->is_scaled() ? std::exp(this->log_scale(slot)) : 1;
         return static_cast<T>(scale / static_cast<double>(choice_.size(this->step(slot))));
@@ -115,7 +111,7 @@ private:
             if (this->run(slot) < 0) continue;
             const Observed at = slots_[static_cast<std::size_t>(slot)];
             const auto see = [&](Index k) {
-                visit(lane, at.rows[k], at.cols[k], get_lane(targets(group)[k], lane));
+                visit(lane, at.rows[k], at.cols[k], get_lane(targets_.of(group)[k], lane));
             };
             const Index n_entries = choice_.size(this->step(slot));
             if (draws_ == nullptr) {
@@ -136,9 +132,8 @@ private:
     Index n_observed_;
     Choice choice_;
     RunArray<std::int64_t> rows_, cols_;
-    RunArray<double> values_;
     std::vector<Observed> slots_;
-    Arena<V> targets_;
+    PackedNumbers<V> targets_;
 };
 
 struct CompletionLoss {

@@ -55,16 +55,29 @@ public:
         for (std::size_t k = 0; k < arrays_.size() && run >= 0; ++k)
             of_slots_[k][static_cast<std::size_t>(slot)] = all_[k].at(run, run_shape_);
     }
-    /// Let a slot without a run see what another one sees.
-    void copy_run(int from, int to) {
-        for (auto& slots : of_slots_)
-            slots[static_cast<std::size_t>(to)] = slots[static_cast<std::size_t>(from)];
-    }
-    bool is_drawn() const { return draws_ != nullptr; }
     Index n_samples(Index step) const { return choice_.size(step); }
-    /// All samples of a slot's run in an array.
-    const T* all_of(std::size_t array, int slot) const {
-        return of_slots_[array][static_cast<std::size_t>(slot)];
+    /// do_them(first lane, how many) for the runs of a group of lanes from a slot on: together if all
+    /// see the same samples in an array, whatever they see in others. has_run(slot): is there one?
+    template <int lanes, class HasRun, class Do>
+    void for_each_bunch(int first_slot, std::size_t array, const HasRun& has_run,
+                        const Do& do_them) {
+        int some = -1;
+        bool together = !is_drawn();
+        for (int slot = first_slot; slot < first_slot + lanes; ++slot) {
+            if (!has_run(slot)) continue;
+            together = together && (some < 0 || all_of(array, slot) == all_of(array, some));
+            some = slot;
+        }
+        if (together && some >= 0) {
+            for (int slot = first_slot; slot < first_slot + lanes; ++slot) {
+                if (!has_run(slot)) copy_run(some, slot);
+            }
+            do_them(0, lanes);
+            return;
+        }
+        for (int lane = 0; lane < lanes; ++lane) {
+            if (has_run(first_slot + lane)) do_them(lane, 1);
+        }
     }
     /// visit(chunk) for the samples of a step of the run in a slot.
     template <class Visit>
@@ -80,8 +93,20 @@ public:
     const T* of_chunk(std::size_t array, int slot, const Chunk& chunk) const {
         return is_drawn() ? chosen_[array].data() : all_of(array, slot) + chunk.first;
     }
+    /// Those that are chosen, to be changed.
+    T* chosen(std::size_t array) { return chosen_[array].data(); }
 
 private:
+    bool is_drawn() const { return draws_ != nullptr; }
+    /// All samples of a slot's run in an array.
+    const T* all_of(std::size_t array, int slot) const {
+        return of_slots_[array][static_cast<std::size_t>(slot)];
+    }
+    /// Let a slot without a run see what another one sees.
+    void copy_run(int from, int to) {
+        for (auto& slots : of_slots_)
+            slots[static_cast<std::size_t>(to)] = slots[static_cast<std::size_t>(from)];
+    }
     void copy_chosen(int slot, Index run, Index step, const Chunk& chunk) {
         for (Index at = 0; at < chunk.n_vectors() * native_lanes<T>; at += philox_lanes) {
             Index places[philox_lanes];

@@ -5,11 +5,13 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/arena.hpp"
 #include "linnet/loss.hpp"
 #include "losses/engine.hpp"
+#include "losses/readings.hpp"
 #include "losses/sample_data.hpp"
 #include "losses/sample_functions.hpp"
 #include "losses/sample_kernels.hpp"
@@ -32,25 +34,25 @@ public:
           draws_(draws),
           n_features_(data_.n_features),
           n_outputs_(static_cast<int>(data_.n_outputs)),
-          chunk_(std::clamp<Index>(16384 / n_features_ / 64 * 64, 64, sample_chunk)),
           can_underflow_(!data_.has_noise() && data.find<Index>("n_soft") == nullptr),
-          sampler_(data_, draws, n_slots),
-          inputs_(static_cast<std::size_t>(n_slots), nullptr),
-          targets_(static_cast<std::size_t>(n_slots), nullptr),
           noise_(static_cast<std::size_t>(n_slots), T{0}),
           outputs_(n_outputs_ * lanes * sample_chunk),
-          sums_(n_features_ * n_outputs_ * lanes),
-          drawn_(draws == nullptr ? 0 : (n_features_ + n_outputs_) * sample_chunk) {}
+          sums_(n_features_ * n_outputs_ * lanes) {
+        if (data_.is_of_law()) {
+            sampler_.emplace(data_, *draws);
+            fresh_ = Arena<T>(n_features_ * sample_chunk);
+        } else {
+            readings_.emplace(data, draws, n_slots,
+                              std::vector<typename Readings<T>::Array>{
+                                  {"inputs", n_features_}, {"targets", data_.n_outputs}});
+        }
+    }
 
     void set_run(int slot, Index run, Index step) override {
         LossEngine<V>::set_run(slot, run, step);
         if (run < 0) return;
-        const auto s = static_cast<std::size_t>(slot);
-        if (!data_.is_of_law()) {
-            inputs_[s] = data_.template inputs_of<T>(run);
-            targets_[s] = data_.template targets_of<T>(run);
-        }
-        noise_[s] = static_cast<T>(data_.noise(run));
+        if (readings_) readings_->set_run(slot, run);
+        noise_[static_cast<std::size_t>(slot)] = static_cast<T>(data_.noise(run));
     }
 
     void residual(int group, const Entries<V>& product, const Places<V>& to) override {
@@ -64,16 +66,16 @@ public:
             }
             std::fill_n(sums_.data(), n_features_ * n_vectors, P{});
             for_each_chunk(slot, [&](const Samples& samples) {
-                products(samples.x, samples.ld, n_features_, samples.n_packs(), w, n_vectors,
+                products(samples.x, samples.chunk.ld, n_features_, samples.n_packs(), w, n_vectors,
                          outputs_.data());
                 for (int r = 0; r < count; ++r) {
                     const auto s = static_cast<std::size_t>(slot + r);
-                    const OutputChunk<T> chunk = outputs_of(samples, r, count, s);
+                    const OutputChunk<T> chunk = outputs_of(samples, slot + r, r, count);
                     Function::weigh(chunk, noise_[s], shifts[r]);
-                    fill_up(chunk, n_outputs_, samples.count, T{0});
+                    fill_up(chunk, n_outputs_, samples.chunk.n, T{0});
                 }
-                add_weighted(samples.x, samples.ld, n_features_, samples.n_packs(), outputs_.data(),
-                             n_vectors, sums_.data());
+                add_weighted(samples.x, samples.chunk.ld, n_features_, samples.n_packs(),
+                             outputs_.data(), n_vectors, sums_.data());
             });
             T factors[lanes];
             for (int r = 0; r < count; ++r) {
@@ -129,38 +131,34 @@ public:
     }
 
 private:
+    static constexpr std::size_t inputs = 0, targets = 1;  // the arrays of the readings
+    using Chunk = typename Readings<T>::Chunk;
+
     /// How many samples a run sees in this step.
     Index n_samples(int slot) const {
-        return draws_ == nullptr ? data_.n_samples : sampler_.size(this->step(slot));
+        return readings_ ? readings_->n_samples(this->step(slot))
+                         : draws_->at(this->step(slot)).size;
     }
-    /// Some of the samples of a slot: from `first` on if they are given.
+    /// Some of the inputs of a slot.
     struct Samples {
-        Index first, count;
         const T* x;
-        Index ld;
-        Index n_packs() const { return (count + native_lanes<T> - 1) / native_lanes<T>; }
+        Chunk chunk;
+        Index n_packs() const { return chunk.n_vectors(); }
     };
 
     /// The rows of the products of `count` lanes from `first` on.
     static Vectors<const T> vectors_of(const Entries<V>& product, int first, int count) {
         return {reinterpret_cast<const T*>(product.data) + first, lanes, count, product.ld * lanes};
     }
-    /// The outputs of run number r of `count` runs, which is in slot s.
-    OutputChunk<T> outputs_of(const Samples& samples, int r, int count, std::size_t s) const {
-        const T* targets = nullptr;
-        if (draws_ == nullptr) {
-            targets = targets_[s] + samples.first;
-        } else if (!data_.is_of_law()) {
-            targets = drawn_targets();
-        }
+    /// The outputs of run number r of `count` runs, which is in a slot.
+    OutputChunk<T> outputs_of(const Samples& samples, int slot, int r, int count) const {
         return {outputs_.data() + r * sample_chunk,
                 count * sample_chunk,
-                targets,
-                samples.ld,
+                readings_ ? readings_->of_chunk(targets, slot, samples.chunk) : nullptr,
+                samples.chunk.ld,
                 n_outputs_,
                 samples.n_packs()};
     }
-    T* drawn_targets() const { return drawn_.data() + n_features_ * sample_chunk; }
     /// Fill what is behind the last sample, in rows 0 ... n_rows - 1.
     static void fill_up(const OutputChunk<T>& chunk, int n_rows, Index count, T x) {
         for (int k = 0; k < n_rows; ++k) {
@@ -185,14 +183,14 @@ private:
                    const Fold& fold, P* folded) {
         for (int r = 0; r < count; ++r) folded[r] = broadcast<P>(neutral);
         for_each_chunk(slot, [&](const Samples& samples) {
-            products(samples.x, samples.ld, n_features_, samples.n_packs(), w, n_outputs_ * count,
-                     outputs_.data());
+            products(samples.x, samples.chunk.ld, n_features_, samples.n_packs(), w,
+                     n_outputs_ * count, outputs_.data());
             for (int r = 0; r < count; ++r) {
                 const auto s = static_cast<std::size_t>(slot + r);
-                const OutputChunk<T> chunk = outputs_of(samples, r, count, s);
+                const OutputChunk<T> chunk = outputs_of(samples, slot + r, r, count);
                 function(chunk, noise_[s]);
                 const int n_rows = Function::rows(n_outputs_);
-                fill_up(chunk, n_rows, samples.count, neutral);
+                fill_up(chunk, n_rows, samples.chunk.n, neutral);
                 for (int k = 0; k < n_rows; ++k) {
                     for (Index b = 0; b < chunk.n_packs; ++b)
                         folded[r] = fold(folded[r], chunk.get(k, b));
@@ -200,47 +198,60 @@ private:
             }
         });
     }
-    /// do_them(first lane, how many) for the runs of a group: those that see the same samples
+    /// do_them(first lane, how many) for the runs of a group: those that see the same inputs
     /// together.
     template <class Do>
     void for_each_bunch(int group, const Do& do_them) {
-        const auto slot = [&](int lane) { return static_cast<std::size_t>(group * lanes + lane); };
-        int used = -1;  // a lane in use
-        bool together = draws_ == nullptr;
-        for (int r = 0; r < lanes; ++r) {
-            if (this->run(group * lanes + r) < 0) continue;
-            together = together && (used < 0 || inputs_[slot(used)] == inputs_[slot(r)]);
-            used = r;
-        }
-        if (used < 0) return;
-        if (together) {
-            for (int r = 0; r < lanes; ++r) {
-                inputs_[slot(r)] = inputs_[slot(used)];
-                if (this->run(group * lanes + r) < 0) targets_[slot(r)] = targets_[slot(used)];
-            }
-            do_them(0, lanes);
+        const auto has_run = [this](int slot) { return this->run(slot) >= 0; };
+        if (readings_) {
+            readings_->template for_each_bunch<lanes>(group * lanes, inputs, has_run, do_them);
             return;
         }
         for (int r = 0; r < lanes; ++r) {
-            if (this->run(group * lanes + r) >= 0) do_them(r, 1);
+            if (has_run(group * lanes + r)) do_them(r, 1);
         }
     }
     /// visit(samples) for the samples of a slot, chunk by chunk.
     template <class Visit>
     void for_each_chunk(int slot, const Visit& visit) {
-        const auto s = static_cast<std::size_t>(slot);
+        const Index run = this->run(slot);
+        const Index step = this->step(slot);
+        if (readings_) {
+            readings_->for_each_chunk(slot, run, step, [&](const Chunk& chunk) {
+                if (draws_ != nullptr && draws_->noise_std.data != nullptr)
+                    add_noise(run, step, chunk, readings_->chosen(targets));
+                visit(Samples{readings_->of_chunk(inputs, slot, chunk), chunk});
+            });
+            return;
+        }
         const Index n = n_samples(slot);
-        for (Index first = 0; first < n; first += chunk_) {
-            const Index count = std::min(chunk_, n - first);
-            if (draws_ == nullptr) {
-                visit(Samples{first, count, inputs_[s] + first, data_.stride});
-                continue;
+        for (Index first = 0; first < n; first += sample_chunk) {
+            const Chunk chunk{first, std::min(sample_chunk, n - first), sample_chunk};
+            sampler_->draw(run, step, first, chunk.n_vectors() * native_lanes<T>, fresh_.data(),
+                           sample_chunk);
+            visit(Samples{fresh_.data(), chunk});
+        }
+    }
+    /// Normal noise on targets: sample i of a step has the Philox blocks i n, ..., i n + n - 1, a pair
+    /// of targets each.
+    void add_noise(Index run, Index step, const Chunk& chunk, T* to) const {
+        using Draw = Pack<double, philox_lanes>;
+        const PhiloxKey key = key_of(*draws_, data_.run_shape, run, step, Purpose::noise);
+        const Draw std = broadcast<Draw>(*draws_->noise_std.at(run, data_.run_shape));
+        const auto n_pairs = static_cast<std::uint32_t>((n_outputs_ + 1) / 2);
+        const auto add = [](Draw x, T* at) {
+            for (int r = 0; r < philox_lanes; ++r)
+                at[r] = static_cast<T>(static_cast<double>(at[r]) + x[r]);
+        };
+        for (Index i = 0; i < chunk.n_vectors() * native_lanes<T>; i += philox_lanes) {
+            auto block = static_cast<std::uint32_t>(chunk.first + i) * n_pairs;
+            for (Index k = 0; k < n_outputs_; k += 2, ++block) {
+                Draw cosine;
+                Draw sine;
+                const Draw length = std * normal_pair(key, block, n_pairs, cosine, sine);
+                add(length * cosine, to + k * chunk.ld + i);
+                if (k + 1 < n_outputs_) add(length * sine, to + (k + 1) * chunk.ld + i);
             }
-            const Samples samples{first, count, drawn_.data(), sample_chunk};
-            sampler_.draw(slot, this->run(slot), this->step(slot), first,
-                          samples.n_packs() * native_lanes<T>, {inputs_[s], targets_[s]},
-                          {drawn_.data(), drawn_targets()}, sample_chunk);
-            visit(samples);
         }
     }
     /// to <- minus the sums of the lanes of sums_, times the factors of their runs.
@@ -295,14 +306,13 @@ private:
     const Draws* draws_;
     Index n_features_;
     int n_outputs_;
-    Index chunk_;
-    bool can_underflow_;  // residuals may have one small factor in common
-    Sampler<T> sampler_;
-    std::vector<const T*> inputs_, targets_;  // per slot
-    std::vector<T> noise_;
+    bool can_underflow_;                   // residuals may have one small factor in common
+    std::optional<Readings<T>> readings_;  // of samples that are given
+    std::optional<Sampler<T>> sampler_;    // of a law
+    std::vector<T> noise_;                 // per slot
     Arena<T> outputs_;
     Arena<P> sums_;
-    Arena<T> drawn_;
+    Arena<T> fresh_;
 };
 
 /// A mean over samples, of a function of the outputs.

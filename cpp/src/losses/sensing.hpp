@@ -132,28 +132,11 @@ public:
 private:
     static constexpr std::size_t measurements = 1;
 
-    /// do_them(first lane, how many) for the runs of a group: together if they have the same
-    /// measurements, whatever came out of them.
     template <class Do>
     void for_each_bunch(int group, const Do& do_them) {
-        int some = -1;
-        bool together = !this->readings_.is_drawn();
-        for (int slot = group * lanes; slot < (group + 1) * lanes; ++slot) {
-            if (this->run(slot) < 0) continue;
-            together = together && (some < 0 || this->readings_.all_of(measurements, slot) ==
-                                                    this->readings_.all_of(measurements, some));
-            some = slot;
-        }
-        if (together && some >= 0) {
-            for (int slot = group * lanes; slot < (group + 1) * lanes; ++slot) {
-                if (this->run(slot) < 0) this->readings_.copy_run(some, slot);
-            }
-            do_them(0, lanes);
-            return;
-        }
-        for (int r = 0; r < lanes; ++r) {
-            if (this->run(group * lanes + r) >= 0) do_them(r, 1);
-        }
+        const auto has_run = [this](int slot) { return this->run(slot) >= 0; };
+        this->readings_.template for_each_bunch<lanes>(group * lanes, measurements, has_run,
+                                                       do_them);
     }
     /// The entries of a product side by side.
     const V* flattened(const Entries<V>& product) {

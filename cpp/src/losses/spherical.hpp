@@ -7,6 +7,7 @@
 #include "base/arena.hpp"
 #include "linnet/loss.hpp"
 #include "losses/engine.hpp"
+#include "losses/packed_numbers.hpp"
 #include "losses/radial_functions.hpp"
 #include "losses/sample_data.hpp"
 #include "losses/samples.hpp"
@@ -27,16 +28,13 @@ public:
           data_(data),
           radial_(*data.law()),
           n_features_(data.n_inputs),
-          directions_(n_features_ * (n_slots / lanes)),
+          directions_(data_.direction, n_features_, n_slots),
           kept_(n_slots / lanes) {}
 
     void set_run(int slot, Index run, Index step) override {
         LossEngine<V>::set_run(slot, run, step);
         if (run < 0) return;
-        V* const v = directions_.data() + slot / lanes * n_features_;
-        const double* const from = data_.direction.at(run, data_.run_shape);
-        for (Index j = 0; j < n_features_; ++j)
-            set_lane(v[j], slot % lanes, static_cast<T>(from[j]));
+        directions_.set_run(slot, run, data_.run_shape);
         set_lane(kept_.data()[slot / lanes], slot % lanes,
                  static_cast<T>(1 - 2 * data_.noise(run)));
     }
@@ -44,7 +42,7 @@ public:
     void residual(int group, const Entries<V>& of, const Places<V>& places) override {
         const V* const product = of.data;
         V* const to = places.data;
-        const V* const v = directions_.data() + group * n_features_;
+        const V* const v = directions_.of(group);
         V square{};
         for (Index j = 0; j < n_features_; ++j) square = fma(product[j], product[j], square);
         const V r = square_root(square);
@@ -78,7 +76,7 @@ public:
 
     V loss(int group, const Entries<V>& of) override {
         const V* const product = of.data;
-        const V* const v = directions_.data() + group * n_features_;
+        const V* const v = directions_.of(group);
         V square{};
         for (Index j = 0; j < n_features_; ++j) square = fma(product[j], product[j], square);
         const V r = square_root(square);
@@ -102,7 +100,8 @@ private:
     SampleData data_;
     RadialFunctions radial_;
     Index n_features_;
-    Arena<V> directions_, kept_;
+    PackedNumbers<V> directions_;
+    Arena<V> kept_;
 };
 
 struct SphericalLoss {

@@ -43,7 +43,6 @@ struct Builder {
                                                          : Product::residual_diagonal;
         emit(kind, plan.residual, plan.product, -1);
         if (has_step_rule) emit(Product::set_steps, plan.residual, plan.product, -1);
-        plan.residual_end = plan.operations.size();
     }
     /// What is kept of every layer, right after the weights.
     void add_memories(int n_memories) {

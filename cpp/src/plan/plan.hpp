@@ -92,10 +92,9 @@ struct Plan {
     /// In a gradient plan of a dense chain, per pair of neighbours: W_{l+1}^T W_{l+1} and W_l
     /// W_l^T.
     std::vector<std::pair<int, int>> grams;
-    int product = 0;               ///< end-to-end matrix, lives until the residual is done
-    int residual = 0;              ///< dloss / dproduct
-    std::size_t product_end = 0;   ///< operations before this one give the product
-    std::size_t residual_end = 0;  ///< operations before this one give the residual
+    int product = 0;              ///< end-to-end matrix, lives until the residual is done
+    int residual = 0;             ///< dloss / dproduct
+    std::size_t product_end = 0;  ///< operations before this one give the product
     /// Operations before this one give the gradients; the rest updates, grams, or the residual's
     /// power.
     std::size_t gradient_end = 0;

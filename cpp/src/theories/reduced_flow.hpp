@@ -2,6 +2,7 @@
 // method of order 8 in time.
 #pragma once
 
+#include "theories/false_position.hpp"
 #include "theories/reduced_step.hpp"
 
 namespace linnet::reduced {
@@ -161,30 +162,12 @@ public:
                 low = high;
                 continue;
             }
-            // Steps of the method itself to the place, by the rule of false position with halving
-            // (Illinois).
-            double a = 0;
-            double b = time_ - before_;
-            double at = b;
-            int side = 0;
-            for (int i = 0; i < 100 && high > 0 && b - a > 1e-16 * b; ++i) {
-                at = (a * high - b * low) / (high - low);
-                if (!(at > a && at < b)) at = a + (b - a) / 2;
-                trial_.go(from, from_slope, at, rtol_);
-                const double found = value(trial_.next());
-                if (found == 0 || at == a || at == b) break;
-                if (found > 0) {
-                    b = at;
-                    high = found;
-                    if (side == 1) low /= 2;
-                    side = 1;
-                } else {
-                    a = at;
-                    low = found;
-                    if (side == -1) high /= 2;
-                    side = -1;
-                }
-            }
+            // By steps of the method itself to the place.
+            const auto after = [&](double time) {
+                trial_.go(from, from_slope, time, rtol_);
+                return value(trial_.next());
+            };
+            const double at = false_position(after, time_ - before_, low, high);
             trial_.go(from, from_slope, at, rtol_);
             const Pair p = system_.at_turn(trial_.next(), before_ + at);
             turn = {before_ + at, system_.s(p), system_.log_norm(p)};

@@ -3,6 +3,7 @@
 // depends on how large the time itself is, or how fast it passes.
 #pragma once
 
+#include "theories/false_position.hpp"
 #include "theories/reduced_step.hpp"
 
 namespace linnet::reduced {
@@ -143,34 +144,13 @@ public:
                 low = high;
                 continue;
             }
-            // By the rule of false position with halving (Illinois).
             const double whole = fall_ - begin_.fall;
             restore(begin_);
             const auto value = [&](double fall) {
                 trial_.go({0, 0, 0}, slope_, fall, rtol_);
                 return system_.growth(start_s_ - (fall_ + fall), system_.log_norm(trial_.next()));
             };
-            double a = 0;
-            double b = whole;
-            double at = b;
-            int side = 0;
-            for (int i = 0; i < 100 && high > 0 && b - a > 1e-16 * b; ++i) {
-                at = (a * high - b * low) / (high - low);
-                if (!(at > a && at < b)) at = a + (b - a) / 2;
-                const double found = value(at);
-                if (found == 0 || at == a || at == b) break;
-                if (found > 0) {
-                    b = at;
-                    high = found;
-                    if (side == 1) low /= 2;
-                    side = 1;
-                } else {
-                    a = at;
-                    low = found;
-                    if (side == -1) high /= 2;
-                    side = -1;
-                }
-            }
+            const double at = false_position(value, whole, low, high);
             value(at);
             turn = {time_ + scaled(trial_.next()[2], log_unit()), start_s_ - (fall_ + at),
                     system_.log_norm(trial_.next())};
