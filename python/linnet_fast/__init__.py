@@ -27,6 +27,7 @@ from linnet_fast.costs.representation_cost import (
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
+from linnet_fast.losses.custom import CustomLoss
 from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
@@ -70,6 +71,7 @@ __all__ = [
     "Chain",
     "Convolution",
     "CrossEntropyLoss",
+    "CustomLoss",
     "Dense",
     "Diagonal",
     "DivergenceError",

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "losses/completion.hpp"
+#include "losses/custom.hpp"
 #include "losses/samples.hpp"
 #include "losses/sensing.hpp"
 #include "losses/spherical.hpp"
@@ -33,6 +34,6 @@ struct LossList {
 
 using Losses =
     LossList<SquaredLoss, SquaredSampleLoss, LogisticLoss, ExponentialLoss, CrossEntropyLoss,
-             SphericalLoss, CompletionLoss, SensingLoss, RankOneSensingLoss>;
+             SphericalLoss, CompletionLoss, SensingLoss, RankOneSensingLoss, CustomLoss>;
 
 }  // namespace linnet

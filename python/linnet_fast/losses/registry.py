@@ -6,6 +6,7 @@ from linnet_fast._base.registry import Registry
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
+from linnet_fast.losses.custom import CustomLoss
 from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
@@ -23,6 +24,7 @@ LOSSES: Registry[type[Loss]] = Registry(
         MatrixCompletionLoss,
         MatrixSensingLoss,
         RankOneSensingLoss,
+        CustomLoss,
     ]
 )
 """Name of each loss -> its class; ``LOSSES.register`` takes another one."""
