@@ -3,6 +3,7 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pythread.h>
 
 #include <algorithm>
 #include <atomic>
@@ -13,7 +14,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 
 #include "base/pool.hpp"
 #include "linnet/loss.hpp"
@@ -59,7 +59,7 @@ public:
     /// Look at signals now and then, on behalf of functions that do not. Throws Over.
     void look_at_signals() {
         if (are_over()) throw Over{};
-        if (std::this_thread::get_id() != caller_) return;
+        if (PyThread_get_thread_ident() != caller_) return;
         const auto now = std::chrono::steady_clock::now();
         if (now - last_ < std::chrono::milliseconds(50)) return;
         last_ = now;
@@ -80,7 +80,7 @@ private:
     /// The function has forked, and this is the child, where only this thread is.
     void leave_child() const {
         // Of another thread than the calling one nobody would ever hear.
-        if (std::this_thread::get_id() != caller_) std::_Exit(1);
+        if (PyThread_get_thread_ident() != caller_) std::_Exit(1);
         throw std::runtime_error(
             "a process that was forked by the function of a loss must not come back from it: the "
             "threads of the training are in the process that made it");
@@ -90,7 +90,7 @@ private:
     bool may_fork_ = false;
     std::optional<py::error_already_set> error_;  // read and written with the lock
     const unsigned n_forks_ = n_forks();
-    const std::thread::id caller_ = std::this_thread::get_id();
+    const unsigned long caller_ = PyThread_get_thread_ident();
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
@@ -107,9 +107,8 @@ inline void call_python(PyObject* function, Index n, Index n_out, Index n_in, In
         std::copy_n(parameters, own.size(), own.mutable_data());
         rows = std::move(own);
     }
-    PyObject* const result = hold_at_exit([&] {
-        return PyObject_CallFunctionObjArgs(function, given.ptr(), rows.ptr(), nullptr);
-    });
+    PyObject* const result = hold_at_exit(
+        [&] { return PyObject_CallFunctionObjArgs(function, given.ptr(), rows.ptr(), nullptr); });
     if (result == nullptr) throw py::error_already_set();
     const auto pair = py::reinterpret_steal<py::object>(result).cast<py::tuple>();
     using Doubles = py::array_t<double, py::array::c_style>;
@@ -153,8 +152,8 @@ public:
         if (takes_data_)
             return as<double (*)(std::intptr_t, std::intptr_t, Read, double*, void*)>()(
                 n_out, n_in, product, gradient, data_);
-        return as<double (*)(std::intptr_t, std::intptr_t, Read, double*)>()(n_out, n_in,
-                                                                                product, gradient);
+        return as<double (*)(std::intptr_t, std::intptr_t, Read, double*)>()(n_out, n_in, product,
+                                                                             gradient);
     }
 
 private:
@@ -183,10 +182,9 @@ inline LossFunction loss_function(const py::handle& value, const LossData& loss,
                             double* values, double* gradients) {
                     calls.look_at_signals();
                     for (Index k = 0; k < n; ++k) {
-                        values[k] = compiled(n_out, n_in, products + k * n_out * n_in,
-                                             gradients + k * n_out * n_in,
-                                             has_parameters ? parameters + k * n_parameters
-                                                            : nullptr);
+                        values[k] = compiled(
+                            n_out, n_in, products + k * n_out * n_in, gradients + k * n_out * n_in,
+                            has_parameters ? parameters + k * n_parameters : nullptr);
                     }
                 },
                 false};

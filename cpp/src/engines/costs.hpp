@@ -91,8 +91,7 @@ int lane_groups(const Plan& plan, const LossData& loss, Index runs_per_worker) {
     Index entries = 0;
     for (const Plan::Matrix& m : plan.matrices) entries += m.rows * m.cols;
     Index by_size = entries <= 40 ? 4 : entries <= 600 ? 2 : 1;
-    if (takes_many(loss))
-        by_size = std::max(by_size, std::min<Index>(32, (1 << 16) / entries));
+    if (takes_many(loss)) by_size = std::max(by_size, std::min<Index>(32, (1 << 16) / entries));
     const Index by_runs = (runs_per_worker + native_lanes<T> - 1) / native_lanes<T>;
     return static_cast<int>(std::max<Index>(1, std::min(by_size, by_runs)));
 }

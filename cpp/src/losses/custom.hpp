@@ -72,7 +72,8 @@ public:
         for (int lane = 0; lane < lanes; ++lane) {
             const int slot = group * lanes + lane;
             if (this->run(slot) >= 0)
-                set_lane(values, lane, static_cast<T>(values_[static_cast<std::size_t>(place(slot))]));
+                set_lane(values, lane,
+                         static_cast<T>(values_[static_cast<std::size_t>(place(slot))]));
         }
         return values;
     }
@@ -142,6 +143,7 @@ struct CustomLoss {
         custom.name = "custom";
         custom.fields = {{"parameters", Type::array, {LossAxis::sample}, true},
                          {"function", Type::function}};
+        custom.is_called = true;
         custom.takes_many = takes_many;
         custom.work_together = [](const LossData& data) {
             return takes_many(data) ? 1.0 / native_lanes<double> : 1.0;

@@ -352,8 +352,8 @@ private:
     const std::vector<Evaluation>& evaluations_;
     std::vector<Evaluated> evaluated_;
     std::vector<Entries<V>> products_;  // per group
-    Arena<V> mirrors_;   // normals, per group
-    Arena<V> mirrored_;  // a product
+    Arena<V> mirrors_;                  // normals, per group
+    Arena<V> mirrored_;                 // a product
     /// Of the rows by groups among a group's values; singular values stand first.
     std::array<Index, observable::All::size> places_{};
     SingularValues<V> singular_values_;

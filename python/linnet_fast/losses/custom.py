@@ -266,7 +266,9 @@ def _check(function: object, has_parameters: bool) -> None:
         return
     if isinstance(function, ctypes._CFuncPtr) or hasattr(function, "native_name"):
         got = type(function).__name__
-        msg = f"function must be wrapped in scipy.LowLevelCallable to be called compiled, got a {got}"
+        msg = (
+            f"function must be wrapped in scipy.LowLevelCallable to be called compiled, got a {got}"
+        )
         raise TypeError(msg)
     if not callable(function):
         expected = "callable, a LowLevelCallable or an import path"
@@ -276,13 +278,19 @@ def _check(function: object, has_parameters: bool) -> None:
 
 def _check_signature(signature: str, has_parameters: bool) -> None:
     expected = [*_ARGUMENTS, *(["double *"] if has_parameters else [])]
-    known = re.fullmatch(r"\s*double\s*\((.*)\)\s*", signature, re.DOTALL)
-    given = [_plain_type(part) for part in known[1].split(",")] if known else []
-    if given not in (expected, [*expected, "void *"]):
+    if _arguments(signature) not in (expected, [*expected, "void *"]):
         told = f"'double ({', '.join(expected)})', with 'void *' at the end or without"
         without = "" if has_parameters else "out"
-        msg = f"function must have the signature {told}, with{without} parameters; got '{signature}'"
+        msg = (
+            f"function must have the signature {told}, with{without} parameters; got '{signature}'"
+        )
         raise ValueError(msg)
+
+
+def _arguments(signature: str) -> list[str]:
+    """Return the types of the arguments of a function that returns a double; of others none."""
+    known = re.fullmatch(r"\s*double\s*\((.*)\)\s*", signature, re.DOTALL)
+    return [_plain_type(part) for part in known[1].split(",")] if known else []
 
 
 def _plain_type(text: str) -> str:
@@ -301,7 +309,7 @@ def _compiled(function: LowLevelCallable) -> Called:
     address = prototype(("PyCapsule_GetPointer", ctypes.pythonapi))(capsule, name)
     context = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)
     data = context(("PyCapsule_GetContext", ctypes.pythonapi))(capsule)
-    kinds = [_C_TYPES[_plain_type(part)] for part in name.decode().split("(")[1][:-1].split(",")]
+    kinds = [_C_TYPES[kind] for kind in _arguments(function.signature)]
     called = ctypes.CFUNCTYPE(ctypes.c_double, *kinds)(address)
 
     def call(products: FloatArray, parameters: FloatArray | None) -> tuple[FloatArray, FloatArray]:
