@@ -115,3 +115,8 @@ def library(folder):
         function = getattr(found, name)
         function.restype, function.argtypes = NUMBER, [*SIZES, NUMBERS, NUMBERS, *more]
     return found
+
+
+def raises(products):
+    """Raise what a user's mistake might."""
+    return products, 1 // 0

@@ -21,6 +21,7 @@ from linnet_fast.losses.base import Loss
 Called: TypeAlias = Callable[[FloatArray, FloatArray | None], tuple[FloatArray, FloatArray]]
 """Products (n, out, in) and parameters (n, k) of their runs -> values (n,) and gradients (n, out, in)."""
 
+_C_FUNCTION = ctypes.CFUNCTYPE(None).__bases__[0]
 _ARGUMENTS = ("intptr_t", "intptr_t", "double *", "double *")
 _OF_SIZE = {
     "long": ctypes.c_long,
@@ -264,7 +265,7 @@ def _check(function: object, has_parameters: bool) -> None:
     if isinstance(function, LowLevelCallable):
         _check_signature(function.signature, has_parameters)
         return
-    if isinstance(function, ctypes._CFuncPtr) or hasattr(function, "native_name"):
+    if isinstance(function, _C_FUNCTION) or hasattr(function, "native_name"):
         got = type(function).__name__
         msg = (
             f"function must be wrapped in scipy.LowLevelCallable to be called compiled, got a {got}"

@@ -66,6 +66,11 @@ def law():
     return lf.laws.Gaussian(3)
 
 
+def half_square(products, _parameters=None):
+    """Return values and gradients as `CustomLoss` asks for them."""
+    return 0.5 * (products**2).sum(axis=(1, 2)), products
+
+
 @cache
 def direction_loss():
     return lf.SphericalLogisticLoss([1.0, 0.0, 0.0], law())
@@ -447,6 +452,12 @@ SPECIAL = {
         "classes": lambda: [0, 1, 2],
         "label_smoothing": lambda: 0.125,
         "product": lambda: SAMPLES[:3],
+    },
+    "linnet_fast.CustomLoss": {
+        "function": lambda: half_square,
+        "shape": lambda: (2, 3),
+        "parameters": lambda: np.array([0.5, 1.0]),
+        "product": lambda: SAMPLES[:2],
     },
     "linnet_fast.MatrixCompletionLoss": {
         "rows": lambda: [0, 1, 1],
