@@ -141,9 +141,9 @@ inline Draws draws_of(const py::dict& d, const LossData& loss) {
     draws.cumulative = d["cumulative"].cast<std::vector<double>>();
     require(loss.declaration().can_draw,
             std::string("samples cannot be drawn of a ") + loss.declaration().name + " loss");
-    require(loss.law() == nullptr || (draws.replace && !draws.sizes.empty()),
+    require(!loss.declaration().draws_fresh || (draws.replace && !draws.sizes.empty()),
             "samples of a law are drawn with replacement");
-    require(loss.law() != nullptr || loss.sample_extent < Index{1} << 31,
+    require(loss.declaration().draws_fresh || loss.sample_extent < Index{1} << 31,
             "samples are too many to be drawn");
     // Every pair of coordinates has a block of random numbers, counted in 32 bits.
     const Index most = (Index{1} << 32) / (std::max(loss.n_inputs, loss.n_outputs) / 2 + 2);

@@ -91,14 +91,14 @@ struct CalledBatch : tests::Batch<double> {
     explicit CalledBatch(Index n_runs, bool takes_many)
         : tests::Batch<double>({3, 4, 2}, n_runs, 40, 10, 0.05) {
         for (Index run = 0; run < n_runs; ++run) centres.push_back(0.1 * static_cast<double>(run));
-        LossData loss("custom", {n_runs}, 3, 2);
-        loss.sample_extent = 1;
+        LossData called("custom", {n_runs}, 3, 2);
+        called.sample_extent = 1;
         RunArray<double> parameters;
         parameters.data = centres.data();
         parameters.strides = {1};
-        loss.values["parameters"] = parameters;
-        loss.values["function"] = LossFunction{call, takes_many};
-        problem.loss = std::move(loss);
+        called.values["parameters"] = parameters;
+        called.values["function"] = LossFunction{call, takes_many};
+        problem.loss = std::move(called);
     }
     static void call(Index n, const double* products, const double* parameters, double* values,
                      double* gradients) {

@@ -33,6 +33,7 @@ from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.losses.teacher import TeacherLoss
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
@@ -102,6 +103,7 @@ __all__ = [
     "SweepEstimate",
     "SweepProgress",
     "SweepSpec",
+    "TeacherLoss",
     "Training",
     "Trajectory",
     "Verification",

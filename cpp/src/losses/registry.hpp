@@ -14,6 +14,7 @@
 #include "losses/sensing.hpp"
 #include "losses/spherical.hpp"
 #include "losses/squared.hpp"
+#include "losses/teacher.hpp"
 
 namespace linnet {
 
@@ -32,8 +33,8 @@ struct LossList {
     }
 };
 
-using Losses =
-    LossList<SquaredLoss, SquaredSampleLoss, LogisticLoss, ExponentialLoss, CrossEntropyLoss,
-             SphericalLoss, CompletionLoss, SensingLoss, RankOneSensingLoss, CustomLoss>;
+using Losses = LossList<SquaredLoss, SquaredSampleLoss, LogisticLoss, ExponentialLoss,
+                        CrossEntropyLoss, SphericalLoss, TeacherLoss, CompletionLoss, SensingLoss,
+                        RankOneSensingLoss, CustomLoss>;
 
 }  // namespace linnet

@@ -12,6 +12,7 @@ from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.losses.teacher import TeacherLoss
 
 LOSSES: Registry[type[Loss]] = Registry(
     [
@@ -25,6 +26,7 @@ LOSSES: Registry[type[Loss]] = Registry(
         MatrixSensingLoss,
         RankOneSensingLoss,
         CustomLoss,
+        TeacherLoss,
     ]
 )
 """Name of each loss -> its class; ``LOSSES.register`` takes another one."""

@@ -459,6 +459,11 @@ SPECIAL = {
         "parameters": lambda: np.array([0.5, 1.0]),
         "product": lambda: SAMPLES[:2],
     },
+    "linnet_fast.TeacherLoss": {
+        "teacher": lambda: SAMPLES[:2],
+        "noise_std": lambda: 0.5,
+        "product": lambda: SAMPLES[1:3],
+    },
     "linnet_fast.MatrixCompletionLoss": {
         "rows": lambda: [0, 1, 1],
         "cols": lambda: [1, 0, 2],
