@@ -484,11 +484,15 @@ SPECIAL = {
         "targets": lambda: np.array([0.5, 1.0, -2.0]),
     },
     "linnet_fast.SampledSquaredLoss": {
+        "teacher": lambda: SAMPLES[:2],
+        "noise_std": lambda: 0.5,
         "outputs": lambda: SAMPLES[:, :2] + 0.5,
         "center": lambda: True,
         "form": lambda: "samples",
     },
     "linnet_fast.SquaredLoss": {
+        "teacher": lambda: SAMPLES[:2],
+        "noise_std": lambda: 0.5,
         "center": lambda: True,
         "form": lambda: "samples",
         "residual_power": lambda: 0.0,
