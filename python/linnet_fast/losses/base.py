@@ -195,6 +195,11 @@ class Loss(ABC):
         """Return the loss on `n` fresh samples drawn by random words, of a law; see `supports`."""
         raise self._lacks("samples to draw")  # noqa: EM101
 
+    @property
+    def fresh_noise_std(self) -> FloatArray | None:
+        """Standard deviation of normal noise on targets of `drawn` samples, (*run); None: there is none."""
+        return None
+
     def with_noise(self, noise: FloatArray) -> Loss:  # noqa: ARG002
         """Return the loss of a single run with noise, shape (n, out), on its targets; see `supports`."""
         raise self._lacks("targets that are numbers")  # noqa: EM101

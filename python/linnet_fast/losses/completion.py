@@ -15,8 +15,6 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 
-_MOST = 2**31 - 1  # rows, or columns, of a matrix
-
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class EntriesLoss(Loss):
@@ -36,10 +34,7 @@ class EntriesLoss(Loss):
         values: npt.ArrayLike,
         shape: tuple[int, int],
     ) -> None:
-        sizes = validate.integers("shape", shape, low=1, high=_MOST)
-        if len(sizes) != 2:
-            msg = f"shape must be two integers, (out, in), got {sizes}"
-            raise ValueError(msg)
+        sizes = validate.matrix_shape("shape", shape)
         y = validate.real_array("values", values)
         if y.ndim < 1:
             msg = "values must have shape (*run, n), got a single number"
@@ -53,7 +48,7 @@ class EntriesLoss(Loss):
                 raise ValueError(msg)
             object.__setattr__(self, name, own)
         object.__setattr__(self, "values", y)
-        object.__setattr__(self, "shape", (sizes[0], sizes[1]))
+        object.__setattr__(self, "shape", sizes)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     def __repr__(self) -> str:
