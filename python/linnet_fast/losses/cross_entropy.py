@@ -306,7 +306,7 @@ def _plain(name: str, value: object) -> npt.NDArray[Any]:
     if array.dtype.kind not in "iubfU":
         msg = f"{name} must be integers, text or probabilities, got dtype {array.dtype}"
         raise TypeError(msg)
-    return array if array.dtype.kind in "bU" else validate.numbers(name, array)
+    return array if array.dtype.kind in ("b", "U") else validate.numbers(name, array)
 
 
 def _probabilities(name: str, value: npt.ArrayLike, n_samples: int) -> FloatArray:
