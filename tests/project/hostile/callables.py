@@ -47,6 +47,7 @@ INTERNAL = {
     "groups_of",
     "layer_step_sizes",
     "of_run",
+    "part",
     "stacked",
     "streams_of",
     "training_of",
