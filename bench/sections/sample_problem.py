@@ -54,7 +54,7 @@ class SampleProblem:
     def targets(self) -> Array:
         """What outputs are compared with, (n, out)."""
         loss: Any = self.loss
-        return np.ascontiguousarray(loss.targets if self.is_softmax else loss.outputs)
+        return np.array(loss.targets if self.is_softmax else loss.outputs)
 
     @property
     def flops(self) -> float:
