@@ -14,6 +14,8 @@ from linnet_fast.reference import draws
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
     from bench.problem import Array, Run, Weights
     from linnet_fast.methods.base import Method
 
@@ -32,7 +34,7 @@ class SampleProblem:
     method: Method
     step_size: float
     n_threads: int
-    places: Array | None = None
+    places: npt.NDArray[np.int64] | None = None
     """(_TABLE, batch, size): which samples each run sees in a step; None: all."""
 
     @property
@@ -68,9 +70,9 @@ class SampleProblem:
         if self.is_softmax:
             of_samples += n * n_out * EXPONENTIAL
         if self.is_diagonal:
-            return of_samples + 6 * n_in
+            return float(of_samples + 6 * n_in)
         hidden = self.weights[0].shape[-2]
-        return of_samples + 6 * n_in * n_out * hidden
+        return float(of_samples + 6 * n_in * n_out * hidden)
 
 
 EXPONENTIAL = 36

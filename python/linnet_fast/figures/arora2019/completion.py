@@ -60,8 +60,8 @@ def step_size(task: Task, n_layers: int) -> float:
     It is n / (L s^(2 - 2/L)) of the largest singular value s and n entries, whose loss has curvature 1/n.
     """
     largest = float(np.linalg.norm(task.matrices, 2, axis=(-2, -1)).max())
-    sharpness = n_layers * largest ** (2 - 2 / n_layers) / task.loss.n_entries
-    return (1.0 if n_layers == 1 else 0.5) / sharpness
+    largest_step = task.loss.n_entries / n_layers * largest ** (2 / n_layers - 2)
+    return float((1.0 if n_layers == 1 else 0.5) * largest_step)
 
 
 def _trained(

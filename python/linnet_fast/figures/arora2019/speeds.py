@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from linnet_fast import initialization
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.arora2019.completion import DEPTHS, make_task
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
@@ -28,8 +29,9 @@ def speeds(settings: Settings) -> Figure:
     scale = 0.01
     ends = {1: 60.0, 2: 50.0, 3: 60.0, 4: 90.0}
     figure, axes = panels(len(DEPTHS), sharey=True)
-    data, claims = {}, []
-    gaps = []
+    data: dict[str, FloatArray] = {}
+    claims: list[Claim] = []
+    gaps: list[float] = []
     for n_layers, ax in zip(DEPTHS, axes, strict=True):
         network = Dense((size,) * (n_layers + 1))
         start = initialization.orthogonal(network, scale=scale ** (1 / n_layers), rng=1)

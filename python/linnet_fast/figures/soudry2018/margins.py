@@ -31,9 +31,10 @@ def two(settings: Settings) -> Figure:
     """Follow the flow of the logistic and of the exponential loss on separable data."""
     n_sets, n, dim = (2, 20, 4) if settings.quick else (4, 40, 6)
     x, y, best = two_classes(n_sets, n, dim, seed=2)
-    losses = {"logistic": LogisticLoss.from_data(x, y), "exponential": ExponentialLoss(x, y)}
+    logistic = LogisticLoss(x, y)
+    losses = {"logistic": logistic, "exponential": ExponentialLoss(x, y)}
     runs = {name: follow(loss, best, settings.n_threads) for name, loss in losses.items()}
-    descent = _descent(losses["logistic"], settings)
+    descent = _descent(logistic, settings)
     claims = [c for name, run in runs.items() for c in _claims(name, run, _margins(run, x, y), n)]
     log_time, angle, steps = descent
     flow = np.array(
@@ -121,7 +122,7 @@ def unseen(settings: Settings) -> Figure:
     )
     size = (best.direction / best.margin[:, None])[:, None]
     expected = np.maximum(0, -signs * (others @ size.mT)[..., 0]).mean(axis=-1)
-    accuracy = run.observables["accuracy_test"]
+    accuracy = np.asarray(run.observables["accuracy_test"])
     half = int(np.flatnonzero(log_time == LOG_END / 2)[0])
     slope = (run.loss_test[:, -1] - run.loss_test[:, half]) / (LOG_END / 2)
     claims = [
@@ -197,7 +198,8 @@ def _descent(loss: LogisticLoss, settings: Settings) -> tuple[FloatArray, FloatA
 
 def _margins(run: Approach, x: FloatArray, y: FloatArray) -> FloatArray:
     """Return the margins of all samples, (n_sets, n_rec, n, 1)."""
-    return np.einsum("srd,snd->srn", run.product[..., 0, :], x * y[..., None])[..., None]
+    margins = np.einsum("srd,snd->srn", run.product[..., 0, :], x * y[..., None])
+    return np.asarray(margins[..., None])
 
 
 def _claims(name: str, run: Approach, margins: FloatArray, n: int) -> list[Claim]:

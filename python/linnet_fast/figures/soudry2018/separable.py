@@ -105,7 +105,7 @@ def two_classes(
 
 def several_classes(
     n_sets: int, n: int, dim: int, n_classes: int, seed: int
-) -> tuple[FloatArray, FloatArray, MaxMargin]:
+) -> tuple[FloatArray, npt.NDArray[np.int_], MaxMargin]:
     """Return sets of samples around a centre for each class, and their largest margins."""
     rng = np.random.default_rng(seed)
     drawn, classes = _DRAWN * n_sets, np.arange(n) % n_classes
