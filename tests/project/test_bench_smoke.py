@@ -24,6 +24,9 @@ RACED = {
     "flow": {"linnet_fast", "scipy"},
     "chain": {"linnet_fast", "reference"},
     "binary": {"linnet_fast", "reference"},
+    "samples": {"linnet_fast", "numpy"},
+    "minibatch": {"linnet_fast", "numpy"},
+    "softmax": {"linnet_fast", "numpy"},
     "completion": {"linnet_fast", "numpy"},
     "completion_chain": {"entries", "white inputs"},
     "sweep": {"linnet_fast", "numpy", "joblib"},
@@ -34,6 +37,7 @@ RACED = {
     "cost_depth": {"L = 2", "L = 4"},
 }
 SECTIONS = tuple(RACED)
+ON_SAMPLES = ("samples", "minibatch", "softmax")
 RIVALS_FOR_TESTS = ("numpy", "joblib", "reference", "scipy", "cvxpy")  # all that `test` installs
 
 
@@ -85,7 +89,7 @@ def test_bench_section_has_rates_of_us_and_of_its_rivals(section, smoke):
 @pytest.mark.slow
 def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path):
     # The benchmark itself compares what rivals compute and fails where they differ.
-    with_rivals = ("single", "depth", "flow", "chain", "binary", "completion", "sweep")
+    with_rivals = ("single", "depth", "flow", "chain", "binary", *ON_SAMPLES, "completion", "sweep")
     rivals = ("jax", "torch", "numba", "diffrax")
     done = run_bench(tmp_path, "--only", *with_rivals, "--rivals", *rivals)
     assert done.returncode == 0, done.stderr
@@ -96,6 +100,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
         "flow": {"diffrax"},
         "chain": {"jax"},
         "binary": {"jax", "torch"},
+        **{section: {"jax", "torch", "numba"} for section in ON_SAMPLES},
         "completion": {"jax", "torch", "numba"},
         "sweep": {"jax", "numba"},
     }.items():

@@ -72,7 +72,7 @@ public:
             if constexpr (Function::has_margins) {
                 if (this->is_scaled() && can_underflow_) find_shifts(slot, count, w, shifts);
             }
-            std::fill_n(sums_.data(), n_features_ * n_vectors, P{});
+            bool fresh = true;  // every step sees a sample at least
             for_each_chunk(slot, [&](const Samples& samples) {
                 products(samples.x, samples.chunk.ld, n_features_, samples.n_packs(), w, n_vectors,
                          outputs_.data());
@@ -83,7 +83,8 @@ public:
                     fill_up(chunk, n_outputs_, samples.chunk.n, T{0});
                 }
                 add_weighted(samples.x, samples.chunk.ld, n_features_, samples.n_packs(),
-                             outputs_.data(), n_vectors, sums_.data());
+                             outputs_.data(), n_vectors, sums_.data(), fresh);
+                fresh = false;
             });
             T factors[lanes];
             for (int r = 0; r < count; ++r) {

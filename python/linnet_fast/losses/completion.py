@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
+
+if TYPE_CHECKING:
+    from linnet_fast.datasets.kinds import Entries
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -202,7 +205,7 @@ class MatrixCompletionLoss(EntriesLoss):
 
     core: ClassVar[str] = "completion"
     supports: ClassVar[frozenset[str]] = frozenset({"draws", "stacking"})
-    of_data: ClassVar[bool] = False
+    data_kind: ClassVar[str | None] = "entries"
 
     def __init__(
         self,
@@ -272,6 +275,11 @@ class MatrixCompletionLoss(EntriesLoss):
         flat = known.reshape(*known.shape[:-2], -1)
         values = _taken(flat, np.broadcast_to(places, (*runs, n)))
         return cls(rows, cols, values, (shape[0], shape[1]))
+
+    @classmethod
+    def from_dataset(cls, data: Entries, **options: Any) -> tuple[MatrixCompletionLoss, str]:
+        """Return the loss of some entries of a matrix; there are no options."""
+        return cls(*data[:4], **options), data.description
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the entries as the core takes them."""

@@ -18,7 +18,7 @@ from linnet_fast.losses.columns import columns, core_samples
 from linnet_fast.losses.squared import samples
 
 if TYPE_CHECKING:
-    from linnet_fast.datasets import Dataset
+    from linnet_fast.datasets.kinds import Dataset
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -74,6 +74,7 @@ class CrossEntropyLoss(Loss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"inputs": 2, "targets": 2})
     core: ClassVar[str] = "cross_entropy"
     supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws", "stacking"})
+    data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("label_smoothing",)
 
     inputs: FloatArray
@@ -172,6 +173,11 @@ class CrossEntropyLoss(Loss):
             raise ValueError(msg)
         made = cls.from_data(data.X, targets, **options)
         return made, f"{data.description}, {targets.shape[1]} classes"
+
+    @classmethod
+    def held_out(cls, training: Dataset, held_out: Dataset, **options: Any) -> Self:  # noqa: ARG003
+        """Return the loss on other samples, whose labels are not smoothed."""
+        return cls.from_dataset(held_out)[0]
 
     def __repr__(self) -> str:
         """Show sizes; the data themselves are too long to show."""

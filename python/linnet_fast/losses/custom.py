@@ -103,7 +103,6 @@ class CustomLoss(Loss):
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"parameters": None})
     core: ClassVar[str] = "custom"
     supports: ClassVar[frozenset[str]] = frozenset({"stacking"})
-    of_data: ClassVar[bool] = False
 
     function: Any
     shape: tuple[int, int]

@@ -32,6 +32,21 @@ LOSSES: Registry[type[Loss]] = Registry(
 """Name of each loss -> its class; ``LOSSES.register`` takes another one."""
 
 
+def of_data() -> dict[str, type[Loss]]:
+    """Return the losses that data make, by the words of the command line.
+
+    Examples
+    --------
+    >>> list(of_data())[:3]
+    ['squared', 'logistic', 'exponential']
+    """
+    return {
+        (kind.core or name).replace("_", "-"): kind
+        for name, kind in LOSSES.items()
+        if kind.data_kind is not None
+    }
+
+
 def checked_loss(loss: object) -> Loss:
     """Return `loss`, which must be a loss."""
     if not isinstance(loss, Loss):

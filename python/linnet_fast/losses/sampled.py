@@ -61,8 +61,8 @@ class SampledSquaredLoss(SquaredLoss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"inputs": 2, "outputs": 2})
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({})
     core: ClassVar[str] = "squared_samples"
-    supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws", "target_noise"})
-    of_data: ClassVar[bool] = False
+    supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking", "draws", "target_noise"})
+    data_kind: ClassVar[str | None] = None
 
     inputs: FloatArray
     outputs: FloatArray

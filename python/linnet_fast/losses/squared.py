@@ -17,7 +17,7 @@ from linnet_fast.losses.base import Loss
 from linnet_fast.losses.moments import check_input_cov
 
 if TYPE_CHECKING:
-    from linnet_fast.datasets import Dataset
+    from linnet_fast.datasets.kinds import Dataset
     from linnet_fast.laws.base import SphericalLaw
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -95,7 +95,8 @@ class SquaredLoss(Loss):
     follows: ClassVar[frozenset[str]] = frozenset({"residual_power"})
     """Arguments that follow from the others: where a sweep changes those, they do not stay."""
     core: ClassVar[str] = "squared"
-    supports: ClassVar[frozenset[str]] = frozenset({"stacking"})
+    supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking"})
+    data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("center", "form")
 
     input_cov: FloatArray
@@ -269,6 +270,14 @@ class SquaredLoss(Loss):
         validate.choice("loss.form", form, get_args(Form))
         made = cls.from_data(data.X, data.Y, center=center, form=form)
         return made, f"{data.description}, {'centred' if center else 'not centred'}"
+
+    @classmethod
+    def held_out(cls, training: Dataset, held_out: Dataset, **options: Any) -> SquaredLoss:
+        """Return the loss on other samples, centred by what is known of the training."""
+        x, y = held_out.X, held_out.Y
+        if options.get("center", False):
+            x, y = x - training.X.mean(axis=0), y - training.Y.mean(axis=0)
+        return cls.from_data(x, y, form=options.get("form", "auto"))
 
     def for_batches(self) -> Loss:
         """Return the loss of the samples, if they are at hand."""

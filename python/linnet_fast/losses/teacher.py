@@ -75,7 +75,7 @@ class TeacherLoss(SquaredLoss):
     follows: ClassVar[frozenset[str]] = frozenset()
     core: ClassVar[str] = "teacher"
     supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws"})
-    of_data: ClassVar[bool] = False
+    data_kind: ClassVar[str | None] = None
     dataset_options: ClassVar[tuple[str, ...]] = ()
 
     law: SphericalLaw
