@@ -174,7 +174,7 @@ REFUSED = {
     "no matrix": (["words.npz", "--loss", "completion"], "rows and cols and values, or matrix, go"),
     "empty": (["empty.npy", "--loss", "completion"], "at least one entry of the matrix, got none"),
     "twice": (["twice.npz", "--loss", "completion"], "every entry once, got entry (0, 1) twice"),
-    "outside": (["outside.npz", "--loss", "completion"], "rows must be < 2**1, got 2 at index"),
+    "outside": (["outside.npz", "--loss", "completion"], "rows must be <= 1, got 2 at index"),
     "labels": (["gaps.csv", "--loss", "completion", "--labels", "a"], "--labels is for samples"),
     "y": (["gaps.csv", "--loss", "completion", "--y", "a"], "--y is for samples, and --loss compl"),
     "scale": (["dense.npz", "--loss", "sensing", "--standardize"], "--standardize is for samples"),

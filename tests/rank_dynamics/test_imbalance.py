@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 from mode_data import modes_loss
@@ -118,6 +118,8 @@ def test_what_the_flow_conserves(network):
     scale=st.floats(0.05, 1.0),
     log_step=st.floats(-7, -2),
 )
+@example(name="shared between", seed=1, scale=1.0, log_step=-3.0)
+@example(name="shared", seed=1, scale=1.0, log_step=-2.0)
 @budget(max_examples=60, deadline=None)
 def test_descent_moves_it_by_no_more_than_the_bound(name, seed, scale, log_step):
     network = CHAINS[name]

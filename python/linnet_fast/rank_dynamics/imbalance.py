@@ -107,7 +107,10 @@ def imbalance_drift(trajectory: Trajectory) -> tuple[FloatArray, FloatArray]:
         rate = eta[..., None]
         room = 1 - rate * _sharpness(network, loss, weights, product) / 2
         bound = rate * (value[..., :1] - value) / np.where(room > 0, room, 1.0)
-        return drift, np.where(room <= 0, np.inf, np.maximum(bound, 0.0))
+        # A loss that rises, or is beyond float64, has taken steps that the sharpness did not allow.
+        falls = value <= value[..., :1] * (1 + 1e-12)
+        known = np.where((room > 0) & falls, np.maximum(bound, 0.0), np.inf)
+        return drift, np.where(np.isnan(value), np.nan, known)
 
 
 class _Conserved(NamedTuple):
