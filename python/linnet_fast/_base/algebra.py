@@ -63,6 +63,18 @@ def eigenvectors(symmetric: FloatArray) -> FloatArray:
     return svd(shifted)[2].mT[..., ::-1]
 
 
+def symmetric_eigenvectors(symmetric: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvalues, ascending, and eigenvectors as columns, as `numpy.linalg.eigh` does.
+
+    Faster than `eigenvectors`, and with bits that may differ between instruction sets: for what is a
+    choice of coordinates and no data.
+    """
+    runs = symmetric.shape[:-2]
+    return _core.symmetric_eigenvectors(
+        validate.over_runs(symmetric, runs, 2), n_threads=machine.n_threads()
+    )
+
+
 class LeastSquares(NamedTuple):
     """What second moments say of the maps P with P cov = cross, run axes broadcast."""
 

@@ -13,8 +13,12 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.losses.base import Loss, SeenInputs
 from linnet_fast.losses.columns import columns, core_samples
 from linnet_fast.losses.squared import SquaredLoss, infinite_beyond_range, samples
+
+_MOST_SAMPLES = 256  # whose singular vectors are worth their while
+_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -61,6 +65,7 @@ class SampledSquaredLoss(SquaredLoss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"inputs": 2, "outputs": 2})
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({})
     core: ClassVar[str] = "squared_samples"
+    of_inputs: ClassVar[str | None] = "inputs"
     supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws", "target_noise"})
     of_data: ClassVar[bool] = False
 
@@ -122,6 +127,44 @@ class SampledSquaredLoss(SquaredLoss):
             np.broadcast_to(self.inputs, (*runs, *self.inputs.shape[-2:])), self.minimizer.mT
         )
         return _power(self.outputs - predicted)
+
+    def seen_inputs(self) -> SeenInputs | None:
+        """Return the principal directions of the inputs, if there are fewer samples than inputs."""
+        known: SeenInputs | None = self._seen
+        return known
+
+    @cached_property
+    def _seen(self) -> SeenInputs | None:
+        seen = Loss.seen_inputs(self)
+        if seen is None or seen.n_seen > _MOST_SAMPLES:
+            return seen
+        # The inputs are small^T columns^T: turned by their left vectors, they are orthogonal.
+        small = algebra.product(validate.unbroadcast(self.inputs, keep=2), seen.columns)
+        _, _, right = algebra.svd(small)
+        return SeenInputs(algebra.product(seen.columns, right.mT), seen.n_seen)
+
+    def on_seen(self, seen: SeenInputs, n_more: int, *, draws: bool) -> Loss:
+        """Return the loss of so many samples, of which moments do where none are drawn."""
+        if draws or seen.n_seen > _MOST_SAMPLES:
+            return Loss.on_seen(self, seen, n_more, draws=draws)
+        inputs = algebra.product(self.inputs, seen.columns)
+        cross = _moment(self.outputs, inputs)
+        variances = np.sum(inputs * inputs, axis=-2) / self.n_samples
+        # Of samples that depend on each other some directions are rounding, and nothing is learned there.
+        is_rounding = np.sqrt(variances) <= 4 * self.n_samples * _EPS * np.sqrt(
+            variances.max(axis=-1, keepdims=True)
+        )
+        variances = np.where(is_rounding, 0.0, variances)
+        cross = np.where(is_rounding[..., None, :], 0.0, cross)
+        return self._diagonal(variances, cross, n_more)
+
+    def along(self, basis: FloatArray) -> Loss | None:
+        """Return the loss of P', where P = P' basis^T."""
+        return Loss.along(self, basis)
+
+    def work(self, n_inputs: int) -> float:
+        """Return about how many multiply-adds a gradient takes on so many inputs."""
+        return Loss.work(self, n_inputs)
 
     def for_batches(self) -> SampledSquaredLoss:
         """Return the loss itself."""

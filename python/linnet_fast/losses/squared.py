@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.losses.base import Loss
+from linnet_fast.losses.base import Loss, SeenInputs
 
 if TYPE_CHECKING:
     from linnet_fast.datasets import Dataset
@@ -237,6 +237,62 @@ class SquaredLoss(Loss):
         """Return the loss of the samples, if they are at hand."""
         sampled: Loss | None = self.__dict__.get("_samples")
         return self if sampled is None else sampled
+
+    def seen_inputs(self) -> SeenInputs | None:
+        """Return the eigenvectors of `input_cov`, those of no variance last; None if there is nothing to gain."""
+        known: SeenInputs | None = self._seen
+        return known
+
+    @cached_property
+    def _seen(self) -> SeenInputs | None:
+        stored = validate.unbroadcast(self.input_cov, keep=2)
+        cross = validate.unbroadcast(self.cross_cov, keep=2)
+        eye = np.eye(self.n_inputs)
+        if self._solved.is_diagonal:
+            is_seen = np.diagonal(stored, axis1=-2, axis2=-1).any(axis=tuple(range(stored.ndim - 2)))
+            if is_seen.all() or not is_seen.any():
+                return None
+            return SeenInputs(eye[:, np.argsort(~is_seen, kind="stable")], int(is_seen.sum()))
+        values, vectors = algebra.symmetric_eigenvectors(stored)
+        values, vectors = values[..., ::-1], vectors[..., ::-1]
+        is_seen = values > 4 * self.n_inputs * _EPS * values[..., :1]
+        n_seen = int(is_seen.sum(axis=-1).flat[0])
+        # Small ones are rounding only if the outputs have nothing there, either.
+        along = np.abs(algebra.product(cross, vectors)).max(axis=-2)
+        rounding = 64 * self.n_inputs * _EPS * along.max(axis=-1, keepdims=True)
+        if (is_seen.sum(axis=-1) != n_seen).any() or (~is_seen & (along > rounding)).any():
+            return None
+        runs = self.input_cov.shape[:-2]
+        return SeenInputs(np.broadcast_to(vectors, (*runs, *vectors.shape[-2:])), n_seen)
+
+    def on_seen(self, seen: SeenInputs, n_more: int, *, draws: bool) -> Loss:  # noqa: ARG002
+        """Return the loss in the directions that are seen, in which `input_cov` is diagonal."""
+        columns = seen.columns[..., : seen.n_seen]
+        variances = algebra.product(self.input_cov, columns) * columns
+        return self._diagonal(variances.sum(axis=-2), algebra.product(self.cross_cov, columns), n_more)
+
+    def _diagonal(self, variances: FloatArray, cross: FloatArray, n_more: int) -> SquaredLoss:
+        """Return the loss of moments that are diagonal, of as little least loss."""
+        loss = SquaredLoss.__new__(SquaredLoss)
+        variances = np.pad(variances, [(0, 0)] * (variances.ndim - 1) + [(0, n_more)])
+        cov = variances[..., None] * np.eye(variances.shape[-1])
+        cross = np.pad(cross, [(0, 0)] * (cross.ndim - 1) + [(0, n_more)])
+        loss._keep(cov, cross, self.output_power, 2 * self.least_loss)
+        return loss
+
+    def along(self, basis: FloatArray) -> Loss | None:
+        """Return the loss of P', where P = P' basis^T."""
+        inside = algebra.cross_products(basis, algebra.product(self.input_cov, basis))
+        rest = 2 * self.least_loss if basis.shape[-1] == self.n_inputs else None
+        loss = SquaredLoss.__new__(SquaredLoss)
+        cov = (inside + inside.mT) / 2
+        loss._keep(cov, algebra.product(self.cross_cov, basis), self.output_power, rest)
+        return loss
+
+    def work(self, n_inputs: int) -> float:
+        """Return about how many multiply-adds a gradient takes on so many inputs."""
+        each = 1 if self._solved.is_diagonal else n_inputs
+        return float(n_inputs * each * self.n_outputs)
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the moments as the core takes them, and what makes the loss of a product exact."""

@@ -39,6 +39,8 @@ class Method(ABC):
     """Whether a training is measured in steps; else in time."""
     of_core: ClassVar[bool] = False
     """Whether the compiled core knows the method; else only the reference trains by it."""
+    is_equivariant: ClassVar[bool] = False
+    """Whether a step from turned weights, hidden spaces and inputs, is the step turned."""
     log_time: bool = False
     """Whether times are log(1 + t)."""
     weight_decay: FloatArray

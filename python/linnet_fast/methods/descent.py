@@ -82,6 +82,7 @@ class GradientDescent(SteppingMethod):
     )
 
     of_core: ClassVar[bool] = True
+    is_equivariant: ClassVar[bool] = True
 
     momentum: FloatArray
     nesterov: bool

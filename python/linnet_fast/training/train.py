@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy.typing as npt
 
-from linnet_fast._base import machine
+from linnet_fast._base import machine, validate
 from linnet_fast._base.config import provenance
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
@@ -22,6 +22,7 @@ from linnet_fast.training.call import CoreCall, Progress
 from linnet_fast.training.compatible import check_core, check_training
 from linnet_fast.training.descent import descend
 from linnet_fast.training.flow import integrate
+from linnet_fast.training.reduction import reduction_of
 from linnet_fast.training.state import State
 from linnet_fast.training.trajectory import Trajectory
 
@@ -43,6 +44,7 @@ def train(
     n_threads: int | None = None,
     progress: Progress = False,
     dtype: npt.DTypeLike | None = None,
+    reduce: bool = True,
 ) -> Trajectory:
     """Train networks, as many at once as the leading run axes of the arguments say.
 
@@ -84,6 +86,12 @@ def train(
         float64 or float32: the type of the weights and of the arithmetic. By default that of
         `start`. Observables but the weights are computed in float64 in either case. A flow is
         always integrated in float64.
+
+    reduce : bool, default True
+        Whether wide dense networks may be trained as the small ones that they are, where that saves
+        work: turned into what the loss sees of the inputs and into the subspaces of the hidden spaces
+        that weights can ever move in. All results are those of the network itself, to rounding, and
+        `Trajectory.reduction` says what was done. False trains the network as it stands.
 
     Returns
     -------
@@ -142,11 +150,17 @@ def train(
     _refuse_taken_names(record)
     begin = begin_state(network, loss, start, method, stop, dtype, record.evaluate)
     call = CoreCall(network, loss, begin, method, record, stop, direction, n_threads)
+    reduction = reduction_of(call) if validate.flag("reduce", reduce) else None
+    trained = call if reduction is None else reduction.small
     if method.counts_steps:
-        outcome = descend(call, cast("SteppingMethod", method), n_steps, progress)
+        outcome = descend(trained, cast("SteppingMethod", method), n_steps, progress)
     else:
-        outcome = integrate(call, cast("GradientFlow", method), until, progress)
+        outcome = integrate(trained, cast("GradientFlow", method), until, progress)
+    if reduction is not None:
+        outcome = reduction.expanded(outcome)
     made = _provenance(network, method, record, stop, begin, outcome.final)
+    if reduction is not None:
+        made["reduction"] = reduction.text
     return Trajectory(
         network,
         loss,
