@@ -144,15 +144,14 @@ def test_trainings_equal_the_reference(kind, data):
     n_out = max(widths[-1], 2)
     network = lf.Dense((*widths[:-1], n_out))
     loss = make(kind, n, widths[0], n_out, data.draw(st.sampled_from([(), (9,)])))
-    method = data.draw(
-        st.sampled_from(
-            [
-                lf.GradientDescent(0.05, weight_decay=0.01, momentum=0.5),
-                lf.StochasticGradientDescent(0.05, batch_size=5, seed=3),
-                lf.GradientDescent(lf.StepRule.loss_normalized(0.01)),
-            ]
-        )
-    )
+    methods = [
+        lf.GradientDescent(0.05, weight_decay=0.01, momentum=0.5),
+        lf.StochasticGradientDescent(0.05, batch_size=5, seed=3),
+        lf.GradientDescent(lf.StepRule.loss_normalized(0.01)),
+    ]
+    if kind == "squared" and n <= widths[0]:
+        methods.pop()  # steps over a loss that falls to 0 make much of rounding
+    method = data.draw(st.sampled_from(methods))
     settings_of = {
         "method": method,
         "n_steps": 20,

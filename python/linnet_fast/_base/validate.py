@@ -365,7 +365,8 @@ def real_array(
 
 def integer_array(name: str, value: object, *, low: int, high: int) -> npt.NDArray[np.int64]:
     """Return `value` as a read-only view of int64 in [low, high]; floats are refused."""
-    below = f"< 2**{(high + 1).bit_length() - 1}" if (high + 1) & high == 0 else f"<= {high}"
+    is_power = high >= 2**20 and (high + 1) & high == 0
+    below = f"< 2**{high.bit_length()}" if is_power else f"<= {high}"
     if isinstance(value, int) and not low <= value <= high:
         msg = f"{name} must be {f'>= {low}' if value < low else below}, got {brief(value)}"
         raise ValueError(msg)
