@@ -47,7 +47,7 @@ py::tuple subspaces(const std::vector<py::array>& weights, const py::object& see
     };
     out.unseen = add(n_inputs, std::min(n_inputs - problem.n_seen, most));
     for (std::size_t l = 1; l < weights.size(); ++l)
-        out.hidden.push_back(add(problem.widths[l], std::min(problem.widths[l], most)));
+        out.hidden.push_back(add(problem.widths[l], problem.room(l)));
     std::vector<Index> shape = run_shape;
     shape.push_back(n_layers);
     py::array_t<std::int64_t> ranks(shape);

@@ -2,6 +2,7 @@
 // ever act in. The rest stays as it is, so the small chain inside them trains as the large one does.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -18,9 +19,14 @@ struct SubspaceProblem {
     RunArray<double> seen;
     Index n_seen;
     Index most;  ///< dimensions of a hidden subspace; a run that needs more has none
+
+    /// Columns of the basis of hidden space l: no wider than inputs and outputs, it is left whole.
+    Index room(std::size_t l) const {
+        return std::min(widths[l], std::max(most, n_seen + widths.back()));
+    }
 };
 
-/// Orthonormal bases, run by run: of hidden space l (h_l, min(h_l, most)) in hidden[l - 1], its first
+/// Orthonormal bases, run by run: of hidden space l (h_l, room(l)) in hidden[l - 1], its first
 /// ranks[l] columns, the others 0; of what the last weights see of the inputs besides those that the
 /// loss sees (h_0, min(h_0 - n_seen, most)) in unseen, if there is such a thing, its first ranks[0].
 /// ranks (L per run) are -1 in a run without small subspaces.

@@ -83,9 +83,10 @@ public:
             weights_.emplace_back(problem.weights[l].at(run, problem.run_shape), widths_[l + 1],
                                   widths_[l]);
         for (std::size_t l = 1; l < n_layers; ++l) {
-            bases_.emplace_back(widths_[l], std::min(widths_[l], problem.most));
+            bases_.emplace_back(widths_[l], problem.room(l));
             // Nothing is to be gained: the whole space as it stands.
-            if (widths_[l] <= problem.most) bases_.back().set(Columns::Identity(widths_[l], widths_[l]));
+            if (widths_[l] <= problem.n_seen + widths_.back())
+                bases_.back().set(Columns::Identity(widths_[l], widths_[l]));
         }
         pushed_up_.assign(bases_.size(), 0);
         pushed_down_.assign(bases_.size(), 0);
@@ -219,8 +220,7 @@ void find_subspaces(const SubspaceProblem& problem, const Subspaces& out, const 
     for_each_task(n_runs_of(problem.run_shape), control, [&](Index run, Pulse& pulse) {
         std::int64_t* const ranks = out.ranks + run * static_cast<Index>(n_layers);
         const auto hidden = [&](std::size_t l) {
-            const Index size = widths[l + 1] * std::min(widths[l + 1], problem.most);
-            return out.hidden[l] + run * size;
+            return out.hidden[l] + run * widths[l + 1] * problem.room(l + 1);
         };
         std::fill_n(ranks, n_layers, 0);
         Search search(problem, run);

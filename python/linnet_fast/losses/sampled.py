@@ -147,7 +147,7 @@ class SampledSquaredLoss(SquaredLoss):
         """Return the loss of so many samples, of which moments do where none are drawn."""
         if draws or seen.n_seen > _MOST_SAMPLES:
             return Loss.on_seen(self, seen, n_more, draws=draws)
-        inputs = algebra.product(self.inputs, seen.columns)
+        inputs = algebra.product(self.inputs, seen.columns[..., : seen.n_seen])
         cross = _moment(self.outputs, inputs)
         variances = np.sum(inputs * inputs, axis=-2) / self.n_samples
         # Of samples that depend on each other some directions are rounding, and nothing is learned there.

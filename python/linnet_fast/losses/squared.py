@@ -249,7 +249,9 @@ class SquaredLoss(Loss):
         cross = validate.unbroadcast(self.cross_cov, keep=2)
         eye = np.eye(self.n_inputs)
         if self._solved.is_diagonal:
-            is_seen = np.diagonal(stored, axis1=-2, axis2=-1).any(axis=tuple(range(stored.ndim - 2)))
+            is_seen = np.diagonal(stored, axis1=-2, axis2=-1).any(
+                axis=tuple(range(stored.ndim - 2))
+            )
             if is_seen.all() or not is_seen.any():
                 return None
             return SeenInputs(eye[:, np.argsort(~is_seen, kind="stable")], int(is_seen.sum()))
@@ -269,7 +271,9 @@ class SquaredLoss(Loss):
         """Return the loss in the directions that are seen, in which `input_cov` is diagonal."""
         columns = seen.columns[..., : seen.n_seen]
         variances = algebra.product(self.input_cov, columns) * columns
-        return self._diagonal(variances.sum(axis=-2), algebra.product(self.cross_cov, columns), n_more)
+        return self._diagonal(
+            variances.sum(axis=-2), algebra.product(self.cross_cov, columns), n_more
+        )
 
     def _diagonal(self, variances: FloatArray, cross: FloatArray, n_more: int) -> SquaredLoss:
         """Return the loss of moments that are diagonal, of as little least loss."""

@@ -160,7 +160,7 @@ def train(
         outcome = reduction.expanded(outcome)
     made = _provenance(network, method, record, stop, begin, outcome.final)
     if reduction is not None:
-        made["reduction"] = reduction.text
+        made["reduction"] = reduction.problem.text
     return Trajectory(
         network,
         loss,

@@ -1,0 +1,310 @@
+"""Dense networks as the small ones that they are.
+
+The loss sees the first layer on the inputs that occur alone, and a step moves weights inside small
+subspaces of the hidden spaces only: those spanned by what comes from the inputs and what comes back from
+the outputs. Turned into them, the chain is a small one and trains as the large one does, exactly; what
+lies outside stays as it is, or decays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast import _core
+from linnet_fast._base import algebra, machine, validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.losses.base import Loss, SeenInputs
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
+from linnet_fast.training.compatible import check_problem
+
+LEAST_WORK = 8000.0
+"""Multiply-adds of a step, below which there is nothing to gain."""
+_GAIN = 0.8  # of the work, what is left of it at most
+
+
+class Bases(NamedTuple):
+    """Orthonormal columns that a chain is turned into; None: it stands as it is there."""
+
+    inputs: FloatArray | None
+    """(*run, in, k), or the same for all runs."""
+    hidden: tuple[FloatArray | None, ...]
+    """(*run, widths[l + 1], k) of each hidden space."""
+
+    def of_layer(self, layer: int) -> tuple[FloatArray | None, FloatArray | None]:
+        """Return the bases of the outputs and of the inputs of a layer."""
+        sides = (self.inputs, *self.hidden, None)
+        return sides[layer + 1], sides[layer]
+
+    def into(self, weights: tuple[WeightArray, ...]) -> tuple[FloatArray, ...]:
+        """Return weights (*run, ...) in these bases."""
+        return tuple(self._turned(w, i, back=False) for i, w in enumerate(weights))
+
+    def back(self, weights: tuple[WeightArray, ...]) -> tuple[FloatArray, ...]:
+        """Return weights in these bases, (*run, ...) or (*run, n_rec, ...), where they come from."""
+        return tuple(self._turned(w, i, back=True) for i, w in enumerate(weights))
+
+    def _turned(self, matrix: WeightArray, layer: int, *, back: bool) -> FloatArray:
+        left, right = self.of_layer(layer)
+        result = np.asarray(matrix, np.float64)
+        if left is not None:
+            basis = beside(left, result)
+            result = algebra.product(basis if back else basis.mT, result)
+        if right is not None:
+            basis = beside(right, result)
+            result = algebra.product(result, basis.mT if back else basis)
+        return result
+
+
+def beside(basis: FloatArray, matrix: WeightArray) -> FloatArray:
+    """Return a basis (*run, n, k) with axes of records, if a matrix has them."""
+    between = matrix.ndim - basis.ndim
+    if basis.ndim == 2 or between <= 0:
+        return basis
+    return basis.reshape(*basis.shape[:-2], *(1,) * between, *basis.shape[-2:])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reduced:
+    """A problem, and the small one that trains as it does. Made by `reduced`.
+
+    Parameters
+    ----------
+    network : Dense
+        The small network.
+    loss : Loss
+        The loss of its end-to-end matrix.
+    start : tuple of ndarray, shapes (*run, *network.shapes[l])
+        Its start weights, in the dtype of the large ones.
+    bases : Bases
+        Orthonormal columns that its inputs and hidden spaces stand for.
+    seen : SeenInputs or None
+        What the loss sees of the inputs, as the first columns of those of `bases`.
+    origin : tuple of ndarray
+        The large start weights, with all run axes.
+    """
+
+    network: Chain
+    loss: Loss
+    start: tuple[WeightArray, ...]
+    bases: Bases
+    seen: SeenInputs | None
+    origin: tuple[WeightArray, ...]
+
+    def __repr__(self) -> str:
+        """Show the widths."""
+        return f"<Reduced: {self.text}>"
+
+    @property
+    def text(self) -> str:
+        """What was done, in a line."""
+        before = (self.origin[0].shape[-1], *(w.shape[-2] for w in self.origin))
+        one, other = ("-".join(map(str, widths)) for widths in (before, self.network.widths))
+        return f"widths {one} trained as {other}"
+
+    def expand(
+        self, weights: Sequence[npt.ArrayLike], share: npt.ArrayLike = 1.0
+    ) -> tuple[WeightArray, ...]:
+        """Return the weights of the large network that small ones stand for.
+
+        Parameters
+        ----------
+        weights : sequence of array_like, shapes (*run, ..., *network.shapes[l])
+            Of the small network, at any point of its training; with axes of records, or without.
+        share : array_like, shape (..., n_layers), default 1
+            What is left of weights that have no gradient, of each layer: less than 1 where they decay.
+
+        Returns
+        -------
+        tuple of ndarray, shapes (*run, ..., *shapes[l])
+            The start, but for what has moved inside the subspaces.
+        """
+        small = validate.layer_arrays("weights", weights, self.network.shapes)
+        left = np.asarray(validate.floating("share", share, ()), np.float64)
+        if left.ndim == 0:
+            left = np.broadcast_to(left, (self.network.n_layers,))
+        moved, rest = [], []
+        n_runs = self.origin[0].ndim - 2
+        with np.errstate(over="ignore", invalid="ignore"):
+            for layer, array in enumerate(small):
+                kept = left[..., layer, None, None]
+                n_between = array.ndim - 2 - n_runs
+                inside, whole = (
+                    w.reshape(*w.shape[:n_runs], *(1,) * n_between, *w.shape[n_runs:])
+                    for w in (self.start[layer], self.origin[layer])
+                )
+                moved.append(np.asarray(array, np.float64) - kept * inside)
+                rest.append(kept * whole)
+            back = self.bases.back(tuple(moved))
+            return tuple(
+                np.asarray(one + move, self.start[0].dtype)
+                for one, move in zip(rest, back, strict=True)
+            )
+
+
+def reduced(network: Chain, loss: Loss, start: Sequence[npt.ArrayLike]) -> Reduced:
+    """Return the small network, loss and start that train as the given ones do.
+
+    Parameters
+    ----------
+    network : Chain
+        Of dense layers with weights of their own; others are left as they are.
+    loss : Loss
+        Its run axes broadcast against those of `start`.
+    start : sequence of array_like, shapes (*run, *network.shapes[l])
+        Start weights.
+
+    Returns
+    -------
+    Reduced
+        With ``network``, ``loss`` and ``start``, and ``expand(weights)``, which gives the large weights
+        that small ones stand for. Where nothing can be made smaller these are the given ones.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type, shape or value.
+
+    See Also
+    --------
+    train : does this by itself, where it saves work.
+
+    Notes
+    -----
+    Let V be the directions of the inputs that the loss sees. The hidden spaces are cut to the smallest
+    subspaces S_l that hold W_1 V, W_l S_{l-1} and W_{l+1}^T S_{l+1}, S_L being all outputs. Gradient
+    descent, with momentum, batches and weight decay, and gradient flow move weights inside these alone.
+    Wide networks of two layers have subspaces of at most inputs + outputs dimensions; deeper ones from
+    orthogonal or balanced starts, too. Deep networks from Gaussian starts have none that are smaller
+    than the network.
+
+    References
+    ----------
+    After C. Yaras, P. Wang, W. Hu, Z. Zhu, L. Balzano, Q. Qu, "The law of parsimony in gradient descent
+    for learning deep linear networks", 2023, where starts are orthogonal.
+
+    Examples
+    --------
+    >>> import linnet_fast as lf
+    >>> network = lf.Dense((4, 1000, 2))
+    >>> loss = lf.SquaredLoss(np.eye(4), np.eye(2, 4), 2.0)
+    >>> start = lf.initialization.gaussian(network, scale=0.01, rng=0)
+    >>> small = lf.reduced(network, loss, start)
+    >>> small
+    <Reduced: widths 4-1000-2 trained as 4-6-2>
+    >>> run = lf.train(small.network, small.loss, small.start, method=lf.GradientDescent(0.1), n_steps=100)
+    >>> weights = small.expand(run.final.weights)
+    >>> [w.shape for w in weights], float(run.loss[-1].round(4)) == float(loss.value(network.product(weights)).round(4))
+    ([(1000, 4), (2, 1000)], True)
+    """
+    check_problem(network, loss)
+    arrays = validate.weights("start", start, network.shapes)
+    lead = (w.shape[: w.ndim - len(s)] for w, s in zip(arrays, network.shapes, strict=True))
+    runs = validate.broadcast_runs(start=np.broadcast_shapes(*lead), loss=loss.run_shape)
+    whole = tuple(
+        validate.over_runs(w, runs, len(s)) for w, s in zip(arrays, network.shapes, strict=True)
+    )
+    found = find(network, loss, whole, runs, draws=False)
+    if found is not None:
+        return found
+    return Reduced(network, loss, whole, Bases(None, (None,) * (network.n_layers - 1)), None, whole)
+
+
+def find(
+    network: Chain, loss: Loss, weights: tuple[WeightArray, ...], runs: Shape, *, draws: bool
+) -> Reduced | None:
+    """Return the small problem of weights with all run axes; None if nothing gets smaller.
+
+    Parameters
+    ----------
+    network, loss, weights, runs
+        Checked.
+    draws : bool
+        Whether samples of the loss will be drawn.
+    """
+    if not network.is_dense or network.n_layers < 2:
+        return None
+    known = _bases(network, loss, weights, runs)
+    if known is None:
+        return None
+    bases, seen = known
+    if bases.inputs is None and not any(basis is not None for basis in bases.hidden):
+        return None
+    small = tuple(w.astype(weights[0].dtype) for w in bases.into(weights))
+    chain = Dense((small[0].shape[-1], *(w.shape[-2] for w in small)))
+    inner = loss
+    if seen is not None:
+        inner = loss.on_seen(seen, chain.n_inputs - seen.n_seen, draws=draws)
+    return Reduced(chain, inner, small, bases, seen, weights)
+
+
+def work(network: Chain, loss: Loss) -> float:
+    """Return about how many multiply-adds a step takes."""
+    widths = network.widths
+    rows = min(widths[0], widths[-1])
+    pairs = list(pairwise(widths))
+    inner = pairs[:-1] if widths[-1] <= widths[0] else pairs[1:]
+    return 3.0 * rows * sum(a * b for a, b in inner) + loss.work(network.n_inputs)
+
+
+def pays(network: Chain, loss: Loss, small: Reduced) -> bool:
+    """Return whether a small problem is worth its while."""
+    return work(small.network, small.loss) <= _GAIN * work(network, loss)
+
+
+def _bases(
+    network: Chain, loss: Loss, weights: tuple[WeightArray, ...], runs: Shape
+) -> tuple[Bases, SeenInputs | None] | None:
+    """Return the bases of a chain and what the loss sees of the inputs, or None where all is needed."""
+    widths = network.widths
+    seen = loss.seen_inputs()
+    n_seen = network.n_inputs if seen is None else seen.n_seen
+    whole = n_seen + network.n_outputs  # what two layers need; narrower spaces are left as they are
+    hidden: tuple[FloatArray | None, ...] = (None,) * (network.n_layers - 1)
+    columns = None if seen is None else seen.columns[..., :n_seen]
+    if seen is not None and network.n_inputs - n_seen <= min(widths[1], whole):
+        # The complement is as good as what a run needs of it, and the same for all.
+        seen = SeenInputs(_completed(seen), n_seen)
+    needs_unseen = seen is not None and seen.columns.shape[-1] < network.n_inputs
+    if needs_unseen or any(width > whole for width in widths[1:-1]):
+        found, ranks = _core.subspaces(
+            [validate.over_runs(np.asarray(w, np.float64), runs, 2) for w in weights],
+            None if columns is None else validate.over_runs(columns, runs, 2),
+            # Layers of unequal widths may add the outputs once more each.
+            most=n_seen + (network.n_layers - 1) * network.n_outputs,
+            run_shape=runs,
+            n_threads=machine.n_threads(),
+        )
+        has_none = bool((ranks < 0).any())
+        if has_none and (seen is None or needs_unseen):
+            return None
+        if not has_none:
+            sizes = [max(int(n), 1) for n in ranks.reshape(-1, network.n_layers).max(axis=0)]
+            hidden = tuple(
+                None if width <= whole else basis[..., :size]
+                for width, basis, size in zip(widths[1:-1], found[1:], sizes[1:], strict=True)
+            )
+            if needs_unseen and columns is not None:
+                shared = np.broadcast_to(columns, (*runs, *columns.shape[-2:]))
+                unseen = found[0][..., : sizes[0]]
+                return Bases(np.concatenate([shared, unseen], axis=-1), hidden), seen
+    return Bases(None if seen is None else seen.columns, hidden), seen
+
+
+def _completed(seen: SeenInputs) -> FloatArray:
+    """Return all columns of a basis of the inputs, those that are seen first."""
+    columns = seen.columns
+    n_inputs = columns.shape[-2]
+    if columns.shape[-1] == n_inputs:
+        return columns
+    square = np.zeros((*columns.shape[:-1], n_inputs))
+    square[..., : seen.n_seen] = columns
+    # Reflections of orthonormal columns leave them as they are, and fill up the others.
+    filled = algebra.orthonormal_columns(square)
+    return np.concatenate([columns, filled[..., seen.n_seen :]], axis=-1)
