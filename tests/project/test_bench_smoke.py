@@ -26,6 +26,7 @@ RACED = {
     "binary": {"linnet_fast", "reference"},
     "completion": {"linnet_fast", "numpy"},
     "completion_chain": {"entries", "white inputs"},
+    "reduced": {"linnet_fast", "numpy"},
     "sweep": {"linnet_fast", "numpy", "joblib"},
     "sweep_layer": {"train", "sweep"},
     "sweep_million": {"sweep"},
@@ -85,7 +86,7 @@ def test_bench_section_has_rates_of_us_and_of_its_rivals(section, smoke):
 @pytest.mark.slow
 def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path):
     # The benchmark itself compares what rivals compute and fails where they differ.
-    with_rivals = ("single", "depth", "flow", "chain", "binary", "completion", "sweep")
+    with_rivals = ("single", "depth", "flow", "chain", "binary", "completion", "reduced", "sweep")
     rivals = ("jax", "torch", "numba", "diffrax")
     done = run_bench(tmp_path, "--only", *with_rivals, "--rivals", *rivals)
     assert done.returncode == 0, done.stderr
@@ -97,6 +98,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
         "chain": {"jax"},
         "binary": {"jax", "torch"},
         "completion": {"jax", "torch", "numba"},
+        "reduced": {"jax", "torch"},
         "sweep": {"jax", "numba"},
     }.items():
         rows = results["sections"][section]["rows"]

@@ -445,18 +445,20 @@ class TestEnds:
             assert (one[1] != other[1]).any()
         assert np.isnan(rest.loss[0]).all()
 
-    def test_files(self, problem, tmp_path):
+    @pytest.mark.parametrize("suffix", ["npz", "nc"])
+    def test_files_go_on_to_the_last_bit(self, problem, tmp_path, suffix):
         network, loss, start = problem
         options = {"method": lf.GradientDescent(0.05, momentum=0.5), "n_steps": 40}
         run = lf.train(network, loss, start, record=lf.Record.every(10, ALL), **options)
-        run.save(tmp_path / "run.npz")
-        read = lf.Trajectory.load(tmp_path / "run.npz")
+        run.save(tmp_path / f"run.{suffix}")
+        read = lf.Trajectory.load(tmp_path / f"run.{suffix}")
         assert read.reduction == run.reduction
         close(read, run, 0.0)
-        close(
-            lf.train(network, loss, read.final, **options),
-            lf.train(network, loss, run.final, **options),
+        one, other = (
+            lf.train(network, loss, state, **options) for state in (run.final, read.final)
         )
+        for mine, theirs in zip(one.final.weights, other.final.weights, strict=True):
+            assert_array_equal(mine, theirs)
 
     def test_single_precision(self, problem):
         network, loss, start = problem

@@ -26,7 +26,7 @@ SEED = "seed"
 """Name of the dimension of replicates."""
 
 _ROOTS = ("loss", "network", "start", "method", "n_steps", "until", "record", "stop", "dtype")
-NUMERICS = 2
+NUMERICS = 3
 """Counts up with every change of the library that alters the bits of results."""
 
 _MOST_RUNS = 2**48

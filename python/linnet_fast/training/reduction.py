@@ -191,7 +191,8 @@ class _Rest:
             others.append(np.sqrt(square))
         n_runs = len(self.reduction.call.runs)
         norms = np.stack(others, axis=-1)
-        return np.hypot(small, norms.reshape(*norms.shape[:n_runs], 1, norms.shape[-1]))
+        norms = norms.reshape(*norms.shape[:n_runs], 1, norms.shape[-1])
+        return np.asarray(np.hypot(small, norms))
 
     def padded(self, small: FloatArray) -> FloatArray:
         """Return singular values with zeros behind them."""
@@ -244,9 +245,8 @@ def reduction_of(call: CoreCall) -> Reduction | None:
     if inside is not None:
         origin = tuple(validate.over_runs(w, call.runs, 2) for w in inside.origin)
         problem = find(call.network, call.loss, origin, call.runs, draws=draws)
-        if problem is not None and problem.network.shapes == tuple(
-            w.shape[-2:] for w in inside.weights
-        ):
+        shapes = tuple(w.shape[-2:] for w in inside.weights)
+        if problem is not None and problem.network.shapes == shapes:
             known = _of_problem(call, problem, inside.since, inside.weights, inside.memory)
             if known is not None and known.goes_on(inside):
                 return known

@@ -14,7 +14,7 @@ from linnet_fast._base import files, npy, validate
 from linnet_fast._base.validate import Shape
 from linnet_fast.networks.chain import Chain
 from linnet_fast.training import file_header, netcdf
-from linnet_fast.training.state import State
+from linnet_fast.training.state import Inside, State
 
 if TYPE_CHECKING:
     import xarray
@@ -31,6 +31,12 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
     stored: Arrays = {f"weights_{i}": array for i, array in enumerate(state.weights)}
     for i, kept in enumerate(state.memory):
         stored |= {f"memory_{i}_{k}": array for k, array in enumerate(kept)}
+    inside = state.inside if name == "final" else None
+    if inside is not None:
+        stored |= {f"inside_origin_{i}": array for i, array in enumerate(inside.origin)}
+        stored |= {f"inside_weights_{i}": array for i, array in enumerate(inside.weights)}
+        for i, kept in enumerate(inside.memory):
+            stored |= {f"inside_memory_{i}_{k}": array for k, array in enumerate(kept)}
     for key, array in stored.items():
         arrays[f"{name}_{key}"] = validate.unbroadcast(array, keep=array.ndim - n_runs)
     for key in ("status", "stopped_at", "elapsed"):
@@ -41,6 +47,7 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
         "time": state.time,
         "has_elapsed": state.elapsed is not None,
         "n_memories": len(state.memory[0]) if state.memory else 0,
+        **({} if inside is None else {"inside_since": inside.since}),
     }
 
 
@@ -70,6 +77,9 @@ def state_whole(
         tuple(full(f"memory_{i}_{k}", shape) for k in range(header["n_memories"]))
         for i, shape in enumerate(network.shapes)
     )
+    inside = None
+    if name == "final" and "inside_since" in header:
+        inside = _inside(header, array, network, status.shape)
     return State(
         tuple(full(f"weights_{i}", shape) for i, shape in enumerate(network.shapes)),
         header["step"],
@@ -78,6 +88,32 @@ def state_whole(
         header["time"],
         array(f"{name}_elapsed") if header["has_elapsed"] else None,
         memory if header["n_memories"] else (),
+        inside,
+    )
+
+
+def _inside(
+    header: Mapping[str, Any],
+    array: Callable[[str], npt.NDArray[Any]],
+    network: Chain,
+    runs: Shape,
+) -> Inside:
+    """Return the small state of a file; whether it is that of the large one is seen by `train`."""
+    since = validate.real("inside_since of final", header["inside_since"], at_least=0)
+
+    def whole(name: str, shape: Shape | None = None) -> npt.NDArray[Any]:
+        stored = array(f"final_inside_{name}")
+        inner = stored.shape[-2:] if shape is None else shape
+        validate.fits_batch(f"final_inside_{name}", stored.shape, (*runs, *inner))
+        return np.broadcast_to(stored, (*runs, *inner))
+
+    numbers, n_memories = range(network.n_arrays), range(header["n_memories"])
+    memory = tuple(tuple(whole(f"memory_{i}_{k}") for k in n_memories) for i in numbers)
+    return Inside(
+        tuple(whole(f"origin_{i}", network.shapes[i]) for i in numbers),
+        int(since) if header["time"] is None else since,
+        tuple(whole(f"weights_{i}") for i in numbers),
+        memory if n_memories else (),
     )
 
 
