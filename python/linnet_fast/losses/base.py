@@ -164,6 +164,10 @@ class Loss(ABC):
         """Return the form of the loss that batches are drawn of; most have only one form."""
         return self
 
+    def kinds_of_runs(self) -> npt.NDArray[np.int64]:
+        """Return a number for each run, (*run) or (): runs of one number may be changed together by `on_seen`."""
+        return np.zeros((), np.int64)
+
     def seen_inputs(self) -> SeenInputs | None:
         """Return which directions of the inputs the loss sees, where they are fewer, or better, than all."""
         if self.of_inputs is None:
@@ -178,25 +182,28 @@ class Loss(ABC):
         columns = np.broadcast_to(columns, (*rows.shape[:-2], *columns.shape[-2:]))
         return SeenInputs(columns, rows.shape[-2])
 
-    def on_seen(self, seen: SeenInputs, n_more: int, *, draws: bool) -> Loss:  # noqa: ARG002
-        """Return the loss of P', where P = P' U^T in the directions U that are seen.
+    def on_seen(self, seen: SeenInputs, *, draws: bool) -> Loss:  # noqa: ARG002
+        """Return the loss of P', where P = P' V^T in the directions V that are seen.
 
         Parameters
         ----------
         seen : SeenInputs
             What `seen_inputs` returned.
-        n_more : int
-            Columns behind those of P' that do not matter.
         draws : bool
             Whether samples of it will be drawn.
         """
         loss = self.along(seen.columns[..., : seen.n_seen])
         assert loss is not None
-        assert self.of_inputs is not None
-        values = loss.arguments()
+        return loss
+
+    def padded(self, n_more: int) -> Loss | None:
+        """Return the loss with so many more inputs that it does not see; None where it cannot have them."""
+        if self.of_inputs is None:
+            return None
+        values = self.arguments()
         array = values[self.of_inputs]
         values[self.of_inputs] = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, n_more)])
-        return type(loss)(**values)
+        return type(self)(**values)
 
     def along(self, basis: FloatArray) -> Loss | None:
         """Return the loss of P', where P = P' basis^T; None where it has no such form.

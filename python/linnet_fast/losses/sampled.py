@@ -143,10 +143,18 @@ class SampledSquaredLoss(SquaredLoss):
         _, _, right = algebra.svd(small)
         return SeenInputs(algebra.product(seen.columns, right.mT), seen.n_seen)
 
-    def on_seen(self, seen: SeenInputs, n_more: int, *, draws: bool) -> Loss:
+    def kinds_of_runs(self) -> npt.NDArray[np.int64]:
+        """Return one for all."""
+        return Loss.kinds_of_runs(self)
+
+    def padded(self, n_more: int) -> Loss | None:
+        """Return the loss with so many more inputs, which are 0."""
+        return Loss.padded(self, n_more)
+
+    def on_seen(self, seen: SeenInputs, *, draws: bool) -> Loss:
         """Return the loss of so many samples, of which moments do where none are drawn."""
         if draws or seen.n_seen > _MOST_SAMPLES:
-            return Loss.on_seen(self, seen, n_more, draws=draws)
+            return Loss.on_seen(self, seen, draws=draws)
         inputs = algebra.product(self.inputs, seen.columns[..., : seen.n_seen])
         cross = _moment(self.outputs, inputs)
         variances = np.sum(inputs * inputs, axis=-2) / self.n_samples
@@ -156,7 +164,7 @@ class SampledSquaredLoss(SquaredLoss):
         )
         variances = np.where(is_rounding, 0.0, variances)
         cross = np.where(is_rounding[..., None, :], 0.0, cross)
-        return self._diagonal(variances, cross, n_more)
+        return self._diagonal(variances, cross)
 
     def along(self, basis: FloatArray) -> Loss | None:
         """Return the loss of P', where P = P' basis^T."""
