@@ -38,6 +38,11 @@ HEADINGS = {
     "binary": Heading(
         "Logistic loss on n samples, or of the Gaussian law (n = 0), one output", "over it"
     ),
+    "samples": Heading("Squared loss on n samples of d inputs, diagonal, two layers", "over best"),
+    "minibatch": Heading(
+        "Squared loss by batches of size samples out of n, two layers, one output", "over best"
+    ),
+    "softmax": Heading("Cross-entropy of digits, two layers", "over best"),
     "completion": Heading(
         "Matrix completion from a share of the entries, L square layers", "over best"
     ),

@@ -229,8 +229,8 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("arguments", "exception", "message"),
         [
-            ((3, 0.5), TypeError, "data must be a Dataset, got int"),
-            (("iris", 0.5), TypeError, "data must be a Dataset, got str"),
+            ((3, 0.5), TypeError, "data must be a Dataset, Entries or Measurements, got int"),
+            (("iris", 0.5), TypeError, "data must be a Dataset, Entries or Measurements, got str"),
             ((None, 0.0), ValueError, "fraction must be in \\(0, 1\\), got 0"),
             ((None, 1.0), ValueError, "fraction must be in \\(0, 1\\), got 1"),
             ((None, np.nan), ValueError, "fraction must be finite"),

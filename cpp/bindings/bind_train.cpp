@@ -40,7 +40,8 @@ template <class T>
 py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size,
                   const std::optional<py::tuple>& rule, const std::optional<py::dict>& draws,
                   const std::vector<std::vector<py::array>>& start_memory) {
-    Problem<T> problem = problem_of<T>(a);
+    Calls calls;
+    Problem<T> problem = problem_of<T>(a, calls);
     Draws drawn;
     if (draws) {
         drawn = draws_of(*draws, problem.loss);
@@ -72,14 +73,16 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
         arrays.out["time"] = std::move(time);
         arrays.results.elapsed = arrays.template add<double>("elapsed", a);
     }
-    run_interruptible(a.n_threads, a.progress, [&](const Control& control) {
+    const auto work = [&](const Control& control) {
         train(problem, descent, arrays.results, control);
-    });
+    };
+    run_interruptible(a.n_threads, a.progress, work, &calls);
     return arrays.out;
 }
 
 py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, const py::array& atol) {
-    const Problem<double> problem = problem_of<double>(a);
+    Calls calls;
+    const Problem<double> problem = problem_of<double>(a, calls);
     method.rtol = run_array<double>(rtol, "rtol", a.run_shape, {});
     method.atol = run_array<double>(atol, "atol", a.run_shape, {});
     Arrays<double> arrays(a, method.record_times.size());
@@ -92,18 +95,20 @@ py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, cons
         std::fill_n(arrays.results.stopped_time, arrays.out["stopped_at"].cast<py::array>().size(),
                     method.begin);
     }
-    run_interruptible(a.n_threads, a.progress, [&](const Control& control) {
+    const auto work = [&](const Control& control) {
         flow(problem, method, arrays.results, control);
-    });
+    };
+    run_interruptible(a.n_threads, a.progress, work, &calls);
     return arrays.out;
 }
 
 template <class T>
 py::dict observe_as(const Arguments& a) {
-    const Problem<T> problem = problem_of<T>(a);
+    Calls calls;
+    const Problem<T> problem = problem_of<T>(a, calls);
     Arrays<T> arrays(a, std::nullopt);
-    run_interruptible(a.n_threads, a.progress,
-                      [&](const Control& control) { observe(problem, arrays.results, control); });
+    const auto work = [&](const Control& control) { observe(problem, arrays.results, control); };
+    run_interruptible(a.n_threads, a.progress, work, &calls);
     return arrays.out;
 }
 

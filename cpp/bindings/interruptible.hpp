@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "calls.hpp"
 #include "linnet/index.hpp"
 #include "unlocked.hpp"
 
@@ -26,16 +27,18 @@ inline void require_threads(int n_threads) {
             "n_threads must be at most 32768, got " + std::to_string(n_threads));
 }
 
-/// Call work(control) without the interpreter's lock, and raise what a signal or `progress`, a
-/// function of the work done or None, raised.
+/// Call work(control) without the interpreter's lock, and raise what a signal, `progress`, a
+/// function of the work done or None, or a function that the work calls raised.
 template <class Work>
-void run_interruptible(int n_threads, const py::object& progress, const Work& work) {
+void run_interruptible(int n_threads, const py::object& progress, const Work& work,
+                       Calls* calls = nullptr) {
     require_threads(n_threads);
     Control control;
     control.n_threads = n_threads;
-    control.may_fork = !progress.is_none();
+    control.may_fork = !progress.is_none() || (calls != nullptr && calls->may_fork());
     bool raised = false;
     control.poll = [&](std::int64_t done) {
+        if (calls != nullptr && calls->are_over()) return true;
         return with_lock([&] {
             // An error is left set for the calling thread to pick up: nothing is thrown across the
             // workers. The caller may poll again while it waits for them.
@@ -48,12 +51,17 @@ void run_interruptible(int n_threads, const py::object& progress, const Work& wo
                 raised = result == nullptr;
                 Py_XDECREF(result);
             }
+            if (raised && calls != nullptr) calls->end();
             return raised;
         });
     };
     // The views stay valid: the caller holds the arrays, and no reference count is touched in there.
-    without_lock([&] { work(control); });
+    try {
+        without_lock([&] { work(control); });
+    } catch (const Calls::Over&) {  // its reason is known
+    }
     if (raised) throw py::error_already_set();
+    if (calls != nullptr) calls->rethrow();
 }
 
 }  // namespace linnet::bindings

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "calls.hpp"
 #include "interruptible.hpp"
 #include "linnet/loss.hpp"
 #include "spherical_table.hpp"
@@ -28,7 +29,7 @@ To field_as(const py::handle& value, const std::string& name, const char* expect
 /// Reads the fields of a loss by its declaration.
 class LossReader {
 public:
-    explicit LossReader(LossData& loss) : loss_(loss) {}
+    LossReader(LossData& loss, Calls& calls) : loss_(loss), calls_(calls) {}
 
     void read(const LossField& field, const py::handle& value) {
         const std::string name = field.name;
@@ -48,6 +49,9 @@ public:
             case LossField::Type::law:
                 loss_.values[name] =
                     spherical_table_of(field_as<py::tuple>(value, name, "a tuple"));
+                return;
+            case LossField::Type::function:
+                loss_.values[name] = loss_function(value, loss_, calls_);
                 return;
         }
     }
@@ -77,19 +81,21 @@ private:
     }
 
     LossData& loss_;
+    Calls& calls_;
 };
 
-/// A loss, of runs in precision T, from a dict with its name and its fields.
+/// A loss, of runs in precision T, from a dict with its name and its fields; calls: what its functions
+/// have in common with those of other losses.
 template <class T>
 LossData loss_of(const py::dict& fields, const std::vector<Index>& run_shape, Index n_in,
-                 Index n_out) {
+                 Index n_out, Calls& calls) {
     require(fields.contains("name"), "loss must have a name");
     const auto name = field_as<py::str>(fields["name"], "name", "a str").cast<std::string>();
     LossData loss(name, run_shape, n_in, n_out);
     const LossDeclaration& declaration = loss.declaration();
     require(n_out == 1 || !declaration.needs_one_output,
             "a " + name + " loss needs one output, got " + std::to_string(n_out));
-    LossReader reader(loss);
+    LossReader reader(loss, calls);
     std::set<std::string> known{"name"};
     for (const LossField& field : declaration.fields) {
         known.insert(field.name);
@@ -135,9 +141,9 @@ inline Draws draws_of(const py::dict& d, const LossData& loss) {
     draws.cumulative = d["cumulative"].cast<std::vector<double>>();
     require(loss.declaration().can_draw,
             std::string("samples cannot be drawn of a ") + loss.declaration().name + " loss");
-    require(loss.law() == nullptr || (draws.replace && !draws.sizes.empty()),
+    require(!loss.declaration().draws_fresh || (draws.replace && !draws.sizes.empty()),
             "samples of a law are drawn with replacement");
-    require(loss.law() != nullptr || loss.sample_extent < Index{1} << 31,
+    require(loss.declaration().draws_fresh || loss.sample_extent < Index{1} << 31,
             "samples are too many to be drawn");
     // Every pair of coordinates has a block of random numbers, counted in 32 bits.
     const Index most = (Index{1} << 32) / (std::max(loss.n_inputs, loss.n_outputs) / 2 + 2);

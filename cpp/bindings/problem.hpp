@@ -102,7 +102,7 @@ void check_records(const std::vector<T>& records, T first, T last, const char* t
 }
 
 template <class T>
-Problem<T> problem_of(const Arguments& a) {
+Problem<T> problem_of(const Arguments& a, Calls& calls) {
     const Index n_in = a.chain.n_inputs();
     Problem<T> problem;
     problem.chain = a.chain;
@@ -112,13 +112,13 @@ Problem<T> problem_of(const Arguments& a) {
         problem.weights.push_back(
             run_array<T>(a.weights[l], name.c_str(), a.run_shape, a.shapes[l]));
     }
-    problem.loss = loss_of<T>(a.loss, a.run_shape, n_in, a.chain.n_outputs());
+    problem.loss = loss_of<T>(a.loss, a.run_shape, n_in, a.chain.n_outputs(), calls);
     check(a.observables, problem.loss.declaration());
     for (const auto item : a.evaluate) {
         const Evaluation evaluation(item.second);
         // Whatever the runs are in, observables are in double precision.
         EvaluatedLoss evaluated{
-            loss_of<double>(evaluation.loss, a.run_shape, n_in, a.chain.n_outputs()), {}};
+            loss_of<double>(evaluation.loss, a.run_shape, n_in, a.chain.n_outputs(), calls), {}};
         check(evaluation.observables, a.chain);
         check(evaluation.observables, evaluated.loss.declaration());
         if (evaluation.stop) {

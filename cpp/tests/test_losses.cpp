@@ -1,4 +1,5 @@
 // The lists of losses and observables, and losses of several outputs.
+#include <cmath>
 #include <memory>
 #include <random>
 #include <set>
@@ -78,6 +79,69 @@ TEST(a_loss_sees_all_rows_of_a_product) {
         packed.loss = std::make_unique<DistanceEngine<P>>(native_lanes<double>);
         LaneMachine<double> lanes(plan, 1, nullptr, nullptr, false, std::move(packed));
         CHECK(trained(std::move(lanes), batch.weights) == want);
+    }
+}
+
+namespace {
+
+/// A problem on a loss that a function computes: 1/2 |P - M|^2 with M full of the run's parameter.
+struct CalledBatch : tests::Batch<double> {
+    std::vector<double> centres;
+
+    explicit CalledBatch(Index n_runs, bool takes_many)
+        : tests::Batch<double>({3, 4, 2}, n_runs, 40, 10, 0.05) {
+        for (Index run = 0; run < n_runs; ++run) centres.push_back(0.1 * static_cast<double>(run));
+        LossData called("custom", {n_runs}, 3, 2);
+        called.sample_extent = 1;
+        RunArray<double> parameters;
+        parameters.data = centres.data();
+        parameters.strides = {1};
+        called.values["parameters"] = parameters;
+        called.values["function"] = LossFunction{call, takes_many};
+        problem.loss = std::move(called);
+    }
+    static void call(Index n, const double* products, const double* parameters, double* values,
+                     double* gradients) {
+        for (Index k = 0; k < n; ++k) {
+            values[k] = 0;
+            for (Index i = 6 * k; i < 6 * k + 6; ++i) {
+                gradients[i] = products[i] - parameters[k];
+                values[k] += 0.5 * gradients[i] * gradients[i];
+            }
+        }
+    }
+};
+
+}  // namespace
+
+TEST(a_function_sees_runs_with_their_parameters_in_any_company) {
+    CalledBatch all(70, false);
+    CHECK(train(all.problem, all.descent, all.results, {1, {}}));
+    CHECK(std::abs(all.final_weights[0][0]) < 10);
+    for (const bool takes_many : {false, true}) {
+        for (const int n_threads : {1, 3}) {
+            CalledBatch other(70, takes_many);
+            CHECK(train(other.problem, other.descent, other.results, {n_threads, {}}));
+            CHECK(all.final_weights == other.final_weights);
+        }
+    }
+}
+
+TEST(what_a_function_throws_ends_the_call) {
+    for (const int n_threads : {1, 3}) {
+        CalledBatch batch(70, true);
+        batch.problem.loss.values["function"] =
+            LossFunction{[](Index, const double*, const double*, double*, double*) {
+                             throw std::runtime_error("of the function");
+                         },
+                         true};
+        std::string what;
+        try {
+            train(batch.problem, batch.descent, batch.results, {n_threads, {}});
+        } catch (const std::runtime_error& error) {
+            what = error.what();
+        }
+        CHECK(what == "of the function");
     }
 }
 

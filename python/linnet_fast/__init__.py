@@ -27,11 +27,13 @@ from linnet_fast.costs.representation_cost import (
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
+from linnet_fast.losses.custom import CustomLoss
 from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.losses.teacher import TeacherLoss
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
@@ -71,6 +73,7 @@ __all__ = [
     "Chain",
     "Convolution",
     "CrossEntropyLoss",
+    "CustomLoss",
     "Dense",
     "Diagonal",
     "DivergenceError",
@@ -102,6 +105,7 @@ __all__ = [
     "SweepEstimate",
     "SweepProgress",
     "SweepSpec",
+    "TeacherLoss",
     "Training",
     "Trajectory",
     "Verification",

@@ -15,12 +15,20 @@ from numpy.testing import assert_allclose, assert_array_equal
 from linnet_fast import datasets
 from linnet_fast.cli.main import main
 from linnet_fast.figures import Claim, Figure, Settings, report, reproduce
+from linnet_fast.figures.arora2019 import experiments as arora2019
 from linnet_fast.figures.dai2021 import experiments as dai2021
 from linnet_fast.figures.gidel2019 import experiments as gidel2019
 from linnet_fast.figures.lin2021 import experiments as lin2021
+from linnet_fast.figures.soudry2018 import experiments as soudry2018
 
 # Each with a number of claims.
-PAPERS = {"gidel2019": (gidel2019, 36), "dai2021": (dai2021, 71), "lin2021": (lin2021, 211)}
+PAPERS = {
+    "gidel2019": (gidel2019, 36),
+    "dai2021": (dai2021, 71),
+    "lin2021": (lin2021, 211),
+    "arora2019": (arora2019, 21),
+    "soudry2018": (soudry2018, 27),
+}
 EXPERIMENTS = [
     (paper, name) for paper, (module, _) in PAPERS.items() for name in module.EXPERIMENTS
 ]

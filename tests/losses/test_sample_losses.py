@@ -396,3 +396,35 @@ def test_two_classes_have_the_direction_of_labels():
 def test_classes_are_refused(y, n_classes, exception, message):
     with pytest.raises(exception, match=message):
         max_margin(np.ones((3, 2)), y, n_classes=n_classes)
+
+
+@pytest.mark.parametrize("n_features", [3, 8, 11, 30])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("batches", [lf.Batches(13, 5), lf.Batches(13, 5, replace=False)])
+def test_batches_of_data_that_runs_share_are_those_of_data_of_their_own(n_features, dtype, batches):
+    # The core copies samples of shared data in another way than those of a run's own.
+    rng = np.random.default_rng(n_features)
+    x, y = rng.standard_normal((50, n_features)), rng.standard_normal((50, 2))
+    network = lf.Dense((n_features, 4, 2))
+    start = lf.initialization.gaussian(network, rng=0, batch_shape=9, dtype=dtype)
+    shared = lf.SampledSquaredLoss(x, y)
+    own = lf.SampledSquaredLoss(np.stack([x] * 9), np.stack([y] * 9))
+    method = lf.GradientDescent(0.01, batches=batches.with_streams(np.arange(9)))
+    runs = [
+        lf.train(network, loss, start, method=method, n_steps=30, record=lf.Record.every(10))
+        for loss in (shared, own)
+    ]
+    for one, other in zip(*(run.final.weights for run in runs), strict=True):
+        assert_array_equal(one, other)
+    assert_array_equal(runs[0].loss, runs[1].loss)
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 40, 47, 56, 65, 104, 300])
+def test_any_number_of_samples_has_the_gradient_of_the_reference(n):
+    rng = np.random.default_rng(n)
+    x, y = rng.standard_normal((n, 6)), rng.standard_normal((n, 1))
+    network, loss = lf.Dense((6, 1)), lf.SampledSquaredLoss(x, y)
+    start = lf.initialization.gaussian(network, rng=0, batch_shape=11)
+    run = lf.train(network, loss, start, method=lf.GradientDescent(0.125), n_steps=1)
+    expected = start[0] - 0.125 * loss.gradient(start[0])
+    assert_allclose(run.final.weights[0], expected, rtol=1e-12, atol=1e-13)

@@ -155,6 +155,27 @@ class TestStages:
         with pytest.raises(ValueError, match=r"scales must have shape \(3,\), got \(2,\)"):
             plot.stages(run, SCALES[:2])
 
+    def test_losses_without_modes(self, tmp_path):
+        loss = lf.CrossEntropyLoss.from_data(np.eye(4)[:3], ["a", "b", "c"])
+        network = lf.Dense((4, 5, 3))
+        start = lf.initialization.gaussian(network, scale=0.1, rng=0, batch_shape=(2, 4))
+        record = lf.Record.geomspace(
+            9, ("loss", "singular_values", "accuracy"), evaluate={"test": loss}
+        )
+        method = lf.GradientDescent(0.5)
+        run = lf.train(network, loss, start, method=method, n_steps=200, record=record)
+        figure = plot.stages(run, [0.1, 0.1])
+        axes = np.array(figure.axes).reshape(4, 2)
+        labels = ["singular values", "effective rank", "loss", "accuracy"]
+        assert [ax.get_ylabel() for ax in axes[:, 0]] == labels
+        drawn = [line.get_ydata() for ax in axes[0] for line in ax.lines]
+        assert axes[0, 0].get_ylim()[1] > np.max(drawn)
+        expected = np.median(rank_dynamics.effective_rank(run.singular_values[0]), axis=0)
+        assert_allclose(axes[1, 0].lines[0].get_ydata(), expected)
+        assert_allclose(axes[3, 0].lines[0].get_ydata(), np.median(run.accuracy[0], axis=0))
+        assert axes[2, 0].get_yscale() == "log"
+        figure.savefig(tmp_path / "stages.png")
+
     def test_nothing_to_learn(self):
         run = train(n_steps=2, record=lf.Record.every(1))
         assert len(plot.stages(run, SCALES).axes) == 9

@@ -24,6 +24,9 @@ RACED = {
     "flow": {"linnet_fast", "scipy"},
     "chain": {"linnet_fast", "reference"},
     "binary": {"linnet_fast", "reference"},
+    "samples": {"linnet_fast", "numpy"},
+    "minibatch": {"linnet_fast", "numpy"},
+    "softmax": {"linnet_fast", "numpy"},
     "completion": {"linnet_fast", "numpy"},
     "completion_chain": {"entries", "white inputs"},
     "reduced": {"linnet_fast", "numpy"},
@@ -35,6 +38,7 @@ RACED = {
     "cost_depth": {"L = 2", "L = 4"},
 }
 SECTIONS = tuple(RACED)
+ON_SAMPLES = ("samples", "minibatch", "softmax")
 RIVALS_FOR_TESTS = ("numpy", "joblib", "reference", "scipy", "cvxpy")  # all that `test` installs
 
 
@@ -86,7 +90,9 @@ def test_bench_section_has_rates_of_us_and_of_its_rivals(section, smoke):
 @pytest.mark.slow
 def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path):
     # The benchmark itself compares what rivals compute and fails where they differ.
-    with_rivals = ("single", "depth", "flow", "chain", "binary", "completion", "reduced", "sweep")
+    with_rivals = (
+        "single", "depth", "flow", "chain", "binary", *ON_SAMPLES, "completion", "reduced", "sweep"
+    )  # fmt: skip
     rivals = ("jax", "torch", "numba", "diffrax")
     done = run_bench(tmp_path, "--only", *with_rivals, "--rivals", *rivals)
     assert done.returncode == 0, done.stderr
@@ -97,6 +103,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
         "flow": {"diffrax"},
         "chain": {"jax"},
         "binary": {"jax", "torch"},
+        **{section: {"jax", "torch", "numba"} for section in ON_SAMPLES},
         "completion": {"jax", "torch", "numba"},
         "reduced": {"jax", "torch"},
         "sweep": {"jax", "numba"},

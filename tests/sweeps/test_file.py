@@ -98,6 +98,36 @@ class TestWhatFilesSay:
         assert file.spec.training.network.widths == (3, 4, 3)
         assert "inputs standardised, not centred" in file.data[0]
 
+    def test_losses_of_every_kind_of_data(self, make, tmp_path):
+        rng = np.random.default_rng(0)
+        (tmp_path / "gaps.csv").write_text("1,,3\n4,5,nan\n")
+        loss = make(loss={"kind": "MatrixCompletionLoss", "data": "gaps.csv"}).spec.training.loss
+        assert loss.values.tolist() == [1, 3, 4, 5]
+        assert (loss.cols.tolist(), loss.shape) == ([0, 2, 0, 1], (2, 3))
+        measured = {"measurements": rng.normal(size=(9, 2, 3)), "targets": rng.normal(size=9)}
+        np.savez(tmp_path / "m.npz", **measured)
+        table = {"kind": "MatrixSensingLoss", "data": "m.npz"}
+        file = make(loss=table, record={"every": 1, "evaluate": {"again": {"data": "m.npz"}}})
+        assert_array_equal(file.spec.training.loss.measurements, measured["measurements"])
+        again = file.spec.training.record.evaluate["again"]
+        assert_array_equal(again.targets, measured["targets"])
+        assert file.data[0] == "m.npz: 9 measurements of a 2 x 3 matrix"
+        (tmp_path / "f.csv").write_text("a,b,kind\n1,2,x\n3,4,y\n5,7,x\n")
+        of_names = {"kind": "CrossEntropyLoss", "data": "f.csv", "label_smoothing": 0.5}
+        loss = make(loss={**of_names, "labels_from": "kind"}).spec.training.loss
+        assert loss.targets.tolist() == [[0.75, 0.25], [0.25, 0.75], [0.75, 0.25]]
+        for table, message in (
+            (
+                {"kind": "MatrixCompletionLoss", "data": "gaps.csv", "labels_from": "a"},
+                "labels_from",
+            ),
+            ({"kind": "MatrixCompletionLoss", "data": "digits"}, "which is a set of samples"),
+            ({"kind": "MatrixSensingLoss", "data": "gaps.csv"}, "source must be a file of measure"),
+            ({"kind": "RankOneSensingLoss", "data": "m.npz"}, "data"),
+        ):
+            with pytest.raises((TypeError, ValueError), match=message):
+                make(loss=table)
+
     def test_binary_losses(self, make, tmp_path):
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(8, 2)), np.array([1.0, -1.0] * 4)

@@ -1,4 +1,4 @@
-"""Sweeps on entries and measurements: of objects, and of files."""
+"""Sweeps on entries, measurements and teachers: of objects, and of files."""
 
 from __future__ import annotations
 
@@ -47,3 +47,7 @@ def test_a_file(make):
         "targets": [2.0],
     }
     assert isinstance(make(loss=tables).spec.training.loss, lf.RankOneSensingLoss)
+    tables = {"kind": "TeacherLoss", "teacher": [[1.0, 2.0]], "noise_std": 0.5,
+              "law": {"kind": "Sphere", "dim": 2}}  # fmt: skip
+    loss = make(loss=tables).spec.training.loss
+    assert repr(loss) == "TeacherLoss(Sphere(dim=2, radius=1.0), n_outputs=1, run_shape=())"

@@ -347,6 +347,18 @@ def test_files_keep_what_was_evaluated(tmp_path, suffix):
     assert_allclose(again.loss_test[:, -1], again.evaluated["test"].value(product), rtol=1e-12)
 
 
+def test_files_keep_large_arrays_of_what_was_evaluated(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((30, 4)), rng.standard_normal((30, 3))
+    other = lf.SquaredLoss.from_data(x, y, form="samples")
+    record = lf.Record.every(5, ("loss",), evaluate={"test": other})
+    run = trained(record=record)
+    run.save(tmp_path / "run.npz")
+    again = lf.Trajectory.load(tmp_path / "run.npz").evaluated["test"]
+    assert_array_equal(again.inputs, other.inputs)
+    assert_array_equal(again.outputs, other.outputs)
+
+
 def test_labelled_results_have_it():
     data = trained().to_xarray(("seed",))
     assert data["loss_test"].dims == data["loss_risk"].dims == ("seed", "step")

@@ -603,16 +603,82 @@ class TestSubspaces:
         with pytest.raises(TypeError, match="reduce must be a bool"):
             lf.train(network, loss, start, **options, reduce=1)
 
-    def test_decay_that_rules_cannot_know_of(self):
+    @pytest.mark.parametrize("rule", ["power", "gradient_normalized"])
+    @pytest.mark.parametrize("kind", ["moments", "logistic", "completion"])
+    def test_decay_that_rules_and_thresholds_look_at(self, kind, rule):
         rng = np.random.default_rng(5)
-        network = lf.Dense((10, 30, 3))
-        loss = make_loss("moments", rng, 5, 10, 3, None)
-        start = make_start("gaussian", network, rng)
-        method = lf.GradientDescent(lf.StepRule.power(0.05, -0.3), weight_decay=0.1)
-        assert lf.train(network, loss, start, method=method, n_steps=3).reduction is None
-        method = lf.GradientDescent(0.05, weight_decay=0.1)
-        stop = lf.Stop(gradient_norm=1e-9)
-        assert lf.train(network, loss, start, method=method, n_steps=3, stop=stop).reduction is None
+        network = lf.Dense((10, 30, 30, 3))
+        loss = make_loss(kind, rng, 5, 10, 3, None)
+        start = make_start("orthogonal", network, rng)
+        arguments = (0.05, -0.3) if rule == "power" else (0.01,)
+        step_size = getattr(lf.StepRule, rule)(*arguments)
+        method = lf.GradientDescent(step_size, weight_decay=[[0.1], [0.2]], momentum=0.3)
+        stop = lf.Stop(gradient_norm=[[0.5], [1e-9]], check_every=1)
+        record = lf.Record.at([0, 10, 80], ALL)
+        close(
+            *both(network, loss, start, method=method, n_steps=80, stop=stop, record=record), 1e-11
+        )
+
+
+class TestKinds:
+    """Runs of several kinds in one batch, which have the bits of the runs alone."""
+
+    def problems(self):
+        rng = np.random.default_rng(3)
+        x = rng.standard_normal((6, 40, 8))
+        x[1, :, 3] = x[1, :, 2]  # of less rank
+        losses = [lf.SquaredLoss.from_data(one, one @ rng.standard_normal((8, 2))) for one in x]
+        losses[2] = lf.SquaredLoss(np.diag(np.arange(1.0, 9.0)), rng.standard_normal((2, 8)), 99.0)
+        losses[3] = lf.SquaredLoss(np.diag([2.0, 0, 1, 1, 0, 1, 1, 1]), np.eye(2, 8)[::-1, ::-1], 9.0)
+        loss = lf.SquaredLoss.stacked(losses, np.arange(6))
+        network = lf.Dense((8, 30, 30, 2))
+        weights = [
+            np.concatenate([one, other])
+            for one, other in zip(
+                lf.initialization.orthogonal(network, scale=0.3, rng=0, batch_shape=4),
+                lf.initialization.gaussian(network, scale=0.3, rng=1, batch_shape=2),
+                strict=True,
+            )
+        ]
+        method = lf.GradientDescent(
+            0.01, weight_decay=[0, 0.2, 0, 0.1, 0.3, 0], momentum=[0.5, 0] * 3
+        )
+        return network, loss, weights, method
+
+    def test_all_of_them(self):
+        network, loss, start, method = self.problems()
+        record = lf.Record.at([0, 5, 60], ALL)
+        options = {"n_steps": 60, "record": record}
+        whole = lf.train(network, loss, start, method=method, **options)
+        close(whole, lf.train(network, loss, start, method=method, reduce=False, **options))
+        for i in range(6):
+            own = loss.of_run((i,), (6,))
+            alone = lf.train(
+                network,
+                own,
+                [w[i] for w in start],
+                method=method.of_runs(np.array([i]), (6,)),
+                **options,
+            )
+            for name in ALL:
+                mine, other = getattr(whole, name), getattr(alone, name)
+                if name == "weights":
+                    for one, two in zip(mine, other, strict=True):
+                        assert_array_equal(one[i], two[0])
+                else:
+                    assert_array_equal(mine[i], other[0], err_msg=name)
+
+    @pytest.mark.parametrize("through", ["state", "npz", "nc"])
+    def test_they_go_on(self, through, tmp_path):
+        network, loss, start, method = self.problems()
+        whole = lf.train(network, loss, start, method=method, n_steps=60)
+        part = lf.train(network, loss, start, method=method, n_steps=25)
+        if through != "state":
+            part.save(tmp_path / f"run.{through}")
+            part = lf.Trajectory.load(tmp_path / f"run.{through}")
+        rest = lf.train(network, loss, part.final, method=method, n_steps=35)
+        for one, other in zip(rest.final.weights, whole.final.weights, strict=True):
+            assert_array_equal(one, other)
 
 
 def test_sweeps_are_reduced_as_their_runs_are():

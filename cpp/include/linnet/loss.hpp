@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <variant>
@@ -27,6 +28,7 @@ struct LossField {
         places,        ///< an array of whole numbers of 64 bits
         count,         ///< a whole number, at least 1
         law,           ///< the table of a spherically symmetric law
+        function,      ///< one that the user has written
     };
     const char* name;
     Type type;
@@ -35,6 +37,17 @@ struct LossField {
 };
 
 struct LossData;
+
+/// A loss that the user has written.
+struct LossFunction {
+    /// Values (n) and gradients (n, out, in) of n products (n, out, in), for parameters (n, count) of
+    /// their runs; gradients hold zeros. Any worker may call it. What it throws ends the training.
+    std::function<void(Index n, const double* products, const double* parameters, double* values,
+                       double* gradients)>
+        call;
+    /// A call costs much beside what it does for a product: as many go together as there are.
+    bool takes_many = false;
+};
 
 /// Second moments: the residual of a product P is P input_cov - cross_cov.
 struct Moments {
@@ -49,12 +62,17 @@ struct LossDeclaration {
     bool needs_one_output = false;
     bool has_margins = false;  ///< and so an accuracy
     bool can_draw = false;     ///< samples can be drawn anew for every step
+    bool draws_fresh = false;  ///< of a law, with replacement
+    bool is_called = false;    ///< it calls what the user has written, however long that takes
     /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to
     /// ask.
     void (*check)(const LossData&) = nullptr;
     /// What part of the work of a residual a group of runs has where they do it together; null: all
     /// of it, one run's after the other's.
     double (*work_together)(const LossData&) = nullptr;
+    /// Is it worth while to have more runs side by side than a machine would, for it takes all of
+    /// them at once? Null: it is not.
+    bool (*takes_many)(const LossData&) = nullptr;
     /// Null: it is not made of moments. One that is gets its residual from the machines.
     Moments (*moments)(const LossData&) = nullptr;
 };
@@ -65,7 +83,7 @@ const std::vector<LossDeclaration>& losses();
 /// A loss with the values of its fields.
 struct LossData {
     using Value = std::variant<RunArray<double>, RunArray<float>, RunArray<std::int64_t>, Index,
-                               SphericalTable>;
+                               SphericalTable, LossFunction>;
 
     std::size_t kind = 0;  ///< place in losses()
     std::vector<Index> run_shape;

@@ -45,7 +45,8 @@ public:
           replayer_(replayer),
           slots_(static_cast<std::size_t>(machine_.n_slots())),
           bad_(slots_.size()),
-          block_(std::clamp<Index>(static_cast<Index>(2e7 / step_cost), 1, 4096)) {
+          block_(std::clamp<Index>(static_cast<Index>(2e7 / step_cost), 1,
+                                   batch.problem.loss.declaration().is_called ? 16 : 4096)) {
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));

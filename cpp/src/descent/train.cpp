@@ -24,7 +24,7 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
     };
     const auto make_lanes = [&](Progress& progress, Pulse& pulse, Index share,
                                 DirectDescent<T>& direct) {
-        const int n_groups = lane_groups<T>(plan, share);
+        const int n_groups = lane_groups<T>(plan, problem.loss, share);
         const int probe_groups = n_groups * native_lanes<T> / native_lanes<double>;
         return LaneDescent<T>(
             batch, descent, progress, pulse,

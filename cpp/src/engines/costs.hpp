@@ -78,13 +78,20 @@ struct Costs {
     }
 };
 
+/// Does a loss take as many runs together as there are?
+inline bool takes_many(const LossData& loss) {
+    const auto asked = loss.declaration().takes_many;
+    return asked != nullptr && asked(loss);
+}
+
 /// Lane groups that take turns: several while they are so small that one cannot hide its own
-/// latency.
+/// latency, and many where the loss takes them together.
 template <class T>
-int lane_groups(const Plan& plan, Index runs_per_worker) {
+int lane_groups(const Plan& plan, const LossData& loss, Index runs_per_worker) {
     Index entries = 0;
     for (const Plan::Matrix& m : plan.matrices) entries += m.rows * m.cols;
-    const Index by_size = entries <= 40 ? 4 : entries <= 600 ? 2 : 1;
+    Index by_size = entries <= 40 ? 4 : entries <= 600 ? 2 : 1;
+    if (takes_many(loss)) by_size = std::max(by_size, std::min<Index>(32, (1 << 16) / entries));
     const Index by_runs = (runs_per_worker + native_lanes<T> - 1) / native_lanes<T>;
     return static_cast<int>(std::max<Index>(1, std::min(by_size, by_runs)));
 }

@@ -133,6 +133,8 @@ public:
             o.n_inputs = n_in;
             separable_.push_back(o);
         }
+        products_.reserve(static_cast<std::size_t>(n_groups));
+        places_.reserve(static_cast<std::size_t>(n_groups));
         fused_step_ = fused_step_of<V>(fused_width(plan), shared_);
         for (int g = 0; g < n_groups && fused_step_ != nullptr; ++g) {
             V* const rates = rates_[static_cast<std::size_t>(g)];
@@ -232,6 +234,10 @@ public:
             const Call& call = calls_[k];
             const LaneOperands<V>* const operands =
                 operands_.data() + k * static_cast<std::size_t>(n_groups_);
+            if (call.kind == Product::residual_by_loss) {
+                residuals(operands, first_group, last_group);
+                continue;
+            }
             if (is_steered(call.kind)) {
                 for (std::size_t g = first_group; g < last_group; ++g)
                     run_steered(call.kind, static_cast<int>(g), operands[g]);
@@ -319,12 +325,20 @@ private:
         Blocks rows, cols;
         int pattern;  // which one; -1: none
     };
+    void residuals(const LaneOperands<V>* operands, std::size_t first_group,
+                   std::size_t last_group) {
+        products_.clear();
+        places_.clear();
+        for (std::size_t g = first_group; g < last_group; ++g) {
+            const LaneOperands<V>& o = operands[g];
+            products_.push_back({o.a, o.cols, o.rows, o.cols});
+            places_.push_back({o.c, o.cols, o.rows, o.cols});
+        }
+        steering_.loss->residuals(static_cast<int>(first_group), static_cast<int>(last_group),
+                                  products_.data(), places_.data());
+    }
     void run_steered(Product kind, int group, const LaneOperands<V>& o) {
         const Entries<V> product{o.a, o.cols, o.rows, o.cols};
-        if (kind == Product::residual_by_loss) {
-            steering_.loss->residual(group, product, Places<V>{o.c, o.cols, o.rows, o.cols});
-            return;
-        }
         if (kind == Product::update_stored) {
             steering_.update->apply(group, o.c, o.a, o.rows * o.cols, weights_size_, o.step,
                                     o.decay);
@@ -354,6 +368,8 @@ private:
     std::vector<Call> calls_;
     std::vector<LaneOperands<V>> operands_;
     std::vector<PatternCall<T>> patterns_;
+    std::vector<Entries<V>> products_;  // per group, of a residual
+    std::vector<Places<V>> places_;
     FusedStep<V> fused_step_ = nullptr;
     std::vector<FusedOperands<V>> fused_;          // per group; empty if the plan is something else
     std::vector<SeparableOperands<V>> separable_;  // per group; empty if the plan is something else

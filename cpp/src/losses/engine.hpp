@@ -29,7 +29,15 @@ public:
     virtual void residual(int /*group*/, const Entries<V>& /*product*/, const Places<V>& /*to*/) {
         throw std::logic_error("the residual of this loss comes from its moments");
     }
+    /// The same of groups first_group ... last_group - 1, which a loss may take together.
+    virtual void residuals(int first_group, int last_group, const Entries<V>* products,
+                           const Places<V>* to) {
+        for (int g = first_group; g < last_group; ++g)
+            residual(g, products[g - first_group], to[g - first_group]);
+    }
     virtual V loss(int group, const Entries<V>& product) = 0;
+    /// The losses of these groups are asked for next, which a loss may take together.
+    virtual void prepare(int /*first_group*/, int /*last_group*/, const Entries<V>* /*products*/) {}
     /// The least of the margins over the norm of the product, of a loss that has margins.
     virtual V margin(int /*group*/, const Entries<V>& /*product*/) { return V{}; }
     /// The share of margins that are positive, likewise.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -49,6 +50,7 @@ public:
         chunk_ = std::clamp<Index>(16384 / n_features / 64 * 64, 64, sample_chunk);
         for (const Array& array : arrays_)
             chosen_.emplace_back(draws == nullptr ? 0 : array.n_features * chunk_);
+        for (std::size_t k = 0; k < arrays_.size(); ++k) rows_.push_back(rows_of(k));
     }
 
     void set_run(int slot, Index run) {
@@ -114,9 +116,61 @@ private:
             for (std::size_t k = 0; k < arrays_.size(); ++k) {
                 const T* const from = all_of(k, slot);
                 T* const to = chosen_[k].data() + at;
+                if constexpr (turns) {
+                    if (rows_[k]) {
+                        copy_rows(k, places, to);
+                        continue;
+                    }
+                }
                 for (Index j = 0; j < arrays_[k].n_features; ++j) {
                     for (int r = 0; r < philox_lanes; ++r)
                         to[j * chunk_ + r] = from[j * stride_ + places[r]];
+                }
+            }
+        }
+    }
+
+    /// So many samples are turned at once, of numbers of which a vector has no more than are drawn.
+    static constexpr int square = native_lanes<T>;
+    static constexpr bool turns = square <= philox_lanes;
+    using Square = Pack<T, square>;
+    /// Numbers of an array of which each thread has a copy with the features of a sample side by side.
+    static constexpr Index most_in_rows = 1 << 20;
+
+    Index row_extent(std::size_t k) const {
+        return (arrays_[k].n_features + square - 1) / square * square;
+    }
+    /// All samples of an array, a row each, filled up by zeros: where few are chosen of it, they come
+    /// from few lines of memory. None of what is large, or has few features, or is a run's own.
+    std::optional<Arena<T>> rows_of(std::size_t k) const {
+        const Index extent = row_extent(k);
+        if (!turns || !is_drawn() || !all_[k].shared() || all_[k].data == nullptr ||
+            arrays_[k].n_features < square || n_all_ * extent > most_in_rows)
+            return std::nullopt;
+        Arena<T> rows(n_all_ * extent);  // of zeros
+        for (Index j = 0; j < arrays_[k].n_features; ++j) {
+            for (Index i = 0; i < n_all_; ++i)
+                rows.data()[i * extent + j] = all_[k].data[j * stride_ + i];
+        }
+        return rows;
+    }
+    void copy_rows(std::size_t k, const Index (&places)[philox_lanes], T* to) const {
+        const Index extent = row_extent(k);
+        const Index n_features = arrays_[k].n_features;
+        for (int part = 0; part < philox_lanes; part += square) {
+            const T* from[square];
+            for (int r = 0; r < square; ++r) from[r] = rows_[k]->data() + places[part + r] * extent;
+            for (Index j = 0; j < n_features; j += square) {
+                Square block[square];
+#pragma GCC unroll 8
+                for (int r = 0; r < square; ++r) block[r] = load<Square>(from[r] + j);
+                transpose_square(block);
+                const Index count = std::min<Index>(square, n_features - j);
+                if (count == square) {
+#pragma GCC unroll 8
+                    for (int r = 0; r < square; ++r) store(to + (j + r) * chunk_ + part, block[r]);
+                } else {
+                    for (Index r = 0; r < count; ++r) store(to + (j + r) * chunk_ + part, block[r]);
                 }
             }
         }
@@ -131,6 +185,7 @@ private:
     std::vector<RunArray<T>> all_;
     std::vector<std::vector<const T*>> of_slots_;
     std::vector<Arena<T>> chosen_;
+    std::vector<std::optional<Arena<T>>> rows_;  // of each array
 };
 
 /// Samples of a loss on readings are filled up with zeros.

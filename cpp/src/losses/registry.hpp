@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "losses/completion.hpp"
+#include "losses/custom.hpp"
 #include "losses/samples.hpp"
 #include "losses/sensing.hpp"
 #include "losses/spherical.hpp"
 #include "losses/squared.hpp"
+#include "losses/teacher.hpp"
 
 namespace linnet {
 
@@ -31,8 +33,8 @@ struct LossList {
     }
 };
 
-using Losses =
-    LossList<SquaredLoss, SquaredSampleLoss, LogisticLoss, ExponentialLoss, CrossEntropyLoss,
-             SphericalLoss, CompletionLoss, SensingLoss, RankOneSensingLoss>;
+using Losses = LossList<SquaredLoss, SquaredSampleLoss, LogisticLoss, ExponentialLoss,
+                        CrossEntropyLoss, SphericalLoss, TeacherLoss, CompletionLoss, SensingLoss,
+                        RankOneSensingLoss, CustomLoss>;
 
 }  // namespace linnet

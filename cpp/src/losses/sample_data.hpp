@@ -17,6 +17,8 @@ struct SampleData {
     Index n_samples;               ///< 0 of a law
     RunArray<double> direction;    ///< (in), of norm 1: the labels of a law are its sides
     RunArray<double> label_noise;  ///< scalar: how likely a label is the other one; no data: never
+    RunArray<double> teacher;  ///< (out, in): what targets of a law are; no data: there are labels
+    RunArray<double> noise_std;  ///< scalar: of normal noise on these
 
     explicit SampleData(const LossData& data)
         : run_shape(data.run_shape),
@@ -24,7 +26,9 @@ struct SampleData {
           n_outputs(data.n_outputs),
           n_samples(data.find<Index>("n_samples") == nullptr ? 0 : *data.find<Index>("n_samples")),
           direction(data.array("direction")),
-          label_noise(data.array("label_noise")) {}
+          label_noise(data.array("label_noise")),
+          teacher(data.array("teacher")),
+          noise_std(data.array("noise_std")) {}
 
     bool is_of_law() const { return n_samples == 0; }
     bool has_noise() const { return label_noise.data != nullptr; }

@@ -73,16 +73,16 @@ inline void products_tile(const T* z, Index ld, Index n_features, const Vectors<
 }
 
 /// sums (j, r) += sum over n_vectors vectors of samples of feature first + j times the factor of
-/// run r.
+/// run r; fresh: in place of what is in them.
 template <int runs, int features, class T>
 inline void sums_tile(const T* z, Index ld, Index n_vectors, const T* factors, int first_run,
-                      Pack<T, native_lanes<T>>* sums, Index sums_ld) {
+                      Pack<T, native_lanes<T>>* sums, Index sums_ld, bool fresh) {
     using V = Pack<T, native_lanes<T>>;
     V acc[features][runs];
 #pragma GCC unroll 8
     for (int j = 0; j < features; ++j) {
 #pragma GCC unroll 8
-        for (int r = 0; r < runs; ++r) acc[j][r] = sums[j * sums_ld + first_run + r];
+        for (int r = 0; r < runs; ++r) acc[j][r] = fresh ? V{} : sums[j * sums_ld + first_run + r];
     }
     for (Index b = 0; b < n_vectors; ++b) {
         V x[features];
@@ -118,8 +118,13 @@ void products(const T* z, Index ld, Index n_features, Index n_packs, const Vecto
     int r = 0;
     for (; r + at_once <= n_vectors; r += at_once) {
         Index b = 0;
-        for (; b + 4 <= n_packs; b += 4)
+        // A pack on its own waits for its own sums: it goes with four others.
+        for (; b + 4 <= n_packs && b + 5 != n_packs; b += 4)
             detail::products_tile<at_once, 4>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
+        for (; b + 5 <= n_packs; b += 5)
+            detail::products_tile<at_once, 5>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
+        for (; b + 2 <= n_packs; b += 2)
+            detail::products_tile<at_once, 2>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
         for (; b < n_packs; ++b)
             detail::products_tile<at_once, 1>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
     }
@@ -133,29 +138,29 @@ void products(const T* z, Index ld, Index n_features, Index n_packs, const Vecto
 }
 
 /// sums (feature, run) += the samples times their factors, that of run r from factors + r *
-/// sample_chunk; a vector each, still to be summed up.
+/// sample_chunk; a vector each, still to be summed up. fresh: sums are set, not added to.
 template <class T>
 void add_weighted(const T* z, Index ld, Index n_features, Index n_vectors, const T* factors,
-                  int n_runs, Pack<T, native_lanes<T>>* sums) {
+                  int n_runs, Pack<T, native_lanes<T>>* sums, bool fresh = false) {
     constexpr int at_once = detail::runs_of_tile;
     int r = 0;
     for (; r + at_once <= n_runs; r += at_once) {
         Index j = 0;
         for (; j + 4 <= n_features; j += 4)
             detail::sums_tile<at_once, 4>(z + j * ld, ld, n_vectors, factors, r, sums + j * n_runs,
-                                          n_runs);
+                                          n_runs, fresh);
         for (; j < n_features; ++j)
             detail::sums_tile<at_once, 1>(z + j * ld, ld, n_vectors, factors, r, sums + j * n_runs,
-                                          n_runs);
+                                          n_runs, fresh);
     }
     for (; r < n_runs; ++r) {
         Index j = 0;
         for (; j + 8 <= n_features; j += 8)
             detail::sums_tile<1, 8>(z + j * ld, ld, n_vectors, factors, r, sums + j * n_runs,
-                                    n_runs);
+                                    n_runs, fresh);
         for (; j < n_features; ++j)
             detail::sums_tile<1, 1>(z + j * ld, ld, n_vectors, factors, r, sums + j * n_runs,
-                                    n_runs);
+                                    n_runs, fresh);
     }
 }
 

@@ -9,7 +9,7 @@
 
 namespace linnet {
 
-/// Draws the samples of a step as y x, y being the label, in the layout of sample_kernels.hpp. Sample
+/// Draws the samples of a step, as y x where they have labels y, in the layout of sample_kernels.hpp. Sample
 /// i of a step has the Philox blocks i n, ..., i n + n - 1: a pair of coordinates each, the last one
 /// for the length where it is random.
 template <class T>
@@ -28,7 +28,8 @@ public:
     /// Samples first ... first + count - 1 of a step.
     void draw(Index run, Index step, Index first, Index count, T* to, Index ld) {
         const PhiloxKey key = key_of(draws_, data_.run_shape, run, step);
-        const double* const direction = data_.direction.at(run, data_.run_shape);
+        const double* const direction =
+            data_.direction.data == nullptr ? nullptr : data_.direction.at(run, data_.run_shape);
         for (Index i = 0; i < count; i += philox_lanes) draw(key, direction, first + i, to + i, ld);
     }
 
@@ -54,9 +55,12 @@ private:
         V factor = broadcast<V>(draws_.radii.front());
         if (has_random_length) factor = random_length(key, block, stride);
         if (!is_gaussian) factor = factor / square_root(square);
-        V dot{};
-        for (Index j = 0; j < n_features_; ++j) dot = fma(broadcast<V>(direction[j]), x[j], dot);
-        factor = select(less(dot, V{}), -factor, factor);
+        if (direction != nullptr) {
+            V dot{};
+            for (Index j = 0; j < n_features_; ++j)
+                dot = fma(broadcast<V>(direction[j]), x[j], dot);
+            factor = select(less(dot, V{}), -factor, factor);
+        }
         for (Index j = 0; j < n_features_; ++j) {
             const V z = x[j] * factor;
             if constexpr (sizeof(T) == sizeof(double)) {

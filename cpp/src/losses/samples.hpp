@@ -11,6 +11,7 @@
 #include "base/arena.hpp"
 #include "linnet/loss.hpp"
 #include "losses/engine.hpp"
+#include "losses/packed_numbers.hpp"
 #include "losses/readings.hpp"
 #include "losses/sample_data.hpp"
 #include "losses/sample_functions.hpp"
@@ -41,6 +42,11 @@ public:
         if (data_.is_of_law()) {
             sampler_.emplace(data_, *draws);
             fresh_ = Arena<T>(n_features_ * sample_chunk);
+            if (data_.teacher.data != nullptr) {
+                teacher_.emplace(data_.teacher, data_.n_outputs * n_features_, n_slots);
+                apart_ = Arena<V>(data_.n_outputs * n_features_);
+                fresh_targets_ = Arena<T>(data_.n_outputs * sample_chunk);
+            }
         } else {
             readings_.emplace(data, draws, n_slots,
                               std::vector<typename Readings<T>::Array>{
@@ -52,10 +58,12 @@ public:
         LossEngine<V>::set_run(slot, run, step);
         if (run < 0) return;
         if (readings_) readings_->set_run(slot, run);
+        if (teacher_) teacher_->set_run(slot, run, data_.run_shape);
         noise_[static_cast<std::size_t>(slot)] = static_cast<T>(data_.noise(run));
     }
 
-    void residual(int group, const Entries<V>& product, const Places<V>& to) override {
+    void residual(int group, const Entries<V>& of, const Places<V>& to) override {
+        const Entries<V> product = beyond_teacher(group, of);
         for_each_bunch(group, [&](int first, int count) {
             const Vectors<const T> w = vectors_of(product, first, count);
             const int n_vectors = n_outputs_ * count;
@@ -64,7 +72,7 @@ public:
             if constexpr (Function::has_margins) {
                 if (this->is_scaled() && can_underflow_) find_shifts(slot, count, w, shifts);
             }
-            std::fill_n(sums_.data(), n_features_ * n_vectors, P{});
+            bool fresh = true;  // every step sees a sample at least
             for_each_chunk(slot, [&](const Samples& samples) {
                 products(samples.x, samples.chunk.ld, n_features_, samples.n_packs(), w, n_vectors,
                          outputs_.data());
@@ -75,7 +83,8 @@ public:
                     fill_up(chunk, n_outputs_, samples.chunk.n, T{0});
                 }
                 add_weighted(samples.x, samples.chunk.ld, n_features_, samples.n_packs(),
-                             outputs_.data(), n_vectors, sums_.data());
+                             outputs_.data(), n_vectors, sums_.data(), fresh);
+                fresh = false;
             });
             T factors[lanes];
             for (int r = 0; r < count; ++r) {
@@ -88,7 +97,8 @@ public:
         });
     }
 
-    V loss(int group, const Entries<V>& product) override {
+    V loss(int group, const Entries<V>& of) override {
+        const Entries<V> product = beyond_teacher(group, of);
         V result{};
         for_each_function(
             group, product, [](const auto& chunk, T noise) { Function::value(chunk, noise); }, T{0},
@@ -146,6 +156,19 @@ private:
         Index n_packs() const { return chunk.n_vectors(); }
     };
 
+    /// What a product has beyond that of the teacher, whose targets are noise alone then.
+    Entries<V> beyond_teacher(int group, const Entries<V>& product) {
+        if (!teacher_) return product;
+        const V* const teacher = teacher_->of(group);
+        V* const to = apart_.data();
+        for (Index i = 0; i < product.rows; ++i) {
+            for (Index j = 0; j < product.cols; ++j) {
+                const Index at = i * product.cols + j;
+                to[at] = product(i, j) - teacher[at];
+            }
+        }
+        return {to, product.cols, product.rows, product.cols};
+    }
     /// The rows of the products of `count` lanes from `first` on.
     static Vectors<const T> vectors_of(const Entries<V>& product, int first, int count) {
         return {reinterpret_cast<const T*>(product.data) + first, lanes, count, product.ld * lanes};
@@ -154,7 +177,8 @@ private:
     OutputChunk<T> outputs_of(const Samples& samples, int slot, int r, int count) const {
         return {outputs_.data() + r * sample_chunk,
                 count * sample_chunk,
-                readings_ ? readings_->of_chunk(targets, slot, samples.chunk) : nullptr,
+                readings_ ? readings_->of_chunk(targets, slot, samples.chunk)
+                          : fresh_targets_.data(),
                 samples.chunk.ld,
                 n_outputs_,
                 samples.n_packs()};
@@ -219,7 +243,7 @@ private:
         if (readings_) {
             readings_->for_each_chunk(slot, run, step, [&](const Chunk& chunk) {
                 if (draws_ != nullptr && draws_->noise_std.data != nullptr)
-                    add_noise(run, step, chunk, readings_->chosen(targets));
+                    add_noise(draws_->noise_std, run, step, chunk, readings_->chosen(targets));
                 visit(Samples{readings_->of_chunk(inputs, slot, chunk), chunk});
             });
             return;
@@ -229,15 +253,20 @@ private:
             const Chunk chunk{first, std::min(sample_chunk, n - first), sample_chunk};
             sampler_->draw(run, step, first, chunk.n_vectors() * native_lanes<T>, fresh_.data(),
                            sample_chunk);
+            if (teacher_) {
+                std::fill_n(fresh_targets_.data(), n_outputs_ * sample_chunk, T{0});
+                add_noise(data_.noise_std, run, step, chunk, fresh_targets_.data());
+            }
             visit(Samples{fresh_.data(), chunk});
         }
     }
     /// Normal noise on targets: sample i of a step has the Philox blocks i n, ..., i n + n - 1, a pair
     /// of targets each.
-    void add_noise(Index run, Index step, const Chunk& chunk, T* to) const {
+    void add_noise(const RunArray<double>& of_runs, Index run, Index step, const Chunk& chunk,
+                   T* to) const {
         using Draw = Pack<double, philox_lanes>;
         const PhiloxKey key = key_of(*draws_, data_.run_shape, run, step, Purpose::noise);
-        const Draw std = broadcast<Draw>(*draws_->noise_std.at(run, data_.run_shape));
+        const Draw std = broadcast<Draw>(*of_runs.at(run, data_.run_shape));
         const auto n_pairs = static_cast<std::uint32_t>((n_outputs_ + 1) / 2);
         const auto add = [](Draw x, T* at) {
             for (int r = 0; r < philox_lanes; ++r)
@@ -313,6 +342,9 @@ private:
     Arena<T> outputs_;
     Arena<P> sums_;
     Arena<T> fresh_;
+    std::optional<PackedNumbers<V>> teacher_;  // of a law with one
+    Arena<V> apart_;
+    Arena<T> fresh_targets_;
 };
 
 /// A mean over samples, of a function of the outputs.

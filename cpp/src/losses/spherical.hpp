@@ -113,6 +113,7 @@ struct SphericalLoss {
                        label_noise_field()};
         loss.needs_one_output = true;
         loss.can_draw = true;
+        loss.draws_fresh = true;
         return loss;
     }
     template <class V>

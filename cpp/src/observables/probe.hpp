@@ -82,6 +82,7 @@ public:
             mirrored_ = Arena<V>(plan().n_outputs() * plan().n_inputs());
         }
         values_ = Arena<V>(per_group * n_groups);
+        products_.reserve(static_cast<std::size_t>(n_groups));
         for (int g = 0; g < n_groups; ++g) groups_.push_back(values_.data() + per_group * g);
         product_.resize(static_cast<std::size_t>(plan().n_outputs() * plan().n_inputs()));
     }
@@ -116,6 +117,7 @@ public:
         if ((needs & Needs::grams) != 0 &&
             !machine_.run(plan().gradient_end, plan().operations.size(), first_group, last_group))
             return false;
+        prepare(wanted, static_cast<int>(first_group), static_cast<int>(last_group));
         for (std::size_t g = first_group; g < last_group; ++g) {
             const GroupView at(*this, static_cast<int>(g));
             observable::All::for_each([&](auto row, std::size_t place) {
@@ -261,6 +263,18 @@ private:
             if constexpr (decltype(row)::of_loss) visit(row, place);
         });
     }
+    /// Tell losses whose values are wanted of all products at once.
+    void prepare(const Wanted& wanted, int first_group, int last_group) {
+        products_.clear();
+        for (int g = first_group; g < last_group; ++g) products_.push_back(view(g, plan().product));
+        constexpr std::size_t loss = place_of<observable::Loss>;
+        if (wanted.rows[loss]) engine().prepare(first_group, last_group, products_.data());
+        if (mirrored_.data() != nullptr) return;
+        for (std::size_t k = 0; k < evaluated_.size(); ++k) {
+            if (evaluations_[k].asked(wanted)[loss])
+                evaluated_[k].engine->prepare(first_group, last_group, products_.data());
+        }
+    }
     void evaluate_others(const Wanted& wanted, int group) {
         if (!wanted.at_record && !wanted.at_check) return;
         const Entries<V> product = mirrored(group);
@@ -337,8 +351,9 @@ private:
     ObservableSizes sizes_;
     const std::vector<Evaluation>& evaluations_;
     std::vector<Evaluated> evaluated_;
-    Arena<V> mirrors_;   // normals, per group
-    Arena<V> mirrored_;  // a product
+    std::vector<Entries<V>> products_;  // per group
+    Arena<V> mirrors_;                  // normals, per group
+    Arena<V> mirrored_;                 // a product
     /// Of the rows by groups among a group's values; singular values stand first.
     std::array<Index, observable::All::size> places_{};
     SingularValues<V> singular_values_;

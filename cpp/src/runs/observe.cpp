@@ -21,7 +21,9 @@ bool observe(const Problem<T>& problem, const Results<T>& results, const Control
     const auto make_lanes = [&](Progress& /*progress*/, Pulse& pulse, Index share,
                                 Direct& /*direct*/) {
         // Singular values are found of two groups at once.
-        const int n_groups = share > native_lanes<double> ? 2 : 1;
+        const int pair = share > native_lanes<double> ? 2 : 1;
+        const int n_groups =
+            takes_many(problem.loss) ? lane_groups<double>(plan, problem.loss, share) : pair;
         return Lanes(batch, pulse, batch.lane_probe(plan, n_groups));
     };
     return work_through(batch, costs, control, make_direct, make_lanes);

@@ -215,6 +215,15 @@ def integers(
     return tuple(found)
 
 
+def matrix_shape(name: str, value: object) -> tuple[int, int]:
+    """Return the shape (out, in) of end-to-end matrices."""
+    sizes = integers(name, value, low=1, high=2**31 - 1)
+    if len(sizes) != 2:
+        msg = f"{name} must be two integers, (out, in), got {sizes}"
+        raise ValueError(msg)
+    return sizes[0], sizes[1]
+
+
 def run_index(name: str, value: object, shape: Shape, *, single: bool = False) -> tuple[int, ...]:
     """Return an index of leading run axes of a shape, of all of them if it is of a `single` run."""
     given = value if isinstance(value, tuple) else (value,)

@@ -21,6 +21,10 @@ papers:
                design", NeurIPS 2021: what weight decay on the weights is to the predictor
   lin2021      Lin, Sun, Zhang, "Faster directional convergence of linear neural networks under
                spherically symmetric data", NeurIPS 2021: how fast the direction is learned
+  arora2019    Arora, Cohen, Hu, Luo, "Implicit regularization in deep matrix factorization", NeurIPS
+               2019: matrices completed by one to four layers, beside the least nuclear norm
+  soudry2018   Soudry, Hoffer, Nacson, Gunasekar, Srebro, "The implicit bias of gradient descent on
+               separable data", JMLR 2018: the slow way to the largest margin, of two and more classes
 
 exit codes: 0 all claims hold, 1 some fail or a file cannot be written, 2 bad usage or data, 130
 interrupted by Ctrl-C"""

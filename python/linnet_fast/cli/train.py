@@ -17,7 +17,7 @@ import numpy as np
 
 from linnet_fast import datasets
 from linnet_fast._base import files, machine, spacing
-from linnet_fast.cli import outputs, train_report, train_sweep
+from linnet_fast.cli import outputs, train_data, train_report, train_sweep
 from linnet_fast.cli.arguments import (
     Commands,
     at_least,
@@ -29,20 +29,18 @@ from linnet_fast.cli.arguments import (
     whole_number,
 )
 from linnet_fast.cli.outputs import BadInput, Failed
-from linnet_fast.losses.base import Loss
-from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.losses.registry import of_data
 from linnet_fast.networks.named import Dense
 from linnet_fast.records.observables import OBSERVABLES
 from linnet_fast.records.record import Record
 from linnet_fast.sweeps.batch import Batch, Progress
 
-_ALWAYS = ("loss", "singular_values")
-"""What is always recorded: the table and the picture need it."""
+_ALWAYS = train_data.ALWAYS
 
 _DESCRIPTION = """\
 Train networks x -> W_L ... W_1 x on data: one run for every scale of the start, step size and seed.
-Prints when each rank of the end-to-end matrix W_L ... W_1 is learned, and writes all records to a
-file and a picture."""
+Prints when each rank of the end-to-end matrix W_L ... W_1 is learned, or with another loss than the
+squared one how runs end, and writes all records to a file and a picture."""
 
 _EPILOG = """\
 examples:
@@ -56,6 +54,14 @@ examples:
       three layers; scales from 0.01 to 0.3 in geometric progression; several step sizes
   linnet-fast train breast_cancer --test 0.2
       a fifth of the samples is held out; their loss is recorded, printed and drawn, too
+  linnet-fast train iris --loss cross-entropy --test 0.2
+      softmax of three classes; accuracy is recorded, printed and drawn, too
+  linnet-fast train flowers.csv --labels species --loss logistic
+      one file of inputs and labels; of two classes one output, of more an output for each
+  linnet-fast train ratings.csv --loss completion --depth 3 --test 0.1
+      a matrix with gaps (empty fields or nan); a tenth of its entries is held out
+  linnet-fast train measured.npz --loss sensing
+      arrays measurements (n, outputs, inputs) and targets (n)
   linnet-fast train iris --init balanced --weight-decay 0.01 --stop-loss 0.14 --plot none
 
 reading a result in Python:
@@ -75,14 +81,40 @@ def add(commands: Commands) -> None:
         "data",
         nargs="?",
         metavar="DATA",
-        help=f"a set of scikit-learn ({', '.join(datasets.NAMES)}) or a .npz file with arrays X and Y",
+        help=f"a set of scikit-learn ({', '.join(datasets.NAMES)}) or a file: .npz with arrays X and Y; "
+        ".csv with --labels; for --loss completion a matrix with gaps, .csv, .npy or .npz (matrix, or "
+        "rows, cols, values); for --loss sensing .npz with measurements, or left and right, and targets",
+    )
+    data.add_argument(
+        "--loss",
+        choices=list(of_data()),
+        default="squared",
+        help="what is trained on (default squared)",
+    )
+    data.add_argument(
+        "--labels",
+        metavar="LABELS",
+        help="classes of the samples, as text or integers: a .npy or .csv file, the name or number of "
+        "a column of a .csv DATA, or the name of an array of a .npz DATA",
+    )
+    data.add_argument(
+        "--label-noise",
+        type=number,
+        metavar="P",
+        help="how likely a label is wrong, of --loss logistic and exponential (default 0)",
+    )
+    data.add_argument(
+        "--label-smoothing",
+        type=number,
+        metavar="S",
+        help="the share of each target that is spread over all classes, of --loss cross-entropy "
+        "(default 0)",
     )
     data.add_argument("--x", metavar="FILE", help=".npy or .csv file of inputs, a sample per row")
     data.add_argument("--y", metavar="FILE", help=".npy or .csv file of targets, a sample per row")
     data.add_argument(
         "--targets",
         choices=datasets.TARGETS,
-        default="auto",
         help="what a single column of targets is: labels become one output per class (auto: text "
         "and integers are labels)",
     )
@@ -93,7 +125,8 @@ def add(commands: Commands) -> None:
         "--no-center",
         dest="center",
         action="store_false",
-        help="do not subtract the means of inputs and targets",
+        default=None,
+        help="do not subtract the means of inputs and targets, of --loss squared",
     )
     data.add_argument(
         "--test",
@@ -132,16 +165,20 @@ def add(commands: Commands) -> None:
         type=_numbers,
         metavar="VALUES",
         help="factors on each layer of the start (default 1e-12:1:13; of three layers and more, "
-        "which learn later from a small start, 0.01:1:13 and narrower)",
+        "which learn later from a small start, 0.01:1:13 and narrower; of other losses than the "
+        "squared one 0.01:1:3, and 0.1:1:3 and narrower)",
     )
     grid.add_argument(
         "--step-sizes",
         type=_numbers,
         metavar="VALUES",
-        help="(default: one, 1 / sharpness from the moments of the data)",
+        help="(default: one, 1 / sharpness from the moments of the data, or of the loss)",
     )
     grid.add_argument(
-        "--seeds", type=count, default=20, metavar="N", help="random starts (default 20)"
+        "--seeds",
+        type=count,
+        metavar="N",
+        help="random starts (default 20; 5 of other losses than the squared one)",
     )
     grid.add_argument(
         "--rng", type=whole_number, default=0, metavar="SEED", help="seed of the seeds (default 0)"
@@ -149,7 +186,10 @@ def add(commands: Commands) -> None:
 
     training = parser.add_argument_group("training")
     training.add_argument(
-        "--steps", type=count, default=20_000, metavar="N", help="(default 20000)"
+        "--steps",
+        type=count,
+        metavar="N",
+        help="(default 20000; 5000 of other losses than the squared one)",
     )
     training.add_argument(
         "--weight-decay",
@@ -235,20 +275,17 @@ def run(options: argparse.Namespace) -> None:
     """Train, print a table, write what was recorded and a picture."""
     tell = outputs.teller(quiet=options.quiet)
     result_file, picture_file = _outputs(options)
-    data = _load(options)
+    data = train_data.load(options)
     try:
-        data, evaluate = _held_out(options, data)
-        loss = SquaredLoss.from_data(data.X, data.Y, center=options.center)
-        spec = train_sweep.spec_of(options, loss)
+        spec = train_sweep.spec_of(options, data.loss)
     except ValueError as error:
         raise BadInput(str(error)) from error
     threads = options.threads or machine.n_threads()
-    description = f"{data.description}, {'centred' if options.center else 'not centred'}"
-    tell(train_report.summary(options, spec, description, threads))
-
-    record = Record.geomspace(options.records, (*_ALWAYS, *options.also), evaluate=evaluate)
+    tell(train_report.summary(options, spec, data.description, threads))
     try:
-        with _bar(spec.n_runs * options.steps, quiet=options.quiet) as progress:
+        names = dict.fromkeys((*data.observables, *options.also))
+        record = Record.geomspace(options.records, tuple(names), evaluate=data.evaluate)
+        with _bar(spec.n_runs * (spec.training.n_steps or 0), quiet=options.quiet) as progress:
             begin = time.perf_counter()
             trajectory = Batch.of_all(spec).train(spec, record, threads, progress)
             seconds = time.perf_counter() - begin
@@ -261,12 +298,13 @@ def run(options: argparse.Namespace) -> None:
         raise Failed(msg)
 
     coords = train_sweep.coords_of(spec)
+    table = train_report.table_of(trajectory)
     n_steps = int(trajectory.stopped_at.sum())
-    tell(f"\n{train_report.table(trajectory, coords)}\n")
+    tell(f"\n{table(trajectory, coords)}\n")
     tell(f"{trajectory.message}; {seconds:.1f} s")
     tell(f"{n_runs / seconds:,.1f} runs per second, {n_steps / seconds:,.0f} run-steps per second")
     if result_file is not None:
-        note = {"data": description, "init": options.init, "rng": spec.rng, "run_axes": coords}
+        note = {"data": data.description, "init": options.init, "rng": spec.rng, "run_axes": coords}
         noted = replace(trajectory, provenance={**trajectory.provenance, "job": note})
         save = partial(noted.save, result_file, dims=spec.dims, coords=coords)
         outputs.write(result_file, save, tell)
@@ -288,42 +326,6 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
         files.optional("xarray", "xarray")
         files.optional("netCDF4", "xarray")
     return result, picture
-
-
-def _load(options: argparse.Namespace) -> datasets.Dataset:
-    if options.data is None and (options.x is None or options.y is None):
-        msg = "give DATA (a name or a .npz file), or both --x FILE and --y FILE"
-        raise BadInput(msg)
-    if options.data is not None and (options.x is not None or options.y is not None):
-        msg = "give either DATA or --x and --y, not both"
-        raise BadInput(msg)
-    try:
-        return datasets.load(
-            options.x if options.data is None else options.data,
-            options.y,
-            targets=options.targets,
-            standardize=options.standardize,
-        )
-    except OSError as error:
-        raise outputs.cannot_read(error, "the data") from error
-    except ValueError as error:
-        raise BadInput(str(error)) from error
-
-
-def _held_out(
-    options: argparse.Namespace, data: datasets.Dataset
-) -> tuple[datasets.Dataset, dict[str, Loss]]:
-    """Return the data to train on, and the losses on what is held out of them."""
-    if options.test is None:
-        if options.test_seed is not None:
-            msg = "give --test FRACTION, of which --test-seed chooses the samples"
-            raise BadInput(msg)
-        return data, {}
-    training, held_out = datasets.split(data, options.test, rng=options.test_seed or 0)
-    x, y = held_out.X, held_out.Y
-    if options.center:  # by what is known of the training
-        x, y = x - training.X.mean(axis=0), y - training.Y.mean(axis=0)
-    return training, {"test": SquaredLoss.from_data(x, y)}
 
 
 @contextmanager

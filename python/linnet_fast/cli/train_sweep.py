@@ -12,6 +12,7 @@ import numpy.typing as npt
 from linnet_fast._base import spacing
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.cli.outputs import BadInput
+from linnet_fast.cli.tame_steps import tame_step_size
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
@@ -42,26 +43,35 @@ class LayerStart(Start):
         return tuple(np.multiply(w, scale, out=w).astype(dtype, copy=False) for w in unit)
 
 
-def spec_of(options: argparse.Namespace, loss: SquaredLoss) -> SweepSpec:
+def spec_of(options: argparse.Namespace, loss: Loss) -> SweepSpec:
     """Return the runs that the options describe, on one data set. Raises ValueError."""
     network = _network(options, loss)
-    scales = _default_scales(network) if options.scales is None else options.scales
+    known = "modes" in loss.supports
+    if options.init == "aligned" and not known:
+        msg = f"--init aligned is for --loss squared, got {options.loss}"
+        raise BadInput(msg)
+    # A step on samples costs more than one on their moments.
+    seeds = options.seeds or (20 if known else 5)
+    n_steps = options.steps or (20_000 if known else 5_000)
+    scales = options.scales
+    if scales is None:
+        scales = _default_scales(network, most_small=known)
     steps = options.step_sizes
     if steps is None:
-        steps = np.array([_step_size(options, network, loss, scales.max())])
+        steps = np.array([_step_size(options, network, loss, scales.max(), seeds)])
     training = Training(
         network,
         loss,
         LayerStart(options.init),
         method=GradientDescent(steps[0], weight_decay=options.weight_decay),
-        n_steps=options.steps,
+        n_steps=n_steps,
         stop=None if options.stop_loss is None else Stop(loss=options.stop_loss),
         dtype=options.dtype,
     )
     return SweepSpec(
         training,
         {"scale": _axis("start.scale", scales), "step_size": _axis("method.step_size", steps)},
-        options.seeds,
+        seeds,
         derived=(),
         rng=options.rng,
         common_seeds=True,
@@ -79,7 +89,7 @@ def _axis(path: str, values: FloatArray) -> Axis:
     return Axis(range(len(values)), {path: values.tolist()})  # a value may be there twice
 
 
-def _network(options: argparse.Namespace, loss: SquaredLoss) -> Dense:
+def _network(options: argparse.Namespace, loss: Loss) -> Dense:
     ends = (loss.n_inputs, loss.n_outputs)
     if options.widths is None:
         hidden = [options.hidden or 32] * ((options.depth or 2) - 1)
@@ -95,25 +105,33 @@ def _network(options: argparse.Namespace, loss: SquaredLoss) -> Dense:
     return network
 
 
-def _default_scales(network: Dense) -> FloatArray:
+def _default_scales(network: Dense, *, most_small: bool) -> FloatArray:
     """Return scales of the start from 1 to so small that the ranks are learned one by one.
 
     The time to leave a start of scale e grows as log(1/e) with two layers, and as e^(2 - L) with
     L > 2.
     """
-    low = 1e-12 if network.n_layers <= 2 else 0.01 ** (1 / (network.n_layers - 2))
-    return np.array(spacing.geomspace(low, 1, 13))
+    few = network.n_layers <= 2
+    if most_small:
+        low = 1e-12 if few else 0.01 ** (1 / (network.n_layers - 2))
+        return np.array(spacing.geomspace(low, 1, 13))
+    low = 0.01 if few else 0.1 ** (1 / (network.n_layers - 2))
+    return np.array(spacing.geomspace(low, 1, 3))
 
 
 def _step_size(
-    options: argparse.Namespace, network: Dense, loss: SquaredLoss, scale: float
+    options: argparse.Namespace, network: Dense, loss: Loss, scale: float, seeds: int
 ) -> float:
     """Return a step size that is safe from starts of the largest scale, so from all."""
     weights = LayerStart(options.init, scale).draw(
-        network, loss, rng=options.rng, batch_shape=options.seeds, dtype=options.dtype
+        network, loss, rng=options.rng, batch_shape=seeds, dtype=options.dtype
     )
     try:
-        return safe_step_size(network, loss, weights, weight_decay=options.weight_decay)
+        if "modes" in loss.supports:
+            known = cast("SquaredLoss", loss)
+            return safe_step_size(network, known, weights, weight_decay=options.weight_decay)
+        norm = max(float(np.linalg.norm(w, 2, axis=(-2, -1)).max()) for w in weights)
+        return tame_step_size(loss, network.n_layers, norm, options.weight_decay)
     except OverflowError:
         msg = f"no step size is safe from a start of scale {scale:g}; take smaller --scales"
         raise BadInput(msg) from None

@@ -25,6 +25,8 @@ PAPERS: Mapping[str, str] = MappingProxyType(
         "gidel2019": "Implicit regularization of discrete gradient dynamics in linear neural networks",
         "dai2021": "Representation costs of linear neural networks: analysis and design",
         "lin2021": "Faster directional convergence of linear neural networks under spherically symmetric data",
+        "arora2019": "Implicit regularization in deep matrix factorization",
+        "soudry2018": "The implicit bias of gradient descent on separable data",
     }
 )
 """Name of each paper that can be reproduced -> its title."""

@@ -6,16 +6,13 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-
-if TYPE_CHECKING:
-    from linnet_fast.datasets import Dataset
 
 Words: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
 """Numbers of blocks (n,) -> random words of 32 bits (4, n): those of one step of one run."""
@@ -48,14 +45,14 @@ class Loss(ABC):
     core: ClassVar[str | None] = None
     """Name by which the compiled core knows the loss; None: only the reference trains on it."""
     supports: ClassVar[frozenset[str]] = frozenset()
-    """What some losses can do: ``"margin"`` (it has `margins`, and so an accuracy), ``"draws"`` (samples for a step:
+    """What some losses can do: ``"modes"`` (second moments, hence modes that are learned one by one), ``"margin"`` (it has `margins`, and so an accuracy), ``"draws"`` (samples for a step:
     `chosen` or `drawn`), ``"target_noise"`` (`with_noise`), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"stacking"`` (runs with
     data of their own are trained in one batch, at a copy of the data per run)."""
     of_inputs: ClassVar[str | None] = None
     """Name of the argument whose last axis is that of the inputs, if all that the loss sees of an end-to-end
     matrix P are products of P with rows of it."""
-    of_data: ClassVar[bool] = True
-    """Whether a data set makes one, by `from_dataset`."""
+    data_kind: ClassVar[str | None] = None
+    """Of which data `from_dataset` makes one, one of `datasets.LOADERS`; None: of none."""
     dataset_options: ClassVar[tuple[str, ...]] = ()
     """Names of what `from_dataset` takes besides."""
 
@@ -275,6 +272,11 @@ class Loss(ABC):
         """Return the loss on `n` fresh samples drawn by random words, of a law; see `supports`."""
         raise self._lacks("samples to draw")  # noqa: EM101
 
+    @property
+    def fresh_noise_std(self) -> FloatArray | None:
+        """Standard deviation of normal noise on targets of `drawn` samples, (*run); None: there is none."""
+        return None
+
     def with_noise(self, noise: FloatArray) -> Loss:  # noqa: ARG002
         """Return the loss of a single run with noise, shape (n, out), on its targets; see `supports`."""
         raise self._lacks("targets that are numbers")  # noqa: EM101
@@ -284,18 +286,31 @@ class Loss(ABC):
         raise self._lacks("samples to draw")  # noqa: EM101
 
     @classmethod
-    def from_dataset(cls, data: Dataset, **options: Any) -> tuple[Self, str]:
+    def from_dataset(cls, data: Any, **options: Any) -> tuple[Loss, str]:
         """Return the loss of a data set, and a line on what was made of it.
 
         Parameters
         ----------
-        data : Dataset
-            As `linnet_fast.datasets.load` gives it.
+        data : Dataset, Entries or Measurements
+            As the loader of this `data_kind` gives it.
         **options
             By the names of `dataset_options`.
         """
         msg = f"{cls.__name__} is not made of data, got {data.description} and {options}"
         raise ValueError(msg)
+
+    @classmethod
+    def held_out(cls, training: Any, held_out: Any, **options: Any) -> Loss:  # noqa: ARG003
+        """Return the loss on data that are not trained on, prepared as those of the training are.
+
+        Parameters
+        ----------
+        training, held_out : Dataset, Entries or Measurements
+            Parts of one.
+        **options
+            Those of the loss of the training.
+        """
+        return cls.from_dataset(held_out, **options)[0]
 
     def _lacks(self, what: str) -> TypeError:
         return TypeError(f"loss must have {what}, and a {type(self).__name__} has none")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 
-_MOST = 2**31 - 1  # rows, or columns, of a matrix
+if TYPE_CHECKING:
+    from linnet_fast.datasets.kinds import Entries
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -36,10 +37,7 @@ class EntriesLoss(Loss):
         values: npt.ArrayLike,
         shape: tuple[int, int],
     ) -> None:
-        sizes = validate.integers("shape", shape, low=1, high=_MOST)
-        if len(sizes) != 2:
-            msg = f"shape must be two integers, (out, in), got {sizes}"
-            raise ValueError(msg)
+        sizes = validate.matrix_shape("shape", shape)
         y = validate.real_array("values", values)
         if y.ndim < 1:
             msg = "values must have shape (*run, n), got a single number"
@@ -53,7 +51,7 @@ class EntriesLoss(Loss):
                 raise ValueError(msg)
             object.__setattr__(self, name, own)
         object.__setattr__(self, "values", y)
-        object.__setattr__(self, "shape", (sizes[0], sizes[1]))
+        object.__setattr__(self, "shape", sizes)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     def __repr__(self) -> str:
@@ -91,6 +89,12 @@ class EntriesLoss(Loss):
         seen = _taken(flat, self._places)
         errors: npt.NDArray[Any] = seen.astype(dtype) - self.values.astype(dtype)
         return errors
+
+    def padded(self, n_more: int) -> Loss | None:
+        """Return the loss of matrices with so many more columns, of which no entry is known."""
+        values = self.arguments()
+        values["shape"] = (self.n_outputs, self.n_inputs + n_more)
+        return type(self)(**values)
 
     def value(self, product: npt.ArrayLike) -> FloatArray:
         """Return the loss of end-to-end matrices.
@@ -207,7 +211,7 @@ class MatrixCompletionLoss(EntriesLoss):
 
     core: ClassVar[str] = "completion"
     supports: ClassVar[frozenset[str]] = frozenset({"draws", "stacking"})
-    of_data: ClassVar[bool] = False
+    data_kind: ClassVar[str | None] = "entries"
 
     def __init__(
         self,
@@ -277,6 +281,11 @@ class MatrixCompletionLoss(EntriesLoss):
         flat = known.reshape(*known.shape[:-2], -1)
         values = _taken(flat, np.broadcast_to(places, (*runs, n)))
         return cls(rows, cols, values, (shape[0], shape[1]))
+
+    @classmethod
+    def from_dataset(cls, data: Entries, **options: Any) -> tuple[MatrixCompletionLoss, str]:
+        """Return the loss of some entries of a matrix; there are no options."""
+        return cls(*data[:4], **options), data.description
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the entries as the core takes them."""

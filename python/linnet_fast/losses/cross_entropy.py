@@ -18,7 +18,7 @@ from linnet_fast.losses.columns import columns, core_samples
 from linnet_fast.losses.squared import samples
 
 if TYPE_CHECKING:
-    from linnet_fast.datasets import Dataset
+    from linnet_fast.datasets.kinds import Dataset
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -75,6 +75,7 @@ class CrossEntropyLoss(Loss):
     core: ClassVar[str] = "cross_entropy"
     of_inputs: ClassVar[str | None] = "inputs"
     supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws", "stacking"})
+    data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("label_smoothing",)
 
     inputs: FloatArray
@@ -173,6 +174,11 @@ class CrossEntropyLoss(Loss):
             raise ValueError(msg)
         made = cls.from_data(data.X, targets, **options)
         return made, f"{data.description}, {targets.shape[1]} classes"
+
+    @classmethod
+    def held_out(cls, training: Dataset, held_out: Dataset, **options: Any) -> Self:  # noqa: ARG003
+        """Return the loss on other samples, whose labels are not smoothed."""
+        return cls.from_dataset(held_out)[0]
 
     def __repr__(self) -> str:
         """Show sizes; the data themselves are too long to show."""
@@ -307,7 +313,7 @@ def _plain(name: str, value: object) -> npt.NDArray[Any]:
     if array.dtype.kind not in "iubfU":
         msg = f"{name} must be integers, text or probabilities, got dtype {array.dtype}"
         raise TypeError(msg)
-    return array if array.dtype.kind in "bU" else validate.numbers(name, array)
+    return array if array.dtype.kind in ("b", "U") else validate.numbers(name, array)
 
 
 def _probabilities(name: str, value: npt.ArrayLike, n_samples: int) -> FloatArray:

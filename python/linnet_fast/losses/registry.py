@@ -6,11 +6,13 @@ from linnet_fast._base.registry import Registry
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
+from linnet_fast.losses.custom import CustomLoss
 from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.losses.teacher import TeacherLoss
 
 LOSSES: Registry[type[Loss]] = Registry(
     [
@@ -23,9 +25,26 @@ LOSSES: Registry[type[Loss]] = Registry(
         MatrixCompletionLoss,
         MatrixSensingLoss,
         RankOneSensingLoss,
+        CustomLoss,
+        TeacherLoss,
     ]
 )
 """Name of each loss -> its class; ``LOSSES.register`` takes another one."""
+
+
+def of_data() -> dict[str, type[Loss]]:
+    """Return the losses that data make, by the words of the command line.
+
+    Examples
+    --------
+    >>> list(of_data())[:3]
+    ['squared', 'logistic', 'exponential']
+    """
+    return {
+        (kind.core or name).replace("_", "-"): kind
+        for name, kind in LOSSES.items()
+        if kind.data_kind is not None
+    }
 
 
 def checked_loss(loss: object) -> Loss:

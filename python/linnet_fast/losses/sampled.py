@@ -66,8 +66,8 @@ class SampledSquaredLoss(SquaredLoss):
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({})
     core: ClassVar[str] = "squared_samples"
     of_inputs: ClassVar[str | None] = "inputs"
-    supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws", "target_noise"})
-    of_data: ClassVar[bool] = False
+    supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking", "draws", "target_noise"})
+    data_kind: ClassVar[str | None] = None
 
     inputs: FloatArray
     outputs: FloatArray

@@ -19,7 +19,7 @@ from linnet_fast.losses.binary import BinaryLoss
 from linnet_fast.losses.columns import columns, core_samples
 
 if TYPE_CHECKING:
-    from linnet_fast.datasets import Dataset
+    from linnet_fast.datasets.kinds import Dataset
 
 
 class SampleLoss(BinaryLoss):
@@ -31,6 +31,7 @@ class SampleLoss(BinaryLoss):
     of_inputs: ClassVar[str | None] = "inputs"
     supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws"})
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"n_outputs": 1})
+    data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("label_noise",)
 
     inputs: FloatArray
@@ -113,6 +114,11 @@ class SampleLoss(BinaryLoss):
             raise ValueError(msg)
         made = cls.from_data(data.X, labels, **options)
         return made, f"{data.description}, {text}"
+
+    @classmethod
+    def held_out(cls, training: Dataset, held_out: Dataset, **options: Any) -> Self:  # noqa: ARG003
+        """Return the loss on other samples, whose labels are those given."""
+        return cls.from_dataset(held_out)[0]
 
     def _sizes(self) -> str:
         outputs = "" if self.n_outputs == 1 else f", n_outputs={self.n_outputs}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
+
+if TYPE_CHECKING:
+    from linnet_fast.datasets.kinds import Measurements
 
 _BLOCK = 16
 """The core takes measurements in blocks of so many; the last one is filled up with zeros."""
@@ -24,7 +27,6 @@ class SensingLoss(Loss):
     """The mean over measurements M_k with targets y_k of 1/2 (<M_k, P> - y_k)^2."""
 
     supports: ClassVar[frozenset[str]] = frozenset({"draws", "stacking"})
-    of_data: ClassVar[bool] = False
 
     targets: FloatArray
 
@@ -207,12 +209,21 @@ class MatrixSensingLoss(SensingLoss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"measurements": 3, "targets": 1})
     of_inputs: ClassVar[str | None] = "measurements"
     core: ClassVar[str] = "sensing"
+    data_kind: ClassVar[str | None] = "measurements"
 
     measurements: FloatArray
     targets: FloatArray
 
     def __init__(self, measurements: npt.ArrayLike, targets: npt.ArrayLike) -> None:
         self._set({"measurements": ", out, in"}, targets=targets, measurements=measurements)
+
+    @classmethod
+    def from_dataset(cls, data: Measurements, **options: Any) -> tuple[SensingLoss, str]:
+        """Return the loss of measurements by matrices, or by pairs of vectors; there are no options."""
+        first, *rest = data.matrices
+        if rest:
+            return RankOneSensingLoss(first, rest[0], data.targets, **options), data.description
+        return cls(first, data.targets, **options), data.description
 
     @classmethod
     def rank_one(

@@ -67,7 +67,6 @@ class SphericalLogisticLoss(BinaryLoss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"direction": 1, "label_noise": 0})
     core: ClassVar[str] = "spherical"
     supports: ClassVar[frozenset[str]] = frozenset({"draws", "alignment"})
-    of_data: ClassVar[bool] = False
 
     direction: FloatArray
     law: SphericalLaw

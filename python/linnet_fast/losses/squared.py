@@ -14,11 +14,12 @@ import numpy.typing as npt
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss, SeenInputs
+from linnet_fast.losses.moments import check_input_cov
 
 if TYPE_CHECKING:
-    from linnet_fast.datasets import Dataset
+    from linnet_fast.datasets.kinds import Dataset
+    from linnet_fast.laws.base import SphericalLaw
 
-_TOLERANCE = 1e-9  # of the largest entry of input_cov: what counts as rounding
 _EPS = float(np.finfo(np.float64).eps)
 _AT_ONCE = 4
 """The core takes so many rows of a factor at once."""
@@ -94,7 +95,8 @@ class SquaredLoss(Loss):
     follows: ClassVar[frozenset[str]] = frozenset({"residual_power"})
     """Arguments that follow from the others: where a sweep changes those, they do not stay."""
     core: ClassVar[str] = "squared"
-    supports: ClassVar[frozenset[str]] = frozenset({"stacking"})
+    supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking"})
+    data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("center", "form")
 
     input_cov: FloatArray
@@ -121,7 +123,7 @@ class SquaredLoss(Loss):
         if cross.ndim < 2 or cross.shape[-1] != inputs.shape[-1]:
             msg = f"cross_cov must have shape (*run, out, {inputs.shape[-1]}), got {cross.shape}"
             raise ValueError(msg)
-        _check_input_cov(inputs)
+        check_input_cov(inputs)
         self._keep(inputs, cross, power, rest)
         _ = self.run_shape  # refuses run axes that do not broadcast
         self._check_bounded()
@@ -213,6 +215,42 @@ class SquaredLoss(Loss):
         return loss
 
     @classmethod
+    def from_law(
+        cls, law: SphericalLaw, teacher: npt.ArrayLike, *, noise_std: npt.ArrayLike = 0.0
+    ) -> SquaredLoss:
+        """Return the loss of a linear teacher with noise, over a law of the inputs: online regression.
+
+        Parameters
+        ----------
+        law : SphericalLaw
+            Law of the inputs: one of `linnet_fast.laws`.
+        teacher : array_like, shape (*run, out, in)
+            P_0: targets are y = P_0 x + noise_std * xi, xi standard normal.
+        noise_std : array_like, shape (*run), default 0
+            Standard deviation of the noise on each target, >= 0.
+
+        Returns
+        -------
+        TeacherLoss
+            Its value and gradient are exact means; `Batches` and `StochasticGradientDescent` draw
+            fresh samples for every step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As of `TeacherLoss`.
+
+        Examples
+        --------
+        >>> from linnet_fast import laws
+        >>> loss = SquaredLoss.from_law(laws.Gaussian(2), [[3.0, 4.0]], noise_std=0.5)
+        >>> loss.value([[[0.0, 0.0]], [[3.0, 4.0]]]).tolist()
+        [12.625, 0.125]
+        """
+        made: SquaredLoss = _of_teacher()(law, teacher, noise_std)
+        return made
+
+    @classmethod
     def from_dataset(cls, data: Dataset, **options: Any) -> tuple[SquaredLoss, str]:
         """Return the loss of a data set.
 
@@ -232,6 +270,14 @@ class SquaredLoss(Loss):
         validate.choice("loss.form", form, get_args(Form))
         made = cls.from_data(data.X, data.Y, center=center, form=form)
         return made, f"{data.description}, {'centred' if center else 'not centred'}"
+
+    @classmethod
+    def held_out(cls, training: Dataset, held_out: Dataset, **options: Any) -> SquaredLoss:
+        """Return the loss on other samples, centred by what is known of the training."""
+        x, y = held_out.X, held_out.Y
+        if options.get("center", False):
+            x, y = x - training.X.mean(axis=0), y - training.Y.mean(axis=0)
+        return cls.from_data(x, y, form=options.get("form", "auto"))
 
     def for_batches(self) -> Loss:
         """Return the loss of the samples, if they are at hand."""
@@ -524,42 +570,12 @@ def _sampled() -> Any:
     return SampledSquaredLoss
 
 
+def _of_teacher() -> Any:
+    from linnet_fast.losses.teacher import TeacherLoss  # noqa: PLC0415  (it is one of these)
+
+    return TeacherLoss
+
+
 def _centered(samples: FloatArray) -> FloatArray:
     total = algebra.cross_products(np.ones((samples.shape[-2], 1)), samples)
     return np.asarray(samples - total / samples.shape[-2])
-
-
-def _check_input_cov(input_cov: FloatArray) -> None:
-    stored = validate.unbroadcast(input_cov, keep=2)
-    with np.errstate(over="ignore"):
-        skew = np.abs(stored - stored.mT).max(axis=(-2, -1))
-    largest = np.abs(stored).max(axis=(-2, -1))
-    if (skew > _TOLERANCE * largest).any():
-        msg = f"input_cov must be symmetric, got entries that differ by {skew.max():g}"
-        raise ValueError(msg)
-    diagonal = np.diagonal(stored, axis1=-2, axis2=-1)
-    if (diagonal < 0).any():
-        msg = f"input_cov must have a non-negative diagonal, got {diagonal.min():g}"
-        raise ValueError(msg)
-    if _is_diagonal(stored):
-        return
-    size = np.where(largest > 0, largest, 1.0)
-    unit = stored / size[..., None, None]
-    index = np.arange(stored.shape[-1])
-    unit[..., index, index] += _TOLERANCE
-    try:
-        np.linalg.cholesky(unit)
-    except np.linalg.LinAlgError:
-        least = np.linalg.eigvalsh(unit)[..., 0] - _TOLERANCE
-        if (least < -_TOLERANCE).any():
-            msg = (
-                "input_cov must be positive semi-definite, got smallest eigenvalue "
-                f"{(least * size).min():.6g}"
-            )
-            raise ValueError(msg) from None
-
-
-def _is_diagonal(matrices: FloatArray) -> bool:
-    """Return whether all entries off the diagonals are 0."""
-    diagonal = np.diagonal(matrices, axis1=-2, axis2=-1)
-    return int(np.count_nonzero(matrices)) == int(np.count_nonzero(diagonal))

@@ -25,13 +25,16 @@ from linnet_fast.plot._parts import (
     until_the_end,
 )
 from linnet_fast.plot._style import STYLE, colors
-from linnet_fast.rank_dynamics import reduced_rank_regression
+from linnet_fast.rank_dynamics import effective_rank, reduced_rank_regression
 from linnet_fast.rank_dynamics.learned import learned_at, n_ranks
 from linnet_fast.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+_MOST_SHOWN = 10  # singular values of a matrix whose rank is not known
 
 
 def singular_values(
@@ -143,6 +146,30 @@ def rank(
     return ax
 
 
+def _effective_rank(trajectory: Trajectory, ax: Axes, run: int | tuple[int, ...]) -> None:
+    """Draw the effective rank of the end-to-end matrix, whatever it is trained on."""
+    values = until_the_end(trajectory, effective_rank(trajectory.singular_values))
+    line(ax, trajectory.record_axis, of_runs(trajectory, values, run, 1), color=DARK)
+    step_axis(ax, trajectory)
+    ax.set_ylabel("effective rank")
+    ax.set_ylim(bottom=0)
+
+
+def _accuracy(trajectory: Trajectory, ax: Axes, run: int | tuple[int, ...]) -> None:
+    """Draw the accuracy, and dashed those on other data."""
+    names = ["accuracy", *(f"accuracy_{name}" for name in trajectory.evaluated)]
+    shades = [DARK, *colors(len(names) - 1)]
+    for name, color in zip(names, shades, strict=True):
+        if name in trajectory.observables:
+            own = until_the_end(trajectory, np.asarray(trajectory.observables[name]))
+            style = "-" if name == "accuracy" else "--"
+            shown = of_runs(trajectory, own, run, 1)
+            line(ax, trajectory.record_axis, shown, color=color, style=style)
+    step_axis(ax, trajectory)
+    ax.set_ylabel("accuracy")
+    ax.set_ylim(-0.04, 1.08)
+
+
 def loss(
     trajectory: Trajectory,
     ax: Axes | None = None,
@@ -207,7 +234,9 @@ def stages(
 
     From top to bottom: the singular values of the end-to-end matrix, how many modes have been
     learned, and the loss with the least losses of rank 0, 1, 2, ... as grey lines; losses that were
-    evaluated besides are dashed. Lines are medians over the other run axes, bands the middle 80 %.
+    evaluated besides are dashed. Other losses than the squared one have no such modes: the effective
+    rank is drawn, the loss in logarithmic scale, and the accuracy where it was recorded. Lines are
+    medians over the other run axes, bands the middle 80 %.
 
     Parameters
     ----------
@@ -253,38 +282,45 @@ def stages(
     picked = np.unique(np.linspace(0, len(values) - 1, n_columns).round().astype(int))
     picked = picked[np.argsort(-values[picked], kind="stable")]  # large scales first
 
-    n_modes = n_ranks(trajectory)
-    levels = reduced_rank_regression(trajectory.squared_loss).losses[: n_modes + 1]
+    known = "modes" in trajectory.loss_function.supports
+    n_modes = n_ranks(trajectory) if known else min(trajectory.network.max_rank, _MOST_SHOWN)
+    levels = np.zeros(0)
+    if known:
+        levels = reduced_rank_regression(trajectory.squared_loss).losses[: n_modes + 1]
+    heights = (3, 1.3, 1.7) if known else (3, 1.5, 1.7, 1.3)
+    heights = heights if known or "accuracy" in trajectory.observables else heights[:3]
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
-            3,
+            len(heights),
             len(picked),
-            figsize=(1.3 + 2.1 * len(picked), 4.8),
+            figsize=(1.3 + 2.1 * len(picked), 0.8 * sum(heights)),
             sharex=True,
             sharey="row",
             squeeze=False,
-            height_ratios=(3, 1.3, 1.7),
+            height_ratios=heights,
             layout="constrained",
         )
         for column, index in zip(axes.T, picked, strict=True):
             chosen = (int(index), *own_run)
             singular_values(trajectory, column[0], run=chosen, n_modes=n_modes)
-            rank(trajectory, column[1], run=chosen)
+            if known:
+                rank(trajectory, column[1], run=chosen)
+            else:
+                _effective_rank(trajectory, column[1], chosen)
             loss(trajectory, column[2], run=chosen, levels=levels)
+            if len(heights) > 3:
+                _accuracy(trajectory, column[3], chosen)
             column[0].set_title(f"scale {power(values[index])}")
         for ax in axes.flat:
             ax.label_outer()
-        _limits(axes, trajectory, picked)
-        for k in {0, n_modes}:
-            axes[2, -1].annotate(
-                f"best of\nrank {k}",
-                (1.02, levels[k]),
-                xycoords=("axes fraction", "data"),
-                fontsize=6.5,
-                color="#707070",
-                verticalalignment="center",
-                annotation_clip=False,
-            )
+        if known:
+            _limits(axes, trajectory, picked)
+            _name_levels(axes[2, -1], levels, n_modes)
+        else:
+            axes[2, 0].set_yscale("log")
+            for row in axes[:2]:
+                tops = [line.get_ydata() for ax in row for line in ax.lines]
+                row[0].set_ylim(0, 1.05 * max(np.nanmax(top, initial=1e-300) for top in tops))
         lines = axes[0, 0].get_lines()
         figure.legend(
             handles=lines,
@@ -298,6 +334,19 @@ def stages(
         if title is not None:
             figure.suptitle(title, fontsize=9.5)
     return figure  # type: ignore[no-any-return]
+
+
+def _name_levels(ax: Axes, levels: FloatArray, n_modes: int) -> None:
+    for k in {0, n_modes}:
+        ax.annotate(
+            f"best of\nrank {k}",
+            (1.02, levels[k]),
+            xycoords=("axes fraction", "data"),
+            fontsize=6.5,
+            color="#707070",
+            verticalalignment="center",
+            annotation_clip=False,
+        )
 
 
 def _limits(axes: npt.NDArray[Any], trajectory: Trajectory, picked: npt.NDArray[np.int_]) -> None:

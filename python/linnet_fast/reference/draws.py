@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base.validate import Shape
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.laws.draws import chosen, normal, shuffled
 from linnet_fast.losses.base import Loss, Words
 from linnet_fast.methods.base import Method
@@ -100,7 +100,9 @@ def draw(
 
     n_all = loss.n_choices
     if n_all is None:
-        return loss.drawn(batches.size_at(step), words(step))
+        size = batches.size_at(step)
+        fresh = loss.drawn(size, words(step))
+        return _noisy(fresh, size, loss.fresh_noise_std, words(step, _NOISE))
     if batches.sees_all:
         index = np.arange(n_all)
     elif batches.replace:
@@ -109,10 +111,13 @@ def draw(
         seen = batches.samples_before(step) + np.arange(batches.size_at(step))
         epochs = {int(e): shuffled(words(int(e), _ORDER), n_all) for e in np.unique(seen // n_all)}
         index = np.array([epochs[int(at // n_all)][at % n_all] for at in seen])
-    own = loss.chosen(index)
-    std = float(np.broadcast_to(batches.label_noise_std, runs)[run])
-    if not batches.has_noise:
+    std = np.broadcast_to(batches.label_noise_std, runs)[run] if batches.has_noise else None
+    return _noisy(loss.chosen(index), len(index), std, words(step, _NOISE))
+
+
+def _noisy(own: Loss, n: int, std: FloatArray | None, words: Words) -> Loss:
+    """Return the loss of a step with normal noise on its n samples' targets, if there is any."""
+    if std is None:
         return own
-    n_pairs = (loss.n_outputs + 1) // 2
-    noise = normal(words(step, _NOISE), np.arange(len(index)) * n_pairs, loss.n_outputs)
-    return own.with_noise(std * noise)
+    n_pairs = (own.n_outputs + 1) // 2
+    return own.with_noise(float(std) * normal(words, np.arange(n) * n_pairs, own.n_outputs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import functions, validate
 from linnet_fast.rank_dynamics import joint_decomposition
 from linnet_fast.rank_dynamics import learning_times as times_of
 from linnet_fast.records.observables import OBSERVABLES, evaluated_rows
@@ -182,14 +181,7 @@ def _of_evaluated(value: str) -> Derived | None:
 
 def _imported(name: str, path: str) -> Function:
     """Return the function that the user named as "module:function"."""
-    module, _, attribute = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"derived[{name!r}] must be an import path 'module:function', got {path!r}: {error}"
-        raise ValueError(msg) from error
+    found = functions.imported(f"derived[{name!r}]", path)
     if not callable(found):
         msg = f"derived[{name!r}] must name a function, got {path!r}: {type(found).__name__}"
         raise TypeError(msg)

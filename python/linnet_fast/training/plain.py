@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import functions, validate
 from linnet_fast.initialization.start import Start
 from linnet_fast.laws.spherical import LAWS
 from linnet_fast.losses.registry import LOSSES
@@ -93,6 +93,13 @@ def encode(value: object, arrays: Arrays | None = None) -> Any:
             "kind": kind.__name__,
             **{name: encode(part, arrays) for name, part in said.items()},
         }
+    if callable(value) and not isinstance(value, type):
+        path = functions.path_of(value)
+        if path is None:
+            expected = "at the top level of a module, or be named, 'module:function'"
+            msg = f"a function must be {expected}, to be written down, got {value!r}"
+            raise TypeError(msg)
+        return path
     msg = f"a parameter must be a number, a text or an object of linnet_fast, got {value!r}"
     raise TypeError(msg)
 

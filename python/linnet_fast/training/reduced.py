@@ -84,18 +84,19 @@ class Reduced:
         Its start weights, in the dtype of the large ones.
     bases : Bases
         Orthonormal columns that its inputs and hidden spaces stand for.
-    seen : SeenInputs or None
-        What the loss sees of the inputs, as the first columns of those of `bases`.
     origin : tuple of ndarray
         The large start weights, with all run axes.
+    has_rest : bool
+        Whether one more input, and one more unit of each hidden space, are there that nothing sees:
+        weights between them are the norms of what lies outside, and decay as that does.
     """
 
     network: Chain
     loss: Loss
     start: tuple[WeightArray, ...]
     bases: Bases
-    seen: SeenInputs | None
     origin: tuple[WeightArray, ...]
+    has_rest: bool = False
 
     def __repr__(self) -> str:
         """Show the widths."""
@@ -105,11 +106,13 @@ class Reduced:
     def text(self) -> str:
         """What was done, in a line."""
         before = (self.origin[0].shape[-1], *(w.shape[-2] for w in self.origin))
-        one, other = ("-".join(map(str, widths)) for widths in (before, self.network.widths))
+        *inner, n_outputs = self.network.widths
+        after = (*(width - self.has_rest for width in inner), n_outputs)
+        one, other = ("-".join(map(str, widths)) for widths in (before, after))
         return f"widths {one} trained as {other}"
 
     def expand(
-        self, weights: Sequence[npt.ArrayLike], share: npt.ArrayLike = 1.0
+        self, weights: Sequence[npt.ArrayLike], *, remembered: bool = False
     ) -> tuple[WeightArray, ...]:
         """Return the weights of the large network that small ones stand for.
 
@@ -117,35 +120,56 @@ class Reduced:
         ----------
         weights : sequence of array_like, shapes (*run, ..., *network.shapes[l])
             Of the small network, at any point of its training; with axes of records, or without.
-        share : array_like, shape (..., n_layers), default 1
-            What is left of weights that have no gradient, of each layer: less than 1 where they decay.
+        remembered : bool, default False
+            Whether these are no weights, but what a method remembers of them, which is 0 at the start.
 
         Returns
         -------
         tuple of ndarray, shapes (*run, ..., *shapes[l])
             The start, but for what has moved inside the subspaces.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `weights` are not made of numbers, or have other shapes.
         """
         small = validate.layer_arrays("weights", weights, self.network.shapes)
-        left = np.asarray(validate.floating("share", share, ()), np.float64)
-        if left.ndim == 0:
-            left = np.broadcast_to(left, (self.network.n_layers,))
-        moved, rest = [], []
         n_runs = self.origin[0].ndim - 2
+        moved, rest = [], []
         with np.errstate(over="ignore", invalid="ignore"):
             for layer, array in enumerate(small):
-                kept = left[..., layer, None, None]
-                n_between = array.ndim - 2 - n_runs
+                between = (1,) * (array.ndim - 2 - n_runs)
                 inside, whole = (
-                    w.reshape(*w.shape[:n_runs], *(1,) * n_between, *w.shape[n_runs:])
+                    w.reshape(*w.shape[:n_runs], *between, *w.shape[n_runs:])
                     for w in (self.start[layer], self.origin[layer])
                 )
-                moved.append(np.asarray(array, np.float64) - kept * inside)
-                rest.append(kept * whole)
+                share = self._share(layer, array, inside, remembered=remembered)
+                change = np.asarray(array, np.float64) - share * inside
+                moved.append(self._without_rest(layer, change))
+                rest.append(share * whole)
             back = self.bases.back(tuple(moved))
             return tuple(
                 np.asarray(one + move, self.start[0].dtype)
                 for one, move in zip(rest, back, strict=True)
             )
+
+    def _share(
+        self, layer: int, array: WeightArray, start: WeightArray, *, remembered: bool
+    ) -> FloatArray:
+        """Return what is left of what lies outside, as a share of the start."""
+        untouched = 0.0 if remembered else 1.0
+        if not self.has_rest or layer == self.network.n_layers - 1:
+            return np.full((1, 1), untouched)
+        size = np.asarray(start[..., -1:, -1:], np.float64)
+        is_there = size > 0
+        share = array[..., -1:, -1:] / np.where(is_there, size, 1.0)
+        return np.where(is_there, share, untouched)
+
+    def _without_rest(self, layer: int, matrix: FloatArray) -> FloatArray:
+        if not self.has_rest:
+            return matrix
+        is_last = layer == self.network.n_layers - 1
+        return matrix[..., :-1] if is_last else matrix[..., :-1, :-1]
 
 
 def reduced(network: Chain, loss: Loss, start: Sequence[npt.ArrayLike]) -> Reduced:
@@ -210,16 +234,23 @@ def reduced(network: Chain, loss: Loss, start: Sequence[npt.ArrayLike]) -> Reduc
     whole = tuple(
         validate.over_runs(w, runs, len(s)) for w, s in zip(arrays, network.shapes, strict=True)
     )
-    found = find(network, loss, whole, runs, draws=False)
-    if found is not None:
+    found = find(network, loss, whole, runs, draws=False, decays=False)
+    if isinstance(found, Reduced):
         return found
-    return Reduced(network, loss, whole, Bases(None, (None,) * (network.n_layers - 1)), None, whole)
+    bases = Bases(None, (None,) * (network.n_layers - 1))
+    return Reduced(network, loss, whole, bases, whole)
 
 
 def find(
-    network: Chain, loss: Loss, weights: tuple[WeightArray, ...], runs: Shape, *, draws: bool
-) -> Reduced | None:
-    """Return the small problem of weights with all run axes; None if nothing gets smaller.
+    network: Chain,
+    loss: Loss,
+    weights: tuple[WeightArray, ...],
+    runs: Shape,
+    *,
+    draws: bool,
+    decays: bool,
+) -> Reduced | npt.NDArray[np.int64] | None:
+    """Return the small problem of weights with all run axes.
 
     Parameters
     ----------
@@ -227,21 +258,68 @@ def find(
         Checked.
     draws : bool
         Whether samples of the loss will be drawn.
+    decays : bool
+        Whether weights without a gradient decay.
+
+    Returns
+    -------
+    Reduced, ndarray or None
+        None if nothing gets smaller. If runs have small problems of several sizes a number for each
+        run, (*run): those of one number go together.
     """
     if not network.is_dense or network.n_layers < 2:
         return None
+    kinds = np.broadcast_to(loss.kinds_of_runs(), runs)
+    if (kinds != kinds.flat[0]).any():
+        return kinds
     known = _bases(network, loss, weights, runs)
-    if known is None:
-        return None
+    if known is None or isinstance(known, np.ndarray):
+        return known
     bases, seen = known
-    if bases.inputs is None and not any(basis is not None for basis in bases.hidden):
+    if bases.inputs is None and all(basis is None for basis in bases.hidden):
         return None
-    small = tuple(w.astype(weights[0].dtype) for w in bases.into(weights))
-    chain = Dense((small[0].shape[-1], *(w.shape[-2] for w in small)))
-    inner = loss
+    small = bases.into(weights)
+    inner: Loss | None = loss
     if seen is not None:
-        inner = loss.on_seen(seen, chain.n_inputs - seen.n_seen, draws=draws)
-    return Reduced(chain, inner, small, bases, seen, weights)
+        inner = loss.on_seen(seen, draws=draws)
+        n_more = small[0].shape[-1] - seen.n_seen + decays
+        inner = inner.padded(n_more) if n_more else inner
+    elif decays:
+        inner = loss.padded(1)
+    if inner is None:
+        return None
+    if decays:
+        outside = _outside(weights, bases.back(small))
+        small = tuple(_with_rest(w, outside, layer) for layer, w in enumerate(small))
+    start = tuple(w.astype(weights[0].dtype) for w in small)
+    chain = Dense((start[0].shape[-1], *(w.shape[-2] for w in start)))
+    return Reduced(chain, inner, start, bases, weights, decays)
+
+
+def _outside(
+    weights: tuple[WeightArray, ...], inside: tuple[FloatArray, ...]
+) -> tuple[FloatArray, ...]:
+    """Return the norms of what of the weights lies outside, (*run), of each layer."""
+    return tuple(norms(np.asarray(w, np.float64) - i) for w, i in zip(weights, inside, strict=True))
+
+
+def _with_rest(small: FloatArray, outside: tuple[FloatArray, ...], layer: int) -> FloatArray:
+    """Return small weights with one more unit on each side, but for the outputs."""
+    is_last = layer == len(outside) - 1
+    edges = [(0, 0)] * (small.ndim - 2) + [(0, 0 if is_last else 1), (0, 1)]
+    padded = np.pad(small, edges)
+    if not is_last:
+        padded[..., -1, -1] = outside[layer]
+    return padded
+
+
+def norms(matrices: FloatArray) -> FloatArray:
+    """Return Frobenius norms of (*run, rows, columns)."""
+    flat = matrices.reshape(*matrices.shape[:-2], -1)
+    scale = np.abs(flat).max(axis=-1, keepdims=True)
+    unit = flat / np.where(scale > 0, scale, 1.0)
+    squares = algebra.cross_products(unit[..., None], unit[..., None])[..., 0, 0]
+    return np.asarray(scale[..., 0] * np.sqrt(squares))
 
 
 def work(network: Chain, loss: Loss) -> float:
@@ -260,17 +338,21 @@ def pays(network: Chain, loss: Loss, small: Reduced) -> bool:
 
 def _bases(
     network: Chain, loss: Loss, weights: tuple[WeightArray, ...], runs: Shape
-) -> tuple[Bases, SeenInputs | None] | None:
-    """Return the bases of a chain and what the loss sees of the inputs, or None where all is needed."""
+) -> tuple[Bases, SeenInputs | None] | npt.NDArray[np.int64] | None:
+    """Return the bases of a chain and what the loss sees of the inputs; None where all is needed.
+
+    Or numbers of runs that go together, if they do not all do.
+    """
     widths = network.widths
     seen = loss.seen_inputs()
     n_seen = network.n_inputs if seen is None else seen.n_seen
     whole = n_seen + network.n_outputs  # what two layers need; narrower spaces are left as they are
     hidden: tuple[FloatArray | None, ...] = (None,) * (network.n_layers - 1)
     columns = None if seen is None else seen.columns[..., :n_seen]
-    if seen is not None and network.n_inputs - n_seen <= min(widths[1], whole):
-        # The complement is as good as what a run needs of it, and the same for all.
-        seen = SeenInputs(_completed(seen), n_seen)
+    if seen is not None and columns is not None:
+        # The complement, if small, is as good as what a run needs of it, and the same for all.
+        is_small = network.n_inputs - n_seen <= min(widths[1], whole)
+        seen = SeenInputs(_completed(seen) if is_small else columns, n_seen)
     needs_unseen = seen is not None and seen.columns.shape[-1] < network.n_inputs
     if needs_unseen or any(width > whole for width in widths[1:-1]):
         found, ranks = _core.subspaces(
@@ -281,11 +363,14 @@ def _bases(
             run_shape=runs,
             n_threads=machine.n_threads(),
         )
-        has_none = bool((ranks < 0).any())
+        rows = ranks.reshape(-1, network.n_layers)
+        if (rows != rows[0]).any():
+            return np.unique(rows, axis=0, return_inverse=True)[1].reshape(runs).astype(np.int64)
+        has_none = bool((rows < 0).any())
         if has_none and (seen is None or needs_unseen):
             return None
         if not has_none:
-            sizes = [max(int(n), 1) for n in ranks.reshape(-1, network.n_layers).max(axis=0)]
+            sizes = [max(int(n), 1) for n in rows[0]]
             hidden = tuple(
                 None if width <= whole else basis[..., :size]
                 for width, basis, size in zip(widths[1:-1], found[1:], sizes[1:], strict=True)

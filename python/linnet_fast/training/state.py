@@ -40,10 +40,10 @@ class Inside:
 
     origin: tuple[WeightArray, ...]
     """The large weights from which it was found."""
-    since: float
-    """The step, or the time, of these."""
     weights: tuple[WeightArray, ...]
     memory: tuple[tuple[WeightArray, ...], ...]
+    which: npt.NDArray[np.intp] | None = None
+    """Numbers of the runs that it is of, in C order, if not of all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class State:
     memory : tuple of tuple of ndarray
         What the method remembers, such as velocities: for each array of weights a tuple of arrays of
         its shape and dtype; empty if it remembers nothing.
-    inside : Inside, optional
+    inside : tuple of Inside
         Made by `train` where it trained a smaller network, so that it goes on with that one.
 
     Raises
@@ -89,7 +89,7 @@ class State:
     time: float | None = None
     elapsed: FloatArray | None = None
     memory: tuple[tuple[WeightArray, ...], ...] = ()
-    inside: Inside | None = None
+    inside: tuple[Inside, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -128,8 +128,8 @@ class State:
         if self.memory and len(self.memory) != len(self.weights):
             msg = f"memory must be of {len(self.weights)} arrays of weights, got {len(self.memory)}"
             raise ValueError(msg)
-        if self.inside is not None:
-            validate.instance("inside", self.inside, Inside)
+        for i, part in enumerate(validate.sequence("inside", self.inside, of="small states")):
+            validate.instance(f"inside[{i}]", part, Inside)
         for layer, (kept, array) in enumerate(zip(self.memory, self.weights, strict=False)):
             for k, part in enumerate(kept):
                 validate.exact(f"memory[{layer}][{k}]", part, array.shape, dtype)

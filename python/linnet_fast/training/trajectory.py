@@ -399,9 +399,9 @@ class Trajectory:
             "network": self.network.spec,
             "loss_function": plain.encode(self.loss_function, nouns),
             "method": plain.encode(self.method, nouns),
-            "arrays": list(nouns),
-            "observables": list(self.observables),
             "evaluated": {name: plain.encode(loss, nouns) for name, loss in self.evaluated.items()},
+            "arrays": list(nouns),  # of all nouns
+            "observables": list(self.observables),
             "start": trajectory_file.state_parts("start", self.start, arrays),
             "final": trajectory_file.state_parts("final", self.final, arrays),
             "provenance": dict(self.provenance),

@@ -66,6 +66,11 @@ def law():
     return lf.laws.Gaussian(3)
 
 
+def half_square(products, _parameters=None):
+    """Return values and gradients as `CustomLoss` asks for them."""
+    return 0.5 * (products**2).sum(axis=(1, 2)), products
+
+
 @cache
 def direction_loss():
     return lf.SphericalLogisticLoss([1.0, 0.0, 0.0], law())
@@ -152,6 +157,13 @@ def array_file():
     """Return the name of a file that holds an array."""
     np.save(place("array.npy"), SAMPLES)
     return place("array.npy")
+
+
+@cache
+def measurements_file():
+    """Return the name of a file of measurements."""
+    np.savez(place("measured.npz"), measurements=np.ones((3, 2, 2)), targets=np.ones(3))
+    return place("measured.npz")
 
 
 @cache
@@ -370,6 +382,8 @@ SPECIAL = {
     "linnet_fast.open_sweep": {"store": stored},
     "linnet_fast.datasets.read_array": {"file": array_file, "name": lambda: "X"},
     "linnet_fast.datasets.split": {"data": own_data},
+    "linnet_fast.datasets.load_entries": {"source": array_file},
+    "linnet_fast.datasets.load_measurements": {"source": measurements_file},
     "linnet_fast.datasets.load_mnist": {"folder": mnist},
     "linnet_fast.datasets.load_cifar10": {"folder": cifar10},
     "linnet_fast.directional_convergence": _DIRECTIONAL,
@@ -448,6 +462,17 @@ SPECIAL = {
         "label_smoothing": lambda: 0.125,
         "product": lambda: SAMPLES[:3],
     },
+    "linnet_fast.CustomLoss": {
+        "function": lambda: half_square,
+        "shape": lambda: (2, 3),
+        "parameters": lambda: np.array([0.5, 1.0]),
+        "product": lambda: SAMPLES[:2],
+    },
+    "linnet_fast.TeacherLoss": {
+        "teacher": lambda: SAMPLES[:2],
+        "noise_std": lambda: 0.5,
+        "product": lambda: SAMPLES[1:3],
+    },
     "linnet_fast.MatrixCompletionLoss": {
         "rows": lambda: [0, 1, 1],
         "cols": lambda: [1, 0, 2],
@@ -468,11 +493,15 @@ SPECIAL = {
         "targets": lambda: np.array([0.5, 1.0, -2.0]),
     },
     "linnet_fast.SampledSquaredLoss": {
+        "teacher": lambda: SAMPLES[:2],
+        "noise_std": lambda: 0.5,
         "outputs": lambda: SAMPLES[:, :2] + 0.5,
         "center": lambda: True,
         "form": lambda: "samples",
     },
     "linnet_fast.SquaredLoss": {
+        "teacher": lambda: SAMPLES[:2],
+        "noise_std": lambda: 0.5,
         "center": lambda: True,
         "form": lambda: "samples",
         "residual_power": lambda: 0.0,

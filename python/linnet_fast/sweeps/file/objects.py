@@ -8,6 +8,7 @@ from typing import Any
 
 from linnet_fast import datasets
 from linnet_fast._base import validate
+from linnet_fast.datasets.kinds import Data
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.registry import LOSSES
 from linnet_fast.networks.chain import Chain
@@ -26,7 +27,8 @@ NEEDED = ("network", "start", "method")
 _NETWORKS: Mapping[str, Any] = {
     kind.__name__: kind for kind in (Dense, Diagonal, Convolution, Residual, Grouped)
 }
-_DATA = ("data", "targets_file", "targets", "standardize")
+_DATA = ("data", *dict.fromkeys(name for names in datasets.OPTIONS.values() for name in names))
+_OTHER_FILES = ("targets_file", "labels_from")
 _SCHEDULES: Mapping[str, Callable[..., Record]] = {
     "geomspace": Record.geomspace,
     "every": Record.every,
@@ -74,7 +76,7 @@ class Objects:
     def __init__(self, tree: Table, folder: Path) -> None:
         self._tree = tree
         self._folder = folder
-        self._loaded: dict[str, datasets.Dataset] = {}
+        self._loaded: dict[str, Data] = {}
         self._ends = (0, 0)  # numbers of inputs and outputs, once the loss is known
         self.data: dict[str, None] = {}
         """Lines on the data, in order."""
@@ -128,14 +130,16 @@ class Objects:
         ]
         fields = plain.arguments(kind)
         more = tuple(name for name in kind.dataset_options if name not in fields)
-        options = (*_DATA, *more) if kind.of_data else ()
+        options: tuple[str, ...] = ()
+        if kind.data_kind is not None:
+            options = ("data", *datasets.OPTIONS[kind.data_kind], *more)
         refuse_unknown(where, table, ("kind", *options, *fields))
         if "data" not in table:
             extra = [key for key in table if key in options]
             if extra:
                 msg = f"{where} must have data for {', '.join(extra)}, got {', '.join(table)}"
                 raise ValueError(msg)
-            if kind.of_data and not set(table) & set(fields):
+            if options and not set(table) & set(fields):
                 msg = f"{where} must have data (or {', '.join(fields)}), got {listed(table)}"
                 raise ValueError(msg)
             loss: Loss = _decode(where, table)
@@ -146,26 +150,28 @@ class Objects:
             msg = f"{where} must have either data or {', '.join(extra)}, got both"
             raise ValueError(msg)
         chosen = {key: table[key] for key in kind.dataset_options if key in table}
-        made, line = kind.from_dataset(self._dataset(table, where), **chosen)
+        data = self._dataset(kind.data_kind or "", table, where)
+        made, line = kind.from_dataset(data, **chosen)
         self._tell(where, line)
         return made
 
     def _tell(self, where: str, line: str) -> None:
         self.data[f"{where.removeprefix(_EVALUATE)}: {line}" if where != "loss" else line] = None
 
-    def _dataset(self, table: Table, where: str) -> datasets.Dataset:
-        for key in ("data", "targets_file", "targets"):
+    def _dataset(self, kind: str, table: Table, where: str) -> Data:
+        for key in ("data", *_OTHER_FILES, "targets"):
             as_text(f"{where}.{key}", table.get(key, ""))
         validate.instance(f"{where}.standardize", table.get("standardize", False), bool)
         options = {key: table[key] for key in _DATA if key in table}
-        key = repr(options)
+        key = repr((kind, options))
         if key not in self._loaded:
             source = options.pop("data")
             if source not in datasets.NAMES and Path(source).suffix in _READABLE:
                 source = self._folder / source
-            if "targets_file" in options:
-                options["targets_file"] = self._folder / options["targets_file"]
-            self._loaded[key] = datasets.load(source, **options)
+            for name in _OTHER_FILES:
+                if name in options and Path(options[name]).suffix in _READABLE:
+                    options[name] = self._folder / options[name]
+            self._loaded[key] = datasets.LOADERS[kind](source, **options)
         return self._loaded[key]
 
     def _network(self, table: Table) -> Chain:

@@ -1,0 +1,1 @@
+"""Deep matrix factorisation, after Arora, Cohen, Hu and Luo (2019)."""

@@ -1,0 +1,1 @@
+"""Separable data, after Soudry, Hoffer, Nacson, Gunasekar and Srebro (2018)."""
