@@ -59,7 +59,7 @@ from linnet_fast.sweeps.sweep import (
 )
 from linnet_fast.training.description import Training
 from linnet_fast.training.observe import observe
-from linnet_fast.training.reduced import Reduced, reduced
+from linnet_fast.training.reduced import reduced
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import DivergenceError, Trajectory
@@ -89,7 +89,6 @@ __all__ = [
     "Observable",
     "RankOneSensingLoss",
     "Record",
-    "Reduced",
     "RepresentationCost",
     "Residual",
     "SampledSquaredLoss",

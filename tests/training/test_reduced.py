@@ -629,7 +629,9 @@ class TestKinds:
         x[1, :, 3] = x[1, :, 2]  # of less rank
         losses = [lf.SquaredLoss.from_data(one, one @ rng.standard_normal((8, 2))) for one in x]
         losses[2] = lf.SquaredLoss(np.diag(np.arange(1.0, 9.0)), rng.standard_normal((2, 8)), 99.0)
-        losses[3] = lf.SquaredLoss(np.diag([2.0, 0, 1, 1, 0, 1, 1, 1]), np.eye(2, 8)[::-1, ::-1], 9.0)
+        losses[3] = lf.SquaredLoss(
+            np.diag([2.0, 0, 1, 1, 0, 1, 1, 1]), np.eye(2, 8)[::-1, ::-1], 9.0
+        )
         loss = lf.SquaredLoss.stacked(losses, np.arange(6))
         network = lf.Dense((8, 30, 30, 2))
         weights = [

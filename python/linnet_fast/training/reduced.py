@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast import _core
-from linnet_fast._base import algebra, machine, validate
+from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss, SeenInputs
 from linnet_fast.networks.chain import Chain
@@ -355,14 +354,9 @@ def _bases(
         seen = SeenInputs(_completed(seen) if is_small else columns, n_seen)
     needs_unseen = seen is not None and seen.columns.shape[-1] < network.n_inputs
     if needs_unseen or any(width > whole for width in widths[1:-1]):
-        found, ranks = _core.subspaces(
-            [validate.over_runs(np.asarray(w, np.float64), runs, 2) for w in weights],
-            None if columns is None else validate.over_runs(columns, runs, 2),
-            # Layers of unequal widths may add the outputs once more each.
-            most=n_seen + (network.n_layers - 1) * network.n_outputs,
-            run_shape=runs,
-            n_threads=machine.n_threads(),
-        )
+        # Layers of unequal widths may add the outputs once more each.
+        most = n_seen + (network.n_layers - 1) * network.n_outputs
+        found, ranks = algebra.subspaces(weights, columns, most=most, runs=runs)
         rows = ranks.reshape(-1, network.n_layers)
         if (rows != rows[0]).any():
             return np.unique(rows, axis=0, return_inverse=True)[1].reshape(runs).astype(np.int64)
