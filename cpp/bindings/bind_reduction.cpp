@@ -26,8 +26,8 @@ py::tuple subspaces(const std::vector<py::array>& weights, const py::object& see
         if (l == 0) problem.widths.push_back(columns);
         require(columns == problem.widths.back(), "weights must fit each other");
         problem.widths.push_back(shape[shape.size() - 2]);
-        problem.weights.push_back(run_array<double>(weights[l], "weights", run_shape,
-                                                    {problem.widths.back(), columns}));
+        problem.weights.push_back(
+            run_array<double>(weights[l], "weights", run_shape, {problem.widths.back(), columns}));
     }
     const Index n_inputs = problem.widths.front();
     problem.n_seen = n_inputs;
@@ -52,9 +52,8 @@ py::tuple subspaces(const std::vector<py::array>& weights, const py::object& see
     shape.push_back(n_layers);
     py::array_t<std::int64_t> ranks(shape);
     out.ranks = ranks.mutable_data();
-    run_interruptible(n_threads, py::none(), [&](const Control& control) {
-        find_subspaces(problem, out, control);
-    });
+    run_interruptible(n_threads, py::none(),
+                      [&](const Control& control) { find_subspaces(problem, out, control); });
     return py::make_tuple(bases, ranks);
 }
 

@@ -49,8 +49,7 @@ public:
             a.noalias() -= q * along;
         }
         const auto terms = static_cast<double>(std::max(n_terms, a.size()));
-        const double rounding =
-            std::numeric_limits<double>::epsilon() * (8 + 2 * std::sqrt(terms));
+        const double rounding = std::numeric_limits<double>::epsilon() * (8 + 2 * std::sqrt(terms));
         bool is_new = false;
         for (Index i = 0; i < a.size() && !is_new; ++i)
             is_new = std::fabs(a[i]) > rounding * sizes[i];
@@ -226,8 +225,8 @@ void find_subspaces(const SubspaceProblem& problem, const Subspaces& out, const 
         Search search(problem, run);
         Columns seen;
         if (!all_seen)
-            seen = ConstRows(problem.seen.at(run, problem.run_shape), widths.front(),
-                             problem.n_seen);
+            seen =
+                ConstRows(problem.seen.at(run, problem.run_shape), widths.front(), problem.n_seen);
         Basis inputs(all_seen ? 0 : widths.front(), problem.n_seen + most_unseen);
         // A run that has ended with weights that are no numbers trains no more.
         const bool lives = search.is_finite();
