@@ -17,7 +17,8 @@ OURS = "linnet_fast"
 def training(problem: Problem, n_records: int = 0) -> Run:
     """Return the training of a problem.
 
-    It records loss and singular values `n_records` times, or the last loss alone if that is 0.
+    It records loss and singular values `n_records` times, or the last loss alone if that is 0. The
+    networks are trained as they stand: it is the kernels that are measured.
     """
     network = lf.Dense((problem.width,) * (problem.n_layers + 1))
     loss = lf.SquaredLoss(problem.input_cov, problem.cross_cov, problem.output_power)
@@ -36,6 +37,7 @@ def training(problem: Problem, n_records: int = 0) -> Run:
             n_steps=n_steps,
             record=record,
             n_threads=problem.n_threads,
+            reduce=False,
         )
         return trajectory.final.weights
 

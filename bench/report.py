@@ -46,6 +46,9 @@ HEADINGS = {
     "completion": Heading(
         "Matrix completion from a share of the entries, L square layers", "over best"
     ),
+    "reduced": Heading(
+        "Wide and thin dense networks, reduced where they can be, over rivals", "over best"
+    ),
     "completion_chain": Heading(
         "Matrix completion over the same networks on the squared loss of white inputs", "ratio"
     ),

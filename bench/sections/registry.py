@@ -9,6 +9,7 @@ from bench.sections.chain import chain
 from bench.sections.completion import completion, completion_chain
 from bench.sections.cost import cost, cost_depth
 from bench.sections.flow import flow
+from bench.sections.reduced import reduced
 from bench.sections.samples import classes, minibatch, samples
 from bench.sections.sweep import sweep, sweep_layer, sweep_million, sweep_workers
 from bench.sections.training import batched, depth, float32, peak, records, single, threads
@@ -35,6 +36,7 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "softmax": classes,
     "completion": completion,
     "completion_chain": completion_chain,
+    "reduced": reduced,
     "sweep": sweep,
     "sweep_layer": sweep_layer,
     "sweep_million": sweep_million,

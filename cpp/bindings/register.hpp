@@ -9,6 +9,7 @@ void register_algebra(pybind11::module_& m);
 void register_train(pybind11::module_& m);
 void register_recursions(pybind11::module_& m);
 void register_reduced(pybind11::module_& m);
+void register_reduction(pybind11::module_& m);
 void register_kernel_cost(pybind11::module_& m);
 void register_info(pybind11::module_& m);
 

@@ -59,6 +59,7 @@ from linnet_fast.sweeps.sweep import (
 )
 from linnet_fast.training.description import Training
 from linnet_fast.training.observe import observe
+from linnet_fast.training.reduced import reduced
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import DivergenceError, Trajectory
@@ -121,6 +122,7 @@ __all__ = [
     "parallel",
     "parameterize",
     "rank_dynamics",
+    "reduced",
     "regularizers",
     "representation_cost",
     "sampled",

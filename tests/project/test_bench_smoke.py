@@ -29,6 +29,7 @@ RACED = {
     "softmax": {"linnet_fast", "numpy"},
     "completion": {"linnet_fast", "numpy"},
     "completion_chain": {"entries", "white inputs"},
+    "reduced": {"linnet_fast", "numpy"},
     "sweep": {"linnet_fast", "numpy", "joblib"},
     "sweep_layer": {"train", "sweep"},
     "sweep_million": {"sweep"},
@@ -89,7 +90,9 @@ def test_bench_section_has_rates_of_us_and_of_its_rivals(section, smoke):
 @pytest.mark.slow
 def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path):
     # The benchmark itself compares what rivals compute and fails where they differ.
-    with_rivals = ("single", "depth", "flow", "chain", "binary", *ON_SAMPLES, "completion", "sweep")
+    with_rivals = (
+        "single", "depth", "flow", "chain", "binary", *ON_SAMPLES, "completion", "reduced", "sweep"
+    )  # fmt: skip
     rivals = ("jax", "torch", "numba", "diffrax")
     done = run_bench(tmp_path, "--only", *with_rivals, "--rivals", *rivals)
     assert done.returncode == 0, done.stderr
@@ -102,6 +105,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
         "binary": {"jax", "torch"},
         **{section: {"jax", "torch", "numba"} for section in ON_SAMPLES},
         "completion": {"jax", "torch", "numba"},
+        "reduced": {"jax", "torch"},
         "sweep": {"jax", "numba"},
     }.items():
         rows = results["sections"][section]["rows"]

@@ -21,6 +21,7 @@ FOLDERS = (
     "descent",
     "flow",
     "theories",
+    "reduction",
 )
 """Of cpp/src, from the bottom: each includes only itself, those before it and the public headers."""
 

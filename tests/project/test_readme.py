@@ -93,6 +93,14 @@ def test_the_lasso_path_is_that_of_training(capsys, tmp_path, monkeypatch):
     assert (tmp_path / "linnet_fast_lasso_path.png").stat().st_size > 10_000
 
 
+def test_what_moves_in_a_wide_layer(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    runpy.run_path(str(ROOT / "examples" / "what_moves.py"), run_name="__main__")
+    assert capsys.readouterr().out == "widths 64-400-10 trained as 64-71-10\n"
+    assert (tmp_path / "linnet_fast_what_moves.png").stat().st_size > 10_000
+
+
 def test_deeper_networks_find_the_direction_sooner(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")

@@ -122,7 +122,7 @@ def test_only_the_number_of_the_numerics_has_changed_the_identity_of_a_sweep(mon
     )  # fmt: skip
     note = (GOLDEN / "store_schema1.zarr" / "zarr.json").read_text()
     assert spec.id not in note
-    with pytest.raises(lf.SweepError, match=r"begun with numerics 1 of the library.* 2: it opens"):
+    with pytest.raises(lf.SweepError, match=r"begun with numerics 1 of the library.* 3: it opens"):
         Store.open(GOLDEN / "store_schema1.zarr").check(spec)
     monkeypatch.setattr("linnet_fast.sweeps.spec.NUMERICS", 1)
     assert replace(spec).id in note

@@ -30,7 +30,7 @@ def assert_observed(network, loss, weights, names, *, decay=0.0, to=None, n_thre
     seen = lf.observe(
         network, loss, weights, names, weight_decay=decay, direction=to, n_threads=n_threads
     )
-    options = {"n_threads": n_threads}
+    options = {"n_threads": n_threads, "reduce": False}
     method = lf.GradientDescent(1e-3, weight_decay=decay)
     record = lf.Record.at([0], names, to)
     runs = [lf.train(network, loss, weights, method=method, n_steps=1, record=record, **options)]

@@ -7,13 +7,15 @@ cluster. Matrices are stacked over leading run axes, as in ``numpy.linalg``.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from linnet_fast import _core
 from linnet_fast._base import machine, validate
-from linnet_fast._base.validate import FloatArray
+from linnet_fast._base.validate import FloatArray, Shape
 
 
 def cross_products(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -61,6 +63,49 @@ def eigenvectors(symmetric: FloatArray) -> FloatArray:
     # Where no eigenvalue is negative, singular vectors are eigenvectors.
     shifted = symmetric + bound[..., None, None] * np.eye(symmetric.shape[-1])
     return svd(shifted)[2].mT[..., ::-1]
+
+
+def symmetric_eigenvectors(symmetric: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvalues, ascending, and eigenvectors as columns, as `numpy.linalg.eigh` does.
+
+    Faster than `eigenvectors`, and with bits that may differ between instruction sets: for what is a
+    choice of coordinates and no data.
+    """
+    runs = symmetric.shape[:-2]
+    return _core.symmetric_eigenvectors(
+        validate.over_runs(symmetric, runs, 2), n_threads=machine.n_threads()
+    )
+
+
+def subspaces(
+    weights: Sequence[npt.NDArray[Any]], seen: FloatArray | None, *, most: int, runs: Shape
+) -> tuple[list[FloatArray], npt.NDArray[np.int64]]:
+    """Return bases of what of its inputs and hidden spaces a chain of dense layers ever moves.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray, shapes (*runs, rows, columns)
+        First layer first.
+    seen : ndarray, shape (*run, in, k), optional
+        Orthonormal columns that span what the loss sees of the inputs; by default all.
+    most : int
+        Dimensions of hidden subspaces, beyond which there are none.
+    runs : tuple of int
+        Run axes of all of them.
+
+    Returns
+    -------
+    list of ndarray, ndarray of int
+        Of the inputs what the layers above see besides, then of each hidden space: orthonormal columns,
+        with zeros behind them; and how many there are, (*runs, n_layers), -1 of runs without.
+    """
+    return _core.subspaces(
+        [validate.over_runs(np.asarray(w, np.float64), runs, 2) for w in weights],
+        None if seen is None else validate.over_runs(seen, runs, 2),
+        most=most,
+        run_shape=runs,
+        n_threads=machine.n_threads(),
+    )
 
 
 class LeastSquares(NamedTuple):

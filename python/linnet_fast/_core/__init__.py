@@ -27,6 +27,8 @@ singular_vectors = _module.singular_vectors
 pivoted_factor = _module.pivoted_factor
 factored_least_squares = _module.factored_least_squares
 elementary = _module.elementary
+subspaces = _module.subspaces
+symmetric_eigenvectors = _module.symmetric_eigenvectors
 build_info = _module.build_info
 default_threads = _module.default_threads
 fma_peak = _module.fma_peak
@@ -55,6 +57,8 @@ __all__ = [
     "rounds_to_nearest",
     "singular_vectors",
     "status_messages",
+    "subspaces",
+    "symmetric_eigenvectors",
     "train",
     "train_flow",
 ]

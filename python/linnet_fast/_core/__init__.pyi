@@ -218,6 +218,17 @@ def factored_least_squares(
     *,
     n_threads: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def subspaces(
+    weights: Sequence[npt.NDArray[np.float64]],
+    seen: npt.NDArray[np.float64] | None,
+    *,
+    most: int,
+    run_shape: Sequence[int],
+    n_threads: int,
+) -> tuple[list[npt.NDArray[np.float64]], npt.NDArray[np.int64]]: ...
+def symmetric_eigenvectors(
+    matrix: npt.NDArray[np.float64], *, n_threads: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
 def elementary(
     name: Literal["log", "log1p", "exp", "expm1", "normal_quantile"],
     values: npt.NDArray[np.float64],
@@ -253,6 +264,8 @@ __all__ = [
     "rounds_to_nearest",
     "singular_vectors",
     "status_messages",
+    "subspaces",
+    "symmetric_eigenvectors",
     "train",
     "train_flow",
 ]

@@ -6,16 +6,25 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 
 Words: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
 """Numbers of blocks (n,) -> random words of 32 bits (4, n): those of one step of one run."""
+
+
+class SeenInputs(NamedTuple):
+    """Directions of the inputs in which the end-to-end matrix matters to a loss."""
+
+    columns: FloatArray
+    """Orthonormal, (*run, in, k); all that are seen come first."""
+    n_seen: int
+    """How many of them are seen."""
 
 
 @cache
@@ -39,6 +48,9 @@ class Loss(ABC):
     """What some losses can do: ``"modes"`` (second moments, hence modes that are learned one by one), ``"margin"`` (it has `margins`, and so an accuracy), ``"draws"`` (samples for a step:
     `chosen` or `drawn`), ``"target_noise"`` (`with_noise`), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"stacking"`` (runs with
     data of their own are trained in one batch, at a copy of the data per run)."""
+    of_inputs: ClassVar[str | None] = None
+    """Name of the argument whose last axis is that of the inputs, if all that the loss sees of an end-to-end
+    matrix P are products of P with rows of it."""
     data_kind: ClassVar[str | None] = None
     """Of which data `from_dataset` makes one, one of `datasets.LOADERS`; None: of none."""
     dataset_options: ClassVar[tuple[str, ...]] = ()
@@ -148,6 +160,74 @@ class Loss(ABC):
     def for_batches(self) -> Loss:
         """Return the form of the loss that batches are drawn of; most have only one form."""
         return self
+
+    def kinds_of_runs(self) -> npt.NDArray[np.int64]:
+        """Return a number for each run, (*run) or (): runs of one number may be changed together by `on_seen`."""
+        return np.zeros((), np.int64)
+
+    def seen_inputs(self) -> SeenInputs | None:
+        """Return which directions of the inputs the loss sees, where they are fewer, or better, than all."""
+        if self.of_inputs is None:
+            return None
+        array = getattr(self, self.of_inputs)
+        n_inner = self.inner_axes[self.of_inputs]
+        rows = array.reshape(*array.shape[: array.ndim - n_inner], -1, self.n_inputs)
+        if rows.shape[-2] >= self.n_inputs:
+            return None
+        stored = validate.unbroadcast(rows, keep=2)
+        columns = algebra.orthonormal_columns(stored.mT)
+        columns = np.broadcast_to(columns, (*rows.shape[:-2], *columns.shape[-2:]))
+        return SeenInputs(columns, rows.shape[-2])
+
+    def on_seen(self, seen: SeenInputs, *, draws: bool) -> Loss:  # noqa: ARG002
+        """Return the loss of P', where P = P' V^T in the directions V that are seen.
+
+        Parameters
+        ----------
+        seen : SeenInputs
+            What `seen_inputs` returned.
+        draws : bool
+            Whether samples of it will be drawn.
+        """
+        loss = self.along(seen.columns[..., : seen.n_seen])
+        assert loss is not None
+        return loss
+
+    def padded(self, n_more: int) -> Loss | None:
+        """Return the loss with so many more inputs that it does not see; None where it cannot have them."""
+        if self.of_inputs is None:
+            return None
+        values = self.arguments()
+        array = values[self.of_inputs]
+        values[self.of_inputs] = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, n_more)])
+        return type(self)(**values)
+
+    def along(self, basis: FloatArray) -> Loss | None:
+        """Return the loss of P', where P = P' basis^T; None where it has no such form.
+
+        Parameters
+        ----------
+        basis : ndarray, shape (*run, in, k)
+            Orthonormal columns.
+        """
+        if self.of_inputs is None:
+            return None
+        values = self.arguments()
+        array = values[self.of_inputs]
+        n_inner = self.inner_axes[self.of_inputs]
+        flat = array.reshape(*array.shape[: array.ndim - n_inner], -1, self.n_inputs)
+        turned = algebra.product(flat, basis)
+        inner = array.shape[array.ndim - n_inner : -1]
+        values[self.of_inputs] = turned.reshape(*turned.shape[:-2], *inner, basis.shape[-1])
+        return type(self)(**values)
+
+    def work(self, n_inputs: int) -> float:
+        """Return about how many multiply-adds a gradient takes on so many inputs."""
+        if self.of_inputs is None:
+            return float(n_inputs * self.n_outputs)
+        array = getattr(self, self.of_inputs)
+        n_samples = array.shape[array.ndim - self.inner_axes[self.of_inputs]]
+        return float(2 * n_samples * n_inputs * self.n_outputs)
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:
         """Return what the compiled core takes of the loss, by name.

@@ -90,6 +90,12 @@ class EntriesLoss(Loss):
         errors: npt.NDArray[Any] = seen.astype(dtype) - self.values.astype(dtype)
         return errors
 
+    def padded(self, n_more: int) -> Loss | None:
+        """Return the loss of matrices with so many more columns, of which no entry is known."""
+        values = self.arguments()
+        values["shape"] = (self.n_outputs, self.n_inputs + n_more)
+        return type(self)(**values)
+
     def value(self, product: npt.ArrayLike) -> FloatArray:
         """Return the loss of end-to-end matrices.
 

@@ -73,6 +73,7 @@ class CrossEntropyLoss(Loss):
 
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"inputs": 2, "targets": 2})
     core: ClassVar[str] = "cross_entropy"
+    of_inputs: ClassVar[str | None] = "inputs"
     supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws", "stacking"})
     data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("label_smoothing",)

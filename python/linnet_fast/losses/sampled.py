@@ -13,8 +13,12 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.losses.base import Loss, SeenInputs
 from linnet_fast.losses.columns import columns, core_samples
 from linnet_fast.losses.squared import SquaredLoss, infinite_beyond_range, samples
+
+_MOST_SAMPLES = 256  # whose singular vectors are worth their while
+_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -61,6 +65,7 @@ class SampledSquaredLoss(SquaredLoss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"inputs": 2, "outputs": 2})
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({})
     core: ClassVar[str] = "squared_samples"
+    of_inputs: ClassVar[str | None] = "inputs"
     supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking", "draws", "target_noise"})
     data_kind: ClassVar[str | None] = None
 
@@ -122,6 +127,52 @@ class SampledSquaredLoss(SquaredLoss):
             np.broadcast_to(self.inputs, (*runs, *self.inputs.shape[-2:])), self.minimizer.mT
         )
         return _power(self.outputs - predicted)
+
+    def seen_inputs(self) -> SeenInputs | None:
+        """Return the principal directions of the inputs, if there are fewer samples than inputs."""
+        known: SeenInputs | None = self._seen
+        return known
+
+    @cached_property
+    def _seen(self) -> SeenInputs | None:
+        seen = Loss.seen_inputs(self)
+        if seen is None or seen.n_seen > _MOST_SAMPLES:
+            return seen
+        # The inputs are small^T columns^T: turned by their left vectors, they are orthogonal.
+        small = algebra.product(validate.unbroadcast(self.inputs, keep=2), seen.columns)
+        _, _, right = algebra.svd(small)
+        return SeenInputs(algebra.product(seen.columns, right.mT), seen.n_seen)
+
+    def kinds_of_runs(self) -> npt.NDArray[np.int64]:
+        """Return one for all."""
+        return Loss.kinds_of_runs(self)
+
+    def padded(self, n_more: int) -> Loss | None:
+        """Return the loss with so many more inputs, which are 0."""
+        return Loss.padded(self, n_more)
+
+    def on_seen(self, seen: SeenInputs, *, draws: bool) -> Loss:
+        """Return the loss of so many samples, of which moments do where none are drawn."""
+        if draws or seen.n_seen > _MOST_SAMPLES:
+            return Loss.on_seen(self, seen, draws=draws)
+        inputs = algebra.product(self.inputs, seen.columns[..., : seen.n_seen])
+        cross = _moment(self.outputs, inputs)
+        variances = np.sum(inputs * inputs, axis=-2) / self.n_samples
+        # Of samples that depend on each other some directions are rounding, and nothing is learned there.
+        is_rounding = np.sqrt(variances) <= 4 * self.n_samples * _EPS * np.sqrt(
+            variances.max(axis=-1, keepdims=True)
+        )
+        variances = np.where(is_rounding, 0.0, variances)
+        cross = np.where(is_rounding[..., None, :], 0.0, cross)
+        return self._diagonal(variances, cross)
+
+    def along(self, basis: FloatArray) -> Loss | None:
+        """Return the loss of P', where P = P' basis^T."""
+        return Loss.along(self, basis)
+
+    def work(self, n_inputs: int) -> float:
+        """Return about how many multiply-adds a gradient takes on so many inputs."""
+        return Loss.work(self, n_inputs)
 
     def for_batches(self) -> SampledSquaredLoss:
         """Return the loss itself."""

@@ -28,6 +28,7 @@ class SampleLoss(BinaryLoss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
         {"inputs": 2, "labels": 1, "label_noise": 0}
     )
+    of_inputs: ClassVar[str | None] = "inputs"
     supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws"})
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"n_outputs": 1})
     data_kind: ClassVar[str | None] = "samples"

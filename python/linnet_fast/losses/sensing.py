@@ -207,6 +207,7 @@ class MatrixSensingLoss(SensingLoss):
     """
 
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"measurements": 3, "targets": 1})
+    of_inputs: ClassVar[str | None] = "measurements"
     core: ClassVar[str] = "sensing"
     data_kind: ClassVar[str | None] = "measurements"
 
@@ -319,6 +320,7 @@ class RankOneSensingLoss(SensingLoss):
     [[-1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]
     """
 
+    of_inputs: ClassVar[str | None] = "right"
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
         {"left": 2, "right": 2, "targets": 1}
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.losses.base import Loss
+from linnet_fast.losses.base import Loss, SeenInputs
 from linnet_fast.losses.moments import check_input_cov
 
 if TYPE_CHECKING:
@@ -283,6 +283,81 @@ class SquaredLoss(Loss):
         """Return the loss of the samples, if they are at hand."""
         sampled: Loss | None = self.__dict__.get("_samples")
         return self if sampled is None else sampled
+
+    def kinds_of_runs(self) -> npt.NDArray[np.int64]:
+        """Return how many directions of the inputs each run sees; below 0 where none are turned."""
+        return self._turned[0]
+
+    @cached_property
+    def _turned(self) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        """The kinds of runs, and eigenvectors of `input_cov`, the largest first, or axes; (*run of it)."""
+        stored = validate.unbroadcast(self.input_cov, keep=2)
+        n = self.n_inputs
+        variances = np.diagonal(stored, axis1=-2, axis2=-1)
+        entries = np.count_nonzero(stored, axis=(-2, -1))
+        is_diagonal = entries == np.count_nonzero(variances, axis=-1)
+        # Axes as they are, those of no variance last; of which there may be none.
+        order = np.argsort(variances == 0, axis=-1, kind="stable")
+        axes = np.eye(n)[order].mT
+        n_known = np.count_nonzero(variances, axis=-1)
+        kinds = np.where((n_known == n) | (n_known == 0), -1, n_known)
+        columns = axes
+        if not is_diagonal.all():
+            values, vectors = algebra.symmetric_eigenvectors(stored)
+            values, vectors = values[..., ::-1], vectors[..., ::-1]
+            is_seen = values > 4 * n * _EPS * values[..., :1]
+            # Small ones are rounding only if the outputs have nothing there, either.
+            cross = validate.unbroadcast(self.cross_cov, keep=2)
+            along = np.abs(algebra.product(cross, vectors)).max(axis=-2)
+            rounding = 64 * n * _EPS * along.max(axis=-1, keepdims=True)
+            is_clear = ~(~is_seen & (along > rounding)).any(axis=-1)
+            counts = np.where(is_clear, n + 1 + np.count_nonzero(is_seen, axis=-1), -1)
+            kinds = np.where(is_diagonal, kinds, counts)
+            columns = np.where(is_diagonal[..., None, None], axes, vectors)
+        return kinds, np.broadcast_to(columns, (*self.input_cov.shape[:-2], n, n))
+
+    def seen_inputs(self) -> SeenInputs | None:
+        """Return the eigenvectors of `input_cov`, those of no variance last; None if there is nothing to gain."""
+        kinds, columns = self._turned
+        kind = int(kinds.flat[0])
+        if kind < 0:
+            return None
+        return SeenInputs(columns, kind - self.n_inputs - 1 if kind > self.n_inputs else kind)
+
+    def on_seen(self, seen: SeenInputs, *, draws: bool) -> Loss:  # noqa: ARG002
+        """Return the loss in the directions that are seen, in which `input_cov` is diagonal."""
+        columns = seen.columns[..., : seen.n_seen]
+        variances = (algebra.product(self.input_cov, columns) * columns).sum(axis=-2)
+        return self._diagonal(variances, algebra.product(self.cross_cov, columns))
+
+    def _diagonal(self, variances: FloatArray, cross: FloatArray) -> SquaredLoss:
+        """Return the loss of moments that are diagonal, of as little least loss."""
+        cov = variances[..., None] * np.eye(variances.shape[-1])
+        return self._with(cov, cross, 2 * self.least_loss)
+
+    def _with(self, cov: FloatArray, cross: FloatArray, rest: FloatArray | None) -> SquaredLoss:
+        """Return the loss of moments that follow from these, unchecked."""
+        loss = SquaredLoss.__new__(SquaredLoss)
+        loss._keep(cov, cross, self.output_power, rest)
+        return loss
+
+    def padded(self, n_more: int) -> Loss | None:
+        """Return the loss with so many more inputs that it does not see."""
+        more = (0, n_more)
+        cov = np.pad(self.input_cov, [(0, 0)] * (self.input_cov.ndim - 2) + [more, more])
+        cross = np.pad(self.cross_cov, [(0, 0)] * (self.cross_cov.ndim - 1) + [more])
+        return self._with(cov, cross, 2 * self.least_loss)
+
+    def along(self, basis: FloatArray) -> Loss | None:
+        """Return the loss of P', where P = P' basis^T."""
+        inside = algebra.cross_products(basis, algebra.product(self.input_cov, basis))
+        rest = 2 * self.least_loss if basis.shape[-1] == self.n_inputs else None
+        return self._with((inside + inside.mT) / 2, algebra.product(self.cross_cov, basis), rest)
+
+    def work(self, n_inputs: int) -> float:
+        """Return about how many multiply-adds a gradient takes on so many inputs."""
+        each = 1 if self._solved.is_diagonal else n_inputs
+        return float(n_inputs * each * self.n_outputs)
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the moments as the core takes them, and what makes the loss of a product exact."""

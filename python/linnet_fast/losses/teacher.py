@@ -14,7 +14,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.laws.base import SphericalLaw
-from linnet_fast.losses.base import Words
+from linnet_fast.losses.base import Loss, SeenInputs, Words
 from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.squared import SquaredLoss
 
@@ -190,6 +190,18 @@ class TeacherLoss(SquaredLoss):
         with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32, too
             gradient: WeightArray = (matrix - self.teacher.astype(dtype)) * dtype.type(self.law.m2)
         return gradient
+
+    def kinds_of_runs(self) -> npt.NDArray[np.int64]:
+        """Return one for all."""
+        return Loss.kinds_of_runs(self)
+
+    def seen_inputs(self) -> SeenInputs | None:
+        """Return None: a law has all directions of the inputs, and each like the others."""
+        return None
+
+    def padded(self, n_more: int) -> Loss | None:  # noqa: ARG002
+        """Return None: inputs that are not seen have no law."""
+        return None
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the teacher and numbers of law and noise as the core takes them."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import elementary, validate
+from linnet_fast._base.runs import noun_of
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.step_rule import StepRule
@@ -39,6 +40,8 @@ class Method(ABC):
     """Whether a training is measured in steps; else in time."""
     of_core: ClassVar[bool] = False
     """Whether the compiled core knows the method; else only the reference trains by it."""
+    is_equivariant: ClassVar[bool] = False
+    """Whether a step from turned weights, hidden spaces and inputs, is the step turned."""
     log_time: bool = False
     """Whether times are log(1 + t)."""
     weight_decay: FloatArray
@@ -144,6 +147,20 @@ class Method(ABC):
     def with_streams(self, streams: npt.ArrayLike) -> Self:  # noqa: ARG002
         """Return the method with random streams of these numbers, where it has any."""
         return self
+
+    def of_runs(self, which: npt.NDArray[np.intp], runs: Shape) -> Self:
+        """Return the method as some runs see it.
+
+        Parameters
+        ----------
+        which : ndarray of int, shape (n,)
+            Their numbers, in C order.
+        runs : tuple of int
+            Shape of all run axes.
+        """
+        drawn = self.batches
+        known = self if drawn is None else self.with_streams(drawn.streams_of(runs))
+        return noun_of(known, which, runs)
 
     def core_fields(self, runs: Shape) -> dict[str, Any]:
         """Return what the compiled core takes of the method, by name.

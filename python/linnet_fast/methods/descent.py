@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
@@ -82,6 +83,7 @@ class GradientDescent(SteppingMethod):
     )
 
     of_core: ClassVar[bool] = True
+    is_equivariant: ClassVar[bool] = True
 
     momentum: FloatArray
     nesterov: bool
@@ -119,7 +121,14 @@ class GradientDescent(SteppingMethod):
     @property
     def n_memories(self) -> int:
         """1 with momentum, else 0."""
-        return int(self.momentum.any())
+        known: int | None = self.__dict__.get("_n_memories")
+        return int(self.momentum.any()) if known is None else known
+
+    def of_runs(self, which: npt.NDArray[np.intp], runs: Shape) -> Self:
+        """Return the method as some runs see it; they remember what all do."""
+        method = super().of_runs(which, runs)
+        method.__dict__["_n_memories"] = self.n_memories
+        return method
 
     def update(
         self,

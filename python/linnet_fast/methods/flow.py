@@ -86,6 +86,7 @@ class GradientFlow(Method):
     )
     counts_steps: ClassVar[bool] = False
     of_core: ClassVar[bool] = True
+    is_equivariant: ClassVar[bool] = True
 
     rtol: FloatArray
     atol: FloatArray | None

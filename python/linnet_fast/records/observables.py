@@ -29,7 +29,7 @@ _MOST_AXES = 20
 # What results, and their files, have besides observables.
 _TAKEN = re.compile(
     r"status|stopped_at|step|time|n_steps|linnet_fast|plain_time|weights_\d+|array_.*|loss_function"
-    r"|(start|final)_(weights_\d+|memory_.*|status|stopped_at|elapsed)"
+    r"|(start|final)_(weights_\d+|memory_.*|inside_.*|status|stopped_at|elapsed)"
 )
 
 

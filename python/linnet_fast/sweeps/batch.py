@@ -99,6 +99,7 @@ class Batch:
             stop=self.stop,
             n_threads=n_threads,
             progress=progress or False,
+            reduce=training.reduce,
         )
 
     def beginning(self, spec: SweepSpec, record: Record) -> Trajectory:

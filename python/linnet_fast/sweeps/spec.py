@@ -26,7 +26,7 @@ SEED = "seed"
 """Name of the dimension of replicates."""
 
 _ROOTS = ("loss", "network", "start", "method", "n_steps", "until", "record", "stop", "dtype")
-NUMERICS = 2
+NUMERICS = 3
 """Counts up with every change of the library that alters the bits of results."""
 
 _MOST_RUNS = 2**48
@@ -358,9 +358,12 @@ def _listed(data: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | No
 
 def encode_training(training: Training, arrays: plain.Arrays | None = None) -> dict[str, Any]:
     """Return a training as plain data."""
+    values = {field.name: getattr(training, field.name) for field in fields(training)}
+    unsaid = training.unsaid
     return {
-        field.name: plain.encode(getattr(training, field.name), arrays)
-        for field in fields(training)
+        name: plain.encode(value, arrays)
+        for name, value in values.items()
+        if name not in unsaid or value != unsaid[name]
     }
 
 

@@ -90,8 +90,13 @@ class CoreCall:
             "n_threads": threads,
         }
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """What has to be recorded for functions besides what is asked for."""
+        return _needed(self.record)
+
     def _of_core(self) -> set[str]:
-        return core_names(self.record.rows) | set(_needed(self.record))
+        return core_names(self.record.rows) | set(self.needed)
 
     def observed(self, result: Any) -> dict[str, Any]:
         """Return what was recorded, by name, functions of it included."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,6 +47,8 @@ class Training:
         When to end a run before its last step.
     dtype : {"float64", "float32"}
         Type of the weights and of the arithmetic.
+    reduce : bool, default True
+        As of `train`.
 
     Raises
     ------
@@ -70,6 +75,10 @@ class Training:
     record: Record | None = None
     stop: Stop | None = None
     dtype: str = "float64"
+    reduce: bool = True
+
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"reduce": True})
+    """Arguments that plain data leave out where they have these values."""
 
     def __post_init__(self) -> None:
         """Check that the parts go together."""
@@ -110,6 +119,7 @@ class Training:
             msg = "dtype must be float64 for gradient flow, got float32"
             raise ValueError(msg)
         object.__setattr__(self, "dtype", kind.name)
+        validate.flag("reduce", self.reduce)
 
     def train(
         self, *, rng: Seed = None, stream: int = 0, n_threads: int | None = None
@@ -144,4 +154,5 @@ class Training:
             record=self.record,
             stop=self.stop,
             n_threads=n_threads,
+            reduce=self.reduce,
         )

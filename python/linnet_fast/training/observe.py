@@ -41,6 +41,8 @@ def observe(
 ) -> dict[str, Any]:
     """Return what a training would record at these weights, of as many runs as there are.
 
+    To the last bit, of a training that is not reduced; see `train`.
+
     Parameters
     ----------
     network : Chain

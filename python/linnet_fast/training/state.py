@@ -35,6 +35,18 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
+class Inside:
+    """A state of the small training in whose place a large one stands, see `reduction`."""
+
+    origin: tuple[WeightArray, ...]
+    """The large weights from which it was found."""
+    weights: tuple[WeightArray, ...]
+    memory: tuple[tuple[WeightArray, ...], ...]
+    which: npt.NDArray[np.intp] | None = None
+    """Numbers of the runs that it is of, in C order, if not of all."""
+
+
+@dataclass(frozen=True, eq=False)
 class State:
     """Where a training stands: give it to `train` in place of the start weights to continue.
 
@@ -59,6 +71,8 @@ class State:
     memory : tuple of tuple of ndarray
         What the method remembers, such as velocities: for each array of weights a tuple of arrays of
         its shape and dtype; empty if it remembers nothing.
+    inside : tuple of Inside
+        Made by `train` where it trained a smaller network, so that it goes on with that one.
 
     Raises
     ------
@@ -75,6 +89,7 @@ class State:
     time: float | None = None
     elapsed: FloatArray | None = None
     memory: tuple[tuple[WeightArray, ...], ...] = ()
+    inside: tuple[Inside, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -113,6 +128,8 @@ class State:
         if self.memory and len(self.memory) != len(self.weights):
             msg = f"memory must be of {len(self.weights)} arrays of weights, got {len(self.memory)}"
             raise ValueError(msg)
+        for i, part in enumerate(validate.sequence("inside", self.inside, of="small states")):
+            validate.instance(f"inside[{i}]", part, Inside)
         for layer, (kept, array) in enumerate(zip(self.memory, self.weights, strict=False)):
             for k, part in enumerate(kept):
                 validate.exact(f"memory[{layer}][{k}]", part, array.shape, dtype)

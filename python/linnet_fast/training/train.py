@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import machine
+from linnet_fast._base import machine, validate
 from linnet_fast._base.config import provenance
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
@@ -18,11 +19,13 @@ from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
-from linnet_fast.training.call import CoreCall, Progress
+from linnet_fast.training.call import CoreCall, Outcome, Progress
 from linnet_fast.training.compatible import check_core, check_training
 from linnet_fast.training.descent import descend
 from linnet_fast.training.flow import integrate
+from linnet_fast.training.reduction import reduction_of
 from linnet_fast.training.state import State
+from linnet_fast.training.together import merged, parts_of
 from linnet_fast.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ def train(
     n_threads: int | None = None,
     progress: Progress = False,
     dtype: npt.DTypeLike | None = None,
+    reduce: bool = True,
 ) -> Trajectory:
     """Train networks, as many at once as the leading run axes of the arguments say.
 
@@ -84,6 +88,12 @@ def train(
         float64 or float32: the type of the weights and of the arithmetic. By default that of
         `start`. Observables but the weights are computed in float64 in either case. A flow is
         always integrated in float64.
+
+    reduce : bool, default True
+        Whether wide dense networks may be trained as the small ones that they are, where that saves
+        work: turned into what the loss sees of the inputs and into the subspaces of the hidden spaces
+        that weights can ever move in. All results are those of the network itself, to rounding, and
+        `Trajectory.reduction` says what was done. False trains the network as it stands.
 
     Returns
     -------
@@ -142,11 +152,11 @@ def train(
     _refuse_taken_names(record)
     begin = begin_state(network, loss, start, method, stop, dtype, record.evaluate)
     call = CoreCall(network, loss, begin, method, record, stop, direction, n_threads)
-    if method.counts_steps:
-        outcome = descend(call, cast("SteppingMethod", method), n_steps, progress)
-    else:
-        outcome = integrate(call, cast("GradientFlow", method), until, progress)
+    do = _Trained(n_steps, until, progress, reduce=validate.flag("reduce", reduce))
+    outcome = do(call)
     made = _provenance(network, method, record, stop, begin, outcome.final)
+    if do.texts:
+        made["reduction"] = "; ".join(dict.fromkeys(do.texts))
     return Trajectory(
         network,
         loss,
@@ -160,6 +170,32 @@ def train(
         outcome.n_steps,
         record.evaluate,
     )
+
+
+class _Trained:
+    """Trains what it is called with, as it stands or reduced, runs of several kinds one kind after the other."""
+
+    def __init__(
+        self, n_steps: int | None, until: float | None, progress: Progress, *, reduce: bool
+    ) -> None:
+        self._n_steps, self._until, self._progress = n_steps, until, progress
+        self._reduce = reduce
+        self.texts: list[str] = []
+
+    def __call__(self, call: CoreCall) -> Outcome:
+        reduction = reduction_of(call) if self._reduce else None
+        if isinstance(reduction, np.ndarray):
+            parts = parts_of(call, reduction)
+            return merged(call, [(part.which, self(part.call)) for part in parts])
+        if reduction is None:
+            return self._by_core(call)
+        self.texts.append(reduction.problem.text)
+        return reduction.expanded(self._by_core(reduction.small))
+
+    def _by_core(self, call: CoreCall) -> Outcome:
+        if call.method.counts_steps:
+            return descend(call, cast("SteppingMethod", call.method), self._n_steps, self._progress)
+        return integrate(call, cast("GradientFlow", call.method), self._until, self._progress)
 
 
 def _refuse_taken_names(record: Record) -> None:

@@ -225,6 +225,12 @@ class Trajectory:
         return self.method.linear_time(self.time)
 
     @property
+    def reduction(self) -> str | None:
+        """As which smaller network the network was trained; None: as it stands. See `train`."""
+        text: str | None = self.provenance.get("reduction")
+        return text
+
+    @property
     def run_shape(self) -> Shape:
         """Shape of the run axes; () for a single run."""
         return self.final.status.shape

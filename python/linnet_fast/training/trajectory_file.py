@@ -14,7 +14,7 @@ from linnet_fast._base import files, npy, validate
 from linnet_fast._base.validate import Shape
 from linnet_fast.networks.chain import Chain
 from linnet_fast.training import file_header, netcdf
-from linnet_fast.training.state import State
+from linnet_fast.training.state import Inside, State
 
 if TYPE_CHECKING:
     import xarray
@@ -31,8 +31,17 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
     stored: Arrays = {f"weights_{i}": array for i, array in enumerate(state.weights)}
     for i, kept in enumerate(state.memory):
         stored |= {f"memory_{i}_{k}": array for k, array in enumerate(kept)}
+    inside = state.inside if name == "final" else ()
+    for j, part in enumerate(inside):
+        stored |= {f"inside_{j}_origin_{i}": array for i, array in enumerate(part.origin)}
+        stored |= {f"inside_{j}_weights_{i}": array for i, array in enumerate(part.weights)}
+        for i, kept in enumerate(part.memory):
+            stored |= {f"inside_{j}_memory_{i}_{k}": array for k, array in enumerate(kept)}
+        if part.which is not None:
+            arrays[f"{name}_inside_{j}_which"] = part.which.astype(np.int64)
     for key, array in stored.items():
-        arrays[f"{name}_{key}"] = validate.unbroadcast(array, keep=array.ndim - n_runs)
+        keep = array.ndim - n_runs if key.count("inside") == 0 else 2
+        arrays[f"{name}_{key}"] = validate.unbroadcast(array, keep=keep)
     for key in ("status", "stopped_at", "elapsed"):
         if (value := getattr(state, key)) is not None:
             arrays[_state_name(name, key)] = value
@@ -41,7 +50,15 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
         "time": state.time,
         "has_elapsed": state.elapsed is not None,
         "n_memories": len(state.memory[0]) if state.memory else 0,
+        **_inside_header(inside),
     }
+
+
+def _inside_header(inside: tuple[Inside, ...]) -> dict[str, Any]:
+    """Return what a header says of small states: files without have nothing."""
+    if not inside:
+        return {}
+    return {"n_inside": len(inside), "has_parts": inside[0].which is not None}
 
 
 def _state_name(name: str, key: str) -> str:
@@ -70,6 +87,9 @@ def state_whole(
         tuple(full(f"memory_{i}_{k}", shape) for k in range(header["n_memories"]))
         for i, shape in enumerate(network.shapes)
     )
+    n_inside = header.get("n_inside", 0) if name == "final" else 0
+    n_inside = validate.integer("n_inside of final", n_inside, low=0, high=status.size)
+    inside = tuple(_inside(j, header, array, network, status.shape) for j in range(n_inside))
     return State(
         tuple(full(f"weights_{i}", shape) for i, shape in enumerate(network.shapes)),
         header["step"],
@@ -78,6 +98,37 @@ def state_whole(
         header["time"],
         array(f"{name}_elapsed") if header["has_elapsed"] else None,
         memory if header["n_memories"] else (),
+        inside,
+    )
+
+
+def _inside(
+    number: int,
+    header: Mapping[str, Any],
+    array: Callable[[str], npt.NDArray[Any]],
+    network: Chain,
+    runs: Shape,
+) -> Inside:
+    """Return a small state of a file; whether it is that of the large one is seen by `train`."""
+    name = f"final_inside_{number}"
+    which = None
+    if header.get("has_parts"):
+        which = validate.integer_array(f"{name}_which", array(f"{name}_which"), low=0, high=2**62)
+    lead = runs if which is None else which.shape
+
+    def whole(key: str, shape: Shape | None = None) -> npt.NDArray[Any]:
+        stored = array(f"{name}_{key}")
+        inner = stored.shape[-2:] if shape is None else shape
+        validate.fits_batch(f"{name}_{key}", stored.shape, (*lead, *inner))
+        return np.broadcast_to(stored, (*lead, *inner))
+
+    numbers, n_memories = range(network.n_arrays), range(header["n_memories"])
+    memory = tuple(tuple(whole(f"memory_{i}_{k}") for k in n_memories) for i in numbers)
+    return Inside(
+        tuple(whole(f"origin_{i}", network.shapes[i]) for i in numbers),
+        tuple(whole(f"weights_{i}") for i in numbers),
+        memory if n_memories else (),
+        which,
     )
 
 

@@ -33,6 +33,7 @@ MODULES = (
 )
 
 INTERNAL = {
+    "along",
     "chosen",
     "core_draws",
     "core_fields",
@@ -45,14 +46,20 @@ INTERNAL = {
     "group_sizes",
     "held_out",
     "groups_of",
+    "kinds_of_runs",
     "layer_step_sizes",
     "of_run",
+    "of_runs",
+    "on_seen",
+    "padded",
     "part",
+    "seen_inputs",
     "stacked",
     "streams_of",
     "training_of",
     "update",
     "with_noise",
+    "work",
 }
 """Methods by which parts of the library speak with each other: what they get is checked already."""
 

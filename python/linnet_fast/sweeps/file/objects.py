@@ -19,7 +19,7 @@ from linnet_fast.training import plain
 from linnet_fast.training.description import Training
 
 OBJECTS = ("loss", "network", "start", "method", "record", "stop")
-SCALARS = ("n_steps", "until", "dtype")
+SCALARS = ("n_steps", "until", "dtype", "reduce")
 
 NEEDED = ("network", "start", "method")
 """Tables that have to be there besides that of the loss, be they empty."""

@@ -1,0 +1,232 @@
+"""Wide and thin chains of dense layers: ours as small as they are, rivals on the full networks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import linnet_fast as lf
+from bench.ours import OURS
+from bench.rivals.numpy import blas
+from bench.sections.base import competes, installed, over_best
+from bench.timing import CHECKED_STEPS, enter, race
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.problem import Array, Run, Weights
+    from bench.sections.base import Goal, Row
+    from bench.timing import Settings
+
+_STEP_SIZE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class WideProblem:
+    """A batch of dense networks of at least as many inputs as outputs, on one data set."""
+
+    weights: Weights
+    """(batch, widths[l + 1], widths[l])."""
+    X: Array
+    Y: Array
+    n_threads: int
+
+    @property
+    def batch(self) -> int:
+        """The number of runs."""
+        return len(self.weights[0])
+
+    @cached_property
+    def loss(self) -> lf.SquaredLoss:
+        """On moments or samples, whichever is cheaper."""
+        return lf.SquaredLoss.from_data(self.X, self.Y)
+
+    @property
+    def by_samples(self) -> bool:
+        """Whether rivals go through the samples, which is cheaper then."""
+        return bool(2 * len(self.X) < self.X.shape[1])
+
+
+def make_wide_problem(
+    widths: tuple[int, ...], n_samples: int, start: str, batch: int, n_threads: int
+) -> WideProblem:
+    """Draw a problem, the same on every call."""
+    rng = np.random.default_rng([*widths, n_samples])
+    X = rng.standard_normal((n_samples, widths[0])) / np.sqrt(1 + np.arange(widths[0]))
+    Y = X @ rng.standard_normal((widths[0], widths[-1])) + rng.standard_normal(
+        (n_samples, widths[-1])
+    )
+    weights = []
+    for below, above in pairwise(widths):
+        drawn = rng.standard_normal((batch, above, below)) / np.sqrt(below)
+        if start == "orthogonal":
+            tall = drawn if above >= below else drawn.mT
+            q = np.linalg.qr(tall)[0]
+            drawn = q if above >= below else q.mT
+        weights.append(np.ascontiguousarray(0.5 * drawn))
+    return WideProblem(tuple(weights), X, Y, n_threads)
+
+
+def ours(problem: WideProblem, *, reduce: bool = True) -> Run:
+    """Return the function that trains for some steps."""
+    network = lf.Dense((problem.X.shape[1], *(w.shape[1] for w in problem.weights)))
+    loss = problem.loss
+
+    def run(n_steps: int) -> Weights:
+        trajectory = lf.train(
+            network,
+            loss,
+            problem.weights,
+            method=lf.GradientDescent(_STEP_SIZE),
+            n_steps=n_steps,
+            record=lf.Record.at([n_steps], observables=("loss",)),
+            n_threads=problem.n_threads,
+            reduce=reduce,
+        )
+        return trajectory.final.weights
+
+    return run
+
+
+def _gradient(problem: WideProblem, array: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the gradient by end-to-end matrices, times the step size, in any library."""
+    X, Y, n = problem.X, problem.Y, len(problem.X)
+    if problem.by_samples:
+        x, back, y = array(X.T.copy()), array(_STEP_SIZE / n * X), array(Y.T.copy())
+        return lambda p: (p @ x - y) @ back
+    cov, cross = array(_STEP_SIZE / n * (X.T @ X)), array(_STEP_SIZE / n * (Y.T @ X))
+    return lambda p: p @ cov - cross
+
+
+def _moves(weights: Any, gradient: Callable[[Any], Any]) -> list[Any]:
+    """Return what a step takes off the weights: products go along the outputs, which are few."""
+    suffixes = [weights[-1]]
+    for layer in weights[-2::-1]:
+        suffixes.append(suffixes[-1] @ layer)
+    *above, product = suffixes
+    forward, found = gradient(product), []
+    for layer, after in zip(weights, [*above[::-1], None], strict=True):
+        if after is None:
+            found.append(forward)
+        else:
+            found.append(after.mT @ forward)
+            forward = forward @ layer.mT
+    return found
+
+
+def _parts(batch: int) -> list[int]:
+    return sorted({max(1, batch // cut) for cut in (1, 2, 8, 64)}, reverse=True)
+
+
+def numpy_ways(problem: WideProblem) -> dict[str, Run]:
+    """Return products of all runs or of parts of them, on threads."""
+    gradient, libraries = _gradient(problem, np.ascontiguousarray), blas()
+
+    def way(part: int, n_threads: int) -> Run:
+        def run(n_steps: int) -> Weights:
+            trained = tuple(layer.copy() for layer in problem.weights)
+
+            def of_part(begin: int) -> None:
+                where = begin if part == 1 else slice(begin, begin + part)
+                own = [layer[where] for layer in trained]
+                for _ in range(n_steps):
+                    for layer, move in zip(own, _moves(own, gradient), strict=True):
+                        np.subtract(layer, move, out=layer)
+
+            starts = range(0, problem.batch, part)
+            if n_threads == 1:
+                for begin in starts:
+                    of_part(begin)
+            else:
+                with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+                    list(pool.map(of_part, starts))
+            return trained
+
+        return run
+
+    ways = {}
+    for part in _parts(problem.batch):
+        ways[f"{part} runs"] = way(part, 1)
+        if problem.n_threads > 1:
+            ways[f"{part} runs, threads"] = way(part, problem.n_threads)
+    return ways
+
+
+def jax_ways(problem: WideProblem) -> dict[str, Run]:
+    """Return gradients by hand, on one device or on all."""
+    jax = import_module("jax")  # here, so that its time is not that of others
+    gradient = _gradient(problem, jax.numpy.asarray)
+
+    def step(_: Any, weights: Any) -> Any:
+        moves = _moves(weights, gradient)
+        return tuple(layer - move for layer, move in zip(weights, moves, strict=True))
+
+    def way(devices: Any) -> Run:
+        program = jax.jit(lambda n, weights: jax.lax.fori_loop(0, n, step, weights))
+        mesh = jax.sharding.Mesh(np.asarray(devices), ("runs",))
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("runs"))
+        start = tuple(jax.device_put(w, sharding) for w in problem.weights)
+        return lambda n: tuple(map(np.asarray, jax.block_until_ready(program(n, start))))
+
+    ways = {"one device": way(jax.devices()[:1])}
+    if len(jax.devices()) > 1 and problem.batch % len(jax.devices()) == 0:
+        ways["devices"] = way(jax.devices())
+    return ways
+
+
+def torch_ways(problem: WideProblem) -> dict[str, Run]:
+    """Return batched products of all runs or of parts of them."""
+    torch = import_module("torch")
+    torch.set_num_threads(problem.n_threads)
+    gradient = _gradient(problem, torch.from_numpy)
+
+    def way(part: int) -> Run:
+        def run(n_steps: int) -> Weights:
+            trained = [torch.from_numpy(layer.copy()) for layer in problem.weights]
+            with torch.no_grad():
+                for begin in range(0, problem.batch, part):
+                    own = [layer[begin : begin + part] for layer in trained]
+                    for _ in range(n_steps):
+                        for layer, move in zip(own, _moves(own, gradient), strict=True):
+                            layer.sub_(move)
+            return tuple(layer.numpy() for layer in trained)
+
+        return run
+
+    return {f"{part} runs": way(part) for part in _parts(problem.batch)}
+
+
+REDUCED_RIVALS: dict[str, Callable[[WideProblem], dict[str, Run]]] = {
+    "jax": jax_ways,
+    "torch": torch_ways,
+    "numpy": numpy_ways,
+}
+
+
+def reduced(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Train a wide network, beside the rivals; and beside ourselves on the network as it stands."""
+    problem = make_wide_problem(
+        tuple(goal["widths"]), goal["n_samples"], goal["start"], goal["batch"], settings.n_threads
+    )
+    run, batch = ours(problem), problem.batch
+    entries = {OURS: enter(OURS, {"reduced": run}, None, batch, settings)}
+    expected, missing = ours(problem, reduce=False)(CHECKED_STEPS), []
+    for name, ways in REDUCED_RIVALS.items():
+        if competes(name, settings):
+            entries[name] = enter(name, ways(problem), expected, batch, settings)
+        elif name in settings.rivals and not installed(name):
+            missing.append(name)
+    # What we say of the large weights must be what the others find.
+    enter(OURS, {"reduced": run}, expected, batch, settings)
+    result = race({name: entry.measure for name, entry in entries.items()}, settings)
+    case: dict[str, int | str] = {
+        "widths": "-".join(map(str, goal["widths"])),
+        **{key: goal[key] for key in ("n_samples", "start", "batch")},
+    }
+    yield over_best(case, goal, result, entries, missing)

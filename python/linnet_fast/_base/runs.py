@@ -1,0 +1,54 @@
+"""Some of the runs of what has run axes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base.validate import Shape
+
+_T = TypeVar("_T")
+
+
+def taken(array: npt.NDArray[Any], n_inner: int, which: npt.NDArray[np.intp], runs: Shape) -> Any:
+    """Return the arrays of some runs, (n, *inner), by their numbers in C order; one for all stays as it is."""
+    inner = array.shape[array.ndim - n_inner :]
+    if array.ndim == n_inner:
+        return array
+    whole = np.broadcast_to(array, (*runs, *inner))
+    return whole[np.unravel_index(which, runs)]
+
+
+def noun_of(noun: _T, which: npt.NDArray[np.intp], runs: Shape) -> _T:
+    """Return a noun as some runs see it: its arrays are those of its ``inner_axes``.
+
+    Parameters
+    ----------
+    noun : Loss, Method, StepRule, Batches or Stop
+        Made with what are its attributes.
+    which : ndarray of int, shape (n,)
+        Numbers of the runs, in C order.
+    runs : tuple of int
+        Shape of all run axes.
+    """
+    axes: Mapping[str, int] = getattr(noun, "inner_axes", {})
+    values = {}
+    for name in inspect.signature(type(noun)).parameters:
+        value = getattr(noun, name)
+        if isinstance(value, np.ndarray) and name in axes:
+            value = taken(value, axes[name], which, runs)
+        elif isinstance(value, Mapping):
+            value = {
+                key: taken(part, 0, which, runs)
+                if isinstance(part, np.ndarray)
+                else noun_of(part, which, runs)
+                for key, part in value.items()
+            }
+        elif hasattr(value, "inner_axes"):
+            value = noun_of(value, which, runs)
+        values[name] = value
+    return type(noun)(**values)
