@@ -14,7 +14,7 @@ import numpy.typing as npt
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss, SeenInputs
-from linnet_fast.losses.moments import check_input_cov
+from linnet_fast.losses.moments import check_input_cov, seen_directions
 
 if TYPE_CHECKING:
     from linnet_fast.datasets.kinds import Dataset
@@ -290,31 +290,7 @@ class SquaredLoss(Loss):
 
     @cached_property
     def _turned(self) -> tuple[npt.NDArray[np.int64], FloatArray]:
-        """The kinds of runs, and eigenvectors of `input_cov`, the largest first, or axes; (*run of it)."""
-        stored = validate.unbroadcast(self.input_cov, keep=2)
-        n = self.n_inputs
-        variances = np.diagonal(stored, axis1=-2, axis2=-1)
-        entries = np.count_nonzero(stored, axis=(-2, -1))
-        is_diagonal = entries == np.count_nonzero(variances, axis=-1)
-        # Axes as they are, those of no variance last; of which there may be none.
-        order = np.argsort(variances == 0, axis=-1, kind="stable")
-        axes = np.eye(n)[order].mT
-        n_known = np.count_nonzero(variances, axis=-1)
-        kinds = np.where((n_known == n) | (n_known == 0), -1, n_known)
-        columns = axes
-        if not is_diagonal.all():
-            values, vectors = algebra.symmetric_eigenvectors(stored)
-            values, vectors = values[..., ::-1], vectors[..., ::-1]
-            is_seen = values > 4 * n * _EPS * values[..., :1]
-            # Small ones are rounding only if the outputs have nothing there, either.
-            cross = validate.unbroadcast(self.cross_cov, keep=2)
-            along = np.abs(algebra.product(cross, vectors)).max(axis=-2)
-            rounding = 64 * n * _EPS * along.max(axis=-1, keepdims=True)
-            is_clear = ~(~is_seen & (along > rounding)).any(axis=-1)
-            counts = np.where(is_clear, n + 1 + np.count_nonzero(is_seen, axis=-1), -1)
-            kinds = np.where(is_diagonal, kinds, counts)
-            columns = np.where(is_diagonal[..., None, None], axes, vectors)
-        return kinds, np.broadcast_to(columns, (*self.input_cov.shape[:-2], n, n))
+        return seen_directions(self.input_cov, self.cross_cov)
 
     def seen_inputs(self) -> SeenInputs | None:
         """Return the eigenvectors of `input_cov`, those of no variance last; None if there is nothing to gain."""
