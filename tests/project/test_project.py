@@ -125,6 +125,7 @@ def test_contributing_and_nox_name_what_exists():
     assert set(re.findall(r"nox -s (\w+)", text)) <= nox_sessions()
     assert set(re.findall(r"--preset (\w+)", text)) <= presets()
     built = set(re.findall(r'build\(session, f?"([^"]+)"\)', read("noxfile.py")))
+    built |= set(re.findall(r"--preset (\w+)", read(".ci/run")))
     assert {n.format(level=level) for n in built for level in LEVELS} == presets()
     for path in re.findall(r"`([\w./]+/|[\w/]+\.(?:py|hpp|cpp|toml|yml|md|cff))`", text):
         places = (

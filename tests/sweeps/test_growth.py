@@ -245,10 +245,10 @@ IDENTITIES = """
 print(plain().id, plain().run_id(5), spec_of("flow").id, spec_of("flow").run_id(7))
 """
 PINNED = [
-    "0c046cdedd7309886d99dd7ac0a9a04a7d6207538190e3d16f29b7c61882632f",
-    "7144e9ed20c44b22982a3116d258ec4c116590197a7d3c74b46a65cad273d587",
-    "4d754bd9aa19815199376052e62da5648c470cb6b1acc7ad01335c93bf77520b",
-    "8d9086e5f876dd49d011668bef2ff5db407872e40a87ed0e9ca434c07fa40fd3",
+    "fbf377e079a729f9b010975c077093f9d28cfd52b4a6e8ae0d3c6fdca4af3de6",
+    "769c8cf99e7b1f23872349cabe1079c25fc41081e5196a97b75ce3a238212f6b",
+    "75cc639aa7c11135492b96cac96ab215e19a46d65ce6df18e4a9ca4c0af83e0d",
+    "5491422b6266cfdedfade5758c21105bfb1b3bf369f205e85020454712e23424",
 ]
 """If they change, so must `spec.NUMERICS` or `store.SCHEMA`: old stores would be refused."""
 

@@ -8,6 +8,7 @@ lies outside stays as it is, or decays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import algebra, validate
+from linnet_fast._base import algebra, memory, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss, SeenInputs
 from linnet_fast.networks.chain import Chain
@@ -267,6 +268,9 @@ def find(
         run, (*run): those of one number go together.
     """
     if not network.is_dense or network.n_layers < 2:
+        return None
+    # The bases of a run are no larger than its weights, nor is what is made of these on the way.
+    if memory.exceeded(4 * 8 * network.n_weights * math.prod(runs)) is not None:
         return None
     kinds = np.broadcast_to(loss.kinds_of_runs(), runs)
     if (kinds != kinds.flat[0]).any():
