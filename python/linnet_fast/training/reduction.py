@@ -151,7 +151,7 @@ class _Rest:
         pairs = zip(problem.origin, inside, strict=True)
         return tuple(np.asarray(w, np.float64) - part for w, part in pairs)
 
-    def layernorms(self, small: FloatArray) -> FloatArray:
+    def layer_norms(self, small: FloatArray) -> FloatArray:
         """Return those of all weights."""
         if self.reduction.problem.has_rest:
             return small
@@ -193,7 +193,7 @@ _RESTORED: Mapping[str, Callable[[Any, _Rest], Any]] = {
     "norm": lambda small, _: small,
     "gradient_norm": lambda small, _: small,
     "singular_values": lambda small, rest: rest.padded(small),
-    "layer_norms": lambda small, rest: rest.layernorms(small),
+    "layer_norms": lambda small, rest: rest.layer_norms(small),
     "imbalance": lambda small, rest: rest.imbalance(small),
     "angle": lambda small, _: small,
     "log_tan_half_angle": lambda small, _: small,
@@ -207,7 +207,7 @@ def reduction_of(call: CoreCall) -> Reduction | npt.NDArray[np.int64] | None:
     """Return the small training that takes the place of one.
 
     Whether there is one is a matter of each run alone, and does not depend on how long it is, nor on
-    what is recorded.
+    what is recorded, unless a loss is evaluated that has no form in the small network.
 
     Parameters
     ----------
