@@ -670,6 +670,17 @@ class TestKinds:
                 else:
                     assert_array_equal(mine[i], other[0], err_msg=name)
 
+    def test_progress_counts_all_of_them(self):
+        network, loss, start, method = self.problems()
+        calls = []
+        lf.train(
+            network, loss, start, method=method, n_steps=60, progress=lambda *now: calls.append(now)
+        )
+        done, totals = zip(*calls, strict=True)
+        assert set(totals) == {360}
+        assert done[-1] == 360
+        assert list(done) == sorted(done)
+
     @pytest.mark.parametrize("through", ["state", "npz", "nc"])
     def test_they_go_on(self, through, tmp_path):
         network, loss, start, method = self.problems()

@@ -28,6 +28,8 @@ from linnet_fast.records.stop import Stop
 from linnet_fast.training.state import State, Status
 
 Progress: TypeAlias = bool | Callable[[int, int], object]
+Report: TypeAlias = Callable[[int], object] | None
+"""Called with the steps that are done so far."""
 
 
 class Outcome(NamedTuple):
@@ -72,10 +74,14 @@ class CoreCall:
         """Which runs have not ended before."""
         return np.asarray(self.begin.status == Status.COMPLETED)
 
-    def arguments(self, n_records: int) -> dict[str, Any]:
-        """Return the arguments of the core; MemoryError, naming the bytes, if the result would not fit."""
-        threads = machine.checked_threads(self.n_threads)
+    def check(self, n_records: int) -> None:
+        """Refuse a wrong number of threads; MemoryError, naming the bytes, if the result would not fit."""
+        machine.checked_threads(self.n_threads)
         _check_memory(self.network, self.begin, self.method, self.record, n_records)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the core."""
+        threads = machine.checked_threads(self.n_threads)
         runs, stop = self.runs, self.stop
         has_ended = not self.going.all()
         return {
@@ -199,7 +205,7 @@ def _check_memory(
 
 
 @contextmanager
-def reporter(progress: object, total: int) -> Iterator[Callable[[int], object] | None]:
+def reporter(progress: object, total: int) -> Iterator[Report]:
     """Give the function to call with the steps done so far, or None."""
     if progress is False or (progress is True and sys.stderr is None):  # as without a console
         yield None

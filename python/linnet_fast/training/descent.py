@@ -8,14 +8,11 @@ from linnet_fast import _core
 from linnet_fast._base import validate
 from linnet_fast.methods.base import SteppingMethod
 from linnet_fast.methods.step_rule import KINDS
-from linnet_fast.records.record import MAX_STEP
-from linnet_fast.training.call import CoreCall, Outcome, Progress, reporter
+from linnet_fast.training.call import CoreCall, Outcome, Report
 from linnet_fast.training.state import State
 
 
-def descend(
-    call: CoreCall, method: SteppingMethod, n_steps: int | None, progress: Progress
-) -> Outcome:
+def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report) -> Outcome:
     """Take steps.
 
     Parameters
@@ -26,8 +23,8 @@ def descend(
         How.
     n_steps : int
         How many steps.
-    progress : bool or callable
-        As of `train`.
+    report : callable, optional
+        Called with the steps of all runs so far.
 
     Returns
     -------
@@ -35,9 +32,8 @@ def descend(
     """
     begin, runs, going = call.begin, call.runs, call.going
     first = begin.step or 0
-    n_steps = validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
     last = first + n_steps
-    arguments = call.arguments(call.record.n_records(first, last))
+    arguments = call.arguments()
     steps = call.record.steps(first, last)
     rule, draws, before = method.rule, method.batches, np.zeros(runs)
     if rule is not None:
@@ -52,18 +48,17 @@ def descend(
         [validate.over_runs(part, runs, part.ndim - len(runs)) for part in kept]
         for kept in begin.memory
     ]
-    with reporter(progress, int(np.count_nonzero(going)) * n_steps) as report:
-        result = _core.train(
-            **arguments,
-            step_size=validate.over_runs(step_sizes, runs, 1),
-            check_every=1 if call.stop is None else call.stop.check_every,
-            first_step=first,
-            n_steps=n_steps,
-            update=method.core_fields(runs),
-            memory=memory,
-            record_steps=steps.tolist(),
-            progress=report,
-        )
+    result = _core.train(
+        **arguments,
+        step_size=validate.over_runs(step_sizes, runs, 1),
+        check_every=1 if call.stop is None else call.stop.check_every,
+        first_step=first,
+        n_steps=n_steps,
+        update=method.core_fields(runs),
+        memory=memory,
+        record_steps=steps.tolist(),
+        progress=report,
+    )
     elapsed = None
     if rule is None:
         time = method.constant_step_size[..., None] * steps

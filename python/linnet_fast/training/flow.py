@@ -12,13 +12,11 @@ from linnet_fast import _core
 from linnet_fast._base import validate
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.training._turned import ANGLES, turned
-from linnet_fast.training.call import CoreCall, Outcome, Progress, reporter
+from linnet_fast.training.call import CoreCall, Outcome, Report
 from linnet_fast.training.state import State
 
 
-def integrate(
-    call: CoreCall, method: GradientFlow, until: float | None, progress: Progress
-) -> Outcome:
+def integrate(call: CoreCall, method: GradientFlow, until: float, report: Report) -> Outcome:
     """Integrate the flow.
 
     Parameters
@@ -29,8 +27,8 @@ def integrate(
         To which tolerance.
     until : float
         The time at which to end.
-    progress : bool or callable
-        As of `train`.
+    report : callable, optional
+        Called with the thousandths of all runs so far.
 
     Returns
     -------
@@ -38,28 +36,26 @@ def integrate(
     """
     begin, runs, going = call.begin, call.runs, call.going
     first = begin.time or 0.0
-    end = validate.real("until", until, at_least=first)
-    time = call.record.times(first, end)
+    time = call.record.times(first, until)
     asked, (call, turn) = call, turned(call)
-    arguments = call.arguments(len(time))
+    arguments = call.arguments()
     mirror = None if call.mirror is None else validate.over_runs(call.mirror, runs, 1)
     atol = method.absolute_tolerance(begin.weights, len(runs))
-    with reporter(progress, 1000 * int(np.count_nonzero(going))) as report:
-        result = _core.train_flow(
-            **arguments,
-            **method.core_fields(runs),
-            atol=validate.over_runs(atol, runs, 0),
-            begin=first,
-            until=end,
-            record_times=time.tolist(),
-            mirror=mirror,
-            progress=report,
-        )
+    result = _core.train_flow(
+        **arguments,
+        **method.core_fields(runs),
+        atol=validate.over_runs(atol, runs, 0),
+        begin=first,
+        until=until,
+        record_times=time.tolist(),
+        mirror=mirror,
+        progress=report,
+    )
     if turn is not None:
         turn.back(result, asked)
     stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
     status = np.where(going, result["status"], begin.status)
-    final = State(result["weights"], None, status, stopped_at, end)
+    final = State(result["weights"], None, status, stopped_at, until)
     _tell_of_unknown_angles(
         result["observables"], going, (time > first) & (time <= stopped_at[..., None])
     )

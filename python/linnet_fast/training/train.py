@@ -15,11 +15,11 @@ from linnet_fast.methods.base import Method
 from linnet_fast.methods.registry import fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import OBSERVABLES
-from linnet_fast.records.record import Record
+from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
-from linnet_fast.training.call import CoreCall, Outcome, Progress
+from linnet_fast.training.call import CoreCall, Outcome, Progress, Report, reporter
 from linnet_fast.training.compatible import check_core, check_training
 from linnet_fast.training.descent import descend
 from linnet_fast.training.flow import integrate
@@ -152,8 +152,11 @@ def train(
     _refuse_taken_names(record)
     begin = begin_state(network, loss, start, method, stop, dtype, record.evaluate)
     call = CoreCall(network, loss, begin, method, record, stop, direction, n_threads)
-    do = _Trained(n_steps, until, progress, reduce=validate.flag("reduce", reduce))
-    outcome = do(call)
+    reduce = validate.flag("reduce", reduce)
+    length, of_run = _length(call, n_steps, until)
+    with reporter(progress, int(np.count_nonzero(call.going)) * of_run) as report:
+        do = _Trained(length, of_run, report, reduce=reduce)
+        outcome = do(call)
     made = _provenance(network, method, record, stop, begin, outcome.final)
     if do.texts:
         made["reduction"] = "; ".join(dict.fromkeys(do.texts))
@@ -172,14 +175,26 @@ def train(
     )
 
 
+def _length(call: CoreCall, n_steps: int | None, until: float | None) -> tuple[float, int]:
+    """Return steps to take, or the time at which to end, and what progress counts of a run; all checked."""
+    begin, record = call.begin, call.record
+    if call.method.counts_steps:
+        first = begin.step or 0
+        steps = validate.integer("n_steps", n_steps, low=0, high=MAX_STEP - first)
+        call.check(record.n_records(first, first + steps))
+        return steps, steps
+    end = validate.real("until", until, at_least=begin.time or 0.0)
+    call.check(len(record.times(begin.time or 0.0, end)))
+    return end, 1000
+
+
 class _Trained:
     """Trains what it is called with, as it stands or reduced, runs of several kinds one kind after the other."""
 
-    def __init__(
-        self, n_steps: int | None, until: float | None, progress: Progress, *, reduce: bool
-    ) -> None:
-        self._n_steps, self._until, self._progress = n_steps, until, progress
+    def __init__(self, length: float, of_run: int, report: Report, *, reduce: bool) -> None:
+        self._length, self._of_run, self._report = length, of_run, report
         self._reduce = reduce
+        self._done = 0
         self.texts: list[str] = []
 
     def __call__(self, call: CoreCall) -> Outcome:
@@ -193,9 +208,14 @@ class _Trained:
         return reduction.expanded(self._by_core(reduction.small))
 
     def _by_core(self, call: CoreCall) -> Outcome:
-        if call.method.counts_steps:
-            return descend(call, cast("SteppingMethod", call.method), self._n_steps, self._progress)
-        return integrate(call, cast("GradientFlow", call.method), self._until, self._progress)
+        method, report, before = call.method, self._report, self._done
+        own = None if report is None else lambda done: report(before + done)
+        if method.counts_steps:
+            outcome = descend(call, cast("SteppingMethod", method), int(self._length), own)
+        else:
+            outcome = integrate(call, cast("GradientFlow", method), self._length, own)
+        self._done += int(np.count_nonzero(call.going)) * self._of_run
+        return outcome
 
 
 def _refuse_taken_names(record: Record) -> None:
