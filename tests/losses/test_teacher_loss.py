@@ -112,10 +112,9 @@ def test_fresh_samples_are_those_of_the_reference(law, runs):
                 assert_allclose(parts(run)[name], array, rtol=1e-11, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("chain", CHAINS, ids=str)
+# Laws have two dimensions and more.
+@pytest.mark.parametrize("chain", [c for c in CHAINS if c.n_inputs > 1], ids=str)
 def test_every_network_sees_fresh_samples(chain):
-    if chain.n_inputs < 2:
-        pytest.skip("laws have two dimensions and more")
     rng = np.random.default_rng(0)
     teacher = rng.standard_normal((5, chain.n_outputs, chain.n_inputs))
     loss = lf.SquaredLoss.from_law(laws.Ball(chain.n_inputs), teacher, noise_std=0.2)
