@@ -11,6 +11,8 @@ import numpy as np
 from bench.rivals.base import Competitor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from bench.problem import Array, Problem, Run, Weights
 
 
@@ -23,9 +25,8 @@ class Numpy(Competitor):
         """Return loops over the whole batch or over parts of it, in turn or on threads."""
         if problem.batch == 1:
             return {"dot": _way(problem, 1, 1)}
-        whole, *parts = (max(1, problem.batch // cut) for cut in (1, 2, 4, 16))
-        ways = {"matmul": _way(problem, whole, 1)}
-        for part in sorted(set(parts), reverse=True):
+        ways = {"matmul": _way(problem, problem.batch, 1)}
+        for part in parts_of(problem.batch, (2, 4, 16)):
             ways[f"matmul, {part} runs"] = _way(problem, part, 1)
             if problem.n_threads > 1:
                 ways[f"matmul, {part} runs, threads"] = _way(problem, part, problem.n_threads)
@@ -41,28 +42,59 @@ def blas() -> Any:
     return import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
 
 
-def _way(problem: Problem, part: int, n_threads: int) -> Run:
-    libraries = blas()
+def by_parts(
+    weights: Weights, part: int, n_threads: int, descend: Callable[[list[Array], int, int], None]
+) -> Run:
+    """Return the training of so many runs at a time, in turn or on threads.
+
+    ``descend(weights, n_steps, first)`` trains those of one part in place, from run `first` on; a single
+    run has no axis for it.
+    """
+    libraries, batch = blas(), len(weights[0])
 
     def run(n_steps: int) -> Weights:
-        trained = tuple(layer.copy() for layer in problem.weights)
+        trained = tuple(layer.copy() for layer in weights)
 
-        def descend(first: int) -> None:
-            weights = [layer[first : first + part] for layer in trained]
-            if problem.batch == 1:
-                weights = [layer[0] for layer in weights]
-            _descend(weights, problem, n_steps)
+        def of_part(first: int) -> None:
+            where = first if part == 1 else slice(first, first + part)
+            descend([layer[where] for layer in trained], n_steps, first)
 
-        starts = range(0, problem.batch, part)
+        starts = range(0, batch, part)
         if n_threads == 1:
-            for start in starts:
-                descend(start)
+            for first in starts:
+                of_part(first)
         else:
             with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
-                list(pool.map(descend, starts))
+                list(pool.map(of_part, starts))
         return trained
 
     return run
+
+
+def parts_of(batch: int, cuts: Sequence[int]) -> list[int]:
+    """Return how many runs a part has if a batch is divided by each of `cuts`, the most first."""
+    return sorted({max(1, batch // cut) for cut in cuts}, reverse=True)
+
+
+def ways_by_parts(
+    weights: Weights,
+    cuts: Sequence[int],
+    n_threads: int,
+    descend: Callable[[list[Array], int, int], None],
+) -> dict[str, Run]:
+    """Return `by_parts` of the batch divided by each of `cuts`, in turn and on threads, by name."""
+    ways = {}
+    for part in parts_of(len(weights[0]), cuts):
+        ways[f"{part} runs"] = by_parts(weights, part, 1, descend)
+        if n_threads > 1:
+            ways[f"{part} runs, threads"] = by_parts(weights, part, n_threads, descend)
+    return ways
+
+
+def _way(problem: Problem, part: int, n_threads: int) -> Run:
+    return by_parts(
+        problem.weights, part, n_threads, lambda own, n, _first: _descend(own, problem, n)
+    )
 
 
 def _descend(weights: list[Array], problem: Problem, n_steps: int) -> None:

@@ -117,6 +117,22 @@ def competes(rival: str, settings: Settings) -> bool:
     return rival in settings.rivals and installed(rival)
 
 
+def enter_rivals(
+    rivals: Mapping[str, Callable[[Any], Mapping[str, Run]]],
+    problem: Any,
+    expected: Weights,
+    settings: Settings,
+) -> tuple[dict[str, Entry], list[str]]:
+    """Return the rivals that are asked for, made ready and checked, and those that are not installed."""
+    entries, missing = {}, []
+    for name, ways in rivals.items():
+        if competes(name, settings):
+            entries[name] = enter(name, ways(problem), expected, problem.batch, settings)
+        elif name in settings.rivals and not installed(name):
+            missing.append(name)
+    return entries, missing
+
+
 def race_of_trainings(
     case: dict[str, int | str],
     goal: Goal,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,8 @@ import numpy as np
 
 import linnet_fast as lf
 from bench.ours import OURS
-from bench.rivals.numpy import blas
-from bench.sections.base import competes, installed, over_best, own_ratio
+from bench.rivals.numpy import blas, parts_of, ways_by_parts
+from bench.sections.base import enter_rivals, over_best, own_ratio
 from bench.timing import CHECKED_STEPS, enter, race, rate_of
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from linnet_fast.losses.base import Loss
 
 _STEP_SIZE = 0.1
+_CUTS = (1, 2, 16)  # rivals take a batch whole, or so many parts of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +93,8 @@ def ours(problem: CompletionProblem, loss: Loss | None = None) -> Run:
 def numpy_ways(problem: CompletionProblem) -> dict[str, Run]:
     """Return products into preallocated arrays, of all runs or of parts of them, on threads."""
     places, values, speed = problem.places, problem.loss.values, problem.speed
-    libraries = blas()
 
-    def descend(weights: list[Array], n_steps: int) -> None:
+    def descend(weights: list[Array], n_steps: int, _first: int) -> None:
         first, rest = weights[0], weights[1:]
         multiply: Any = np.matmul if first.ndim == 3 else np.dot
         prefixes = [first, *(np.empty_like(first) for _ in rest)]
@@ -117,31 +116,7 @@ def numpy_ways(problem: CompletionProblem) -> dict[str, Run]:
                 back = other
             np.subtract(first, back, out=first)
 
-    def way(part: int, n_threads: int) -> Run:
-        def run(n_steps: int) -> Weights:
-            trained = tuple(layer.copy() for layer in problem.weights)
-
-            def of_part(begin: int) -> None:
-                where = begin if part == 1 else slice(begin, begin + part)
-                descend([layer[where] for layer in trained], n_steps)
-
-            starts = range(0, problem.batch, part)
-            if n_threads == 1:
-                for begin in starts:
-                    of_part(begin)
-            else:
-                with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
-                    list(pool.map(of_part, starts))
-            return trained
-
-        return run
-
-    ways = {}
-    for part in sorted({max(1, problem.batch // cut) for cut in (1, 2, 16)}, reverse=True):
-        ways[f"{part} runs"] = way(part, 1)
-        if problem.n_threads > 1:
-            ways[f"{part} runs, threads"] = way(part, problem.n_threads)
-    return ways
+    return ways_by_parts(problem.weights, _CUTS, problem.n_threads, descend)
 
 
 def jax_ways(problem: CompletionProblem) -> dict[str, Run]:
@@ -226,8 +201,7 @@ def torch_ways(problem: CompletionProblem) -> dict[str, Run]:
 
         return run
 
-    parts = sorted({max(1, problem.batch // cut) for cut in (1, 2, 16)}, reverse=True)
-    return {f"bmm, {part} runs": way(part) for part in parts}
+    return {f"bmm, {part} runs": way(part) for part in parts_of(problem.batch, _CUTS)}
 
 
 def numba_ways(problem: CompletionProblem) -> dict[str, Run]:
@@ -289,13 +263,10 @@ def completion(goal: Goal, settings: Settings) -> Iterator[Row]:
     """Complete a matrix, beside the rivals."""
     problem = _problem_of(goal, settings)
     run, batch = ours(problem), problem.batch
-    entries, missing = {OURS: enter(OURS, {"train": run}, None, batch, settings)}, []
+    entries = {OURS: enter(OURS, {"train": run}, None, batch, settings)}
     expected = run(CHECKED_STEPS)
-    for name, ways in COMPLETION_RIVALS.items():
-        if competes(name, settings):
-            entries[name] = enter(name, ways(problem), expected, batch, settings)
-        elif name in settings.rivals and not installed(name):
-            missing.append(name)
+    others, missing = enter_rivals(COMPLETION_RIVALS, problem, expected, settings)
+    entries |= others
     result = race({name: entry.measure for name, entry in entries.items()}, settings)
     case: dict[str, int | str] = {key: goal[key] for key in ("d", "L", "observed", "batch")}
     yield over_best(case, goal, result, entries, missing)

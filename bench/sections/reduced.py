@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -13,8 +12,8 @@ import numpy as np
 
 import linnet_fast as lf
 from bench.ours import OURS
-from bench.rivals.numpy import blas
-from bench.sections.base import competes, installed, over_best
+from bench.rivals.numpy import parts_of, ways_by_parts
+from bench.sections.base import enter_rivals, over_best
 from bench.timing import CHECKED_STEPS, enter, race
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from bench.timing import Settings
 
 _STEP_SIZE = 1e-3
+_CUTS = (1, 2, 8, 64)  # rivals take a batch whole, or so many parts of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,42 +120,16 @@ def _moves(weights: Any, gradient: Callable[[Any], Any]) -> list[Any]:
     return found
 
 
-def _parts(batch: int) -> list[int]:
-    return sorted({max(1, batch // cut) for cut in (1, 2, 8, 64)}, reverse=True)
-
-
 def numpy_ways(problem: WideProblem) -> dict[str, Run]:
     """Return products of all runs or of parts of them, on threads."""
-    gradient, libraries = _gradient(problem, np.ascontiguousarray), blas()
+    gradient = _gradient(problem, np.ascontiguousarray)
 
-    def way(part: int, n_threads: int) -> Run:
-        def run(n_steps: int) -> Weights:
-            trained = tuple(layer.copy() for layer in problem.weights)
+    def descend(own: list[Array], n_steps: int, _first: int) -> None:
+        for _ in range(n_steps):
+            for layer, move in zip(own, _moves(own, gradient), strict=True):
+                np.subtract(layer, move, out=layer)
 
-            def of_part(begin: int) -> None:
-                where = begin if part == 1 else slice(begin, begin + part)
-                own = [layer[where] for layer in trained]
-                for _ in range(n_steps):
-                    for layer, move in zip(own, _moves(own, gradient), strict=True):
-                        np.subtract(layer, move, out=layer)
-
-            starts = range(0, problem.batch, part)
-            if n_threads == 1:
-                for begin in starts:
-                    of_part(begin)
-            else:
-                with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
-                    list(pool.map(of_part, starts))
-            return trained
-
-        return run
-
-    ways = {}
-    for part in _parts(problem.batch):
-        ways[f"{part} runs"] = way(part, 1)
-        if problem.n_threads > 1:
-            ways[f"{part} runs, threads"] = way(part, problem.n_threads)
-    return ways
+    return ways_by_parts(problem.weights, _CUTS, problem.n_threads, descend)
 
 
 def jax_ways(problem: WideProblem) -> dict[str, Run]:
@@ -199,7 +173,7 @@ def torch_ways(problem: WideProblem) -> dict[str, Run]:
 
         return run
 
-    return {f"{part} runs": way(part) for part in _parts(problem.batch)}
+    return {f"{part} runs": way(part) for part in parts_of(problem.batch, _CUTS)}
 
 
 REDUCED_RIVALS: dict[str, Callable[[WideProblem], dict[str, Run]]] = {
@@ -216,12 +190,9 @@ def reduced(goal: Goal, settings: Settings) -> Iterator[Row]:
     )
     run, batch = ours(problem), problem.batch
     entries = {OURS: enter(OURS, {"reduced": run}, None, batch, settings)}
-    expected, missing = ours(problem, reduce=False)(CHECKED_STEPS), []
-    for name, ways in REDUCED_RIVALS.items():
-        if competes(name, settings):
-            entries[name] = enter(name, ways(problem), expected, batch, settings)
-        elif name in settings.rivals and not installed(name):
-            missing.append(name)
+    expected = ours(problem, reduce=False)(CHECKED_STEPS)
+    others, missing = enter_rivals(REDUCED_RIVALS, problem, expected, settings)
+    entries |= others
     # What we say of the large weights must be what the others find.
     enter(OURS, {"reduced": run}, expected, batch, settings)
     result = race({name: entry.measure for name, entry in entries.items()}, settings)

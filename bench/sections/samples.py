@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.ours import OURS
-from bench.rivals.numpy import blas
-from bench.sections.base import competes, installed, over_best
+from bench.rivals.numpy import blas, parts_of, ways_by_parts
+from bench.sections.base import enter_rivals, over_best
 from bench.sections.sample_problem import (
     SampleProblem,
     check_by_autograd,
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from bench.sections.base import Goal, Row
     from bench.timing import Settings
 
+_CUTS = (1, 4, 16, 64)  # rivals take a batch whole, or so many parts of it
+
 
 def spread(problem: SampleProblem, weights: Any, gradient: Any) -> tuple[Any, Any]:
     """Return the gradients by two layers of all runs, from that by their products, in any library."""
@@ -46,15 +47,11 @@ def product(problem: SampleProblem, weights: Any) -> Any:
     return second @ first
 
 
-def _parts(problem: SampleProblem) -> list[int]:
-    return sorted({max(1, problem.batch // cut) for cut in (1, 4, 16, 64)}, reverse=True)
-
-
 def numpy_ways(problem: SampleProblem) -> dict[str, Run]:
     """Return products with all samples by BLAS, of all runs or of parts of them, on threads."""
     x, n = np.ascontiguousarray(problem.loss.inputs), problem.loss.n_samples
     across, targets = np.ascontiguousarray(x.T), np.ascontiguousarray(problem.targets.T)
-    libraries, places = blas(), problem.places
+    places = problem.places
 
     def all_samples(p: Any, out: Any, gradient: Any) -> None:
         n_in = p.shape[-1]
@@ -67,7 +64,9 @@ def numpy_ways(problem: SampleProblem) -> dict[str, Run]:
         np.dot(out.reshape(-1, n), x, out=gradient.reshape(-1, n_in))
         gradient *= problem.step_size / n
 
-    def descend(weights: list[Any], n_steps: int, begin: int) -> None:
+    def descend(own: list[Any], n_steps: int, begin: int) -> None:
+        is_single = own[0].ndim < problem.weights[0].ndim
+        weights = [layer[None] for layer in own] if is_single else own
         shape = product(problem, weights).shape
         out, gradient = np.empty((*shape[:2], n)), np.empty(shape)
         for t in range(n_steps):
@@ -82,30 +81,7 @@ def numpy_ways(problem: SampleProblem) -> dict[str, Run]:
             for layer, move in zip(weights, spread(problem, weights, gradient), strict=True):
                 np.subtract(layer, move.reshape(layer.shape), out=layer)
 
-    def way(part: int, n_threads: int) -> Run:
-        def run(n_steps: int) -> Weights:
-            trained = tuple(layer.copy() for layer in problem.weights)
-
-            def of_part(begin: int) -> None:
-                descend([layer[begin : begin + part] for layer in trained], n_steps, begin)
-
-            starts = range(0, problem.batch, part)
-            if n_threads == 1:
-                for begin in starts:
-                    of_part(begin)
-            else:
-                with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
-                    list(pool.map(of_part, starts))
-            return trained
-
-        return run
-
-    ways = {}
-    for part in _parts(problem):
-        ways[f"{part} runs"] = way(part, 1)
-        if problem.n_threads > 1:
-            ways[f"{part} runs, threads"] = way(part, problem.n_threads)
-    return ways
+    return ways_by_parts(problem.weights, _CUTS, problem.n_threads, descend)
 
 
 def jax_ways(problem: SampleProblem) -> dict[str, Run]:
@@ -229,7 +205,7 @@ def torch_ways(problem: SampleProblem) -> dict[str, Run]:
 
         return run
 
-    ways = {f"by hand, {part} runs": way(by_hand, part) for part in _parts(problem)}
+    ways = {f"by hand, {part} runs": way(by_hand, part) for part in parts_of(problem.batch, _CUTS)}
     return {"its gradient": way(own_gradient, problem.batch), **ways}
 
 
@@ -312,13 +288,10 @@ SAMPLE_RIVALS: dict[str, Callable[[SampleProblem], dict[str, Run]]] = {
 def _raced(problem: SampleProblem, goal: Goal, settings: Settings) -> Row:
     """Return the row of a problem beside all rivals, and our share of the peak of multiply-adds."""
     run, batch = ours(problem), problem.batch
-    entries, missing = {OURS: enter(OURS, {"train": run}, None, batch, settings)}, []
+    entries = {OURS: enter(OURS, {"train": run}, None, batch, settings)}
     expected = run(CHECKED_STEPS)
-    for name, ways in SAMPLE_RIVALS.items():
-        if competes(name, settings):
-            entries[name] = enter(name, ways(problem), expected, batch, settings)
-        elif name in settings.rivals and not installed(name):
-            missing.append(name)
+    others, missing = enter_rivals(SAMPLE_RIVALS, problem, expected, settings)
+    entries |= others
     peaks: list[float] = []
 
     def measured_with_peak() -> float:
