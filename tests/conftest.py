@@ -26,6 +26,7 @@ sys.path += [
             "project",
             "rank_dynamics",
             "sweeps",
+            "training",
         )
     ),
 ]
