@@ -75,6 +75,7 @@ def ours(problem: BinaryProblem) -> Run:
             n_steps=n_steps,
             record=lf.Record.at([n_steps], observables=("norm",)),
             n_threads=problem.n_threads,
+            reduce=False,  # as rivals do
         )
         return trajectory.final.weights
 

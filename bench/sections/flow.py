@@ -76,6 +76,7 @@ def ours(problem: FlowProblem) -> Callable[[], Array]:
             until=_HORIZON,
             record=record,
             n_threads=problem.n_threads,
+            reduce=False,  # as rivals do
         )
         products: Array = trajectory.product
         return products[:, 0]
