@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.special import ndtri
 
-from linnet_fast.initialization import aligned, balanced, draws, gaussian, orthogonal
+from linnet_fast.initialization import aligned, balanced, gaussian, orthogonal, streams
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.named import Dense
 
@@ -110,23 +110,23 @@ def test_scale_multiplies_each_layer(make):
 @given(seeds, st.integers(0, 2**70), st.integers(1, 8), st.integers(0, 30), st.data())
 def test_normal_streams_may_be_drawn_in_chunks(seed, first, n_runs, n, data):
     key = np.random.default_rng(seed).integers(0, 2**64, size=2, dtype=np.uint64)
-    whole = draws._standard_normal(key, first, n_runs, n)
+    whole = streams._standard_normal(key, first, n_runs, n)
     assert whole.shape == (n_runs, n)
     cut = data.draw(st.integers(0, n_runs))
-    head = draws._standard_normal(key, first, cut, n)
-    tail = draws._standard_normal(key, first + cut, n_runs - cut, n)
+    head = streams._standard_normal(key, first, cut, n)
+    tail = streams._standard_normal(key, first + cut, n_runs - cut, n)
     assert_array_equal(np.concatenate([head, tail]), whole)
 
 
 def test_normal_streams_do_not_overlap():
     key = np.array([1, 2], dtype=np.uint64)
-    numbers = draws._standard_normal(key, 0, 50, 7)
+    numbers = streams._standard_normal(key, 0, 50, 7)
     assert len(np.unique(numbers)) == numbers.size
 
 
 def test_normal_numbers_are_standard_normal_and_independent():
     key = np.array([3, 4], dtype=np.uint64)
-    numbers = draws._standard_normal(key, 0, 2000, 50)
+    numbers = streams._standard_normal(key, 0, 2000, 50)
     assert stats.kstest(numbers.ravel(), "norm").pvalue > 1e-3
     covariance = numbers.T @ numbers / 2000
     assert abs(covariance - np.eye(50)).max() < 5.5 / np.sqrt(2000)
@@ -142,7 +142,7 @@ def test_extreme_uniform_numbers_give_finite_normals(monkeypatch, extreme):
             return np.full(shape, extreme)
 
     monkeypatch.setattr(np.random, "Generator", Constant)
-    numbers = draws._standard_normal(np.zeros(2, np.uint64), 0, 1, 4)
+    numbers = streams._standard_normal(np.zeros(2, np.uint64), 0, 1, 4)
     assert_allclose(np.abs(numbers), -ndtri(2.0**-54), atol=0.1)
 
 

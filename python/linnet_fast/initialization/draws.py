@@ -9,22 +9,24 @@ SPEC 7: anything ``numpy.random.default_rng`` takes; None draws from the system.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import algebra, elementary, machine, memory, seeds, validate
+from linnet_fast._base import algebra, elementary, validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.initialization import nominal
+from linnet_fast.initialization.streams import Draw
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.named import Dense
 
 _MOST_AXES = 30
-_WORDS_PER_COUNTER = 4  # 64-bit words that Philox makes from one value of its counter
 
 
 def gaussian(
@@ -32,6 +34,8 @@ def gaussian(
     *,
     scale: npt.ArrayLike = 1.0,
     fan: Literal["in", "none"] = "in",
+    width: npt.ArrayLike | None = None,
+    width_exponent: npt.ArrayLike = 0.0,
     rng: Seed = None,
     batch_shape: int | Sequence[int] = (),
     streams: npt.ArrayLike | None = None,
@@ -48,6 +52,13 @@ def gaussian(
     fan : {"in", "none"}
         Standard deviation of an entry: scale / sqrt(n), where an output of the layer sees n weights
         (of a dense layer its inputs; on average, if that differs), or scale itself.
+    width : array_like, optional
+        Hidden width of the network that these weights are of in law, for `Dense` ones of two layers:
+        whole numbers from 1 to 1e12, or inf; broadcasts to `batch_shape`. The hidden layer of `network`
+        stands for it, exactly, if it has as many units as there are inputs and outputs together.
+    width_exponent : array_like, default 0
+        Entries are multiplied by the hidden width to the power of minus this; broadcasts to
+        `batch_shape`. For `Dense` networks with hidden layers of one width.
     rng : seed or Generator, optional
         See the module's notes on random streams.
     batch_shape : int or tuple of int, default ()
@@ -67,18 +78,63 @@ def gaussian(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a number is out of range, or `scale` does not broadcast to `batch_shape`.
+        If a number is out of range or does not broadcast to `batch_shape`, or the network is not one for
+        a width.
+
+    Notes
+    -----
+    Gradient descent turned in the hidden space is gradient descent. Of two wide layers all that
+    matters is the R factor of their columns side by side, the law of which is Bartlett's. So a width of
+    10^9 costs what inputs + outputs cost; at infinity, where weights have to be divided by at least the
+    root of the width (`width_exponent` 1/2), columns are orthogonal.
+
+    References
+    ----------
+    M. S. Bartlett, "On the theory of statistical regression", Proceedings of the Royal Society of
+    Edinburgh 53 (1933). Exponents of the width: T. Luo, Z.-Q. J. Xu, Z. Ma, Y. Zhang, "Phase diagram for
+    two-layer ReLU neural networks at infinite-width limit", JMLR 22 (2021).
 
     Examples
     --------
     >>> weights = gaussian(Dense((3, 5, 2)), scale=[[0.1], [1.0]], rng=0, batch_shape=(2, 4))
     >>> [w.shape for w in weights]
     [(2, 4, 5, 3), (2, 4, 2, 5)]
+
+    Three inputs, two outputs, and hidden layers of a hundred to a billion units:
+
+    >>> weights = gaussian(Dense((3, 5, 2)), width=[1e2, 1e9], rng=0, batch_shape=2)
+    >>> [w.shape for w in weights]
+    [(2, 5, 3), (2, 2, 5)]
     """
     checked_network(network, Chain)
     validate.choice("fan", fan, ("in", "none"))
     runs, factor, kind = _options(scale, batch_shape, dtype)
-    draw = _Draw(rng, runs, streams, network.shapes)
+    exponent = validate.real_array("width_exponent", width_exponent)
+    validate.fits_batch("width_exponent", exponent.shape, runs)
+    if width is not None:
+        dense = checked_network(network, Dense)
+        if dense.n_layers > 2:
+            msg = "width must be left out of Gaussian starts of more than two layers: their hidden "
+            msg += f"spaces train whole, got {dense.n_layers} layers"
+            raise ValueError(msg)
+        widths = _checked_width(dense, width, runs, at_least=1)
+        layers = _wide_gaussian(
+            dense,
+            widths,
+            exponent,
+            fan_in=fan == "in",
+            numbers=partial(_normals, rng, runs, streams),
+        )
+        spread = factor[..., None, None]
+        return tuple(_finish(spread * layer, runs, kind) for layer in layers)
+    if exponent.any():
+        hidden = set(checked_network(network, Dense).widths[1:-1])
+        if len(hidden) != 1:
+            msg = "width_exponent must be 0 but for hidden layers of one width, "
+            msg += f"got widths {network.widths}"
+            raise ValueError(msg)
+        factor = factor * _power(float(hidden.pop()), -exponent)
+    draw = Draw(rng, runs, streams, network.shapes)
     fans = dict.fromkeys(range(network.n_arrays), 1.0)
     for layer, number in zip(network.layers, network.share, strict=True):
         if fan == "in" and number is not None:
@@ -95,6 +151,7 @@ def orthogonal(
     network: Dense,
     *,
     scale: npt.ArrayLike = 1.0,
+    width: npt.ArrayLike | None = None,
     rng: Seed = None,
     batch_shape: int | Sequence[int] = (),
     streams: npt.ArrayLike | None = None,
@@ -110,6 +167,11 @@ def orthogonal(
         Gives the shapes.
     scale : array_like, default 1
         Factor >= 0 on all layers: all singular values of each layer. Broadcasts to `batch_shape`.
+    width : array_like, optional
+        Common width of the hidden layers of the network that these weights are of in law: whole
+        numbers from the larger of inputs and outputs to 1e12, or inf; broadcasts to `batch_shape`. The
+        hidden layers of `network` stand for it, exactly, if they have as many units as there are inputs
+        and outputs together; layers between have the singular values of these units only.
     rng : seed or Generator, optional
         See the module's notes on random streams.
     batch_shape : int or tuple of int, default ()
@@ -129,7 +191,8 @@ def orthogonal(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a number is out of range, or `scale` does not broadcast to `batch_shape`.
+        If a number is out of range or does not broadcast to `batch_shape`, or the network is not one for
+        a width.
 
     References
     ----------
@@ -142,12 +205,21 @@ def orthogonal(
     >>> (w,) = orthogonal(Dense((3, 2)), scale=2.0, rng=0)
     >>> np.allclose(w @ w.T, 4 * np.eye(2))
     True
+    >>> orthogonal(Dense((3, 5, 5, 2)), width=10**9, rng=0)[-1].shape
+    (2, 5)
     """
     checked_network(network, Dense)
     runs, factor, kind = _options(scale, batch_shape, dtype)
-    draw = _Draw(rng, runs, streams, network.shapes)
-    layers = (b.mT if b.shape[-1] > b.shape[-2] else b for b in draw.blocks)
-    bases = (draw.of_runs(algebra.orthonormal_columns(layer)) for layer in layers)
+    if width is not None:
+        widths = _checked_width(
+            network, width, runs, at_least=max(network.n_inputs, network.n_outputs)
+        )
+        layers = _wide_orthogonal(network, widths, numbers=partial(_normals, rng, runs, streams))
+        spread = factor[..., None, None]
+        return tuple(_finish(spread * layer, runs, kind) for layer in layers)
+    draw = Draw(rng, runs, streams, network.shapes)
+    wide = (b.mT if b.shape[-1] > b.shape[-2] else b for b in draw.blocks)
+    bases = (draw.of_runs(algebra.orthonormal_columns(layer)) for layer in wide)
     return tuple(
         _finish(factor[..., None, None] * (q if q.shape[-2:] == shape else q.mT), runs, kind)
         for q, shape in zip(bases, network.shapes, strict=True)
@@ -225,11 +297,11 @@ def balanced(
     ends = (network.n_outputs, network.n_inputs)
     hidden = [(width, rank) for width in network.widths[1:-1]]
     if product is None:
-        draw = _Draw(rng, runs, streams, [*hidden, ends])
+        draw = Draw(rng, runs, streams, [*hidden, ends])
         *blocks, drawn = draw.blocks
         target = drawn / math.sqrt(network.n_inputs)
     else:
-        draw = _Draw(rng, runs, streams, hidden)
+        draw = Draw(rng, runs, streams, hidden)
         blocks = draw.blocks
         matrix = validate.real_array("product", product)
         if matrix.shape[-2:] != ends:
@@ -332,10 +404,81 @@ def aligned(
         values = algebra.roots(values, network.n_layers)
     factors = np.broadcast_to(values, (*values.shape[:-1], n_modes))
     hidden = [(width, n_modes) for width in network.widths[1:-1]]
-    draw = _Draw(rng, runs, streams, hidden)
+    draw = Draw(rng, runs, streams, hidden)
     bases = [draw.of_runs(algebra.orthonormal_columns(block)) for block in draw.blocks]
     u, _, vt = algebra.svd(validate.unbroadcast(loss.cross_cov, keep=2))
     return _factored(u[..., :n_modes], factors, vt[..., :n_modes, :].mT, bases, runs, kind)
+
+
+def _wide_gaussian(
+    network: Dense,
+    widths: FloatArray,
+    exponent: FloatArray,
+    *,
+    fan_in: bool,
+    numbers: Callable[[int], FloatArray],
+) -> tuple[FloatArray, ...]:
+    """Return two layers (*run, ...) of normal entries, whose hidden width is a number."""
+    n_inputs, n_units, n_outputs = network.widths
+    # Columns have lengths that go as the root of the width.
+    powers = (0.5 - exponent, (0.0 if fan_in else 0.5) - exponent)
+    if any((np.isinf(widths) & (power > 0)).any() for power in powers):
+        msg = "width must be finite where weights grow with it, got inf; with width_exponent 0.5 they do not"
+        raise ValueError(msg)
+    normals = numbers(nominal.n_normals(n_inputs + n_outputs))
+    pair = nominal.pair(normals, widths, n_inputs, n_outputs, n_units)
+    first, second = (
+        layer * _power(widths, power)[..., None, None]
+        for layer, power in zip(pair, powers, strict=True)
+    )
+    return first / math.sqrt(n_inputs if fan_in else 1), second
+
+
+def _wide_orthogonal(
+    network: Dense, widths: FloatArray, *, numbers: Callable[[int], FloatArray]
+) -> tuple[FloatArray, ...]:
+    """Return layers (*run, ...) with orthonormal columns or rows, whose hidden width is a number."""
+    n_inputs, *hidden, n_outputs = network.widths
+    normals = numbers(n_inputs * n_outputs + nominal.n_normals(n_outputs))
+    first, last = nominal.frames(normals, widths, n_inputs, n_outputs, max(hidden))
+    inner = []
+    for before, after in pairwise(hidden):
+        # Hidden spaces are turned so that layers between are the identity.
+        is_there = np.arange(min(before, after)) < widths[..., None]
+        layer = np.zeros((*widths.shape, after, before))
+        layer[..., np.arange(min(before, after)), np.arange(min(before, after))] = is_there
+        inner.append(layer)
+    return first[..., : hidden[0], :], *inner, last[..., : hidden[-1]]
+
+
+def _checked_width(
+    network: Dense, width: npt.ArrayLike, runs: Shape, *, at_least: int
+) -> FloatArray:
+    """Return hidden widths (*run) that the hidden layers of a network can stand for."""
+    widths = nominal.checked_widths(width, at_least=at_least)
+    validate.fits_batch("width", widths.shape, runs)
+    n_ends = network.n_inputs + network.n_outputs
+    needed = min(widths.max(), n_ends)
+    if network.n_layers < 2 or min(network.widths[1:-1]) < needed:
+        msg = f"network must have hidden layers of at least {needed:g} units for a width of "
+        msg += (
+            f"{widths.max():g}, of inputs + outputs, {n_ends}, for any, got widths {network.widths}"
+        )
+        raise ValueError(msg)
+    return np.broadcast_to(widths, runs)
+
+
+def _power(base: npt.ArrayLike, exponent: FloatArray) -> FloatArray:
+    """Return base^exponent of bases >= 1, or infinite for exponents <= 0, the same on every machine."""
+    safe = np.minimum(base, np.finfo(np.float64).max)
+    found = elementary.exp(exponent * elementary.log(safe))
+    return np.where(exponent == 0, 1.0, np.where(np.isinf(base), 0.0, found))
+
+
+def _normals(rng: Seed, runs: Shape, streams: npt.ArrayLike | None, n: int) -> FloatArray:
+    """Return n normal numbers of each run, (*run, n)."""
+    draw = Draw(rng, runs, streams, [(n,)])
+    return draw.of_runs(draw.blocks[0])
 
 
 def _options(
@@ -370,67 +513,3 @@ def _factored(
         _finish(algebra.product(after * factors[..., None, :], before.mT), runs, dtype)
         for before, after in pairwise([right, *hidden, left])
     )
-
-
-class _Draw:
-    """Normal numbers from the runs' streams, in blocks of given shapes, once per different stream.
-
-    Runs with the same stream share its numbers, so work on the `blocks` is not repeated; `of_runs`
-    then hands each run its own.
-    """
-
-    def __init__(
-        self, rng: Seed, runs: Shape, streams: npt.ArrayLike | None, shapes: Sequence[Shape]
-    ) -> None:
-        machine.check_rounding()
-        self._runs = runs
-        sizes = [math.prod(shape) for shape in shapes]
-        # What is drawn, what is made of it, and what that is made from.
-        memory.check_room("batch_shape", 3 * 8 * math.prod(runs) * (1 + sum(sizes)))
-        numbers, self._which = _numbered(streams, runs)
-        key = seeds.generator(rng).integers(0, 2**64, size=2, dtype=np.uint64)
-        ends = np.flatnonzero(np.diff(numbers) != 1) + 1
-        flat = [
-            _standard_normal(key, int(stretch[0]), len(stretch), sum(sizes))
-            for stretch in np.split(numbers, ends)
-        ]
-        drawn = flat[0] if len(flat) == 1 else np.concatenate(flat)
-        parts = np.split(drawn, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
-        self.blocks = [
-            part.reshape(len(numbers), *shape) for part, shape in zip(parts, shapes, strict=True)
-        ]
-
-    def of_runs(self, array: FloatArray) -> FloatArray:
-        """Return an array with a row per stream as one with all run axes."""
-        rows: FloatArray = array if self._which is None else array[self._which]
-        return rows.reshape(*self._runs, *array.shape[1:])
-
-
-def _numbered(
-    streams: npt.ArrayLike | None, runs: Shape
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp] | None]:
-    """Return the different streams, ascending, and which of them each run has; None if in order."""
-    n_runs = math.prod(runs)
-    if streams is None:
-        return np.arange(n_runs), None
-    numbers = validate.integer_array("streams", streams, low=0, high=2**60 - 1)
-    validate.fits_batch("streams", numbers.shape, runs)
-    flat = np.broadcast_to(numbers, runs).reshape(n_runs)
-    different, which = np.unique(flat, return_inverse=True)
-    return different, None if len(different) == n_runs and (which[1:] > which[:-1]).all() else which
-
-
-def _standard_normal(
-    key: npt.NDArray[np.uint64], first_run: int, n_runs: int, n: int
-) -> FloatArray:
-    """Return n standard normal numbers for each of the runs first_run ... first_run + n_runs - 1.
-
-    Run i owns the ceil(n / 4) counters of Philox from i * ceil(n / 4) on. So any stretch of runs is
-    one vectorised draw, and a run's numbers are the same in every stretch.
-    """
-    counters = -(-n // _WORDS_PER_COUNTER)
-    source = np.random.Generator(np.random.Philox(key=key, counter=first_run * counters))
-    uniform = source.random((n_runs, counters * _WORDS_PER_COUNTER))[:, :n]
-    # The middle of each of the 2**53 cells of [0, 1); above 1/2 it rounds to an end, which must not
-    # be 1.
-    return elementary.normal_quantile(np.minimum(uniform + 2.0**-54, 1 - 2.0**-53))

@@ -14,6 +14,7 @@ from linnet_fast import initialization
 from linnet_fast._base import validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.initialization import nominal
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, checked_network
@@ -22,7 +23,15 @@ from linnet_fast.networks.named import Dense
 KINDS = ("gaussian", "orthogonal", "balanced", "aligned")
 """Functions of `linnet_fast.initialization`."""
 
-_OPTIONS = {"fan": "gaussian", "product": "balanced", "strengths": "aligned", "scale_of": "aligned"}
+_OPTIONS = {
+    "fan": ("gaussian",),
+    "width": ("gaussian", "orthogonal"),
+    "width_exponent": ("gaussian",),
+    "product": ("balanced",),
+    "strengths": ("aligned",),
+    "scale_of": ("aligned",),
+}
+"""Argument -> the kinds that take it."""
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -38,6 +47,12 @@ class Start:
         on the end-to-end matrix (with ``scale_of="factor"`` on the strength in each layer).
     fan : {"in", "none"}, optional
         Of gaussian starts, "in" by default.
+    width : array_like, shape (*run), optional
+        Of gaussian and orthogonal starts: the hidden width that those of the network stand for, up to
+        1e12, or inf; see `initialization.gaussian`.
+    width_exponent : array_like, shape (*run), optional
+        Of gaussian starts, 0 by default: entries are multiplied by the hidden width to the power of
+        minus this.
     product : array_like, shape (out, in), optional
         Of balanced starts; by default random.
     strengths : array_like, shape (k,) or (), optional
@@ -62,11 +77,18 @@ class Start:
     [(4, 5, 3), (4, 2, 5)]
     """
 
-    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"scale": 0})
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
+        {"scale": 0, "width": 0, "width_exponent": 0}
+    )
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {"width": None, "width_exponent": None}
+    )
 
     kind: str
     scale: FloatArray
     fan: str | None
+    width: FloatArray | None
+    width_exponent: FloatArray | None
     product: FloatArray | None
     strengths: FloatArray | None
     scale_of: str | None
@@ -77,16 +99,26 @@ class Start:
         scale: npt.ArrayLike = 1.0,
         *,
         fan: str | None = None,
+        width: npt.ArrayLike | None = None,
+        width_exponent: npt.ArrayLike | None = None,
         product: npt.ArrayLike | None = None,
         strengths: npt.ArrayLike | None = None,
         scale_of: str | None = None,
     ) -> None:
         object.__setattr__(self, "kind", validate.choice("kind", kind, KINDS))
         object.__setattr__(self, "scale", validate.real_array("scale", scale, at_least=0))
-        options = {"fan": fan, "product": product, "strengths": strengths, "scale_of": scale_of}
+        options = {
+            "fan": fan,
+            "width": width,
+            "width_exponent": width_exponent,
+            "product": product,
+            "strengths": strengths,
+            "scale_of": scale_of,
+        }
         for name, value in options.items():
-            if value is not None and _OPTIONS[name] != kind:
-                msg = f"{name} must be left out of a start that is {kind}, it is for {_OPTIONS[name]} ones"
+            if value is not None and kind not in _OPTIONS[name]:
+                kinds = " and ".join(_OPTIONS[name])
+                msg = f"{name} must be left out of a start that is {kind}, it is for {kinds} ones"
                 raise ValueError(msg)
         if fan is not None:
             validate.choice("fan", fan, ("in", "none"))
@@ -94,6 +126,12 @@ class Start:
             validate.choice("scale_of", scale_of, ("product", "factor"))
         object.__setattr__(self, "fan", fan)
         object.__setattr__(self, "scale_of", scale_of)
+        widths = None if width is None else nominal.checked_widths(width, at_least=1)
+        object.__setattr__(self, "width", widths)
+        exponent = None
+        if width_exponent is not None:
+            exponent = validate.real_array("width_exponent", width_exponent)
+        object.__setattr__(self, "width_exponent", exponent)
         matrix = None if product is None else validate.real_array("product", product)
         if matrix is not None and matrix.ndim != 2:
             msg = f"product must have shape (out, in), got {matrix.shape}"
@@ -106,6 +144,7 @@ class Start:
             msg = f"strengths must have shape (k,) or (), got {values.shape}"
             raise ValueError(msg)
         object.__setattr__(self, "strengths", values)
+        _ = self.run_shape  # refuses run axes that do not broadcast
 
     def __repr__(self) -> str:
         """Show numbers, and only the shapes of arrays."""
@@ -121,8 +160,10 @@ class Start:
 
     @property
     def run_shape(self) -> Shape:
-        """Shape of the run axes of the scale."""
-        return self.scale.shape
+        """Common shape of the run axes of scale, width and its exponent."""
+        arrays = {name: getattr(self, name) for name in self.inner_axes}
+        shapes = {name: array.shape for name, array in arrays.items() if array is not None}
+        return validate.broadcast_runs(**shapes)
 
     def check(self, network: Chain, loss: Loss) -> None:
         """Refuse a network or a loss that this start is not for.
@@ -137,6 +178,8 @@ class Start:
         TypeError, ValueError
             As `draw` would.
         """
+        if self.width is not None or self.width_exponent is not None:
+            self.draw(network, loss, rng=0, batch_shape=self.run_shape)
         if self.kind == "gaussian":
             return
         dense = checked_network(network, Dense)
@@ -197,8 +240,8 @@ class Start:
         options["scale"] = self.scale
         if self.kind == "balanced":
             options["product"] = self.product
-        if self.fan is not None:
-            options["fan"] = self.fan
+        named = ("fan", "width", "width_exponent")
+        options |= {name: getattr(self, name) for name in named if getattr(self, name) is not None}
         function: Any = getattr(initialization, self.kind)
         weights: tuple[WeightArray, ...] = function(network, **options)
         return weights

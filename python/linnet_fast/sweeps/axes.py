@@ -193,7 +193,7 @@ def _labels(labels: list[Any]) -> npt.NDArray[Any]:
         raise ValueError(msg)
     with np.errstate(over="ignore"):  # beyond float64: it is refused before
         wide = np.asarray(array, np.float64) if array.dtype.kind == "f" else array
-    if array.dtype.kind == "f" and not np.isfinite(wide).all():
-        msg = f"labels must be finite as float64, got {validate.brief(labels)}"
+    if array.dtype.kind == "f" and (np.isnan(wide) | (np.isinf(wide) & np.isfinite(array))).any():
+        msg = f"labels must be numbers that float64 has, or inf, got {validate.brief(labels)}"
         raise ValueError(msg)
     return wide.astype({"i": np.int64, "u": np.int64, "f": np.float64}.get(array.dtype.kind, "U"))
