@@ -7,11 +7,16 @@ small random matrix, the R factor of a Gaussian one, whose law is known (Bartlet
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import algebra, elementary, validate
-from linnet_fast._base.validate import FloatArray
+from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast.networks.named import Dense
 
 WIDEST = 1e12
 """Largest width besides infinity."""
@@ -150,3 +155,66 @@ def _padded(matrix: FloatArray, n_rows: int) -> FloatArray:
     found = np.zeros((*matrix.shape[:-2], n_rows, matrix.shape[-1]))
     found[..., : kept.shape[-2], :] = kept
     return found
+
+
+def gaussian(
+    network: Dense,
+    widths: FloatArray,
+    exponent: FloatArray,
+    *,
+    fan_in: bool,
+    numbers: Callable[[int], FloatArray],
+) -> tuple[FloatArray, ...]:
+    """Return two layers (*run, ...) of normal entries, whose hidden width is a number."""
+    n_inputs, n_units, n_outputs = network.widths
+    # Columns have lengths that go as the root of the width.
+    powers = (0.5 - exponent, (0.0 if fan_in else 0.5) - exponent)
+    if any((np.isinf(widths) & (power_of > 0)).any() for power_of in powers):
+        msg = "width must be finite where weights grow with it, got inf; with width_exponent 0.5 they do not"
+        raise ValueError(msg)
+    normals = numbers(n_normals(n_inputs + n_outputs))
+    layers = pair(normals, widths, n_inputs, n_outputs, n_units)
+    first, second = (
+        layer * power(widths, power_of)[..., None, None]
+        for layer, power_of in zip(layers, powers, strict=True)
+    )
+    return first / math.sqrt(n_inputs if fan_in else 1), second
+
+
+def orthogonal(
+    network: Dense, widths: FloatArray, *, numbers: Callable[[int], FloatArray]
+) -> tuple[FloatArray, ...]:
+    """Return layers (*run, ...) with orthonormal columns or rows, whose hidden width is a number."""
+    n_inputs, *hidden, n_outputs = network.widths
+    normals = numbers(n_inputs * n_outputs + n_normals(n_outputs))
+    first, last = frames(normals, widths, n_inputs, n_outputs, max(hidden))
+    inner = []
+    for before, after in pairwise(hidden):
+        # Hidden spaces are turned so that layers between are the identity.
+        is_there = np.arange(min(before, after)) < widths[..., None]
+        layer = np.zeros((*widths.shape, after, before))
+        layer[..., np.arange(min(before, after)), np.arange(min(before, after))] = is_there
+        inner.append(layer)
+    return first[..., : hidden[0], :], *inner, last[..., : hidden[-1]]
+
+
+def of_network(network: Dense, width: npt.ArrayLike, runs: Shape, *, at_least: int) -> FloatArray:
+    """Return hidden widths (*run) that the hidden layers of a network can stand for."""
+    widths = checked_widths(width, at_least=at_least)
+    validate.fits_batch("width", widths.shape, runs)
+    n_ends = network.n_inputs + network.n_outputs
+    needed = min(widths.max(), n_ends)
+    if network.n_layers < 2 or min(network.widths[1:-1]) < needed:
+        msg = f"network must have hidden layers of at least {needed:g} units for a width of "
+        msg += (
+            f"{widths.max():g}, of inputs + outputs, {n_ends}, for any, got widths {network.widths}"
+        )
+        raise ValueError(msg)
+    return np.broadcast_to(widths, runs)
+
+
+def power(base: npt.ArrayLike, exponent: FloatArray) -> FloatArray:
+    """Return base^exponent of bases >= 1, or infinite for exponents <= 0, the same on every machine."""
+    safe = np.minimum(base, np.finfo(np.float64).max)
+    found = elementary.exp(exponent * elementary.log(safe))
+    return np.where(exponent == 0, 1.0, np.where(np.isinf(base), 0.0, found))

@@ -41,7 +41,7 @@ class Draw:
         sizes = [math.prod(shape) for shape in shapes]
         # What is drawn, what is made of it, and what that is made from.
         memory.check_room("batch_shape", 3 * 8 * math.prod(runs) * (1 + sum(sizes)))
-        numbers, self._which = _numbered(streams, runs)
+        numbers, self._which = numbered(streams, runs)
         key = seeds.generator(rng).integers(0, 2**64, size=2, dtype=np.uint64)
         ends = np.flatnonzero(np.diff(numbers) != 1) + 1
         flat = [
@@ -60,10 +60,32 @@ class Draw:
         return rows.reshape(*self._runs, *array.shape[1:])
 
 
-def _numbered(
+def normal_numbers(rng: Seed, runs: Shape, streams: npt.ArrayLike | None, n: int) -> FloatArray:
+    """Return n normal numbers of each run, (*run, n).
+
+    Parameters
+    ----------
+    rng, runs, streams
+        As of `Draw`.
+    n : int
+        How many.
+    """
+    draw = Draw(rng, runs, streams, [(n,)])
+    return draw.of_runs(draw.blocks[0])
+
+
+def numbered(
     streams: npt.ArrayLike | None, runs: Shape
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp] | None]:
-    """Return the different streams, ascending, and which of them each run has; None if in order."""
+    """Return the different streams, ascending, and which of them each run has; None if in order.
+
+    Parameters
+    ----------
+    streams : array_like of int, optional
+        Numbers of streams; by default runs are numbered in C order.
+    runs : tuple of int
+        Shape of the run axes.
+    """
     n_runs = math.prod(runs)
     if streams is None:
         return np.arange(n_runs), None

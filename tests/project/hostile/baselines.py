@@ -563,7 +563,12 @@ SPECIAL = {
     "linnet_fast.layers.Convolution": {"out_channels": lambda: 2},
     "linnet_fast.layers.Sum": {"layers": lambda: [layers.Dense(3, 3), layers.Diagonal(3)]},
     "linnet_fast.initialization.aligned": {"loss": commuting, "scale_of": lambda: "product"},
+    "linnet_fast.initialization.custom": {
+        "function": lambda: lambda network, _: [np.ones(shape) for shape in network.shapes],
+    },
     "linnet_fast.initialization.gaussian": {"fan": lambda: "in"},
+    "linnet_fast.initialization.lambda_balanced": {"imbalance": lambda: 0.0},
+    "linnet_fast.initialization.spectral": {"singular_values": lambda: [1.0]},
     "linnet_fast.regularizers.InfimalConvolution": {
         "first": regularizers.L1,
         "second": regularizers.SquaredL2,

@@ -1,0 +1,87 @@
+"""What all starts take: run axes, scales, the kind of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet_fast._base import validate
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast.networks.chain import Chain
+
+_MOST_AXES = 30
+
+
+class Options(NamedTuple):
+    """Checked options of a start."""
+
+    runs: Shape
+    scale: FloatArray
+    """Factor on all layers, broadcasts to the run axes."""
+    layer_scales: FloatArray | None
+    """Factors on each array of weights, (*run, n_arrays)."""
+    dtype: np.dtype[Any]
+
+    def scale_of(self, number: int) -> FloatArray:
+        """Return the factor on an array of weights."""
+        if self.layer_scales is None:
+            return self.scale
+        return np.asarray(self.scale * self.layer_scales[..., number])
+
+    def finish(self, array: FloatArray, number: int, n_inner: int = 2) -> WeightArray:
+        """Return an array of weights, times its scale, with all run axes, in memory of its own."""
+        scale = self.scale_of(number)
+        return self.whole(scale.reshape(*scale.shape, *(1,) * n_inner) * array, n_inner)
+
+    def whole(self, array: FloatArray, n_inner: int = 2) -> WeightArray:
+        """Return an array with all run axes, in memory of its own."""
+        inner = array.shape[array.ndim - n_inner :]
+        return np.array(np.broadcast_to(array, (*self.runs, *inner)), dtype=self.dtype, order="C")
+
+
+def checked(
+    scale: npt.ArrayLike,
+    batch_shape: int | Sequence[int],
+    dtype: npt.DTypeLike,
+    *,
+    network: Chain | None = None,
+    layer_scales: npt.ArrayLike | None = None,
+) -> Options:
+    """Return the options of a start.
+
+    Parameters
+    ----------
+    scale : array_like
+        Factor >= 0; broadcasts to `batch_shape`.
+    batch_shape : int or sequence of int
+        Run axes.
+    dtype : dtype
+        float64 or float32.
+    network : Chain, optional
+        Whose arrays of weights `layer_scales` are of.
+    layer_scales : array_like, shape (*run, n_arrays), optional
+        Any finite numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is of a wrong type, out of range, or does not broadcast.
+    """
+    one = not isinstance(batch_shape, Iterable)
+    runs = validate.integers(
+        "batch_shape", (batch_shape,) if one else batch_shape, low=1, high=2**62, most=_MOST_AXES
+    )
+    factor = validate.real_array("scale", scale, at_least=0)
+    validate.fits_batch("scale", factor.shape, runs)
+    factors = None
+    if network is not None and layer_scales is not None:
+        factors = validate.real_array("layer_scales", layer_scales)
+        if factors.shape[-1:] != (network.n_arrays,):
+            msg = f"layer_scales must have shape (*run, {network.n_arrays}), one per array of weights, "
+            msg += f"got {factors.shape}"
+            raise ValueError(msg)
+        validate.fits_batch("layer_scales", factors.shape[:-1], runs)
+    return Options(runs, factor, factors, validate.float_dtype("dtype", dtype))
