@@ -154,7 +154,7 @@ NEAR = [
     ("method.stepsize", "parameter of method must be one of step_size, .* did you mean 'step_size'"),
     ("network.hiddn", "parameter of network must be one of widths, hidden, n_layers; got 'hiddn'; did you mean 'hidden'"),
     ("network.n_layer", "did you mean 'n_layers'"),
-    ("start.scal", "parameter of start must be one of kind, scale, fan, width, width_exponent, product, strengths, scale_of; .* did you mean 'scale'"),
+    ("start.scal", "parameter of start must be one of kind, scale, fan, width, .*; .* did you mean 'scale'"),
     ("stop.gradientnorm", "did you mean 'gradient_norm'"),
     ("loss.label_noise", "parameter of loss must be one of input_cov, cross_cov, output_power, residual_power; got 'label_noise'"),
     ("method.rtol", "parameter of method must be one of step_size, weight_decay, layer_multipliers, momentum, nesterov, batches; got 'rtol'"),
