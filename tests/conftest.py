@@ -8,6 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
+# Workers share the processors: threads of the BLAS would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from hypothesis import is_hypothesis_test, settings
@@ -38,15 +41,19 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") 
 settings.load_profile(PROFILE)
 
 
+SHARE = {"thorough": 10.0}.get(PROFILE, 0.4)
+"""Of the examples that a property test names, how many are tried."""
+
+
 def pytest_collection_modifyitems(items):
-    """Let every property be tried on ten times as many examples, also where a test says how many."""
-    if PROFILE != "thorough":
-        return
+    """Let every property be tried on more examples when there is time, and on fewer when there is none."""
     tests = {item.function for item in items if hasattr(item, "function")}
     for test in tests:
         if is_hypothesis_test(test):
             own = getattr(test, _SETTINGS, settings.default)
-            setattr(test, _SETTINGS, settings(own, max_examples=10 * own.max_examples))
+            setattr(
+                test, _SETTINGS, settings(own, max_examples=max(5, int(SHARE * own.max_examples)))
+            )
 
 
 def pytest_configure():

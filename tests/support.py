@@ -17,6 +17,7 @@ from linnet_fast.records.observables import OBSERVABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERYTHING = tuple(name for name, row in OBSERVABLES.items() if not row.needs)
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 _CYCLE = [[(i + j) % 5 for j in range(5)] for i in range(5)]
 CHAINS = (
     lf.Diagonal(5, 1),
@@ -54,6 +55,14 @@ CHAINS = (
     ),
 )
 """One network of every kind of layer, from both sides."""
+
+
+def few(cases, n):
+    """Return n of the cases, evenly spread and the last among them; all of them for the thorough profile."""
+    cases = list(cases)
+    if THOROUGH or n >= len(cases):
+        return cases
+    return [cases[(i + 1) * len(cases) // n - 1] for i in range(n)]
 
 
 def make_loss(widths, runs=(), *, diagonal=False, seed=0):

@@ -16,7 +16,7 @@ import zlib
 
 import numpy as np
 import pytest
-from support import ROOT
+from support import ROOT, few
 
 import linnet_fast as lf
 from linnet_fast import datasets
@@ -182,7 +182,7 @@ HUGE_NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", HUGE_NETWORKS)
+@pytest.mark.parametrize("name", few(HUGE_NETWORKS, 5))
 def test_a_network_that_is_larger_than_its_weights(name, saved):
     path = rewritten(saved(".npz"), {"network": HUGE_NETWORKS[name]})
     assert "network must be" in refusal(path, "trajectory")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
+from support import few
 
 from linnet_fast import regularizers as r
 
@@ -36,11 +37,12 @@ POWERS = [
 def test_proxes_of_lp_from_their_results(p, size):
     # x = y + step (y / |y|_p)^(p - 1) has the prox y. Its rounding moves the prox by no more.
     rng = np.random.default_rng(size)
-    for k, log_step in enumerate((-12, -6, -2, 0, 2, 12)):
+    steps = (-12, -6, -2, 0, 2, 12)
+    for k, log_step in enumerate(steps if p * size < 1e13 else few(steps, 2)):
         y = np.abs(rng.standard_normal(size)) + 1e-3
         if k % 2 and size > 2:
             y[1:3] = y.max()
-        with mp.workdps(400):
+        with mp.workdps(40 + int(np.log10(p))):
             exact = [mpf(v) for v in y.tolist()]
             top = max(exact)
             norm = top * mp.fsum((v / top) ** mpf(p) for v in exact) ** (1 / mpf(p))

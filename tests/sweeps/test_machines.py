@@ -22,12 +22,10 @@ for package in ("xarray", "zarr", "sklearn"):
 OLD_NAMES = "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX"
 NO_SIMD = f"X86_V3 X86_V4 AVX512_ICL AVX512_SPR {OLD_NAMES}"  # what NumPy has besides its baseline
 OTHERS = {
-    "haswell": {"OPENBLAS_CORETYPE": "Haswell"},
     "skylake": {"OPENBLAS_CORETYPE": "SkylakeX", "OPENBLAS_NUM_THREADS": "1"},
-    "prescott": {"OPENBLAS_CORETYPE": "Prescott"},
-    "zen": {"OPENBLAS_CORETYPE": "Zen", "OMP_NUM_THREADS": "2"},
+    "haswell": {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "2"},
     "plain": {"NPY_DISABLE_CPU_FEATURES": NO_SIMD, "OMP_NUM_THREADS": "1"},
-    "one core": {"ONE_CORE": "1"},
+    "prescott of one core": {"OPENBLAS_CORETYPE": "Prescott", "ONE_CORE": "1"},
 }
 HERE = Path(__file__).parent
 
@@ -97,9 +95,9 @@ def test_shards_of_one_sweep_may_be_trained_on_different_machines(tmp_path):
     """Seen to fail: "holds another sweep", for the axes and once for the moments."""
     (tmp_path / "digits.toml").write_text(SHARDED)
     command = ("-m", "linnet_fast", "sweep", "digits.toml", "--quiet", "--shard")
-    machines = [{}, OTHERS["one core"], OTHERS["plain"], OTHERS["prescott"]]
+    machines = [OTHERS["plain"], OTHERS["prescott of one core"]]
     for number, machine in enumerate(machines, start=1):
-        run(*command, f"{number}/4", where=tmp_path, **machine)
+        run(*command, f"{number}/2", where=tmp_path, **machine)
     data = lf.open_sweep(tmp_path / "digits.zarr")
     assert (data["status"] == 0).all()
     run(*command[:-1], "--out", "whole.zarr", where=tmp_path)

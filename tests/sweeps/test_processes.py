@@ -28,7 +28,7 @@ def pool():
     return ProcessPoolExecutor(2, mp_context=get_context(KIND))
 def main():
     with pool() as executor:
-        lf.sweep(slow_spec(400), "s.zarr", executor, progress=False, chunk_runs=3)
+        lf.sweep(slow_spec(200), "s.zarr", executor, progress=False, chunk_runs=3)
 if __name__ == "__main__":
     main()
 """
@@ -55,7 +55,7 @@ def test_workers_end_after_their_parent(kind, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
         seconds_until_gone(process.pid)
-    spec = problems.slow_spec(400)
+    spec = problems.slow_spec(200)
     kept = there(store)
     assert kept[before].all()
     assert not kept.all()

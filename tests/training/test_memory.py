@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from binary_problems import RULES, BinaryBatch, make_binary
 from numpy.testing import assert_allclose, assert_array_equal
-from support import EVERYTHING, Batch, assert_same, make_loss, parts
+from support import EVERYTHING, Batch, assert_same, few, make_loss, parts
 
 import linnet_fast as lf
 from linnet_fast import _core, layers, reference
@@ -174,23 +174,22 @@ def test_batches_threads_and_places_do_not_matter(widths, moments, dtype):
     assert set(whole.status.tolist()) == {0, 1, 2}
     for n_threads in (2, 3):
         assert_same(batch.train(n_threads=n_threads), whole)
-    for part in (slice(0, 7), slice(5, 14), slice(30, 39)):
+    for part in (slice(0, 7), slice(5, 14)):
         assert_same(batch.train(part), whole, part)
-    for order in (np.arange(64)[::-1], np.random.default_rng(0).permutation(64), [6] * 20):
+    for order in (np.arange(64)[::-3], np.random.default_rng(0).permutation(64)[:20], [6] * 9):
         assert_same(batch.train(order), whole, order)
-    for i in range(0, 64, 1 if max(widths) < 10 else 5):  # some have no momentum
+    for i in range(0, 64, 7 if max(widths) < 10 else 13):  # some have no momentum
         assert_same(batch.train(i), whole, i)
 
 
-@pytest.mark.parametrize("widths", [(450, 450, 450), (460, 440, 460)])
+@pytest.mark.parametrize("widths", few([(450, 450, 450), (460, 440, 460)], 1))
 def test_large_products_too(widths):
     batch = Remembering(widths, n_runs=2, n_steps=3)
     record = lf.Record.at([3], ("loss",))
     whole = batch.train(n_threads=1, record=record, stop=None)
     assert batch.momentum[0] == 0
     assert_same(batch.train([1, 0, 1], record=record, stop=None), whole, [1, 0, 1])
-    for i in range(2):
-        assert_same(batch.train(i, record=record, stop=None), whole, i)
+    assert_same(batch.train(1, record=record, stop=None), whole, 1)
 
 
 @EACH

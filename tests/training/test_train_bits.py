@@ -43,29 +43,38 @@ def digest(run):
     return state.hexdigest()
 
 
-@EACH
-@pytest.mark.parametrize("moments", MOMENTS)
-@pytest.mark.parametrize("widths", WIDTHS)
+TABLE = [
+    (widths, moments, (np.float64, np.float32)[(i + j) % 2])
+    for i, widths in enumerate(WIDTHS)
+    for j, moments in enumerate(MOMENTS)
+]
+
+
+@pytest.mark.parametrize(("widths", "moments", "dtype"), TABLE)
 def test_batches_threads_and_places_do_not_matter(widths, moments, dtype):
     batch = Batch(widths, dtype=dtype, moments=moments)
     whole = batch.train(n_threads=1)
     assert set(whole.status.tolist()) == {0, 1, 2}
-    for n_threads in (2, 3, 8):
+    for n_threads in (2, 3):
         assert_same(batch.train(n_threads=n_threads), whole)
-    for size in (1, 7, 8, 9):
-        for first in (0, 5, 30):
+    for size in (7, 8, 9):
+        for first in (0, 5):
             part = slice(first, first + size)
             assert_same(batch.train(part), whole, part)
-    for order in (np.arange(64)[::-1], np.random.default_rng(0).permutation(64), [5] * 20):
+    for order in (np.arange(64)[::-3], np.random.default_rng(0).permutation(64)[:20], [5] * 9):
         assert_same(batch.train(order), whole, order)
-    for i in range(0, 64, 1 if max(widths) < 20 else 5):
+    for i in range(0, 64, 7 if max(widths) < 20 else 13):  # every place in a group of 8
         assert_same(batch.train(i), whole, i)
 
 
 @pytest.mark.parametrize(
-    ("moments", "dtype"), [*((m, np.float64) for m in MOMENTS), ("mixed", np.float32)]
+    ("widths", "moments", "dtype"),
+    [
+        ((450, 450, 450), "shared", np.float64),
+        ((450, 450, 450), "own diagonal", np.float32),
+        ((460, 440, 460), "mixed", np.float64),
+    ],
 )
-@pytest.mark.parametrize("widths", [(450, 450, 450), (460, 440, 460)])
 def test_large_products_too(widths, moments, dtype):
     """Products that go to Eigen, and a network with some that do and some that do not."""
     batch = Batch(widths, dtype=dtype, moments=moments, n_runs=2, n_steps=2)
@@ -73,8 +82,7 @@ def test_large_products_too(widths, moments, dtype):
     whole = batch.train(n_threads=1, record=record)
     assert_same(batch.train(n_threads=2, record=record), whole)
     assert_same(batch.train([1, 0, 1], record=record), whole, [1, 0, 1])
-    for i in range(2):
-        assert_same(batch.train(i, record=record), whole, i)
+    assert_same(batch.train(1, record=record), whole, 1)
 
 
 @EACH
@@ -88,7 +96,7 @@ def test_overflow_does_not_depend_on_the_batch(widths, moments, dtype):
     record = lf.Record.every(1, EVERYTHING)
     whole = batch.train(start=start, record=record, n_steps=6)
     assert (whole.status == lf.Status.DIVERGED).any()
-    for i in range(0, 64, 3):
+    for i in range(0, 64, 9):
         alone = batch.train(i, start=[w[i] for w in start], record=record, n_steps=6)
         assert_same(alone, whole, i)
 

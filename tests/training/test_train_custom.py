@@ -462,8 +462,10 @@ SLOW = "def function(products):\n    time.sleep(0.05)\n    return own.squared(pr
 COMPILED = "function = LowLevelCallable(own.library({folder!r}).slow)"
 
 
-@pytest.mark.parametrize(("runs", "threads"), [(1, 1), (9, 2), (300, 2), (300, 1)])
-@pytest.mark.parametrize("function", ["function = own.squared", SLOW, COMPILED])
+@pytest.mark.parametrize(
+    ("function", "runs", "threads"),
+    [("function = own.squared", 300, 2), (SLOW, 9, 2), (COMPILED, 300, 1), (COMPILED, 1, 1)],
+)
 def test_ctrl_c_stops_soon(function, runs, threads, tmp_path_factory):
     if function == COMPILED:
         folder = str(tmp_path_factory.mktemp("c"))
