@@ -12,10 +12,13 @@ from linnet_fast._base import memory, validate
 def n_threads() -> int:
     """Return the number of threads to use by default.
 
-    The least of OMP_NUM_THREADS and OMP_THREAD_LIMIT, the processors this process is bound to, and the
-    quota of its control groups, rounded up.
+    The least of OMP_NUM_THREADS and OMP_THREAD_LIMIT, the processors this process is bound to, the
+    quota of its control groups, rounded up, and what SLURM gave a task (SLURM_CPUS_PER_TASK).
     """
     limits = [_core.default_threads()]
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if given.isascii() and given.isdigit() and int(given):
+        limits.append(int(given))
     if hasattr(os, "sched_getaffinity"):
         limits.append(len(os.sched_getaffinity(0)))
     elif (cpus := os.cpu_count()) is not None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from linnet_fast.cli import outputs, sweep_picture, sweep_summary, sweep_table
+from linnet_fast.cli import outputs, sweep_lines, sweep_picture, sweep_summary, sweep_table
 from linnet_fast.cli.arguments import Commands, new_command
 from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.sweeps.file import reader, toml
@@ -21,6 +21,7 @@ _EPILOG = """\
 examples:
   linnet-fast show runs.zarr
   linnet-fast show runs.zarr --of learned_rank --select n_layers=3 --plot rank.png
+  linnet-fast show runs.zarr --csv runs.csv
 
 exit codes: 0 done, 1 no such store, or a file cannot be written, 2 bad usage"""
 
@@ -47,6 +48,9 @@ def add(commands: Commands) -> None:
         "--kind", choices=reader.PLOTS, help="of the picture (default: both, if it can be)"
     )
     parser.add_argument("--plot", metavar="PICTURE", help="draw it: .png, .pdf or .svg")
+    parser.add_argument(
+        "--csv", metavar="FILE", help="write results as a table, a line per run: .csv, or .parquet"
+    )
 
 
 def _selection(text: str) -> tuple[str, Any]:
@@ -61,6 +65,10 @@ def run(options: argparse.Namespace) -> None:
     """Print what there is, and draw it if asked to."""
     picture = None if options.plot is None else outputs.named(options.plot)
     outputs.check_picture(picture)
+    listed = None if options.csv is None else outputs.named(options.csv)
+    if listed is not None and listed.suffix not in sweep_lines.SUFFIXES:
+        msg = f"--csv must end in .csv or .parquet, got {listed}"
+        raise BadInput(msg)
     tell = outputs.teller(quiet=False)
     names = ("of", "x", "y", "by", "kind")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -70,6 +78,8 @@ def run(options: argparse.Namespace) -> None:
         tell(sweep_summary.about(data, options.store))
         table = sweep_table.table(data, **sweep_picture.of_table(chosen))
         tell(f"\n{table}\n")
+        if listed is not None:
+            outputs.write(listed, partial(sweep_lines.save, data, chosen["select"], listed), tell)
         if picture is not None:
             save = partial(sweep_picture.save, data, chosen, options.store.stem, picture)
             outputs.write(picture, save, tell)

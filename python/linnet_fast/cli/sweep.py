@@ -11,6 +11,9 @@ from linnet_fast.cli import outputs, sweep_picture, sweep_summary, sweep_table, 
 from linnet_fast.cli.arguments import Commands, count, new_command
 from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.sweeps.file import reader
+from linnet_fast.sweeps.file.reader import SweepFile
+from linnet_fast.sweeps.form import is_store
+from linnet_fast.sweeps.store import Store
 from linnet_fast.sweeps.sweep import SweepError
 
 _DESCRIPTION = """\
@@ -133,9 +136,13 @@ def _shard(text: str) -> tuple[int, int]:
     if not sign:
         msg = f"{text!r} is no part such as 3/16"
         raise argparse.ArgumentTypeError(msg)
-    number, of = count(first), count(last)
-    if number > of:
-        msg = f"must be a part from 1/{of} to {of}/{of}, got {text}"
+    of = count(last)
+    number = 0 if first == "0" else count(first)
+    if not 1 <= number <= of:
+        msg = f"must be a part from 1/{of} to {of}/{of}, got {text}; a SLURM array counts like this with "
+        msg += (
+            f"--array=1-{of}, and from 0 to {of - 1} with --shard $((SLURM_ARRAY_TASK_ID + 1))/{of}"
+        )
         raise argparse.ArgumentTypeError(msg)
     return number, of
 
@@ -150,6 +157,8 @@ def run(options: argparse.Namespace) -> None:
         raise outputs.cannot_read(error, options.file) from error
     except ValueError as error:
         raise BadInput(str(error)) from error
+    if options.dry_run and not options.extend:
+        _refuse_others(store, file)
     tell(sweep_summary.summary(file, store, options.threads or machine.n_threads()))
     live = None if options.quiet or options.dry_run else sweep_workers.Live(file.spec.n_runs)
     try:
@@ -180,6 +189,17 @@ def run(options: argparse.Namespace) -> None:
         title = sweep_summary.title_of(file)
         save = partial(sweep_picture.save, data, file.plot, title, picture)
         outputs.write(picture, save, tell)
+
+
+def _refuse_others(store: Path | None, file: SweepFile) -> None:
+    """Refuse a store of another sweep, as training it would."""
+    if store is None or not is_store(store):
+        return
+    try:
+        # Functions are not imported by a dry run: what is derived is not known.
+        Store.open(store).check(file.spec, but=("derived",) if file.functions else ())
+    except SweepError as error:
+        raise Failed(str(error)) from error
 
 
 def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:

@@ -128,6 +128,14 @@ def chosen(data: Dataset, select: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def selected(data: Dataset, select: Mapping[str, Any]) -> Dataset:
+    """Return the runs that have values of parameters."""
+    for name, label in chosen(data, select).items():
+        there = np.flatnonzero(matches(data[name].to_numpy(), label))
+        data = data.isel({data[name].dims[0]: there})
+    return data
+
+
 def parameters_of(data: Dataset) -> list[str]:
     """Return the swept parameters but seeds: those of several values, the most of them first."""
     names = [str(dim) for dim in data["status"].dims if dim != "seed"]
@@ -157,10 +165,7 @@ def table(
     select : mapping, optional
         Values of other parameters.
     """
-    for name, label in chosen(data, select or {}).items():
-        data = data.isel(
-            {data[name].dims[0]: np.flatnonzero(matches(data[name].to_numpy(), label))}
-        )
+    data = selected(data, select or {})
     of = variable_of(data, of)
     cells = _Cells(data, of)
     known = dict.fromkeys((*cells.dims, *map(str, data.coords)))

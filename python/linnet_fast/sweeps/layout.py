@@ -158,12 +158,27 @@ def coordinates(
     """Return all coordinates of a result: dims and values by name."""
     coords: dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]] = {}
     for name, axis in spec.axes.items():
-        coords[name] = ((name,), np.asarray(axis.labels))
+        coords[name] = ((name,), _named(np.asarray(axis.labels)))
     if spec.replicates is not None:
         coords[SEED] = ((SEED,), np.arange(spec.replicates))
     for name, (axis_name, values) in _beside(spec, {v.name for v in layout.variables}).items():
-        coords[name] = ((axis_name,), values)
+        coords[name] = ((axis_name,), _named(values))
     return coords | dict(layout.coords)
+
+
+def _named(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return labels by which people find them: 9.999999999999999e-06 is 1e-05.
+
+    What is trained on is the value itself.
+    """
+    if values.dtype != np.float64:
+        return values
+    rounded = [float(f"{x:.15g}") for x in values.ravel().tolist()]
+    pairs = zip(rounded, values.ravel().tolist(), strict=True)
+    # Of a number drawn at random all digits count.
+    short = [y if len(repr(y)) + 4 < len(repr(x)) else x for y, x in pairs]
+    found = np.array(short).reshape(values.shape)
+    return found if np.unique(found).size == np.unique(values).size else values
 
 
 def _beside(spec: SweepSpec, taken: set[str]) -> dict[str, tuple[str, npt.NDArray[Any]]]:

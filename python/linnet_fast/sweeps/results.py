@@ -222,5 +222,15 @@ def n_values(data: Dataset, name: str) -> int:
 
 def readable(data: Dataset, name: str) -> str:
     """Return what to call a parameter or a variable in a picture."""
-    words = ("number of " + name[2:] if name.startswith("n_") else name).replace("_", " ")
-    return str(data[name].attrs.get("long_name") or words)
+    return str(data[name].attrs.get("long_name") or _words(name))
+
+
+def with_names(data: Dataset) -> Dataset:
+    """Return a result whose arrays say what they are, where they are drawn: ``data.final_loss.plot()``."""
+    for name, array in data.variables.items():
+        array.attrs.setdefault("long_name", _words(str(name)))
+    return data
+
+
+def _words(name: str) -> str:
+    return ("number of " + name[2:] if name.startswith("n_") else name).replace("_", " ")

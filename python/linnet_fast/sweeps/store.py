@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +40,7 @@ from linnet_fast.sweeps.form import (
     write_plain,
 )
 from linnet_fast.sweeps.layout import PENDING, Layout, Variable, coordinates
+from linnet_fast.sweeps.results import with_names
 from linnet_fast.sweeps.spec import SweepSpec
 from linnet_fast.training import plain
 from linnet_fast.training.state import Status
@@ -180,8 +181,8 @@ class Store:
             msg = f"{self.path}/{SPEC} is damaged: {error}"
             raise SweepError(msg) from error
 
-    def check(self, spec: SweepSpec) -> None:
-        """Refuse a store of another sweep."""
+    def check(self, spec: SweepSpec, *, but: Collection[str] = ()) -> None:
+        """Refuse a store of another sweep; one that differs in no more than some parts is let through."""
         begun, now = self.spec_data.get("numerics"), spec.encode()["numerics"]
         if begun != now:
             msg = (
@@ -191,7 +192,12 @@ class Store:
             )
             raise SweepError(msg)
         if self.spec_id != spec.id:
-            lines = plain.differences(self.spec_data, spec.encode())
+            known, asked = dict(self.spec_data), dict(spec.encode())
+            if but and all(
+                known.get(name) == asked.get(name) for name in {*known, *asked} - {*but}
+            ):
+                return
+            lines = plain.differences(known, asked)
             shown = "; ".join(lines[:5]) + ("; ..." if len(lines) > 5 else "")
             msg = (
                 f"{self.path} holds another sweep: {shown or 'of another version of the library'}. "
@@ -439,7 +445,7 @@ def _arranged(data: xarray.Dataset) -> xarray.Dataset:
     # Read before all else: what is read later is there wherever this says so.
     data["status"].load()
     data.attrs = attributes(note["spec_id"], note["spec"], data.attrs["provenance"])
-    return data
+    return with_names(data)
 
 
 def attributes(spec_id: str, spec_data: object, provenance: str) -> dict[str, str]:

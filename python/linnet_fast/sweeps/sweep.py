@@ -23,6 +23,7 @@ from linnet_fast.sweeps.engine import Done, Hooks, Job, Slots, run_by, run_here
 from linnet_fast.sweeps.form import SweepError, attributes_of
 from linnet_fast.sweeps.layout import Layout, coordinates, layout_of
 from linnet_fast.sweeps.meter import Meter, Progress, SweepProgress, check_progress, metered
+from linnet_fast.sweeps.results import with_names
 from linnet_fast.sweeps.spec import SweepSpec
 from linnet_fast.sweeps.store import Chunks, Store, chunk_shape
 
@@ -316,8 +317,7 @@ def _in_memory(plan: _Plan, progress: Progress) -> xarray.Dataset:
         v.name: ((*spec.dims, *v.dims), result[v.name], attributes_of(v)) for v in layout.variables
     }
     attrs = _store.attributes(spec.id, spec.encode(), files.to_json(plan.note()))
-    data: xarray.Dataset = xr.Dataset(variables, coordinates(spec, layout), attrs)
-    return data
+    return with_names(xr.Dataset(variables, coordinates(spec, layout), attrs))
 
 
 def _opened(path: Path, plan: _Plan, extend: bool) -> Store:
