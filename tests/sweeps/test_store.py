@@ -322,5 +322,5 @@ def test_memory_does_not_grow_with_the_number_of_chunks(with_workers, n_chunks, 
         few, size = _peak(n_chunks // 10, tmp_path / "few", pool)
         many, _ = _peak(n_chunks, tmp_path / "many", pool)
     assert size > 300_000
-    # Besides a count per chunk: less than half a chunk for 90 or 180 more of them.
-    assert many - few < size / 2, (few, many, size)
+    # Besides a count per chunk, and what waits for the collector: three chunks for 90 or 180 more.
+    assert many - few < 3 * size, (few, many, size)
