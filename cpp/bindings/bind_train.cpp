@@ -57,7 +57,7 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     arrays.results.stopped_at = arrays.template add<std::int64_t>("stopped_at", a);
     if (rule) {
         const int kind = (*rule)[0].cast<int>();
-        require(kind > 0 && kind <= static_cast<int>(StepKind::alignment), "unknown step rule");
+        require(kind > 0 && kind <= static_cast<int>(last_step_kind), "unknown step rule");
         descent.rule = static_cast<StepKind>(kind);
         require(descent.rule != StepKind::alignment || problem.loss.law() != nullptr,
                 "alignment needs the loss of a law");
@@ -65,7 +65,11 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
             return run_array<double>((*rule)[k].cast<py::array>(), name, a.run_shape, {});
         };
         descent.scale = parameter(1, "scale");
-        descent.exponent = parameter(2, "exponent");
+        const auto parameters = (*rule)[2].cast<py::array>();
+        const Index size = parameters.ndim() > 0 ? parameters.shape(parameters.ndim() - 1) : 0;
+        require(size >= StepParameters::n_numbers, "too few parameters of a step rule");
+        descent.parameters = run_array<double>(parameters, "parameters", a.run_shape, {size});
+        descent.n_boundaries = StepParameters::boundaries_of(size);
         descent.elapsed = parameter(3, "elapsed");
         auto time =
             nan_array<double>(a.run_shape, {static_cast<Index>(descent.record_steps.size())});

@@ -67,6 +67,15 @@ class TestWhatFilesSay:
         assert spec.training.method.step_size.kind == "power"
         both = make(grid={"method.step_size": [0.1, rule]}).spec
         assert isinstance(both.training_at([1]).method.step_size, lf.StepRule)
+        pieces = {"kind": "piecewise", "values": [0.1, 0.01], "boundaries": [9], "warmup_steps": 2}
+        warm = make(
+            method={"step_size": pieces}, grid={"method.step_size.warmup_steps": [1, 2]}
+        ).spec
+        assert warm.training_at([1]).method.step_size.scheduled([0, 1, 9]).tolist() == [
+            0.05,
+            0.1,
+            0.01,
+        ]
 
     def test_the_squared_loss_of_data(self, make):
         file = make(

@@ -52,8 +52,10 @@ struct Problem {
 struct Descent {
     RunArray<double> step_size;  ///< (n_layers): with a rule, what it gives is multiplied by this
     StepKind rule = StepKind::constant;
-    RunArray<double> scale, exponent;  ///< scalars, of a rule
-    RunArray<double> elapsed;          ///< scalar, of a rule: the sum of the steps so far
+    RunArray<double> scale;       ///< scalar, of a rule
+    RunArray<double> parameters;  ///< of a rule, as StepParameters
+    Index n_boundaries = 0;       ///< among these
+    RunArray<double> elapsed;     ///< scalar, of a rule: the sum of the steps so far
     Update update;
     const Draws* draws = nullptr;  ///< null: every step sees all of the loss
     Index check_every = 1;         ///< stop rules are looked at on multiples of this step count

@@ -177,7 +177,7 @@ def reduced_descent(
     label_noise: npt.NDArray[np.float64],
     kind: int,
     scale: npt.NDArray[np.float64],
-    exponent: npt.NDArray[np.float64],
+    parameters: npt.NDArray[np.float64],
     steps: npt.NDArray[np.int64],
     n_threads: int,
 ) -> tuple[

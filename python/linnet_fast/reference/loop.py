@@ -236,9 +236,6 @@ def _step_sizes(method: SteppingMethod, whole: Loss, here: Point, step: int) -> 
     if rule is None:
         return 1.0
     factors: dict[str, Callable[[], Any]] = {
-        "constant": lambda: 1.0,
-        "power": lambda: (step + 1.0) ** rule.exponent,
-        "geometric": lambda: rule.exponent**step,
         "loss_normalized": lambda: 1 / here.loss.value(here.product),
         "norm_proportional": lambda: norm_of(here.product),
         "gradient_normalized": lambda: (
@@ -246,8 +243,8 @@ def _step_sizes(method: SteppingMethod, whole: Loss, here: Point, step: int) -> 
         ),
         "alignment": lambda: whole.alignment_step(norm_of(here.product)),
     }
-    sizes: FloatArray = rule.scale * factors[rule.kind]()
-    return sizes
+    looked_at = factors[rule.kind]() if rule.kind in factors else 1.0
+    return np.asarray(rule.scheduled(step) * looked_at)
 
 
 def _provenance(method: Method, **length: float) -> dict[str, Any]:

@@ -38,9 +38,12 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
     rule, draws, before = method.rule, method.batches, np.zeros(runs)
     if rule is not None:
         before = before if begin.elapsed is None else begin.elapsed
-        parameters = (rule.scale, rule.exponent, before)
-        own = (validate.over_runs(array, runs, 0) for array in parameters)
-        arguments["rule"] = (KINDS.index(rule.kind), *own)
+        arguments["rule"] = (
+            KINDS.index(rule.kind),
+            validate.over_runs(rule.scale, runs, 0),
+            validate.over_runs(rule.core_parameters(), runs, 1),
+            validate.over_runs(before, runs, 0),
+        )
     if draws is not None:
         arguments["draws"] = draws.core_fields(runs, call.loss.core_draws())
     step_sizes = method.layer_step_sizes(call.network.n_arrays)
