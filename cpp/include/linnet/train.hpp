@@ -73,7 +73,8 @@ struct Flow {
     RunArray<double> atol;  ///< scalar: on the root mean square entry of a layer
     double begin = 0;
     double until = 0;
-    Index max_steps = 0;               ///< of a run, refused ones included
+    RunArray<double> from;  ///< scalar: where a run is, at or before `begin`; no data: there
+    Index max_steps = 0;    ///< of a run, refused ones included
     std::vector<double> record_times;  ///< increasing, within begin .. until
 };
 

@@ -63,7 +63,9 @@ public:
         prepare(slot, run);
         for (Index l = 0; l < batch_.n_layers && !pulse_(); ++l)
             state_.set_weights(slot, l, batch_.start(run, l));
-        at(slot) = FlowSlot{run, 0, 0, flow_.begin, -1, false, false};
+        at(slot) = FlowSlot{};
+        at(slot).run = run;
+        at(slot).time = flow_.from.data == nullptr ? flow_.begin : batch_.scalar(flow_.from, run);
         ++n_active_;
     }
     /// Go on with a run that another runner has brought to where it is.
@@ -143,7 +145,7 @@ private:
                 FlowSlot& slot = at(s);
                 if (slot.run < 0 || slot.step >= 0) continue;
                 double step = read(first, s);
-                if (!(step > 0)) step = 1e-4 * (flow_.until - flow_.begin);
+                if (!(step > 0)) step = 1e-4 * (flow_.until - slot.time);
                 slot.step = step;
                 fresh_.push_back(s);
                 // What does not move does not grow either.
@@ -157,7 +159,9 @@ private:
             }
             if (!fresh_.empty() && batch_.n_records > 0 && flow_.record_times[0] == flow_.begin) {
                 if (!look(group, start)) return false;
-                for (const int s : fresh_) record(s);
+                for (const int s : fresh_) {
+                    if (at(s).time == flow_.begin) record(s);
+                }
             }
             if (!fresh_.empty() && !check(group, fresh_, start)) return false;
             for (const int s : fresh_) {
@@ -305,6 +309,7 @@ private:
     }
     std::int64_t thousandths(double time) const {
         if (time == flow_.until) return 1000;
+        if (time <= flow_.begin) return 0;
         return static_cast<std::int64_t>(1000 *
                                          ((time - flow_.begin) / (flow_.until - flow_.begin)));
     }

@@ -75,6 +75,7 @@ def train_flow(
     stop_gradient_norm: npt.NDArray[np.float64] | None,
     log_time: bool = False,
     begin: float,
+    since: npt.NDArray[np.float64] | None = None,
     until: float,
     max_steps: int,
     ended: npt.NDArray[np.int8] | None,

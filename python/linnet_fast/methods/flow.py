@@ -39,7 +39,8 @@ class GradientFlow(Method):
         `rtol`. By default `rtol` times the least such entry of the layers at the start that are not
         zero: set by hand, it should be far below the scale of the start.
     max_steps : int, default 100000
-        Steps a run may take, refused ones included; a run that needs more ends as `EXHAUSTED`.
+        Steps a run may take in a training, refused ones included; a run that needs more ends as
+        `EXHAUSTED`, and goes on from there where the training is continued.
     weight_decay : array_like, shape (*run), default 0
         Coefficient c >= 0: the objective is loss + c/2 times the sum of squares of all weights.
     log_time : bool, default False

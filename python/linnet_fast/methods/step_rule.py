@@ -421,7 +421,7 @@ class StepRule:
         """
         n = validate.real_array("step", step, at_least=0)
         validate.broadcast_runs(step=n.shape, rule=self.run_shape)
-        factor = _OF_STEPS.get(self.kind, lambda _, at: np.ones_like(at))
+        factor = _OF_STEPS.get(self.kind, _one)
         with np.errstate(divide="ignore"):
             warm = np.where(n + 1 < self.warmup_steps, (n + 1) / self.warmup_steps, 1.0)
         return np.asarray(self.scale * factor(self, n) * warm)
@@ -449,6 +449,10 @@ def _text(part: FloatArray | None) -> str:
     if array.ndim == 0:
         return f"{array:g}"
     return f"<array {array.shape}>"
+
+
+def _one(rule: StepRule, n: FloatArray) -> FloatArray:  # noqa: ARG001  (of any rule)
+    return np.ones_like(n)
 
 
 def _cosine(rule: StepRule, n: FloatArray) -> FloatArray:

@@ -13,6 +13,7 @@ from linnet_fast.rank_dynamics.analysis import learning_times
 from linnet_fast.rank_dynamics.data import joint_decomposition
 from linnet_fast.rank_dynamics.paths import path_distances
 from linnet_fast.rank_dynamics.predictions import predicted_times
+from linnet_fast.training.clock import time_of
 from linnet_fast.training.trajectory import Trajectory, run_index
 
 
@@ -154,7 +155,7 @@ def summary(
     begin = float(method.linear_time(trajectory.start.time or 0.0))
     if (size := method.constant_step_size) is not None:
         step_size = float(np.broadcast_to(size, runs)[index])
-        begin = step_size * (trajectory.start.step or 0)
+        begin = float(np.broadcast_to(time_of(trajectory.start, method), runs)[index])
     predicted = np.full(n_stages, np.nan)
     try:
         if not trajectory.network.is_dense:

@@ -31,6 +31,7 @@ from linnet_fast.reference.draws import draw
 from linnet_fast.reference.observables import end_to_end, gradients, observe
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
+from linnet_fast.training.clock import clock_of, time_of
 from linnet_fast.training.compatible import check_training
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.trajectory import Trajectory
@@ -121,7 +122,8 @@ def train(
     kept = empty_records(record.rows, network, (*runs, len(steps)), dtype)
     decay = np.broadcast_to(method.weight_decay, runs)
     layer_steps = stepping.layer_step_sizes(network.n_arrays).astype(dtype)
-    elapsed = np.zeros(runs) if state.elapsed is None else state.elapsed.copy()
+    clock = clock_of(state, method)
+    elapsed = np.array(np.broadcast_to(time_of(state, method), runs))
     times = np.full((*runs, len(steps)), np.nan)
     inner = [len(shape) for shape in network.shapes]
     weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
@@ -180,24 +182,24 @@ def train(
                 for (new, _), w, n in zip(moved, weights, inner, strict=True)
             )
 
-    has_rule = method.rule is not None
     final = State(
         weights,
         last,
         status,
         stopped_at,
         None,
-        elapsed if has_rule else None,
+        elapsed if clock is None else None,
         memory if state.memory else (),
+        clock=clock,
     )
-    going = state.status == Status.COMPLETED
+    going = state.going
     return Trajectory(
         network,
         loss,
         method,
         state,
         steps,
-        times if has_rule else stepping.constant_step_size[..., None] * steps,
+        times if clock is None else clock.at(steps),
         kept,
         final,
         _provenance(method, n_steps=n_steps),
@@ -287,8 +289,9 @@ def _flow(
         )
 
     for run in np.ndindex(runs):
-        if status[run] != Status.COMPLETED:
+        if not state.going[run]:
             continue
+        since = float(stopped_at[run]) if status[run] == Status.EXHAUSTED else begin
         own = loss.of_run(run, runs)
         evaluated = {name: other.of_run(run, runs) for name, other in record.evaluate.items()}
 
@@ -301,7 +304,7 @@ def _flow(
         with np.errstate(over="ignore", invalid="ignore"):
             solution = solve_ivp(
                 slope,
-                (begin, end),
+                (since, end),
                 flat,
                 method="DOP853",
                 t_eval=np.union1d(times, [end]),
@@ -309,7 +312,7 @@ def _flow(
                 atol=float(atol[run]),
             )
         status[run] = Status.COMPLETED if solution.success else Status.DIVERGED
-        stopped_at[run] = end if solution.success else solution.t[-1] if len(solution.t) else begin
+        stopped_at[run] = end if solution.success else solution.t[-1] if len(solution.t) else since
         n_steps[run] = solution.nfev // 12
         for index, time in enumerate(times):
             where = np.flatnonzero(solution.t == time)

@@ -268,8 +268,5 @@ def _end_of(
 
 
 def _end_time(trajectory: Trajectory, end: Any) -> npt.NDArray[np.float64]:
-    method: Any = trajectory.method
-    if method.rule is None:
-        return np.asarray(method.constant_step_size[..., None] * end)
-    elapsed = trajectory.final.elapsed
-    return np.asarray(elapsed)[..., None]
+    clock, elapsed = trajectory.final.clock, trajectory.final.elapsed
+    return np.asarray(elapsed)[..., None] if clock is None else clock.at([end])

@@ -15,7 +15,7 @@ from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import NO_LOSSES
 from linnet_fast.records.stop import Stop
-from linnet_fast.training.state import State, Status
+from linnet_fast.training.state import State, goes_on
 
 _SMALLEST = 1e-140  # squares of weights, and what is far below them, must not underflow
 
@@ -136,7 +136,7 @@ def _check_flow(state: State) -> None:
     for layer, array in enumerate(state.weights):
         axes = tuple(range(len(runs), array.ndim))
         size = np.abs(validate.unbroadcast(array, keep=len(axes))).max(axis=axes)
-        going = validate.unbroadcast(state.status) == Status.COMPLETED
+        going = goes_on(validate.unbroadcast(state.status))
         outside = (size > 0) & ~((size > _SMALLEST) & (size < 1 / _SMALLEST)) & going
         expected = f"0 or between {_SMALLEST:g} and {1 / _SMALLEST:g} for gradient flow"
         sizes = np.broadcast_to(size, outside.shape)

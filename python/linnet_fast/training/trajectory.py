@@ -57,8 +57,8 @@ class Trajectory:
     steps : ndarray of int64, shape (n_rec,), or None
         Steps recorded, counted from the very start; None of a flow.
     time : ndarray of float64, shape (*step_size.shape, n_rec)
-        ``step_size * steps``; broadcasts against the run axes. With a `StepRule` the sums of the
-        steps, (*run, n_rec). Of a flow the times recorded, (n_rec,); in logarithmic time these are
+        ``step_size * steps``; broadcasts against the run axes. With a `StepRule`, and where a training
+        goes on with another step size, the sums of the steps, (*run, n_rec). Of a flow the times recorded, (n_rec,); in logarithmic time these are
         log(1 + t), and `linear_time` has t.
     observables : mapping of str to ndarray, shape (*run, n_rec, ...)
         What was recorded, by name; ``weights`` are a tuple of one array per layer. Each is an
@@ -223,6 +223,57 @@ class Trajectory:
         It is `time`, but of flows in logarithmic time exp(time) - 1, inf beyond float64.
         """
         return self.method.linear_time(self.time)
+
+    def step_at(self, time: npt.ArrayLike) -> FloatArray:
+        """Return at which step of a descent a time is reached, not rounded; NaN where it never is.
+
+        Parameters
+        ----------
+        time : array_like, shape (*run, n)
+            Times.
+
+        Returns
+        -------
+        ndarray of float64, shape (*run, n)
+
+        Raises
+        ------
+        ValueError
+            If the trajectory is one of a flow.
+
+        Examples
+        --------
+        >>> import linnet_fast as lf
+        >>> loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+        >>> run = lf.train(lf.Dense((1, 1)), loss, [[[0.0]]], method=lf.GradientDescent(0.5), n_steps=4)
+        >>> run.step_at([0.75, 2.0]).tolist()
+        [1.5, 4.0]
+        """
+        if self.steps is None:
+            msg = "trajectory must be one of a method that takes steps, got a flow"
+            raise ValueError(msg)
+        wanted = np.asarray(validate.floating("time", time, ()), np.float64)
+        if (
+            wanted.ndim == 0
+            or np.broadcast_shapes(wanted.shape[:-1], self.run_shape) != self.run_shape
+        ):
+            msg = (
+                f"time must have shape (*run, n) with run axes {self.run_shape}, got {wanted.shape}"
+            )
+            raise ValueError(msg)
+        if (clock := self.final.clock) is not None:
+            after = (wanted - clock.time[..., None]) / clock.step_size[..., None]
+            return np.asarray(clock.step[..., None] + after)
+        n = wanted.shape[-1]
+        whole = np.broadcast_to(wanted, (*self.run_shape, n))
+        known = np.broadcast_to(self.time, (*self.run_shape, self.steps.size))
+        found = np.full(whole.shape, np.nan)
+        for run in np.ndindex(self.run_shape):
+            there = ~np.isnan(known[run])
+            axis, steps = known[run][there], self.steps[there].astype(np.float64)
+            if len(axis):
+                found[run] = np.interp(whole[run], axis, steps, left=np.nan, right=np.nan)
+        return found
 
     @property
     def reduction(self) -> str | None:
@@ -446,9 +497,13 @@ class Trajectory:
     ) -> Trajectory:
         """Build a trajectory from the header of a file and its arrays; constructors check them."""
         network = parse(header["network"])
-        start = trajectory_file.state_whole("start", header["start"], array, network)
-        final = trajectory_file.state_whole("final", header["final"], array, network)
         nouns = {digest: array(f"array_{digest}") for digest in header["arrays"]}
+        method = plain.decode("method", header["method"], nouns)
+        validate.one_of("method", method, Method)
+        start, final = (
+            trajectory_file.state_whole(name, header[name], array, network, method)
+            for name in ("start", "final")
+        )
         observables: dict[str, Observable] = {}
         for name in header["observables"]:
             if name == "weights":
@@ -458,7 +513,7 @@ class Trajectory:
         return cls(
             network,
             plain.decode("loss", header["loss_function"], nouns),
-            plain.decode("method", header["method"], nouns),
+            method,
             start,
             None if final.step is None else array("step"),
             array("time"),
