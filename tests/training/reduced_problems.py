@@ -37,9 +37,9 @@ def close(ours, theirs, tolerance=TIGHT, names=None):
         mine, other = getattr(ours, name), getattr(theirs, name)
         pairs = zip(mine, other, strict=True) if isinstance(mine, tuple) else [(mine, other)]
         for one, two in pairs:
-            scale = np.nanmax(np.abs(two), initial=0.0, where=np.isfinite(two))
+            scale = np.nanmax(np.abs(two), initial=0.0)
             if name == "imbalance":  # of large matrices that are nearly equal
-                scale = max(scale, *(np.nanmax(np.abs(w)) ** 2 for w in theirs.start.weights))
+                scale = max(np.nanmax(np.abs(w)) ** 2 for w in theirs.start.weights)
             assert_allclose(one, two, rtol=0, atol=tolerance * max(scale, 1e-300), err_msg=name)
     for one, two in zip(ours.final.weights, theirs.final.weights, strict=True):
         mine, other = one[ours.ok], two[theirs.ok]  # of the others some entries are no numbers
