@@ -394,6 +394,9 @@ def _logit(x: FloatArray) -> FloatArray:
 def plain_method(trajectory: Trajectory, name: str) -> None:
     """Refuse a training by anything but gradient descent or flow, the same for all layers."""
     validate.instance("trajectory", trajectory, Trajectory)
+    if trajectory.phases:
+        msg = f"{name} needs a training of one phase, got {len(trajectory.phases)}"
+        raise ValueError(msg)
     method = trajectory.method
     multipliers = getattr(method, "layer_multipliers", None)
     scaled = multipliers is not None and np.any(multipliers != 1)

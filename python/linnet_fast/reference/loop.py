@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method, SteppingMethod
 from linnet_fast.methods.batches import Batches
-from linnet_fast.methods.registry import fitting_loss
+from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
 from linnet_fast.records.observables import OBSERVABLES, empty_records
@@ -33,6 +33,8 @@ from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.clock import clock_of, time_of
 from linnet_fast.training.compatible import check_training
+from linnet_fast.training.phase import Phase
+from linnet_fast.training.phases import in_phases
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.trajectory import Trajectory
 
@@ -47,9 +49,10 @@ def train(
     loss: Loss,
     start: Sequence[npt.ArrayLike] | State,
     *,
-    method: Method,
+    method: Method | None = None,
     n_steps: int | None = None,
     until: float | None = None,
+    phases: Iterable[Phase] | None = None,
     record: Record,
     stop: Stop | None = None,
 ) -> Trajectory:
@@ -70,6 +73,8 @@ def train(
         With gradient descent: number of further steps, >= 0.
     until : float
         With gradient flow: time at which to end.
+    phases : sequence of Phase, optional
+        In place of these: trainings one after the other.
     record : Record
         What to record, and when.
     stop : Stop, optional
@@ -104,6 +109,15 @@ def train(
     ([1, 0], [2, 3])
     """
     validate.instance("record", record, Record)
+    if phases is not None:
+        for name, value in (("n_steps", n_steps), ("until", until)):
+            if value is not None:
+                msg = f"{name} must be None with phases, which have their own, got {value!r}"
+                raise ValueError(msg)
+        return in_phases(
+            train, network, loss, start, phases, method=method, record=record, stop=stop
+        )
+    method = checked_method(method, n_steps, until)
     loss = fitting_loss(loss, method)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
     state = begin_state(network, loss, start, method, stop, evaluate=record.evaluate)

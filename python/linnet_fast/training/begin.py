@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from linnet_fast.records.observables import NO_LOSSES
 from linnet_fast.records.stop import Stop
 from linnet_fast.training.state import State, goes_on
 
+NO_SHAPES: Mapping[str, Shape] = MappingProxyType({})
 _SMALLEST = 1e-140  # squares of weights, and what is far below them, must not underflow
 
 
@@ -28,6 +30,7 @@ def begin_state(
     stop: Stop | None,
     dtype: npt.DTypeLike | None = None,
     evaluate: Mapping[str, Loss] = NO_LOSSES,
+    others: Mapping[str, Shape] = NO_SHAPES,
 ) -> State:
     """Return the state to begin from, its weights views with all run axes.
 
@@ -47,6 +50,8 @@ def begin_state(
         Of the weights; by default that of `start`.
     evaluate : mapping of str to Loss
         Losses that are evaluated besides; they may have run axes, too.
+    others : mapping of str to tuple of int
+        Run axes of what comes later, by name.
 
     Returns
     -------
@@ -62,6 +67,7 @@ def begin_state(
     if stop is not None:
         shapes["stop"] = stop.run_shape
     shapes |= {f"evaluate[{name!r}]": other.run_shape for name, other in evaluate.items()}
+    shapes |= others
     if isinstance(start, State):
         state = _continued(network, start, method, dtype)
         for name, shape in shapes.items():
@@ -79,16 +85,17 @@ def begin_state(
             np.broadcast_to(np.int8(0), runs),
             np.broadcast_to(np.zeros((), kind), runs),
             None if method.counts_steps else 0.0,
-            memory=_no_memory(full, method),
+            memory=no_memory(full, method),
         )
     if not method.counts_steps:
         _check_flow(state)
     return state
 
 
-def _no_memory(
+def no_memory(
     weights: tuple[WeightArray, ...], method: Method
 ) -> tuple[tuple[WeightArray, ...], ...]:
+    """Return what a method remembers where it begins: zeros."""
     if not method.n_memories:
         return ()
     return tuple(

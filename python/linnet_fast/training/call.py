@@ -77,7 +77,7 @@ class CoreCall:
     def check(self, n_records: int) -> None:
         """Refuse a wrong number of threads; MemoryError, naming the bytes, if the result would not fit."""
         machine.checked_threads(self.n_threads)
-        _check_memory(self.network, self.begin, self.method, self.record, n_records)
+        check_memory(self.network, self.begin, self.method, self.record, n_records)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the core."""
@@ -184,10 +184,10 @@ def _over(array: FloatArray | None, runs: Shape, n_inner: int) -> FloatArray | N
     return None if array is None else validate.over_runs(array, runs, n_inner)
 
 
-def _check_memory(
+def check_memory(
     network: Chain, begin: State, method: Method, record: Record, n_records: int
 ) -> None:
-    """Raise MemoryError, naming the bytes, if the result would not fit."""
+    """Raise MemoryError, naming the bytes, if the result of so many records would not fit."""
     n_runs, dtype = begin.status.size, begin.weights[0].dtype
     own: Mapping[str, AnyObservable] = {name: OBSERVABLES[name] for name in _needed(record)}
     per_record = record_bytes({**own, **record.rows}, network, dtype.itemsize)

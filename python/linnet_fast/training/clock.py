@@ -75,8 +75,9 @@ def clock_of(state: State, method: Method) -> Clock | None:
         same = known.step_size == size
         if same.all():
             return known
-        now = known.at([state.step])[..., 0]
-        step = np.where(same, known.step, state.step)
+        here = state.step or 0
+        now = known.at([here])[..., 0]
+        step = np.where(same, known.step, here)
         return Clock(step, np.where(same, known.time, now), size)
     if state.elapsed is not None:
         return Clock(np.array(state.step, np.int64), state.elapsed, size)
@@ -96,4 +97,4 @@ def time_of(state: State, method: Method) -> FloatArray:
     if state.elapsed is not None:
         return state.elapsed
     clock = state.clock or clock_of(state, method)
-    return np.zeros(()) if clock is None else clock.at([state.step])[..., 0]
+    return np.zeros(()) if clock is None else clock.at([state.step or 0])[..., 0]

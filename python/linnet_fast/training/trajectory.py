@@ -26,6 +26,7 @@ from linnet_fast.records.observables import (
     evaluated_rows,
 )
 from linnet_fast.training import plain, trajectory_file
+from linnet_fast.training.phase import Phase
 from linnet_fast.training.state import State, Status
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ class Trajectory:
     evaluated : mapping of str to Loss
         The losses that were evaluated besides, by name; what was recorded of ``"test"`` is
         ``loss_test``, and so on.
+    phases : tuple of Phase
+        Of a training of several phases, each with all that it has been done with; `method` and
+        `loss_function` are those of the last, and losses recorded those of each.
 
     Raises
     ------
@@ -105,6 +109,7 @@ class Trajectory:
     provenance: Mapping[str, Any]
     n_steps: npt.NDArray[np.int64]
     evaluated: Mapping[str, Loss] = NO_LOSSES
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -142,6 +147,10 @@ class Trajectory:
         object.__setattr__(self, "observables", MappingProxyType(dict(self.observables)))
         provenance = files.json_safe(validate.mapping("provenance", self.provenance))
         object.__setattr__(self, "provenance", MappingProxyType(provenance))
+        phases = validate.sequence("phases", self.phases, of="phases")
+        for i, phase in enumerate(phases):
+            validate.instance(f"phases[{i}]", phase, Phase)
+        object.__setattr__(self, "phases", phases)
 
     def _check_time(self) -> None:
         """Refuse times that are negative, fall, or are missing before the end of a run."""
@@ -261,7 +270,8 @@ class Trajectory:
                 f"time must have shape (*run, n) with run axes {self.run_shape}, got {wanted.shape}"
             )
             raise ValueError(msg)
-        if (clock := self.final.clock) is not None:
+        clock = self.final.clock
+        if clock is not None and not self.phases:
             after = (wanted - clock.time[..., None]) / clock.step_size[..., None]
             return np.asarray(clock.step[..., None] + after)
         n = wanted.shape[-1]
@@ -451,6 +461,7 @@ class Trajectory:
             "loss_function": plain.encode(self.loss_function, nouns),
             "method": plain.encode(self.method, nouns),
             "evaluated": {name: plain.encode(loss, nouns) for name, loss in self.evaluated.items()},
+            **({"phases": plain.encode(self.phases, nouns)} if self.phases else {}),
             "arrays": list(nouns),  # of all nouns
             "observables": list(self.observables),
             "start": trajectory_file.state_parts("start", self.start, arrays),
@@ -522,6 +533,7 @@ class Trajectory:
             header["provenance"],
             array("n_steps"),
             plain.decode("evaluate", header.get("evaluated", {}), nouns),
+            plain.decode("phases", header.get("phases", []), nouns),
         )
 
 

@@ -432,6 +432,7 @@ SPECIAL = {
     "linnet_fast.Training": {"start": lambda: lf.Start("gaussian")},
     "linnet_fast.Stop": {"loss": lambda: 1e-3, "evaluate": lambda: {"test": 0.5}},
     "linnet_fast.Start": {"kind": lambda: "gaussian", "fan": lambda: "in"},
+    "linnet_fast.Phase": {"until": lambda: None, "streams": lambda: 1},
     "linnet_fast.StepRule": {
         "kind": lambda: "power",
         "ratio": lambda: 1.25,
