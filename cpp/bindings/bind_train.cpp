@@ -180,7 +180,7 @@ void register_train(py::module_& m) {
            std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array rtol, py::array atol,
            py::array weight_decay, std::optional<py::array> stop_loss,
-           std::optional<py::array> stop_gradient_norm, bool log_time, double begin,
+           std::optional<py::array> stop_gradient_norm, int kind, bool log_time, double begin,
            std::optional<py::array> from, double until, Index max_steps,
            std::optional<py::array_t<std::int8_t>> ended, std::vector<double> record_times,
            std::set<std::string> observables, py::dict evaluate, std::optional<py::array> mirror,
@@ -193,6 +193,9 @@ void register_train(py::module_& m) {
                 std::move(ended),        std::move(observables), n_threads,
                 std::move(progress),     std::move(evaluate),    std::move(mirror)};
             Flow method;
+            require(kind >= 0 && kind <= static_cast<int>(FlowKind::stiff),
+                    "kind must be the number of a method for flows");
+            method.kind = static_cast<FlowKind>(kind);
             method.log_time = log_time;
             method.begin = begin;
             method.until = until;
@@ -204,8 +207,8 @@ void register_train(py::module_& m) {
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
         py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(), py::arg("rtol"),
         py::arg("atol"), py::arg("weight_decay"), py::arg("stop_loss"),
-        py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"),
-        py::arg("since") = py::none(), py::arg("until"), py::arg("max_steps"),
+        py::arg("stop_gradient_norm"), py::arg("kind") = 0, py::arg("log_time") = false,
+        py::arg("begin"), py::arg("since") = py::none(), py::arg("until"), py::arg("max_steps"),
         py::arg("ended").noconvert(), py::arg("record_times"), py::arg("observables"),
         py::arg("evaluate") = py::dict(), py::arg("mirror") = py::none(), py::arg("n_threads"),
         py::arg("progress"),

@@ -65,9 +65,14 @@ struct Descent {
     std::vector<std::int64_t> record_steps;
 };
 
-/// Gradient flow, by an explicit Runge-Kutta method with a step size per run. Stop rules are looked
+/// By which method a flow is integrated: one of high order; one for stiff flows, which takes long
+/// steps where most directions have come to rest; or one after the other, as each run asks for it.
+enum class FlowKind : int { exact = 0, automatic = 1, stiff = 2 };
+
+/// Gradient flow, by explicit Runge-Kutta methods with a step size per run. Stop rules are looked
 /// at after every step that was accepted.
 struct Flow {
+    FlowKind kind = FlowKind::exact;
     bool log_time = false;  ///< all times here are log(1 + time)
     RunArray<double> rtol;  ///< scalar: relative to the norm of a layer, per step
     RunArray<double> atol;  ///< scalar: on the root mean square entry of a layer

@@ -73,6 +73,7 @@ def train_flow(
     weight_decay: npt.NDArray[np.float64],
     stop_loss: npt.NDArray[np.float64] | None,
     stop_gradient_norm: npt.NDArray[np.float64] | None,
+    kind: int = 0,
     log_time: bool = False,
     begin: float,
     since: npt.NDArray[np.float64] | None = None,

@@ -67,8 +67,8 @@ def train(
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, or the final state of a training to continue. float32 if all arrays are.
     method : Method
-        How. A flow is integrated by SciPy's DOP853, one run after the other, in as many steps as it
-        takes.
+        How. A flow is integrated by SciPy's DOP853 (by its Radau, if it may be stiff), one run after
+        the other, in as many steps as it takes.
     n_steps : int
         With gradient descent: number of further steps, >= 0.
     until : float
@@ -320,7 +320,7 @@ def _flow(
                 slope,
                 (since, end),
                 flat,
-                method="DOP853",
+                method="DOP853" if method.method == "explicit" else "Radau",
                 t_eval=np.union1d(times, [end]),
                 rtol=float(rtol[run]),
                 atol=float(atol[run]),

@@ -37,6 +37,12 @@ def integrate(call: CoreCall, method: GradientFlow, until: float, report: Report
     begin, runs, going = call.begin, call.runs, call.going
     first = begin.time or 0.0
     time = call.record.times(first, until)
+    fields = method.core_fields(runs)
+    if call.direction is not None and any(name in call.record.rows for name in ANGLES):
+        if method.method == "stiff":
+            msg = "method must be 'explicit' or 'auto' where angles are recorded, got 'stiff'"
+            raise ValueError(msg)
+        fields["kind"] = 0
     asked, (call, turn) = call, turned(call)
     arguments = call.arguments()
     mirror = None if call.mirror is None else validate.over_runs(call.mirror, runs, 1)
@@ -45,7 +51,7 @@ def integrate(call: CoreCall, method: GradientFlow, until: float, report: Report
     atol = method.absolute_tolerance(begin.weights, len(runs))
     result = _core.train_flow(
         **arguments,
-        **method.core_fields(runs),
+        **fields,
         atol=validate.over_runs(atol, runs, 0),
         begin=first,
         since=since,

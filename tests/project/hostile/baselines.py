@@ -445,7 +445,11 @@ SPECIAL = {
         "step": lambda: [0, 3],
         "warmup_steps": lambda: 2.0,
     },
-    "linnet_fast.GradientFlow": {"n_run_axes": lambda: 0, "rtol": lambda: 1e-6},
+    "linnet_fast.GradientFlow": {
+        "n_run_axes": lambda: 0,
+        "rtol": lambda: 1e-6,
+        "method": lambda: "auto",
+    },
     "linnet_fast.StochasticGradientDescent": {"seed": lambda: 1},
     "linnet_fast.LogisticLoss": {
         "product": lambda: np.array([[1.0, 0.5, 0.25]]),
