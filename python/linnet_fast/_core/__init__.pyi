@@ -135,6 +135,17 @@ def balanced_descent(
     n_layers: int,
     steps: Sequence[int],
 ) -> npt.NDArray[np.float64]: ...
+def momentum_descent(
+    *,
+    drive: npt.NDArray[np.float64],
+    brake: npt.NDArray[np.float64],
+    rest: npt.NDArray[np.float64],
+    gap: npt.NDArray[np.float64],
+    momentum: npt.NDArray[np.float64],
+    nesterov: bool,
+    n_layers: int,
+    steps: Sequence[int],
+) -> npt.NDArray[np.float64]: ...
 def radial_functions(
     table: tuple[Any, ...], r: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
@@ -255,6 +266,7 @@ __all__ = [
     "kernel_cost",
     "known",
     "logit_descent",
+    "momentum_descent",
     "observe",
     "orthonormal_columns",
     "pivoted_factor",

@@ -615,7 +615,14 @@ SPECIAL = {
     "linnet_fast.rank_dynamics.descent_bounds": {"steps": lambda: [[0], [2], [5]]},
     "linnet_fast.rank_dynamics.escape_time": {"n_layers": lambda: 3},
     "linnet_fast.directional_convergence.deep_flow_angle_bounds": {"n_layers": lambda: 3},
-    "linnet_fast.rank_dynamics.learning_steps": {"step_size": lambda: 0.05},
+    "linnet_fast.rank_dynamics.learning_steps": {
+        "step_size": lambda: 0.05,
+        "momentum": lambda: 0.5,
+    },
+    "linnet_fast.rank_dynamics.largest_step_size": {
+        "sharpness": lambda: 4.0,
+        "momentum": lambda: 0.5,
+    },
     "linnet_fast.rank_dynamics.one_layer_descent": {"start": lambda: np.zeros((2, 3))},
     "linnet_fast.rank_dynamics.one_layer_flow": {"start": lambda: np.zeros((2, 3))},
     "linnet_fast.rank_dynamics.one_layer_limit": {"start": lambda: np.zeros((2, 3))},
