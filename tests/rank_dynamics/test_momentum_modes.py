@@ -204,6 +204,18 @@ def test_what_has_no_theory_says_so():
         rank_dynamics.imbalance_drift(run)
 
 
+def test_bounds_on_angles_are_of_plain_descent():
+    loss = lf.SphericalLogisticLoss([1.0, 0.0, 0.0], lf.laws.Gaussian(3))
+    network, record = lf.Dense((3, 1)), lf.Record.every(5, ("norm", "log_tan_half_angle"))
+    start = (np.array([[-0.5, 0.5, 0.5]]),)
+    for method in (lf.GradientDescent(0.1, momentum=0.5), lf.StochasticGradientDescent(0.1, 5)):
+        run = lf.train(network, loss, start, method=method, n_steps=20, record=record)
+        with pytest.raises(
+            ValueError, match="trajectory must be one of plain gradient descent, or"
+        ):
+            lf.directional_convergence.check_bounds(run)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
