@@ -154,10 +154,10 @@ def test_stop_rules_and_steps_that_run_out():
 def test_the_reference_takes_an_implicit_method():
     record = lf.Record.at_times([10.0, 50.0], NAMES)
     for kind in ("auto", "stiff"):
-        arguments = {"method": lf.GradientFlow(method=kind), "until": 50.0, "record": record}
+        arguments = {"method": lf.GradientFlow(1e-6, method=kind), "until": 50.0, "record": record}
         ours = lf.train(DEEP, GAP, SMALL, **arguments)
         theirs = reference.train(DEEP, GAP, SMALL, **arguments)
-        assert_allclose(ours.loss, theirs.loss, rtol=1e-5)
+        assert_allclose(ours.loss, theirs.loss, rtol=1e-4)
 
 
 def test_angles_go_by_the_other_method_or_not_at_all():

@@ -223,7 +223,8 @@ def check_bounds(
 def _check_method(trajectory: object) -> None:
     """Refuse a training by anything but plain descent or flow, which bounds are of."""
     method = getattr(trajectory, "method", None)
-    if isinstance(method, Method) and (not method.is_plain or getattr(trajectory, "phases", ())):
+    in_phases = bool(getattr(trajectory, "phases", None))
+    if isinstance(method, Method) and (in_phases or not method.is_plain):
         expected = "plain gradient descent, or gradient flow, in one phase"
         msg = f"trajectory must be one of {expected}, which bounds are of, got {method!r}"
         raise ValueError(msg)
