@@ -91,6 +91,29 @@ void register_recursions(py::module_& m) {
         py::kw_only(), py::arg("drive"), py::arg("brake"), py::arg("rest"), py::arg("gap"),
         py::arg("n_layers"), py::arg("steps"),
         "The factor that all layers of a balanced mode share, and what remains near rest.");
+    m.def(
+        "momentum_descent",
+        [](const Numbers& drive, const Numbers& brake, const Numbers& rest, const Numbers& gap,
+           const Numbers& momentum, bool nesterov, Index n_layers,
+           const std::vector<std::int64_t>& steps) {
+            check_steps(steps);
+            if (n_layers < 1) throw py::value_error("n_layers must be at least 1");
+            const Index n = drive.size();
+            Numbers out(std::vector<Index>{2, n, static_cast<Index>(steps.size())});
+            double* const to = out.mutable_data();
+            const double* const p = values(drive, "drive", n);
+            const double* const q = values(brake, "brake", n);
+            const double* const r = values(rest, "rest", n);
+            const double* const g = values(gap, "gap", n);
+            const double* const mu = values(momentum, "momentum", n);
+            run([&](const StopAsking& stop) {
+                momentum_descent(n, p, q, r, g, mu, nesterov, n_layers, steps, to, stop);
+            });
+            return out;
+        },
+        py::kw_only(), py::arg("drive"), py::arg("brake"), py::arg("rest"), py::arg("gap"),
+        py::arg("momentum"), py::arg("nesterov"), py::arg("n_layers"), py::arg("steps"),
+        "The same with momentum, of one layer, too.");
 }
 
 }  // namespace linnet::bindings

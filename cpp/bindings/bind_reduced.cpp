@@ -135,20 +135,24 @@ void register_reduced(py::module_& m) {
     m.def(
         "reduced_descent",
         [](const py::tuple& fields, Index n_layers, const Numbers& s, const Numbers& norm,
-           const Numbers& label_noise, int kind, const Numbers& scale, const Numbers& exponent,
+           const Numbers& label_noise, int kind, const Numbers& scale, const Numbers& parameters,
            const Packed<std::int64_t>& at, int n_threads) {
             const SphericalTable table = spherical_table_of(fields);
             const ReducedRuns runs = runs_of(table, n_layers, s, norm, label_noise);
             const std::vector<std::int64_t> steps =
                 records_of(at, "steps must be in increasing order and not negative");
-            require(kind >= 0 && kind <= static_cast<int>(StepKind::alignment),
+            require(kind >= 0 && kind <= static_cast<int>(last_step_kind),
                     "kind must be the number of a step rule");
             ReducedRule rule;
             rule.kind = static_cast<StepKind>(kind);
             require(rule.kind != StepKind::alignment || n_layers == 1,
                     "the alignment rule is for one layer");
             rule.scale = values(scale, "scale", runs.n_runs);
-            rule.exponent = values(exponent, "exponent", runs.n_runs);
+            rule.n_parameters = parameters.ndim() == 2 ? parameters.shape(1) : 0;
+            require(rule.n_parameters >= StepParameters::n_numbers &&
+                        parameters.shape(0) == runs.n_runs,
+                    "parameters must be those of a step rule, for every run");
+            rule.parameters = parameters.data();
             const std::vector<Index> shape = {runs.n_runs, static_cast<Index>(steps.size())};
             py::array_t<double> out[6];
             for (int i = 0; i < 6; ++i)
@@ -169,7 +173,7 @@ void register_reduced(py::module_& m) {
             return py::make_tuple(out[0], out[1], out[2], turn, out[3], out[4], out[5]);
         },
         py::kw_only(), py::arg("table"), py::arg("n_layers"), py::arg("s"), py::arg("norm"),
-        py::arg("label_noise"), py::arg("kind"), py::arg("scale"), py::arg("exponent"),
+        py::arg("label_noise"), py::arg("kind"), py::arg("scale"), py::arg("parameters"),
         py::arg("steps"), py::arg("n_threads"),
         "The same along gradient descent, with times, and where the norm first stops shrinking.");
 }

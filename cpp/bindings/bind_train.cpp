@@ -57,7 +57,7 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     arrays.results.stopped_at = arrays.template add<std::int64_t>("stopped_at", a);
     if (rule) {
         const int kind = (*rule)[0].cast<int>();
-        require(kind > 0 && kind <= static_cast<int>(StepKind::alignment), "unknown step rule");
+        require(kind > 0 && kind <= static_cast<int>(last_step_kind), "unknown step rule");
         descent.rule = static_cast<StepKind>(kind);
         require(descent.rule != StepKind::alignment || problem.loss.law() != nullptr,
                 "alignment needs the loss of a law");
@@ -65,7 +65,11 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
             return run_array<double>((*rule)[k].cast<py::array>(), name, a.run_shape, {});
         };
         descent.scale = parameter(1, "scale");
-        descent.exponent = parameter(2, "exponent");
+        const auto parameters = (*rule)[2].cast<py::array>();
+        const Index size = parameters.ndim() > 0 ? parameters.shape(parameters.ndim() - 1) : 0;
+        require(size >= StepParameters::n_numbers, "too few parameters of a step rule");
+        descent.parameters = run_array<double>(parameters, "parameters", a.run_shape, {size});
+        descent.n_boundaries = StepParameters::boundaries_of(size);
         descent.elapsed = parameter(3, "elapsed");
         auto time =
             nan_array<double>(a.run_shape, {static_cast<Index>(descent.record_steps.size())});
@@ -80,11 +84,13 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     return arrays.out;
 }
 
-py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, const py::array& atol) {
+py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, const py::array& atol,
+                    const std::optional<py::array>& from) {
     Calls calls;
     const Problem<double> problem = problem_of<double>(a, calls);
     method.rtol = run_array<double>(rtol, "rtol", a.run_shape, {});
     method.atol = run_array<double>(atol, "atol", a.run_shape, {});
+    if (from) method.from = run_array<double>(*from, "since", a.run_shape, {});
     Arrays<double> arrays(a, method.record_times.size());
     arrays.add_final(a);
     arrays.results.stopped_time = arrays.add<double>("stopped_at", a);
@@ -174,10 +180,11 @@ void register_train(py::module_& m) {
            std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array rtol, py::array atol,
            py::array weight_decay, std::optional<py::array> stop_loss,
-           std::optional<py::array> stop_gradient_norm, bool log_time, double begin, double until,
-           Index max_steps, std::optional<py::array_t<std::int8_t>> ended,
-           std::vector<double> record_times, std::set<std::string> observables, py::dict evaluate,
-           std::optional<py::array> mirror, int n_threads, py::object progress) {
+           std::optional<py::array> stop_gradient_norm, int kind, bool log_time, double begin,
+           std::optional<py::array> from, double until, Index max_steps,
+           std::optional<py::array_t<std::int8_t>> ended, std::vector<double> record_times,
+           std::set<std::string> observables, py::dict evaluate, std::optional<py::array> mirror,
+           int n_threads, py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
@@ -186,21 +193,25 @@ void register_train(py::module_& m) {
                 std::move(ended),        std::move(observables), n_threads,
                 std::move(progress),     std::move(evaluate),    std::move(mirror)};
             Flow method;
+            require(kind >= 0 && kind <= static_cast<int>(FlowKind::stiff),
+                    "kind must be the number of a method for flows");
+            method.kind = static_cast<FlowKind>(kind);
             method.log_time = log_time;
             method.begin = begin;
             method.until = until;
             method.max_steps = max_steps;
             method.record_times = std::move(record_times);
             check(a, method);
-            return train_flow(a, method, rtol, atol);
+            return train_flow(a, method, rtol, atol, from);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
         py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(), py::arg("rtol"),
         py::arg("atol"), py::arg("weight_decay"), py::arg("stop_loss"),
-        py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"),
-        py::arg("until"), py::arg("max_steps"), py::arg("ended").noconvert(),
-        py::arg("record_times"), py::arg("observables"), py::arg("evaluate") = py::dict(),
-        py::arg("mirror") = py::none(), py::arg("n_threads"), py::arg("progress"),
+        py::arg("stop_gradient_norm"), py::arg("kind") = 0, py::arg("log_time") = false,
+        py::arg("begin"), py::arg("since") = py::none(), py::arg("until"), py::arg("max_steps"),
+        py::arg("ended").noconvert(), py::arg("record_times"), py::arg("observables"),
+        py::arg("evaluate") = py::dict(), py::arg("mirror") = py::none(), py::arg("n_threads"),
+        py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");
     m.def(
         "observe",

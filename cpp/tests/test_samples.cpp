@@ -198,11 +198,12 @@ long allocations_of(Index n_steps, bool draws) {
     if (draws) batch.descent.draws = &data.draws;
     batch.descent.rule = StepKind::loss_normalized;
     std::vector<double> zeros(20);
+    const std::vector<double> none(StepParameters::n_numbers);
     std::vector<double> ones(20, 0.01);
     std::vector<double> elapsed(20);
     std::vector<double> time(20);
     batch.descent.scale = {ones.data(), {1}};
-    batch.descent.exponent = {zeros.data(), {1}};
+    batch.descent.parameters = {none.data(), {0}};
     batch.descent.elapsed = {zeros.data(), {1}};
     batch.results.elapsed = elapsed.data();
     batch.results.time = time.data();

@@ -59,6 +59,7 @@ from linnet_fast.sweeps.sweep import (
 )
 from linnet_fast.training.description import Training
 from linnet_fast.training.observe import observe
+from linnet_fast.training.phase import Phase
 from linnet_fast.training.reduced import reduced
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.train import train
@@ -87,6 +88,7 @@ __all__ = [
     "MatrixSensingLoss",
     "NoParameterizationError",
     "Observable",
+    "Phase",
     "RankOneSensingLoss",
     "Record",
     "RepresentationCost",

@@ -134,6 +134,30 @@ class TestSweep:
         assert "store      none, results are kept in memory" in output
         assert "wrote" not in output
 
+    def test_phases(self, capsys, folder):
+        text = (
+            SWEEP.replace("n_steps = 400\n", "")
+            .replace(
+                "[grid]",
+                """
+[[phases]]
+n_steps = 300
+[[phases]]
+n_steps = 100
+loss = {input_cov = [[1.0, 0.0], [0.0, 1.0]], cross_cov = [[1.0, 0.0], [0.0, 2.0]], output_power = 5.0}
+[grid]
+""",
+            )
+            .replace("network.n_layers = [2, 3]", "network.n_layers = [2]")
+        )
+        (folder / "phases.toml").write_text(text)
+        assert main.main(["sweep", "phases.toml", "--out", "none", "--plot", "none"]) == 0
+        assert "400 steps each, in 2 phases" in capsys.readouterr().out
+        with (folder / "phases.toml").open("a") as file:
+            file.write('"phases.0.n_steps" = [100, 200]\n')
+        assert main.main(["sweep", "phases.toml", "--out", "none", "--plot", "none"]) == 0
+        assert "of swept length" in capsys.readouterr().out
+
     def test_quiet(self, capsys, folder):
         assert sweep("--quiet", "--out", "other.zarr") == 0
         assert capsys.readouterr() == ("", "")

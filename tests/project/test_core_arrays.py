@@ -52,11 +52,15 @@ CALLS = {
         "drive": 0.1 * ONE, "brake": 0.05 * ONE, "rest": 2 * ONE, "gap": 0.5 * ONE, "n_layers": 3,
         "steps": [0, 3],
     },
+    "momentum_descent": {
+        "drive": 0.1 * ONE, "brake": 0.05 * ONE, "rest": 2 * ONE, "gap": 0.5 * ONE,
+        "momentum": 0.5 * ONE, "nesterov": True, "n_layers": 3, "steps": [0, 3],
+    },
     "radial_functions": {"table": LAW.table, "r": ONE},
     "reduced_flow": {**REDUCED, "rtol": 1e-9, "times": [0.0, 1.0], "n_threads": 1},
     "reduced_flow_turn": {**REDUCED, "rtol": 1e-9, "n_threads": 1},
     "reduced_descent": {
-        **REDUCED, "kind": 1, "scale": 0.1 * ONE, "exponent": 0 * ONE, "steps": [0, 3],
+        **REDUCED, "kind": 1, "scale": 0.1 * ONE, "parameters": np.zeros((len(ONE), 5)), "steps": [0, 3],
         "n_threads": 1,
     },
     "train": spherical,

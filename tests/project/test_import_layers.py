@@ -114,6 +114,7 @@ def test_only_trainings_train_with_the_core():
         "training/observe.py",
         "rank_dynamics/descent.py",
         "rank_dynamics/factors.py",
+        "rank_dynamics/momentum.py",
         "directional_convergence/dynamics.py",
         "costs/solvers/convolutions.py",
     }

@@ -67,6 +67,45 @@ class TestWhatFilesSay:
         assert spec.training.method.step_size.kind == "power"
         both = make(grid={"method.step_size": [0.1, rule]}).spec
         assert isinstance(both.training_at([1]).method.step_size, lf.StepRule)
+        pieces = {"kind": "piecewise", "values": [0.1, 0.01], "boundaries": [9], "warmup_steps": 2}
+        warm = make(
+            method={"step_size": pieces}, grid={"method.step_size.warmup_steps": [1, 2]}
+        ).spec
+        assert warm.training_at([1]).method.step_size.scheduled([0, 1, 9]).tolist() == [
+            0.05,
+            0.1,
+            0.01,
+        ]
+
+    def test_phases(self, make):
+        phases = [
+            {"n_steps": 20, "method": {"step_size": 0.1}},
+            {"n_steps": 30, "loss": MOMENTS | {"output_power": 6.0}, "stop": {"loss": 0.5}},
+        ]
+        grid = {"phases.0.n_steps": [10, 20], "phases.0.method.step_size": [0.1, 0.2]}
+        spec = make(phases=phases, without=["n_steps"], grid=grid).spec
+        assert spec.dims == ("n_steps", "step_size")
+        training = spec.training_at([0, 1])
+        assert [phase.n_steps for phase in training.phases] == [10, 30]
+        assert float(training.phases[0].method.step_size) == 0.2
+        assert float(training.phases[1].loss.output_power) == 6.0
+        assert float(training.phases[1].stop.loss) == 0.5
+        nested = {"phases": {"1": {"n_steps": [5, 6]}}}
+        assert make(phases=phases, without=["n_steps"], grid=nested).spec.dims == ("n_steps",)
+        with pytest.raises(reader.SweepFileError, match=r"phases\[1\] must have a method"):
+            make(phases=phases, without=["n_steps", "method"], grid={"start.scale": [0.1]})
+
+    @pytest.mark.parametrize(
+        ("tables", "wrong"),
+        [
+            ({"phases": 3}, r"phases must be tables \[\[phases\]\], got 3"),
+            ({"phases": [{"steps": 3}]}, r"key of phases\[0\] must be one of .*n_steps"),
+            ({"phases": [{"n_steps": 3}]}, "n_steps must be None with phases"),
+        ],
+    )
+    def test_phases_that_are_wrong(self, make, tables, wrong):
+        with pytest.raises(reader.SweepFileError, match=wrong):
+            make(**tables)
 
     def test_the_squared_loss_of_data(self, make):
         file = make(

@@ -150,7 +150,7 @@ def test_bad_axes_are_refused(labels, values, exception, message):
 NEAR = [
     ("metthod.step_size", "parameter must be one of .*; got 'metthod'; did you mean 'method'"),
     ("nsteps", "got 'nsteps'; did you mean 'n_steps'"),
-    ("scale", "parameter must be one of loss, network, start, method, n_steps, until, record, stop, dtype; got 'scale'"),
+    ("scale", "parameter must be one of loss, network, start, method, n_steps, until, record, stop, dtype, phases; got 'scale'"),
     ("method.stepsize", "parameter of method must be one of step_size, .* did you mean 'step_size'"),
     ("network.hiddn", "parameter of network must be one of widths, hidden, n_layers; got 'hiddn'; did you mean 'hidden'"),
     ("network.n_layer", "did you mean 'n_layers'"),
@@ -188,7 +188,7 @@ def test_unknown_parameters_are_refused_with_near_matches(path, message):
         ("loss.lw", "parameter of loss must be one of direction, law, label_noise; got 'lw'; did you mean 'law'"),
         ("loss.law.scael", "parameter of loss.law must be one of dim, scale; got 'scael'; did you mean 'scale'"),
         ("loss.law.radius", "parameter of loss.law must be one of dim, scale; got 'radius'"),
-        ("method.step_size.exponnt", "parameter of method.step_size must be one of kind, scale, exponent; .* did you mean 'exponent'"),
+        ("method.step_size.exponnt", "parameter of method.step_size must be one of kind, scale, exponent, .*;.* did you mean 'exponent'"),
         ("method.batchsize", "did you mean 'batch_size'"),
     ],
 )  # fmt: skip

@@ -306,12 +306,26 @@ def test_too_few_steps_exhaust_a_run_and_no_neighbour_notices():
     others = np.arange(9) != 4
     for a, b in zip(run.final.weights, calm.final.weights, strict=True):
         assert_array_equal(a[others], b[others])
-    # What had ended stays as it is.
-    later = lf.train(network, loss, run.final, method=lf.GradientFlow(), until=11.0)
-    assert later.status[4] == lf.Status.EXHAUSTED
-    assert later.stopped_at[4] == run.stopped_at[4]
-    assert later.n_steps[4] == 0
-    assert_array_equal(later.final.weights[0][4], run.final.weights[0][4])
+    # It goes on from where it is, with as many steps again; the others from the end.
+    record = lf.Record.at_times([10.0, 10.5, 11.0])
+    whole = lf.train(network, loss, start, method=lf.GradientFlow(), until=11.0, record=record)
+    done = []
+    later = lf.train(
+        network, loss, run.final, method=lf.GradientFlow(), until=11.0, record=record,
+        progress=lambda *at: done.append(at),
+    )  # fmt: skip
+    assert later.status.tolist() == [0] * 9
+    assert done[-1] == (9000, 9000)
+    assert 0 < later.n_steps[4] < whole.n_steps[4]
+    assert_allclose(later.loss, whole.loss, rtol=1e-6)
+    again = lf.train(network, loss, run.final, method=lf.GradientFlow(max_steps=1), until=10.0)
+    assert run.stopped_at[4] < again.stopped_at[4] < 10
+    assert again.status[4] == lf.Status.EXHAUSTED
+    assert (again.status[others] == lf.Status.COMPLETED).all()
+    theirs = reference.train(
+        network, loss, run.final, method=lf.GradientFlow(), until=11.0, record=record
+    )
+    assert_allclose(theirs.loss, later.loss, rtol=1e-6)
 
 
 def test_rules_stop_runs_at_the_step_that_meets_them():

@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from reduced_problems import (
@@ -54,6 +54,8 @@ class TestEqualsTheWhole:
         }
         ours = lf.train(network, loss, weights, **options)
         whole = lf.train(network, loss, weights, **options, reduce=False)
+        # Of what blows up the last digits do, too.
+        assume(np.nanmax(whole.layer_norms) < 1e6)
         # What divides small numbers by small ones is as right as these are.
         ill = (
             {"layer_singular_ratio"}

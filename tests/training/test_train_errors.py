@@ -395,7 +395,7 @@ DRAWN = {
 def call_core_binary(loss=None, draws=(), rule=(), **changes):
     """Call the core with a loss of one output, and changes of the other arguments."""
     drawn = DRAWN | dict(draws)
-    stepped = [1, np.ones(2), np.zeros(2), np.zeros(2)]
+    stepped = [1, np.ones(2), np.zeros((2, 5)), np.zeros(2)]
     for place, value in dict(rule).items():
         stepped[place] = value
     defaults = {
@@ -454,9 +454,10 @@ CORE_BINARY_TABLE = [
     ({"draws": {"replace": False}, "loss": SPHERICAL, "observables": {"loss"}}, ValueError, "drawn with replacement"),
     ({"draws": {"schedule": []}, "loss": SPHERICAL, "observables": {"loss"}}, ValueError, "drawn with replacement"),
     ({"rule": {0: 0}}, ValueError, "unknown step rule"),
-    ({"rule": {0: 7}}, ValueError, "unknown step rule"),
+    ({"rule": {0: 10}}, ValueError, "unknown step rule"),
     ({"rule": {0: 6}}, ValueError, "alignment|law"),
     ({"rule": {1: np.ones(3)}}, ValueError, "must have shape"),
+    ({"rule": {2: np.ones((2, 3))}}, ValueError, "too few parameters"),
     ({"rule": {3: np.ones(2, int)}}, TypeError, "elapsed must have dtype float64"),
     ({"direction": None}, ValueError, "needs a direction"),
     ({"direction": np.ones((2, 4))}, ValueError, "direction must have shape"),

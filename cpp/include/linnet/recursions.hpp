@@ -32,4 +32,10 @@ bool balanced_descent(Index n, const double* drive, const double* brake, const d
                       const double* gap, Index n_layers, const std::vector<std::int64_t>& steps,
                       double* out, const StopAsking& stop);
 
+/// The same with a velocity u <- momentum u + y^(L - 1) (drive - brake y^L) from 0, by which y moves, or, if
+/// nesterov, by that force plus momentum u. Of one layer `gap` is all there is, and `drive` its rate.
+bool momentum_descent(Index n, const double* drive, const double* brake, const double* rest,
+                      const double* gap, const double* momentum, bool nesterov, Index n_layers,
+                      const std::vector<std::int64_t>& steps, double* out, const StopAsking& stop);
+
 }  // namespace linnet

@@ -49,11 +49,13 @@ bool reduced_flow_turn(const ReducedRuns& runs, double rtol, const ReducedTurns&
 bool reduced_flow_time(const ReducedRuns& runs, double rtol, const double* to_s, double* time,
                        const Control& control);
 
-/// Step sizes by a rule; `scale` and `exponent` are (run).
+/// Step sizes by a rule; `scale` is (run), `parameters` (run, n), as
+/// StepParameters.
 struct ReducedRule {
     StepKind kind = StepKind::constant;
     const double* scale = nullptr;
-    const double* exponent = nullptr;
+    const double* parameters = nullptr;
+    Index n_parameters = 0;
 };
 
 /// Gradient descent on the layers, at increasing steps >= 0, and where the norm first is less than

@@ -52,8 +52,10 @@ struct Problem {
 struct Descent {
     RunArray<double> step_size;  ///< (n_layers): with a rule, what it gives is multiplied by this
     StepKind rule = StepKind::constant;
-    RunArray<double> scale, exponent;  ///< scalars, of a rule
-    RunArray<double> elapsed;          ///< scalar, of a rule: the sum of the steps so far
+    RunArray<double> scale;       ///< scalar, of a rule
+    RunArray<double> parameters;  ///< of a rule, as StepParameters
+    Index n_boundaries = 0;       ///< among these
+    RunArray<double> elapsed;     ///< scalar, of a rule: the sum of the steps so far
     Update update;
     const Draws* draws = nullptr;  ///< null: every step sees all of the loss
     Index check_every = 1;         ///< stop rules are looked at on multiples of this step count
@@ -63,15 +65,21 @@ struct Descent {
     std::vector<std::int64_t> record_steps;
 };
 
-/// Gradient flow, by an explicit Runge-Kutta method with a step size per run. Stop rules are looked
+/// By which method a flow is integrated: one of high order; one for stiff flows, which takes long
+/// steps where most directions have come to rest; or one after the other, as each run asks for it.
+enum class FlowKind : int { exact = 0, automatic = 1, stiff = 2 };
+
+/// Gradient flow, by explicit Runge-Kutta methods with a step size per run. Stop rules are looked
 /// at after every step that was accepted.
 struct Flow {
+    FlowKind kind = FlowKind::exact;
     bool log_time = false;  ///< all times here are log(1 + time)
     RunArray<double> rtol;  ///< scalar: relative to the norm of a layer, per step
     RunArray<double> atol;  ///< scalar: on the root mean square entry of a layer
     double begin = 0;
     double until = 0;
-    Index max_steps = 0;               ///< of a run, refused ones included
+    RunArray<double> from;  ///< scalar: where a run is, at or before `begin`; no data: there
+    Index max_steps = 0;    ///< of a run, refused ones included
     std::vector<double> record_times;  ///< increasing, within begin .. until
 };
 

@@ -162,9 +162,10 @@ private:
             descent_.step_size.at(state.run, batch_.problem.run_shape);
         for (Index l = 0; l < batch_.n_layers; ++l)
             steps_[static_cast<std::size_t>(l)] = static_cast<T>(multipliers[l]);
-        steering.steps->set(slot, steps_.data(), batch_.scalar(descent_.scale, state.run),
-                            batch_.scalar(descent_.exponent, state.run),
-                            static_cast<double>(state.step), state.elapsed);
+        steering.steps->set(
+            slot, steps_.data(), batch_.scalar(descent_.scale, state.run),
+            {descent_.parameters.at(state.run, batch_.problem.run_shape), descent_.n_boundaries},
+            static_cast<double>(state.step), state.elapsed);
     }
     int id(Index k) const { return machine_.plan().persistent(k); }
 

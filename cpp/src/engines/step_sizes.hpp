@@ -29,11 +29,12 @@ public:
 
     bool needs_loss() const { return kind_ == StepKind::loss_normalized; }
 
-    void set(int slot, const T* multipliers, double scale, double exponent, double n_steps,
-             double elapsed) {
+    /// parameters must outlive this.
+    void set(int slot, const T* multipliers, double scale, StepParameters parameters,
+             double n_steps, double elapsed) {
         for (Index l = 0; l < n_layers_; ++l)
             set_lane(own_multipliers(slot / lanes)[l], slot % lanes, multipliers[l]);
-        slots_[static_cast<std::size_t>(slot)] = {scale, exponent, n_steps, elapsed};
+        slots_[static_cast<std::size_t>(slot)] = {scale, parameters, n_steps, elapsed};
     }
     double elapsed(int slot) const { return slots_[static_cast<std::size_t>(slot)].elapsed; }
 
@@ -48,8 +49,8 @@ public:
         V step{};
         for (int r = 0; r < lanes; ++r) {
             Own& own = at(group, r);
-            const double size =
-                own.scale * factor(own, static_cast<double>(get_lane(of_interest, r)));
+            double size = own.scale * factor(own, static_cast<double>(get_lane(of_interest, r)));
+            size *= own.parameters.data == nullptr ? 1 : warmup(own.parameters, own.n_steps);
             own.n_steps += 1;
             own.elapsed += size;
             set_lane(step, r, static_cast<T>(size));
@@ -60,14 +61,12 @@ public:
 
 private:
     struct Own {
-        double scale = 0, exponent = 0, n_steps = 0, elapsed = 0;
+        double scale = 0;
+        StepParameters parameters;
+        double n_steps = 0, elapsed = 0;
     };
     double factor(const Own& own, double of_interest) const {
         switch (kind_) {
-            case StepKind::power:
-                return std::pow(own.n_steps + 1, own.exponent);
-            case StepKind::geometric:
-                return std::pow(own.exponent, own.n_steps);
             case StepKind::norm_proportional:
                 return of_interest;
             case StepKind::loss_normalized:
@@ -75,10 +74,11 @@ private:
                 return 1 / of_interest;
             case StepKind::alignment:
                 return radial_->alignment_step(of_interest);
-            case StepKind::constant:
+            default:
                 break;
         }
-        return 1;
+        // A slot that holds no run has no parameters.
+        return own.parameters.data == nullptr ? 1 : scheduled(kind_, own.parameters, own.n_steps);
     }
     Own& at(int group, int lane) { return slots_[static_cast<std::size_t>(group * lanes + lane)]; }
     V* own_multipliers(int group) const { return multipliers_.data() + group * n_layers_; }

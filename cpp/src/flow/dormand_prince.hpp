@@ -35,6 +35,7 @@ public:
     using State = FlowState<Machine>;
     using V = typename State::V;
     static constexpr int lanes = State::lanes;
+    static constexpr bool for_stiff = false;
 
     DormandPrince(State& state, DirectionControl<Machine>& direction)
         : state_(state),
@@ -42,6 +43,8 @@ public:
           direction_(direction),
           size_(state.size),
           stride_(state.stride) {}
+
+    static bool prepare(int /*group*/) { return true; }
 
     /// The slopes where the runs are, from the weights in the machine; false if asked to stop.
     bool start(int group) { return evaluate(0, group, V{}); }
@@ -196,34 +199,8 @@ private:
     /// slope number `to` <- the gradient at the weights in the machine, at the node of a step that
     /// belongs to it; false if asked to stop.
     bool evaluate(int to, int group, V step) {
-        const auto g = static_cast<std::size_t>(group);
-        V* const slope = state_.slopes(group) + to * stride_;
-        machine_.set_gradients(group, slope);
-        if (state_.flow.log_time) set_speed(group, broadcast<V>(dop853::node(to)) * step);
-        if (!machine_.run(0, machine_.plan().gradient_end, g, g + 1)) return false;
-        if (state_.flow.log_time && state_.batch.has_moments()) {
-            const V by = state_.speed(group);
-            for (Index e = 0; e < size_; ++e) slope[e] = by * slope[e];
-        }
-        if (state_.batch.has_decay) {
-            V decay = machine_.decay(group);
-            if (state_.flow.log_time) decay = decay * state_.speed(group);
-            const V* const weights = machine_.weights(group);
-#pragma GCC ivdep
-            for (Index e = 0; e < size_; ++e) slope[e] = fma(decay, weights[e], slope[e]);
-        }
-        return true;
-    }
-
-    /// In logarithmic time u the flow is e^u times as fast, u = log(1 + time): at `ahead` of where
-    /// the slots are.
-    void set_speed(int group, V ahead) {
-        for (int r = 0; r < lanes; ++r) {
-            const int s = group * lanes + r;
-            const double u = state_.at(s).time + State::read(ahead, s);
-            State::put(state_.speed(group), s, std::exp(u));
-            if (!state_.batch.has_moments()) machine_.steering().loss->set_log_scale(s, u);
-        }
+        return state_.evaluate(group, state_.slopes(group) + to * stride_,
+                               broadcast<V>(dop853::node(to)) * step);
     }
     /// weights <- point - step * (slopes combined for a stage)
     template <int stage>

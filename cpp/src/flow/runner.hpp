@@ -10,6 +10,7 @@
 #include "base/parallel.hpp"
 #include "engines/direct_machine.hpp"
 #include "engines/lane_machine.hpp"
+#include "flow/chebyshev.hpp"
 #include "flow/direction_control.hpp"
 #include "flow/dormand_prince.hpp"
 #include "flow/growth_limit.hpp"
@@ -37,13 +38,14 @@ public:
           state_(batch, flow, std::move(machine)),
           direction_(state_),
           stepper_(state_, direction_),
+          stiff_(state_),
           growth_(state_),
           probe_(batch.probe(std::move(probe_machine))),
           is_new_(static_cast<std::size_t>(state_.n_groups)) {
         Index largest = 0;
         for (Index l = 0; l < batch.n_layers; ++l) largest = std::max(largest, batch.layer_size(l));
         dense_.resize(static_cast<std::size_t>(largest));
-        for (std::vector<int>* list : {&fresh_, &taken_, &due_}) list->reserve(lanes);
+        for (std::vector<int>* list : {&fresh_, &taken_, &due_, &asked_}) list->reserve(lanes);
         if constexpr (!Machine::packed) {
             // The machines ask whether to stop within long products.
             state_.machine.set_pulse([this] { return pulse_(); });
@@ -63,7 +65,10 @@ public:
         prepare(slot, run);
         for (Index l = 0; l < batch_.n_layers && !pulse_(); ++l)
             state_.set_weights(slot, l, batch_.start(run, l));
-        at(slot) = FlowSlot{run, 0, 0, flow_.begin, -1, false, false};
+        at(slot) = FlowSlot{};
+        at(slot).run = run;
+        at(slot).is_stiff = flow_.kind == FlowKind::stiff;
+        at(slot).time = flow_.from.data == nullptr ? flow_.begin : batch_.scalar(flow_.from, run);
         ++n_active_;
     }
     /// Go on with a run that another runner has brought to where it is.
@@ -143,11 +148,11 @@ private:
                 FlowSlot& slot = at(s);
                 if (slot.run < 0 || slot.step >= 0) continue;
                 double step = read(first, s);
-                if (!(step > 0)) step = 1e-4 * (flow_.until - flow_.begin);
+                if (!(step > 0)) step = 1e-4 * (flow_.until - slot.time);
                 slot.step = step;
                 fresh_.push_back(s);
                 // What does not move does not grow either.
-                if (!std::isinf(step)) taken_.push_back(s);
+                if (!std::isinf(step) && !slot.is_stiff) taken_.push_back(s);
             }
             growth_.shorten(group, taken_);
             taken_.clear();
@@ -157,7 +162,9 @@ private:
             }
             if (!fresh_.empty() && batch_.n_records > 0 && flow_.record_times[0] == flow_.begin) {
                 if (!look(group, start)) return false;
-                for (const int s : fresh_) record(s);
+                for (const int s : fresh_) {
+                    if (at(s).time == flow_.begin) record(s);
+                }
             }
             if (!fresh_.empty() && !check(group, fresh_, start)) return false;
             for (const int s : fresh_) {
@@ -169,25 +176,57 @@ private:
     }
     /// One step of every run in a group, taken or refused; false if asked to stop.
     bool step(int group) {
+        if (!step_by(stepper_, group)) return false;
+        if (flow_.kind == FlowKind::exact) return true;
+        if (!step_by(stiff_, group)) return false;
+        return flow_.kind == FlowKind::stiff || choose(group);
+    }
+    /// Let the runs of a group that ask for another method go on with it.
+    bool choose(int group) {
+        asked_.clear();
+        for (int s = group * lanes; s < (group + 1) * lanes; ++s) {
+            FlowSlot& slot = at(s);
+            if (slot.run < 0) continue;
+            if (slot.is_stiff) {
+                slot.is_stiff = !stiff_.is_tame(slot);
+            } else if (slot.n_steps % ask_every == 0) {
+                asked_.push_back(s);
+            }
+        }
+        if (asked_.empty()) return true;
+        if (!stiff_.measure(group, asked_)) return false;
+        for (const int s : asked_) {
+            FlowSlot& slot = at(s);
+            slot.is_stiff = stiff_.is_stiff(slot);
+            slot.stiff_since = slot.n_steps;
+            slot.age = -1;
+        }
+        return true;
+    }
+    /// The same for those that go by one method.
+    template <class Stepper>
+    bool step_by(Stepper& stepper, int group) {
+        if (!stepper.prepare(group)) return false;
         V step{};
         bool any_active = false;
         double tried[lanes] = {};
         double next_time[lanes] = {};
         for (int r = 0; r < lanes; ++r) {
             const FlowSlot& slot = at(group * lanes + r);
-            if (slot.run < 0) continue;
+            if (slot.run < 0 || slot.is_stiff != Stepper::for_stiff) continue;
             any_active = true;
             // The end is met exactly, and not by a last step that is much smaller than the one
             // before.
             const double left = flow_.until - slot.time;
-            tried[r] = slot.step >= left ? left : slot.step > left / 2 ? left / 2 : slot.step;
+            const double most = Stepper::for_stiff ? std::min(slot.step, slot.longest) : slot.step;
+            tried[r] = most >= left ? left : most > left / 2 ? left / 2 : most;
             next_time[r] = tried[r] == left ? flow_.until : slot.time + tried[r];
             put(step, r, tried[r]);
         }
         if (!any_active) return true;
         V error{};
-        if (!stepper_.go_through(group, step, error)) return false;
-        const V factor = stepper_.step_factor(error);
+        if (!stepper.go_through(group, step, error)) return false;
+        const V factor = stepper.step_factor(error);
 
         const V* next = state_.machine.weights(group);
         taken_.clear();
@@ -195,14 +234,14 @@ private:
         for (int r = 0; r < lanes; ++r) {
             const int s = group * lanes + r;
             FlowSlot& slot = at(s);
-            if (slot.run < 0) continue;
+            if (slot.run < 0 || slot.is_stiff != Stepper::for_stiff) continue;
             ++slot.n_steps;
-            if (!stepper_.accept(slot, tried[r], read(error, s), read(factor, s))) continue;
+            if (!stepper.accept(slot, tried[r], read(error, s), read(factor, s))) continue;
             taken_.push_back(s);
             is_record = is_record || is_due(slot, next_time[r]);
         }
-        growth_.shorten(group, taken_);
-        if (is_record && !write_records(group, step, next_time, next)) return false;
+        if constexpr (!Stepper::for_stiff) growth_.shorten(group, taken_);
+        if (is_record && !write_records(stepper, group, step, next_time, next)) return false;
         for (const int s : taken_) {
             progress_.done.fetch_add(thousandths(next_time[s % lanes]) - thousandths(at(s).time),
                                      std::memory_order_relaxed);
@@ -212,7 +251,7 @@ private:
         if (!check(group, taken_, [&](V* to) { std::copy_n(next, state_.size, to); })) return false;
         for (int s = group * lanes; s < (group + 1) * lanes; ++s) {
             const FlowSlot& slot = at(s);
-            if (slot.run < 0) continue;
+            if (slot.run < 0 || slot.is_stiff != Stepper::for_stiff) continue;
             if (slot.time == flow_.until) {
                 finish(s, Status::completed);
             } else if (slot.time + slot.step == slot.time) {
@@ -230,14 +269,16 @@ private:
     }
     /// Write the records between here and next_time of the slots that take their step to `next`,
     /// which may be put elsewhere.
-    bool write_records(int group, V step, const double* next_time, const V*& next) {
+    template <class Stepper>
+    bool write_records(Stepper& stepper, int group, V step, const double* next_time,
+                       const V*& next) {
         bool inside = false;
         for (const int s : taken_) {
             const auto first = static_cast<std::size_t>(at(s).record);
             inside = inside || (is_due(at(s), next_time[s % lanes]) &&
                                 flow_.record_times[first] < next_time[s % lanes]);
         }
-        if (inside && !stepper_.prepare_dense_output(group, step, next)) return false;
+        if (inside && !stepper.prepare_dense_output(group, step, next)) return false;
         // One record of each slot at a time.
         while (true) {
             due_.clear();
@@ -251,7 +292,7 @@ private:
                 put(part, s, time == end ? 1 : (time - slot.time) / (end - slot.time));
             }
             if (due_.empty()) return true;
-            const auto interpolate = [&](V* to) { stepper_.interpolate(group, part, next, to); };
+            const auto interpolate = [&](V* to) { stepper.interpolate(group, part, next, to); };
             if (!look(group, interpolate)) return false;
             for (const int s : due_) record(s);
         }
@@ -305,9 +346,12 @@ private:
     }
     std::int64_t thousandths(double time) const {
         if (time == flow_.until) return 1000;
+        if (time <= flow_.begin) return 0;
         return static_cast<std::int64_t>(1000 *
                                          ((time - flow_.begin) / (flow_.until - flow_.begin)));
     }
+
+    static constexpr Index ask_every = 1000;  ///< steps between looks at whether a run is stiff
 
     const Batch<double>& batch_;
     const Flow& flow_;
@@ -316,13 +360,14 @@ private:
     FlowState<Machine> state_;
     DirectionControl<Machine> direction_;
     DormandPrince<Machine> stepper_;
+    Chebyshev<Machine> stiff_;
     GrowthLimit<Machine> growth_;
     Probe<ProbeMachine> probe_;
     V resolved_{};  // of the directions in what the probe looks at: see DirectionControl::classify
     std::vector<char> is_new_;  // per group: are there runs whose slopes are not known yet?
     int n_active_ = 0;
     std::vector<double> dense_;
-    std::vector<int> fresh_, taken_, due_;
+    std::vector<int> fresh_, taken_, due_, asked_;
 };
 
 using DirectFlow = FlowRunner<DirectMachine<double>, DirectMachine<double>>;

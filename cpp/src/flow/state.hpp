@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -23,6 +25,11 @@ struct FlowSlot {
     double time = 0;
     double step = -1;  ///< the step to try next; negative: not known yet
     bool refused = false;
+    bool is_stiff = false;  ///< goes by the method for these
+    double radius = 0;      ///< of the spectrum, when it was last measured
+    double longest = std::numeric_limits<double>::infinity();  ///< of its steps
+    Index age = -1;           ///< of these two, in steps; negative: not known yet
+    Index stiff_since = 0;    ///< the number of its step
     bool is_aligned = false;  ///< does it start exactly along what angles are measured to?
 };
 
@@ -66,6 +73,27 @@ public:
         return block(group, n_blocks)[2];
     }  ///< a step times its growth rate, at most
     V& speed(int group) const { return block(group, n_blocks)[3]; }  ///< of logarithmic time
+
+    /// slope <- the gradient at the weights in the machine, `ahead` of where the runs of a group are
+    /// in time; false if asked to stop.
+    bool evaluate(int group, V* slope, V ahead) {
+        const auto g = static_cast<std::size_t>(group);
+        machine.set_gradients(group, slope);
+        if (flow.log_time) set_speed(group, ahead);
+        if (!machine.run(0, machine.plan().gradient_end, g, g + 1)) return false;
+        if (flow.log_time && batch.has_moments()) {
+            const V by = speed(group);
+            for (Index e = 0; e < size; ++e) slope[e] = by * slope[e];
+        }
+        if (batch.has_decay) {
+            V decay = machine.decay(group);
+            if (flow.log_time) decay = decay * speed(group);
+            const V* const weights = machine.weights(group);
+#pragma GCC ivdep
+            for (Index e = 0; e < size; ++e) slope[e] = fma(decay, weights[e], slope[e]);
+        }
+        return true;
+    }
 
     static double read(const V& x, int slot) { return get_lane(x, slot % lanes); }
     static void put(V& x, int slot, double value) { set_lane(x, slot % lanes, value); }
@@ -115,6 +143,16 @@ public:
     std::vector<double> no_rates;  ///< a flow has no step sizes
 
 private:
+    /// In logarithmic time u the flow is e^u times as fast, u = log(1 + time).
+    void set_speed(int group, V ahead) {
+        for (int r = 0; r < lanes; ++r) {
+            const int s = group * lanes + r;
+            const double u = at(s).time + read(ahead, s);
+            put(speed(group), s, std::exp(u));
+            if (!batch.has_moments()) machine.steering().loss->set_log_scale(s, u);
+        }
+    }
+
     static constexpr Index n_blocks = 2 + dop853::n_dense_stages + dop853::n_dense_terms;
     static constexpr Index n_values = 4;  ///< after the blocks
 

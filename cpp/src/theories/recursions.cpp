@@ -125,6 +125,73 @@ private:
     Sum gap_{0};
 };
 
+/// The same with a velocity. Near rest it is e = y / rest - 1 that is followed.
+class MovingMode {
+public:
+    MovingMode(double drive, double brake, double rest, double gap, double momentum, bool nesterov,
+               Index n_layers)
+        : drive_(drive),
+          brake_(brake),
+          rest_(rest),
+          momentum_(momentum),
+          nesterov_(nesterov),
+          n_layers_(n_layers),
+          depth_(static_cast<double>(n_layers)),
+          near_(n_layers == 1 || (gap > -1 && gap < 0.5)) {
+        if (near_) past_.value = n_layers == 1 ? -gap : std::expm1(std::log1p(-gap) / depth_);
+    }
+
+    void advance() {
+        const double pull = near_ ? near_force() : far_force();
+        speed_ = momentum_ * speed_ + pull;
+        const double move = nesterov_ ? pull + momentum_ * speed_ : speed_;
+        if (near_) {
+            past_.add(move / rest_);
+            if (n_layers_ > 1 && !(std::abs(past_.value) < 0.5)) {
+                near_ = false;
+                layer_ = {rest_ * (1 + past_.value)};
+            }
+        } else {
+            layer_.add(move);
+            const double part = layer_.value / rest_;
+            if (part > 0.6 && part < 1.4) {
+                near_ = true;
+                past_ = {part - 1};
+            }
+        }
+    }
+
+    double layer() const { return near_ ? rest_ * (1 + past_.value) : layer_.value; }
+    double gap() const {
+        if (!near_) return std::numeric_limits<double>::quiet_NaN();
+        return n_layers_ == 1 ? -past_.value : -grown();
+    }
+
+private:
+    /// (1 + e)^L - 1
+    double grown() const { return std::expm1(depth_ * std::log1p(past_.value)); }
+    double near_force() const {
+        if (n_layers_ == 1) return -drive_ * past_.value;
+        return -drive_ * power(rest_ * (1 + past_.value), n_layers_ - 1) * grown();
+    }
+    double far_force() const {
+        const double below = power(layer_.value, n_layers_ - 1);
+        // In units of a tiny start there is no brake that is a number.
+        if (rest_ > 0 && std::isfinite(rest_))
+            return below * drive_ * (1 - power(layer_.value / rest_, n_layers_));
+        return below * (drive_ - brake_ * below * layer_.value);
+    }
+
+    double drive_, brake_, rest_, momentum_;
+    bool nesterov_;
+    Index n_layers_;
+    double depth_;
+    bool near_;
+    double speed_ = 0;
+    Sum layer_{1};
+    Sum past_{0};
+};
+
 }  // namespace
 
 bool logit_descent(Index n, const double* logit, const double* rate,
@@ -173,6 +240,21 @@ bool balanced_descent(Index n, const double* drive, const double* brake, const d
     const auto n_steps = static_cast<Index>(steps.size());
     for (Index i = 0; i < n; ++i) {
         BalancedMode mode(drive[i], brake[i], rest[i], gap[i], n_layers);
+        const auto write = [&](Index k) {
+            out[i * n_steps + k] = mode.layer();
+            out[(n + i) * n_steps + k] = mode.gap();
+        };
+        if (!walk(steps, stop, [&] { mode.advance(); }, write)) return false;
+    }
+    return true;
+}
+
+bool momentum_descent(Index n, const double* drive, const double* brake, const double* rest,
+                      const double* gap, const double* momentum, bool nesterov, Index n_layers,
+                      const std::vector<std::int64_t>& steps, double* out, const StopAsking& stop) {
+    const auto n_steps = static_cast<Index>(steps.size());
+    for (Index i = 0; i < n; ++i) {
+        MovingMode mode(drive[i], brake[i], rest[i], gap[i], momentum[i], nesterov, n_layers);
         const auto write = [&](Index k) {
             out[i * n_steps + k] = mode.layer();
             out[(n + i) * n_steps + k] = mode.gap();

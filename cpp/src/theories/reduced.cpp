@@ -34,7 +34,9 @@ bool descend(const ReducedRuns& runs, const ReducedRule& rule,
     const auto n_steps = static_cast<Index>(steps.size());
     return for_each_task(runs.n_runs, control, [&](Index run, Pulse& pulse) {
         DescentRun<kind, deep> descent(Pulls(law, runs.label_noise[run]), runs.n_layers,
-                                       rule.scale[run], rule.exponent[run]);
+                                       rule.scale[run],
+                                       {rule.parameters + run * rule.n_parameters,
+                                        StepParameters::boundaries_of(rule.n_parameters)});
         descent.start(runs.s[run], runs.norm[run]);
         std::int64_t at = 0;
         for (Index k = 0; k < n_steps; ++k) {
@@ -119,6 +121,12 @@ bool reduced_descent(const ReducedRuns& runs, const ReducedRule& rule,
             return go(std::integral_constant<StepKind, StepKind::gradient_normalized>{});
         case StepKind::alignment:
             return descend<StepKind::alignment, false>(runs, rule, steps, results, turns, control);
+        case StepKind::piecewise:
+            return go(std::integral_constant<StepKind, StepKind::piecewise>{});
+        case StepKind::cosine:
+            return go(std::integral_constant<StepKind, StepKind::cosine>{});
+        case StepKind::inverse_sqrt:
+            return go(std::integral_constant<StepKind, StepKind::inverse_sqrt>{});
         case StepKind::constant:
             break;
     }

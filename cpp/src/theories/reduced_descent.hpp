@@ -33,11 +33,11 @@ public:
         double time;
     };
 
-    DescentRun(const Pulls& pulls, Index n_layers, double scale, double exponent)
+    DescentRun(const Pulls& pulls, Index n_layers, double scale, StepParameters rule)
         : pulls_(pulls),
           n_layers_(n_layers),
           scale_(scale),
-          rule_exponent_(exponent) {}
+          rule_(rule) {}
 
     void start(double s, double norm) {
         const double size = deep ? std::pow(norm, 1 / static_cast<double>(n_layers_)) : norm;
@@ -79,11 +79,7 @@ public:
         const double pull = fma(q, one_minus_cos, kept);
         const double inward = l > 0 && r > 0 ? q / l : size * pulls_.law.m2() / 4;
         double eta = scale_;
-        if constexpr (kind == StepKind::power) {
-            eta *= std::pow(static_cast<double>(n + 1), rule_exponent_);
-        } else if constexpr (kind == StepKind::geometric) {
-            eta *= std::pow(rule_exponent_, static_cast<double>(n));
-        } else if constexpr (kind == StepKind::loss_normalized) {
+        if constexpr (kind == StepKind::loss_normalized) {
             const double radial = fma(pulls_.gap, r, pulls_.law.loss(r));
             eta /= fma(pulls_.along * r, one_minus_cos, radial);
         } else if constexpr (kind == StepKind::norm_proportional) {
@@ -92,7 +88,10 @@ public:
             eta /= std::sqrt(fma(2 * pulls_.along * q, one_minus_cos, kept * kept));
         } else if constexpr (kind == StepKind::alignment) {
             eta /= inward;
+        } else if constexpr (kind != StepKind::constant) {
+            eta *= scheduled(kind, rule_, static_cast<double>(n));
         }
+        if constexpr (kind != StepKind::constant) eta *= warmup(rule_, static_cast<double>(n));
         const double move = eta * size;
         if constexpr (kind == StepKind::alignment) {
             // Nothing is left of w_1, not even by rounding.
@@ -164,7 +163,8 @@ private:
 
     Pulls pulls_;
     Index n_layers_;
-    double scale_, rule_exponent_;
+    double scale_;
+    StepParameters rule_;
     State at_{};
     double lost_ = 0;  // of the time, by rounding
     State before_{}, turned_{};

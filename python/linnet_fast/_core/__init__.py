@@ -13,6 +13,7 @@ observe = _module.observe
 known = _module.known
 logit_descent = _module.logit_descent
 balanced_descent = _module.balanced_descent
+momentum_descent = _module.momentum_descent
 factor_descent = _module.factor_descent
 radial_functions = _module.radial_functions
 reduced_flow = _module.reduced_flow
@@ -46,6 +47,7 @@ __all__ = [
     "kernel_cost",
     "known",
     "logit_descent",
+    "momentum_descent",
     "observe",
     "orthonormal_columns",
     "pivoted_factor",

@@ -73,8 +73,10 @@ def train_flow(
     weight_decay: npt.NDArray[np.float64],
     stop_loss: npt.NDArray[np.float64] | None,
     stop_gradient_norm: npt.NDArray[np.float64] | None,
+    kind: int = 0,
     log_time: bool = False,
     begin: float,
+    since: npt.NDArray[np.float64] | None = None,
     until: float,
     max_steps: int,
     ended: npt.NDArray[np.int8] | None,
@@ -133,6 +135,17 @@ def balanced_descent(
     n_layers: int,
     steps: Sequence[int],
 ) -> npt.NDArray[np.float64]: ...
+def momentum_descent(
+    *,
+    drive: npt.NDArray[np.float64],
+    brake: npt.NDArray[np.float64],
+    rest: npt.NDArray[np.float64],
+    gap: npt.NDArray[np.float64],
+    momentum: npt.NDArray[np.float64],
+    nesterov: bool,
+    n_layers: int,
+    steps: Sequence[int],
+) -> npt.NDArray[np.float64]: ...
 def radial_functions(
     table: tuple[Any, ...], r: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
@@ -177,7 +190,7 @@ def reduced_descent(
     label_noise: npt.NDArray[np.float64],
     kind: int,
     scale: npt.NDArray[np.float64],
-    exponent: npt.NDArray[np.float64],
+    parameters: npt.NDArray[np.float64],
     steps: npt.NDArray[np.int64],
     n_threads: int,
 ) -> tuple[
@@ -253,6 +266,7 @@ __all__ = [
     "kernel_cost",
     "known",
     "logit_descent",
+    "momentum_descent",
     "observe",
     "orthonormal_columns",
     "pivoted_factor",

@@ -117,8 +117,14 @@ def _object_line(name: str, data: Mapping[str, Any], paths: set[str]) -> str:
 
 
 def _length(training: Mapping[str, Any], paths: set[str]) -> str:
-    if "n_steps" in paths or "until" in paths:
+    lengths = {"n_steps", "until"}
+    if any(path.rpartition(".")[2] in lengths for path in paths) or "phases" in paths:
         return "of swept length"
+    if phases := training.get("phases"):
+        if "n_steps" in phases[0]:
+            n_steps = sum(phase["n_steps"] for phase in phases)
+            return f"{n_steps:,} steps each, in {len(phases)} phases"
+        return f"until time {phases[-1]['until']:g}, in {len(phases)} phases"
     if training["n_steps"] is None:
         return f"until time {training['until']:g}"
     return f"{training['n_steps']:,} steps each"

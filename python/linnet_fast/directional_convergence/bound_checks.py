@@ -156,8 +156,8 @@ def check_bounds(
     TypeError
         If an argument has the wrong type, or law or number of layers are not known.
     ValueError
-        If shapes do not fit, a start record is not finite, labels are noisy, or step sizes are
-        given with more than one layer.
+        If shapes do not fit, a start record is not finite, labels are noisy, step sizes are given
+        with more than one layer, or a training was neither plain descent nor flow.
 
     Examples
     --------
@@ -182,6 +182,7 @@ def check_bounds(
     if any(np.any(getattr(part, "label_noise", 0)) for part in (trajectory, loss)):
         msg = "trajectory must have no label_noise, which no bound allows for, got some"
         raise ValueError(msg)
+    _check_method(trajectory)
     validate.flag("printed", printed)
     if switch is not None:
         validate.instance("switch", switch, PhaseSwitch)
@@ -217,6 +218,16 @@ def check_bounds(
         for name, quantity, above, bound in bounds
     )
     return BoundTable(rows)
+
+
+def _check_method(trajectory: object) -> None:
+    """Refuse a training by anything but plain descent or flow, which bounds are of."""
+    method = getattr(trajectory, "method", None)
+    in_phases = bool(getattr(trajectory, "phases", None))
+    if isinstance(method, Method) and (in_phases or not method.is_plain):
+        expected = "plain gradient descent, or gradient flow, in one phase"
+        msg = f"trajectory must be one of {expected}, which bounds are of, got {method!r}"
+        raise ValueError(msg)
 
 
 def _tolerances(trajectory: object, tolerance: float | None) -> tuple[float, float]:

@@ -336,7 +336,7 @@ def reduced_descent(
     >>> run.norm.round(4).tolist(), run.log_tan_half_angle.round(3).tolist()
     ([2.0, 1.6499, 125.3042], [1.102, -3.211, -4798.748])
     """
-    kind, scale, exponent = rule_parts(step_size)
+    kind, scale, parameters = rule_parts(step_size)
     at = _steps(steps)
     runs, shape = _runs(
         law,
@@ -348,9 +348,13 @@ def reduced_descent(
         n_threads,
         n_records=at.size,
         step_size=scale,
-        exponent=exponent,
+        rule=parameters[..., 0],
     )
-    runs["scale"] = runs.pop("step_size")
+    runs["scale"], size = runs.pop("step_size"), parameters.shape[-1]
+    del runs["rule"]
+    runs["parameters"] = np.ascontiguousarray(np.broadcast_to(parameters, (*shape, size))).reshape(
+        -1, size
+    )
     if kind == "alignment" and runs["n_layers"] > 1:
         msg = f"step_size must be another rule with more than one layer, got {step_size!r}"
         raise ValueError(msg)

@@ -196,7 +196,8 @@ def descent_law(law: SphericalLaw, rule: StepRule) -> DescentLaw:
     of a > 1/2 and normalised gradients overshoot: weights swing about v so widely that the norm
     keeps up with the step size, and angles are those about which the size of the swing itself
     oscillates. With geometric steps, growing or falling, nothing converges; growing ones end in a
-    swing of constant angle.
+    swing of constant angle. A warm-up, and all but the last step size of a piecewise rule, are
+    forgotten; a cosine that falls to 0 comes to rest before.
 
     References
     ----------
@@ -216,9 +217,13 @@ def descent_law(law: SphericalLaw, rule: StepRule) -> DescentLaw:
     runs = rule.run_shape
     rows = np.empty((8, *runs))
     status, logarithmic = np.empty(runs, dtype="<U21"), np.zeros(runs, dtype=bool)
-    scales, exponents = np.broadcast_arrays(rule.scale, rule.exponent)
+    late = rule.late_power()
+    kind, parts = rule.kind, (rule.scale, rule.exponent)
+    if late is not None:
+        kind, parts = "power", late
+    scales, exponents = (np.broadcast_to(part, runs) for part in parts)
     for run in np.ndindex(runs):
-        name, numbers = _descent(law, rule.kind, float(scales[run]), float(exponents[run]))
+        name, numbers = _descent(law, kind, float(scales[run]), float(exponents[run]))
         status[run], logarithmic[run] = name, name == "slow"
         rows[(slice(None), *run)] = *numbers, *[np.nan] * (8 - len(numbers))
     factor, growth, ratio, rate, exponent, power, offset, since = rows
@@ -253,7 +258,7 @@ def _descent(law: SphericalLaw, kind: str, c: float, a: float) -> tuple[str, tup
         size = 4 * a2 / kappa + c**2 / 2
         return _swing(np.sqrt(size), 0.5, c**2 / (4 * size))
     a = 0.0 if kind == "geometric" else a
-    if a < -1:
+    if a < -1 or c == 0:
         return nothing
     if a < 0.5:
         scale = c if a == -1 else c / (a + 1)

@@ -74,6 +74,11 @@ class Method(ABC):
         return False
 
     @property
+    def mode_momentum(self) -> tuple[FloatArray, bool] | None:
+        """Momentum, and whether it is Nesterov's, where modes follow its theory; None where not."""
+        return (np.zeros(()), False) if self.is_plain else None
+
+    @property
     def batches(self) -> Batches | None:
         """What is drawn for every step; None: each sees all of the loss."""
         return None

@@ -119,6 +119,11 @@ class GradientDescent(SteppingMethod):
         return not self.n_memories and self.batches is None
 
     @property
+    def mode_momentum(self) -> tuple[FloatArray, bool] | None:
+        """Momentum, and whether it is Nesterov's; None where steps see samples."""
+        return (self.momentum, self.nesterov) if self.batches is None else None
+
+    @property
     def n_memories(self) -> int:
         """1 with momentum, else 0."""
         known: int | None = self.__dict__.get("_n_memories")

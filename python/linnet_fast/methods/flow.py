@@ -15,7 +15,8 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.methods.base import Method
 
 _MAX_STEPS = 100_000
-
+KINDS = ("explicit", "auto", "stiff")
+"""Ways to integrate; their places are the numbers by which the compiled core knows them."""
 
 _LEAST_RTOL = 1e-13  # below this rounding, not the method, is the error of a step
 
@@ -26,7 +27,9 @@ class GradientFlow(Method):
 
     It is where gradient descent goes as its step size goes to 0. The integrator is the explicit
     Runge-Kutta method of order 8 by Dormand and Prince, with dense output of order 7 for the
-    records. Every run has a step size of its own, so that a slow run holds no other back.
+    records; for flows that are stiff, one of order 2 whose stages are stable for steps in proportion
+    to the square of their number, with dense output of order 3. Every run has a step size of its own,
+    so that a slow run holds no other back.
 
     Parameters
     ----------
@@ -39,7 +42,8 @@ class GradientFlow(Method):
         `rtol`. By default `rtol` times the least such entry of the layers at the start that are not
         zero: set by hand, it should be far below the scale of the start.
     max_steps : int, default 100000
-        Steps a run may take, refused ones included; a run that needs more ends as `EXHAUSTED`.
+        Steps a run may take in a training, refused ones included; a run that needs more ends as
+        `EXHAUSTED`, and goes on from there where the training is continued.
     weight_decay : array_like, shape (*run), default 0
         Coefficient c >= 0: the objective is loss + c/2 times the sum of squares of all weights.
     log_time : bool, default False
@@ -47,6 +51,11 @@ class GradientFlow(Method):
         place of t (`Trajectory.linear_time` has t), and steps are taken in u: for flows that slow down for ever, such as to the
         maximum margin, which can go to u = 1000. There they take steps in proportion to u times the
         square of the largest norm of a sample over the margin: mind `max_steps`.
+    method : {"explicit", "auto", "stiff"}, default "explicit"
+        The method of order 8; that for stiff flows; or the first until its steps are kept short by
+        nothing but stability, and the second as long as it takes longer ones, for each run by itself.
+        A flow is stiff where most directions have long come to rest and others go on for thousands of
+        times as long.
 
     Attributes
     ----------
@@ -62,6 +71,12 @@ class GradientFlow(Method):
 
     Notes
     -----
+    "auto" asks every 1000 steps whether a run is stiff: runs of fewer steps have the bits of
+    "explicit". In steps of the stiff method components far smaller than their layer grow by a factor
+    e with a relative accuracy of about rtol^(1/3) / 6 rather than `rtol`; all else is as accurate as
+    elsewhere. It knows no control of angles: where they are recorded, "auto" is "explicit", and
+    "stiff" is refused.
+
     Where ``angle`` or ``log_tan_half_angle`` is recorded, steps are also so short that the part of
     the end-to-end vector across the direction has the relative accuracy `rtol` in each step,
     however small it is: angles are right to some 1e-6 of their size by default. Under a spherical
@@ -73,7 +88,9 @@ class GradientFlow(Method):
     References
     ----------
     E. Hairer, S. P. Norsett, G. Wanner, "Solving Ordinary Differential Equations I", 2nd edition,
-    Springer 1993, sections II.5 and II.6 (DOP853).
+    Springer 1993, sections II.5 and II.6 (DOP853). B. P. Sommeijer, L. F. Shampine, J. G. Verwer,
+    "RKC: An explicit solver for parabolic PDEs", Journal of Computational and Applied Mathematics 88,
+    1998 (the one for stiff flows).
 
     Examples
     --------
@@ -84,6 +101,7 @@ class GradientFlow(Method):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
         {"rtol": 0, "atol": 0, "weight_decay": 0}
     )
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"method": KINDS[0]})
     counts_steps: ClassVar[bool] = False
     of_core: ClassVar[bool] = True
     is_equivariant: ClassVar[bool] = True
@@ -93,6 +111,7 @@ class GradientFlow(Method):
     max_steps: int
     weight_decay: FloatArray
     log_time: bool
+    method: str
 
     def __init__(
         self,
@@ -101,6 +120,7 @@ class GradientFlow(Method):
         max_steps: int = _MAX_STEPS,
         weight_decay: npt.ArrayLike = 0.0,
         log_time: bool = False,
+        method: str = KINDS[0],
     ) -> None:
         relative = validate.real_array("rtol", rtol, at_least=_LEAST_RTOL)
         if (relative > 0.1).any():
@@ -113,6 +133,7 @@ class GradientFlow(Method):
         object.__setattr__(self, "atol", absolute)
         object.__setattr__(self, "max_steps", steps)
         object.__setattr__(self, "log_time", validate.flag("log_time", log_time))
+        object.__setattr__(self, "method", validate.choice("method", method, KINDS))
         object.__setattr__(self, "weight_decay", decay)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -125,6 +146,8 @@ class GradientFlow(Method):
         parts["weight_decay"] = self.weight_decay
         if self.log_time:
             parts["log_time"] = True
+        if self.method != KINDS[0]:
+            parts["method"] = self.method
         return parts
 
     @property
@@ -137,6 +160,7 @@ class GradientFlow(Method):
         return {
             "rtol": validate.over_runs(self.rtol, runs, 0),
             "log_time": self.log_time,
+            "kind": KINDS.index(self.method),
             "max_steps": self.max_steps,
         }
 

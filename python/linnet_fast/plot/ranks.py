@@ -377,6 +377,11 @@ class _Axis:
         ) or 0.0
         self.rescaled = rescaled
         if rescaled:
+            if trajectory.phases:
+                msg = (
+                    f"trajectory must be of one phase to rescale time, got {len(trajectory.phases)}"
+                )
+                raise ValueError(msg)
             self.unit = _delta(trajectory, run)
             if (step := trajectory.method.constant_step_size) is not None:
                 sizes = np.broadcast_to(step, trajectory.run_shape)
@@ -452,6 +457,7 @@ def _theory(
     multipliers = getattr(method, "layer_multipliers", None)
     scaled = multipliers is not None and np.any(multipliers != 1)
     plain = method.is_plain and not np.any(method.weight_decay) and not scaled
+    plain = plain and not trajectory.phases
     if not (plain and trajectory.network.is_dense):
         return None
     data = joint_decomposition(trajectory.squared_loss)

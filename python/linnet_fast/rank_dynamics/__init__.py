@@ -28,7 +28,6 @@ from linnet_fast.rank_dynamics.data import (
 from linnet_fast.rank_dynamics.descent import (
     StepSizeRegime,
     descent_bounds,
-    learning_steps,
     mode_descent,
     step_size_regime,
 )
@@ -55,6 +54,7 @@ from linnet_fast.rank_dynamics.modes import (
     limit_time,
     mode_flow,
 )
+from linnet_fast.rank_dynamics.momentum import largest_step_size
 from linnet_fast.rank_dynamics.paths import PathDistances, path_distances, stages
 from linnet_fast.rank_dynamics.perturbation import perturbation_bound, perturbed_limit
 from linnet_fast.rank_dynamics.predictions import effective_strengths, predicted_times
@@ -70,6 +70,7 @@ from linnet_fast.rank_dynamics.regression import (
     reduced_rank_regression,
     sigma_ordered_path,
 )
+from linnet_fast.rank_dynamics.step_counts import learning_steps
 from linnet_fast.rank_dynamics.summary import Summary, summary
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "imbalance_drift",
     "isotropic_flow",
     "joint_decomposition",
+    "largest_step_size",
     "learning_steps",
     "learning_time",
     "learning_times",

@@ -391,9 +391,26 @@ def _logit(x: FloatArray) -> FloatArray:
     return elementary.log(x) - elementary.log1p(-x)
 
 
+def mode_method(trajectory: Trajectory, name: str) -> tuple[FloatArray, bool]:
+    """Return momentum and whether it is Nesterov's; refuse a training whose modes have no theory."""
+    method = trajectory.method
+    multipliers = getattr(method, "layer_multipliers", None)
+    scaled = multipliers is not None and np.any(multipliers != 1)
+    known = method.mode_momentum
+    if trajectory.phases or known is None or np.any(method.weight_decay) or scaled:
+        got = f"{len(trajectory.phases)} phases" if trajectory.phases else repr(method)
+        expected = "the flow, or descent on all of the loss with or without momentum"
+        msg = f"{name} predicts {expected}, without weight decay and layer multipliers, got {got}"
+        raise ValueError(msg)
+    return known
+
+
 def plain_method(trajectory: Trajectory, name: str) -> None:
     """Refuse a training by anything but gradient descent or flow, the same for all layers."""
     validate.instance("trajectory", trajectory, Trajectory)
+    if trajectory.phases:
+        msg = f"{name} needs a training of one phase, got {len(trajectory.phases)}"
+        raise ValueError(msg)
     method = trajectory.method
     multipliers = getattr(method, "layer_multipliers", None)
     scaled = multipliers is not None and np.any(multipliers != 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,14 @@ from linnet_fast.rank_dynamics.modes import (
     ModePath,
     Start,
     broadcast,
-    checked_fraction,
-    learning_times_of,
     named_start,
     rates,
     start_of,
+)
+from linnet_fast.rank_dynamics.momentum import (
+    checked_momentum,
+    damped_from,
+    largest_step_size,
 )
 
 _MOST_STEPS = 2**53
@@ -39,10 +43,14 @@ def mode_descent(
     strength: npt.ArrayLike | None = None,
     log_strength: npt.ArrayLike | None = None,
     n_layers: int = 2,
+    momentum: npt.ArrayLike = 0.0,
+    nesterov: bool = False,
 ) -> ModePath:
     """Return a balanced mode under gradient descent, by its exact recursion.
 
-    Each layer's singular value a = w^(1/L) goes to a + step_size a^(L - 1) (sigma - lam a^L).
+    Each layer's singular value a = w^(1/L) goes to a + step_size f with the force f = a^(L - 1) (sigma -
+    lam a^L). With momentum it goes to a + step_size v, where v <- momentum v + f from v = 0, or, by
+    Nesterov, to a + step_size (f + momentum v).
 
     Parameters
     ----------
@@ -55,6 +63,10 @@ def mode_descent(
         (one layer has a formula: up to 2^53 steps).
     strength, log_strength, n_layers
         As for `mode_flow`.
+    momentum : array_like, default 0
+        0 <= momentum < 1; broadcasts with the others. With it a single layer has to have lam > 0.
+    nesterov : bool, default False
+        Whether to look ahead.
 
     Returns
     -------
@@ -73,13 +85,17 @@ def mode_descent(
     It costs 30 to 100 ns a step and mode, in compiled code; one layer is a geometric sequence. Two
     layers below rest are iterated in logit(1 - lam w / sigma), others in the layer while it is far
     from rest and in what remains while it is near: so strength and what remains are relatively accurate
-    at both ends, to about 1e-13 for every thousand steps at most.
+    at both ends, to about 1e-13 for every thousand steps at most. With momentum all layers are iterated,
+    near rest in what remains.
 
     Examples
     --------
     >>> path = mode_descent(1.0, step_size=0.05, steps=[0, 200, 400], strength=1e-8)
     >>> path.strength.round(4).tolist()
     [0.0, 0.7687, 1.0]
+    >>> path = mode_descent(1.0, step_size=0.005, momentum=0.9, steps=[0, 200, 400], strength=1e-8)
+    >>> path.strength.round(4).tolist()
+    [0.0, 0.0172, 0.9998]
     >>> mode_descent(1.0, step_size=1.5, steps=[0, 1, 2], strength=10.0, n_layers=1).strength.tolist()
     [10.0, -3.5, 3.25]
     """
@@ -88,15 +104,28 @@ def mode_descent(
     eta = validate.real_array("step_size", step_size, above=0)
     at, scalar = checked_steps(steps)
     name, number = named_start(strength, log_strength)
-    s, lm, eta, number = broadcast(sigma=s, lam=lm, step_size=eta, **{name: number})
-    modes = s.shape
-    can_be_done(modes, at, iterated=depth > 1)
-    s, lm, eta, number = (x.ravel() for x in (s, lm, eta, number))
+    part, ahead = checked_momentum(momentum, nesterov)
+    s, lm, eta, part, number = broadcast(
+        sigma=s, lam=lm, step_size=eta, momentum=part, **{name: number}
+    )
+    modes, is_plain = s.shape, not part.any()
+    can_be_done(modes, at, iterated=depth > 1 or not is_plain)
+    s, lm, eta, part, number = (x.ravel() for x in (s, lm, eta, part, number))
+    if depth == 1 and not is_plain:
+        validate.refuse("lam", "> 0 of one layer with momentum", lm, lm == 0)
     unique, where = np.unique(at, return_inverse=True)
     with np.errstate(all="ignore"):
         start = start_of(name, number, s, lm)
+        if not is_plain and depth > 1:
+            part_of_rest = start.strength * Wide(lm) / Wide(s)
+            too_far = np.isinf(part_of_rest.power(-1, depth).double())
+            tiny = too_far & (s > 0) & (lm > 0) & (start.strength.mantissa > 0)
+            expected = f"at least exp(-{709 * depth}) of rest with momentum"
+            validate.refuse(name, expected, number, tiny)
         column = Start(_column(start.strength), start.log_strength[:, None], _column(start.gap))
-        if depth == 1:
+        if not is_plain:
+            w, left = _with_momentum(unique, eta, s, lm, start, depth, part, nesterov=ahead)
+        elif depth == 1:
             w, left = _one_layer(unique, eta, s, lm, column)
         elif depth == 2:
             w, left = _two_layers(unique, eta, s, lm, start)
@@ -179,85 +208,6 @@ def descent_bounds(
         return bounds[0], bounds[1]
 
 
-def learning_steps(
-    sigma: npt.ArrayLike,
-    lam: npt.ArrayLike = 1.0,
-    *,
-    step_size: npt.ArrayLike,
-    strength: npt.ArrayLike | None = None,
-    log_strength: npt.ArrayLike | None = None,
-    fraction: npt.ArrayLike = 0.5,
-    n_layers: int = 2,
-) -> FloatArray:
-    """Predict the number of steps in which a balanced mode reaches a fraction of its rest.
-
-    Parameters
-    ----------
-    sigma, lam, step_size, strength, log_strength, n_layers
-        As for `mode_descent`.
-    fraction : array_like, default 0.5
-        In (0, 1).
-
-    Returns
-    -------
-    ndarray of float64
-        A real number of steps. Two layers: within 0.6 of the exact count for step_size * sigma <=
-        0.3. Other depths: up to terms of order step_size times the sharpness. 0 and inf as in
-        `learning_time`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `learning_time`.
-
-    Notes
-    -----
-    Backward error analysis: descent follows a flow with a force that is changed by terms of order
-    step_size. Two layers have the exact rates at both ends, 2 ln(1 + x) and -ln(1 - 2 x) with x =
-    step_size sigma < 1/2; a larger x overshoots, and has no such count (nor has one layer from
-    step_size lam = 1 on): use `mode_descent`.
-
-    Examples
-    --------
-    >>> float(learning_steps(1.0, step_size=0.05, strength=1e-8).round(1))
-    188.2
-    """
-    depth = validate.integer("n_layers", n_layers, low=1, high=1000)
-    s, lm = rates(sigma, lam)
-    eta = validate.real_array("step_size", step_size, above=0)
-    q = checked_fraction(fraction)
-    name, number = named_start(strength, log_strength)
-    s, lm, eta, q, number = broadcast(sigma=s, lam=lm, step_size=eta, fraction=q, **{name: number})
-    instead = "use mode_descent, which is exact for any step size"
-    with np.errstate(all="ignore"):
-        if depth == 1:
-            rate = np.asarray(eta * lm)
-            validate.refuse("step_size * lam", f"< 1 ({instead})", rate, rate >= 1)
-        elif depth == 2:
-            rate = np.asarray(eta * s)
-            validate.refuse("step_size * sigma", f"< 1/2 ({instead})", rate, rate >= 0.5)
-        start = start_of(name, number, s, lm)
-        time = learning_times_of(s, lm, q, start, depth)
-        size, force, brake = Wide(eta), Wide(s), Wide(lm)
-        begun = start.strength * brake / force
-        growth = less_product(Wide(q) * force, brake, start.strength) / force
-        # ln of (sigma - lam w_0) / (sigma - lam w), and of w / w_0
-        log_left = (growth / (Wide(1.0) - q)).log1p()
-        log_grown = (growth / begun).log1p()
-        if depth == 1:
-            count = log_left / (-(-(size * brake)).log1p())
-        elif depth == 2:
-            x = size * force
-            c = Wide(1.0) - x * 0.5
-            k = x * 1.5
-            change = (k * growth / (c + k * begun)).log1p() * 0.75 / (c * (x + 1.0))
-            count = log_grown / (x.log1p() * 2.0) + log_left / (-(-(x * 2.0)).log1p()) - change
-        else:
-            count = time / size + (log_grown * (1 - 1 / depth) - log_left) * 0.5
-        exact = (time.mantissa == 0) | np.isinf(time.mantissa)
-        return Wide.where(exact, time, count).double()
-
-
 class StepSizeRegime(IntEnum):
     """What a balanced mode of two layers does under gradient descent, by step_size * sigma.
 
@@ -277,9 +227,17 @@ class StepSizeRegime(IntEnum):
     """Up to 2: period doubling and chaos, but bounded."""
     DIVERGENT = 4
     """Above 2: goes to infinity from almost every start."""
+    UNSTABLE = 5
+    """With momentum, from `largest_step_size` on: does not settle at rest."""
 
 
-def step_size_regime(sigma: npt.ArrayLike, *, step_size: npt.ArrayLike) -> npt.NDArray[np.int8]:
+def step_size_regime(
+    sigma: npt.ArrayLike,
+    *,
+    step_size: npt.ArrayLike,
+    momentum: npt.ArrayLike = 0.0,
+    nesterov: bool = False,
+) -> npt.NDArray[np.int8]:
     """Return the regime of a balanced mode of two layers.
 
     Parameters
@@ -288,6 +246,8 @@ def step_size_regime(sigma: npt.ArrayLike, *, step_size: npt.ArrayLike) -> npt.N
         Singular values >= 0 of ``cross_cov``.
     step_size : array_like
         Positive; broadcasts with `sigma`.
+    momentum, nesterov
+        As for `mode_descent`. With momentum MONOTONE and DAMPED are of what remains near rest.
 
     Returns
     -------
@@ -301,20 +261,27 @@ def step_size_regime(sigma: npt.ArrayLike, *, step_size: npt.ArrayLike) -> npt.N
 
     Notes
     -----
-    With b = a sqrt(lam / sigma) and x = step_size sigma, a step is b <- b (1 + x (1 - b^2)).
+    With b = a sqrt(lam / sigma) and x = step_size sigma, a step is b <- b (1 + x (1 - b^2)). At rest the
+    sharpness is 2 sigma.
 
     Examples
     --------
     >>> step_size_regime([3.0, 7.0, 11.0, 15.0, 25.0], step_size=0.1).tolist()
     [0, 1, 2, 3, 4]
+    >>> step_size_regime([0.01, 7.0, 25.0], step_size=0.1, momentum=0.9).tolist()
+    [0, 1, 5]
     """
     s = validate.real_array("sigma", sigma, at_least=0)
     eta = validate.real_array("step_size", step_size, above=0)
-    s, eta = broadcast(sigma=s, step_size=eta)
+    part, ahead = checked_momentum(momentum, nesterov)
+    s, eta, part = broadcast(sigma=s, step_size=eta, momentum=part)
     with np.errstate(all="ignore"):
         x = np.asarray(eta * s)
     regime = (x > 0.5).astype(np.int8) + (x >= 1) + (x >= np.sqrt(5) - 1) + (x > 2)
-    return np.asarray(regime, dtype=np.int8)
+    swings = (2 * x > damped_from(part, nesterov=ahead)).astype(np.int8)
+    is_stable = 2 * x < largest_step_size(1.0, momentum=part, nesterov=ahead)
+    moving = np.where(is_stable, swings, StepSizeRegime.UNSTABLE)
+    return np.asarray(np.where(part > 0, moving, regime), dtype=np.int8)
 
 
 def checked_steps(steps: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], bool]:
@@ -422,6 +389,36 @@ def _two_layers(
     return Wide(m, e), left
 
 
+def _with_momentum(
+    steps: npt.NDArray[np.int64],
+    eta: FloatArray,
+    s: FloatArray,
+    lm: FloatArray,
+    start: Start,
+    depth: int,
+    momentum: FloatArray,
+    *,
+    nesterov: bool,
+) -> tuple[Wide, FloatArray]:
+    """Return modes and what remains with velocities, by the recursion of a layer."""
+    moving = momentum, nesterov
+    if depth > 1:
+        return _balanced(steps, eta, s, lm, start, depth, moving)
+    # In units of rest: what remains is all there is.
+    one, zero = np.ones(len(s)), np.zeros(len(s))
+    _, left = _core.momentum_descent(
+        drive=np.asarray(eta * lm),
+        brake=zero,
+        rest=one,
+        gap=start.gap.double(),
+        momentum=momentum,
+        nesterov=nesterov,
+        n_layers=1,
+        steps=steps.tolist(),
+    )
+    return _column(Wide(s) / lm) * (Wide(1.0) - left), left
+
+
 def _balanced(
     steps: npt.NDArray[np.int64],
     eta: FloatArray,
@@ -429,21 +426,30 @@ def _balanced(
     lm: FloatArray,
     start: Start,
     depth: int,
+    moving: tuple[FloatArray, bool] | None = None,
 ) -> tuple[Wide, FloatArray]:
-    """Return modes and what remains by the recursion of a layer in units of its start."""
+    """Return modes and what remains by the recursion of a layer in units of its start.
+
+    moving : (ndarray, bool), optional
+        Momenta, and whether they are Nesterov's.
+    """
     w, size, force, brake = start.strength, Wide(eta), Wide(s), Wide(lm)
     unit = w.power(depth - 2, depth) if depth > 2 else Wide(np.ones(len(s)))
     drive, stop = size * force * unit, size * brake * unit * w
     part = w * brake / force
     rest = np.where((s > 0) & (lm > 0), part.power(-1, depth).double(), np.where(s > 0, np.inf, 0))
-    layer, left = _core.balanced_descent(
-        drive=drive.double(),
-        brake=stop.double(),
-        rest=rest,
-        gap=np.where((s > 0) & (lm > 0), start.gap.double(), np.inf),
-        n_layers=depth,
-        steps=steps.tolist(),
-    )
+    parts: dict[str, Any] = {
+        "drive": drive.double(),
+        "brake": stop.double(),
+        "rest": rest,
+        "gap": np.where((s > 0) & (lm > 0), start.gap.double(), np.inf),
+        "n_layers": depth,
+        "steps": steps.tolist(),
+    }
+    if moving is None:
+        layer, left = _core.balanced_descent(**parts)
+    else:
+        layer, left = _core.momentum_descent(**parts, momentum=moving[0], nesterov=moving[1])
     near = ~np.isnan(left)
     grown = Wide(np.abs(layer)).power(depth)
     if depth % 2:

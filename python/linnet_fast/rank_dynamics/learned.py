@@ -67,8 +67,9 @@ def learned_at(trajectory: Trajectory) -> FloatArray:
     [366.0, 694.0]
     """
     times = learning_times(trajectory)[..., : n_ranks(trajectory)]
-    step = trajectory.method.constant_step_size
-    return trajectory.method.own_time(times) if step is None else times / step[..., None]
+    if trajectory.steps is not None:
+        return trajectory.step_at(times)
+    return trajectory.method.own_time(times)
 
 
 def safe_step_size(

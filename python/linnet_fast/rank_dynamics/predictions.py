@@ -17,8 +17,9 @@ from linnet_fast.rank_dynamics.data import (
     checked_layers,
     joint_decomposition,
 )
-from linnet_fast.rank_dynamics.descent import learning_steps
 from linnet_fast.rank_dynamics.modes import MOST_NUMBERS, learning_time
+from linnet_fast.rank_dynamics.momentum import checked_momentum
+from linnet_fast.rank_dynamics.step_counts import learning_steps
 
 _EPS = float(np.finfo(np.float64).eps)
 _ALIGNED = 1e-6  # what counts as an aligned and balanced start, relative
@@ -94,6 +95,8 @@ def predicted_times(
     *,
     step_size: npt.ArrayLike | None = None,
     fraction: float = 0.5,
+    momentum: npt.ArrayLike = 0.0,
+    nesterov: bool = False,
 ) -> FloatArray:
     """Return when each mode of the data will be learned from a small start.
 
@@ -109,6 +112,10 @@ def predicted_times(
         does not overshoot; by default time is that of gradient flow.
     fraction : float, default 0.5
         How much of ``sigma / lam`` counts as learned, between 0 and 1.
+    momentum : array_like, shape (*run), default 0
+        That of gradient descent, at least 0 and below 1; with it `step_size` may be of any size.
+    nesterov : bool, default False
+        Whether it looks ahead.
 
     Returns
     -------
@@ -155,7 +162,11 @@ def predicted_times(
     validate.refuse("fraction", "> 0", part, part <= 0)
     validate.refuse("fraction", "< 1", part, part >= 1)
     step = None if step_size is None else validate.real_array("step_size", step_size, above=0)
+    moving, ahead = checked_momentum(momentum, nesterov)
+    if step is None:
+        validate.refuse("momentum", "0 of gradient flow", moving, moving > 0)
     runs = validate.broadcast_runs(
+        momentum=moving.shape,
         loss=loss.run_shape,
         start=np.broadcast_shapes(*(w.shape[:-2] for w in layers)),
         step_size=() if step is None else step.shape,
@@ -178,7 +189,8 @@ def predicted_times(
     learned = (sigma > 0) & (lam > 0) & starts
     # Modes that are never learned get numbers that no formula objects to.
     with np.errstate(over="ignore"):
-        idle = np.ones(()) if step is None else np.minimum(0.25 / step[..., None], 1e300)
+        rest = 0.25 if not moving.any() else 1e-4 * (1 - moving[..., None]) ** 2
+        idle = np.ones(()) if step is None else np.minimum(rest / step[..., None], 1e300)
     s, power = np.where(learned, sigma, idle), np.where(learned, lam, idle)
     log_w = np.where(learned, log_strength, -50.0)
     begin = {"strength": np.exp(log_w)} if n_layers == 1 else {"log_strength": log_w}
@@ -187,7 +199,14 @@ def predicted_times(
     else:
         size = step[..., None]
         steps = learning_steps(
-            s, power, step_size=size, fraction=fraction, n_layers=n_layers, **begin
+            s,
+            power,
+            step_size=size,
+            fraction=fraction,
+            n_layers=n_layers,
+            momentum=moving[..., None],
+            nesterov=ahead,
+            **begin,
         )
         with np.errstate(over="ignore"):
             times = size * steps

@@ -9,10 +9,11 @@ import numpy as np
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.rank_dynamics.analysis import learning_times
+from linnet_fast.rank_dynamics.analysis import learning_times, mode_method
 from linnet_fast.rank_dynamics.data import joint_decomposition
 from linnet_fast.rank_dynamics.paths import path_distances
 from linnet_fast.rank_dynamics.predictions import predicted_times
+from linnet_fast.training.clock import time_of
 from linnet_fast.training.trajectory import Trajectory, run_index
 
 
@@ -154,13 +155,21 @@ def summary(
     begin = float(method.linear_time(trajectory.start.time or 0.0))
     if (size := method.constant_step_size) is not None:
         step_size = float(np.broadcast_to(size, runs)[index])
-        begin = step_size * (trajectory.start.step or 0)
+        begin = float(np.broadcast_to(time_of(trajectory.start, method), runs)[index])
     predicted = np.full(n_stages, np.nan)
     try:
         if not trajectory.network.is_dense:
             msg = f"predictions are of networks of dense layers, got {trajectory.network!r}"
             raise ValueError(msg)
-        times = predicted_times(loss, weights, step_size=step_size, fraction=fraction)
+        momentum, nesterov = mode_method(trajectory, "summary")
+        times = predicted_times(
+            loss,
+            weights,
+            step_size=step_size,
+            fraction=fraction,
+            momentum=float(np.broadcast_to(momentum, runs)[index]),
+            nesterov=nesterov,
+        )
         predicted = times[:n_stages] + begin
     except ValueError as error:
         notes.append(f"No prediction: {error}.")

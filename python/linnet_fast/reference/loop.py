@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method, SteppingMethod
 from linnet_fast.methods.batches import Batches
-from linnet_fast.methods.registry import fitting_loss
+from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
 from linnet_fast.records.observables import OBSERVABLES, empty_records
@@ -31,7 +31,10 @@ from linnet_fast.reference.draws import draw
 from linnet_fast.reference.observables import end_to_end, gradients, observe
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
+from linnet_fast.training.clock import clock_of, time_of
 from linnet_fast.training.compatible import check_training
+from linnet_fast.training.phase import Phase
+from linnet_fast.training.phases import in_phases
 from linnet_fast.training.state import State, Status
 from linnet_fast.training.trajectory import Trajectory
 
@@ -46,9 +49,10 @@ def train(
     loss: Loss,
     start: Sequence[npt.ArrayLike] | State,
     *,
-    method: Method,
+    method: Method | None = None,
     n_steps: int | None = None,
     until: float | None = None,
+    phases: Iterable[Phase] | None = None,
     record: Record,
     stop: Stop | None = None,
 ) -> Trajectory:
@@ -63,12 +67,14 @@ def train(
     start : tuple of array_like, shapes (*run, *network.shapes[l]), or State
         Start weights, or the final state of a training to continue. float32 if all arrays are.
     method : Method
-        How. A flow is integrated by SciPy's DOP853, one run after the other, in as many steps as it
-        takes.
+        How. A flow is integrated by SciPy's DOP853 (by its Radau, if it may be stiff), one run after
+        the other, in as many steps as it takes.
     n_steps : int
         With gradient descent: number of further steps, >= 0.
     until : float
         With gradient flow: time at which to end.
+    phases : sequence of Phase, optional
+        In place of these: trainings one after the other.
     record : Record
         What to record, and when.
     stop : Stop, optional
@@ -103,6 +109,15 @@ def train(
     ([1, 0], [2, 3])
     """
     validate.instance("record", record, Record)
+    if phases is not None:
+        for name, value in (("n_steps", n_steps), ("until", until)):
+            if value is not None:
+                msg = f"{name} must be None with phases, which have their own, got {value!r}"
+                raise ValueError(msg)
+        return in_phases(
+            train, network, loss, start, phases, method=method, record=record, stop=stop
+        )
+    method = checked_method(method, n_steps, until)
     loss = fitting_loss(loss, method)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
     state = begin_state(network, loss, start, method, stop, evaluate=record.evaluate)
@@ -121,7 +136,8 @@ def train(
     kept = empty_records(record.rows, network, (*runs, len(steps)), dtype)
     decay = np.broadcast_to(method.weight_decay, runs)
     layer_steps = stepping.layer_step_sizes(network.n_arrays).astype(dtype)
-    elapsed = np.zeros(runs) if state.elapsed is None else state.elapsed.copy()
+    clock = clock_of(state, method)
+    elapsed = np.array(np.broadcast_to(time_of(state, method), runs))
     times = np.full((*runs, len(steps)), np.nan)
     inner = [len(shape) for shape in network.shapes]
     weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
@@ -180,24 +196,24 @@ def train(
                 for (new, _), w, n in zip(moved, weights, inner, strict=True)
             )
 
-    has_rule = method.rule is not None
     final = State(
         weights,
         last,
         status,
         stopped_at,
         None,
-        elapsed if has_rule else None,
+        elapsed if clock is None else None,
         memory if state.memory else (),
+        clock=clock,
     )
-    going = state.status == Status.COMPLETED
+    going = state.going
     return Trajectory(
         network,
         loss,
         method,
         state,
         steps,
-        times if has_rule else stepping.constant_step_size[..., None] * steps,
+        times if clock is None else clock.at(steps),
         kept,
         final,
         _provenance(method, n_steps=n_steps),
@@ -236,9 +252,6 @@ def _step_sizes(method: SteppingMethod, whole: Loss, here: Point, step: int) -> 
     if rule is None:
         return 1.0
     factors: dict[str, Callable[[], Any]] = {
-        "constant": lambda: 1.0,
-        "power": lambda: (step + 1.0) ** rule.exponent,
-        "geometric": lambda: rule.exponent**step,
         "loss_normalized": lambda: 1 / here.loss.value(here.product),
         "norm_proportional": lambda: norm_of(here.product),
         "gradient_normalized": lambda: (
@@ -246,8 +259,8 @@ def _step_sizes(method: SteppingMethod, whole: Loss, here: Point, step: int) -> 
         ),
         "alignment": lambda: whole.alignment_step(norm_of(here.product)),
     }
-    sizes: FloatArray = rule.scale * factors[rule.kind]()
-    return sizes
+    looked_at = factors[rule.kind]() if rule.kind in factors else 1.0
+    return np.asarray(rule.scheduled(step) * looked_at)
 
 
 def _provenance(method: Method, **length: float) -> dict[str, Any]:
@@ -290,8 +303,9 @@ def _flow(
         )
 
     for run in np.ndindex(runs):
-        if status[run] != Status.COMPLETED:
+        if not state.going[run]:
             continue
+        since = float(stopped_at[run]) if status[run] == Status.EXHAUSTED else begin
         own = loss.of_run(run, runs)
         evaluated = {name: other.of_run(run, runs) for name, other in record.evaluate.items()}
 
@@ -304,15 +318,15 @@ def _flow(
         with np.errstate(over="ignore", invalid="ignore"):
             solution = solve_ivp(
                 slope,
-                (begin, end),
+                (since, end),
                 flat,
-                method="DOP853",
+                method="DOP853" if method.method == "explicit" else "Radau",
                 t_eval=np.union1d(times, [end]),
                 rtol=float(rtol[run]),
                 atol=float(atol[run]),
             )
         status[run] = Status.COMPLETED if solution.success else Status.DIVERGED
-        stopped_at[run] = end if solution.success else solution.t[-1] if len(solution.t) else begin
+        stopped_at[run] = end if solution.success else solution.t[-1] if len(solution.t) else since
         n_steps[run] = solution.nfev // 12
         for index, time in enumerate(times):
             where = np.flatnonzero(solution.t == time)

@@ -84,9 +84,10 @@ def _is_per_run(path: str) -> bool:
 
 
 def is_of_loss(path: str) -> bool:
-    """Whether a parameter is a loss: that of the training, or one that is evaluated."""
+    """Whether a parameter is a loss: that of the training or of a phase, or one that is evaluated."""
     *owners, _ = path.split(".")
-    return path == "loss" or owners == ["record", "evaluate"]
+    of_phase = len(owners) == 2 and owners[0] == "phases" and path.endswith(".loss")
+    return path == "loss" or owners == ["record", "evaluate"] or of_phase
 
 
 def _stack(losses: Sequence[Any]) -> bool:

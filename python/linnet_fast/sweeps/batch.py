@@ -18,6 +18,8 @@ from linnet_fast.training import plain
 from linnet_fast.training.beginning import beginning
 from linnet_fast.training.description import Training
 from linnet_fast.training.observe import observe
+from linnet_fast.training.phase import Phase
+from linnet_fast.training.phases import Planned, planned
 from linnet_fast.training.state import Status
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
@@ -27,6 +29,7 @@ Progress: TypeAlias = Callable[[int, int], object]
 
 _CURVE = 100  # records of a trajectory that functions are derived from, where none are asked for
 _DEFAULT = ("loss", "singular_values")
+_PARTS = ("loss", "method", "stop", "start", "record", "phases")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Batch:
     stop: Stop | None
     start: Any
     streams: npt.NDArray[np.int64]
+    phases: tuple[Phase, ...] | None
 
     @classmethod
     def of(cls, spec: SweepSpec, indices: list[npt.NDArray[np.intp]]) -> Batch:
@@ -50,9 +54,7 @@ class Batch:
         """
         n_axes = len(spec.axes)
         training = spec.training_at([int(i.flat[0]) for i in indices[:n_axes]])
-        parts: dict[str, Any] = {
-            name: getattr(training, name) for name in ("loss", "method", "stop", "start", "record")
-        }
+        parts: dict[str, Any] = {name: getattr(training, name) for name in _PARTS}
         settings: dict[str, npt.NDArray[np.float64]] = {}
         for axis, index in zip(spec.axes.values(), indices, strict=False):
             for column in axis.columns:
@@ -67,6 +69,8 @@ class Batch:
             parts[root] = plain.replaced(root, parts[root], rest, numbers)
         streams = spec.streams_of(indices)
         parts["method"] = parts["method"].with_streams(streams)
+        if parts["phases"] is not None:
+            parts["phases"] = tuple(phase.with_streams(streams) for phase in parts["phases"])
         return cls(training=training, streams=streams, **parts)
 
     @classmethod
@@ -95,6 +99,7 @@ class Batch:
             method=self.method,
             n_steps=training.n_steps,
             until=training.until,
+            phases=self.phases,
             record=record,
             stop=self.stop,
             n_threads=n_threads,
@@ -104,16 +109,35 @@ class Batch:
 
     def beginning(self, spec: SweepSpec, record: Record) -> Trajectory:
         """Return the trajectory of the runs if they ended before their first step."""
-        training = self.training
+        training, whole = self.training, self.training.length
+        first = self._planned()[0]
         return beginning(
             training.network,
-            self.loss,
+            first.loss,
             self._drawn(spec),
-            method=self.method,
-            n_steps=training.n_steps,
-            until=training.until,
+            method=first.method,
+            n_steps=int(whole) if training.counts_steps else None,
+            until=None if training.counts_steps else whole,
             record=record,
         )
+
+    def _planned(self) -> tuple[Planned, ...]:
+        """Return the phases; without, the training as the only one."""
+        training = self.training
+        whole = self.phases or (Phase(n_steps=training.n_steps, until=training.until),)
+        return planned(
+            training.network,
+            self.loss,
+            whole,
+            method=self.method,
+            record=self.record,
+            stop=self.stop,
+        )
+
+    @property
+    def last(self) -> Planned:
+        """With which method and loss runs end."""
+        return self._planned()[-1]
 
     def _drawn(self, spec: SweepSpec) -> tuple[npt.NDArray[Any], ...]:
         """Return the start weights."""
@@ -140,9 +164,9 @@ def recording(spec: SweepSpec, training: Training, record: Record | None) -> Rec
             needs += _DEFAULT
         return Record.geomspace(_CURVE, tuple(dict.fromkeys(needs)))
     names = _end_needs(spec)
-    if training.n_steps is not None:
-        return Record.at([training.n_steps], names)
-    return Record.at_times([training.until or 0.0], names)
+    if training.counts_steps:
+        return Record.at([int(training.length)], names)
+    return Record.at_times([training.length], names)
 
 
 def _end_needs(spec: SweepSpec) -> tuple[str, ...]:
@@ -238,12 +262,13 @@ def _end_of(
     if len(where):
         batch = Batch.of(spec, [index[where] for index in indices])
         record = batch.record
+        last_part = batch.last
         seen = observe(
             trajectory.network,
-            batch.loss,
+            last_part.loss,
             [array[where] for array in final.weights],
             names,
-            weight_decay=batch.method.weight_decay,
+            weight_decay=last_part.method.weight_decay,
             direction=None if record is None else record.direction,
             evaluate=NO_LOSSES if record is None else record.evaluate,
             n_threads=n_threads,
@@ -268,8 +293,5 @@ def _end_of(
 
 
 def _end_time(trajectory: Trajectory, end: Any) -> npt.NDArray[np.float64]:
-    method: Any = trajectory.method
-    if method.rule is None:
-        return np.asarray(method.constant_step_size[..., None] * end)
-    elapsed = trajectory.final.elapsed
-    return np.asarray(elapsed)[..., None]
+    clock, elapsed = trajectory.final.clock, trajectory.final.elapsed
+    return np.asarray(elapsed)[..., None] if clock is None else clock.at([end])

@@ -105,15 +105,14 @@ def _work(spec: SweepSpec, group: int) -> float:
     training = spec.training_at(spec.first_of(group))
     network = training.network
     least = min(network.n_inputs, network.n_outputs)
-    length = training.n_steps if training.n_steps is not None else training.until
-    return (1.0 + float(length or 0)) * (16 + network.n_weights * least)
+    return (1.0 + float(training.length)) * (16 + network.n_weights * least)
 
 
 def _calibrated(spec: SweepSpec, group: int, n_threads: int) -> float:
     """Return seconds per run of a group."""
     training = spec.training_at(spec.first_of(group))
     n_runs = 4 * n_threads
-    if training.n_steps is not None:
+    if training.counts_steps:
         n_runs *= int(config()["float64_lanes"])
     indices = _sample(spec, group, n_runs)
     n_runs = len(indices[0]) if indices else 1

@@ -82,12 +82,11 @@ def learning_times(trajectory: Trajectory) -> npt.NDArray[np.float64]:
 
 
 def learning_steps(trajectory: Trajectory) -> npt.NDArray[np.float64]:
-    """Return the step at which each mode is learned: `learning_times` over the step size."""
-    step_size = trajectory.method.constant_step_size
-    if step_size is None:
+    """Return the step at which each mode is learned, by `learning_times`."""
+    if trajectory.steps is None:
         msg = "learning_steps is for gradient descent, got a flow; take learning_times"
         raise TypeError(msg)
-    return times_of(trajectory) / step_size[..., None]
+    return trajectory.step_at(times_of(trajectory))
 
 
 BUILT_IN: Mapping[str, Derived] = MappingProxyType(

@@ -25,7 +25,18 @@ from linnet_fast.training.trajectory import Trajectory
 SEED = "seed"
 """Name of the dimension of replicates."""
 
-_ROOTS = ("loss", "network", "start", "method", "n_steps", "until", "record", "stop", "dtype")
+_ROOTS = (
+    "loss",
+    "network",
+    "start",
+    "method",
+    "n_steps",
+    "until",
+    "record",
+    "stop",
+    "dtype",
+    "phases",
+)
 NUMERICS = 3
 """Counts up with every change of the library that alters the bits of results."""
 
@@ -87,8 +98,10 @@ class SweepSpec:
             raise ValueError(msg)
         n_streams = (self.replicates or 1) if self.common_seeds else self.n_runs
         for group in self.groups:
-            method = self.training_of(group).method
-            if method.batches is not None and n_streams > MOST_STREAMS:
+            training = self.training_of(group)
+            methods = [training.method, *(phase.method for phase in training.phases or ())]
+            draws = any(m is not None and m.batches is not None for m in methods)
+            if draws and n_streams > MOST_STREAMS:
                 msg = (
                     f"stochastic gradient descent has 2**32 random streams, got {n_streams:,} runs"
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,9 @@ from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import NO_LOSSES
 from linnet_fast.records.stop import Stop
-from linnet_fast.training.state import State, Status
+from linnet_fast.training.state import State, goes_on
 
+NO_SHAPES: Mapping[str, Shape] = MappingProxyType({})
 _SMALLEST = 1e-140  # squares of weights, and what is far below them, must not underflow
 
 
@@ -28,6 +30,7 @@ def begin_state(
     stop: Stop | None,
     dtype: npt.DTypeLike | None = None,
     evaluate: Mapping[str, Loss] = NO_LOSSES,
+    others: Mapping[str, Shape] = NO_SHAPES,
 ) -> State:
     """Return the state to begin from, its weights views with all run axes.
 
@@ -47,6 +50,8 @@ def begin_state(
         Of the weights; by default that of `start`.
     evaluate : mapping of str to Loss
         Losses that are evaluated besides; they may have run axes, too.
+    others : mapping of str to tuple of int
+        Run axes of what comes later, by name.
 
     Returns
     -------
@@ -62,6 +67,7 @@ def begin_state(
     if stop is not None:
         shapes["stop"] = stop.run_shape
     shapes |= {f"evaluate[{name!r}]": other.run_shape for name, other in evaluate.items()}
+    shapes |= others
     if isinstance(start, State):
         state = _continued(network, start, method, dtype)
         for name, shape in shapes.items():
@@ -79,16 +85,17 @@ def begin_state(
             np.broadcast_to(np.int8(0), runs),
             np.broadcast_to(np.zeros((), kind), runs),
             None if method.counts_steps else 0.0,
-            memory=_no_memory(full, method),
+            memory=no_memory(full, method),
         )
     if not method.counts_steps:
         _check_flow(state)
     return state
 
 
-def _no_memory(
+def no_memory(
     weights: tuple[WeightArray, ...], method: Method
 ) -> tuple[tuple[WeightArray, ...], ...]:
+    """Return what a method remembers where it begins: zeros."""
     if not method.n_memories:
         return ()
     return tuple(
@@ -136,7 +143,7 @@ def _check_flow(state: State) -> None:
     for layer, array in enumerate(state.weights):
         axes = tuple(range(len(runs), array.ndim))
         size = np.abs(validate.unbroadcast(array, keep=len(axes))).max(axis=axes)
-        going = validate.unbroadcast(state.status) == Status.COMPLETED
+        going = goes_on(validate.unbroadcast(state.status))
         outside = (size > 0) & ~((size > _SMALLEST) & (size < 1 / _SMALLEST)) & going
         expected = f"0 or between {_SMALLEST:g} and {1 / _SMALLEST:g} for gradient flow"
         sizes = np.broadcast_to(size, outside.shape)

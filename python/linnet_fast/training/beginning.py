@@ -14,6 +14,7 @@ from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import empty_records
 from linnet_fast.records.record import Record
 from linnet_fast.training.begin import begin_state
+from linnet_fast.training.clock import clock_of
 from linnet_fast.training.compatible import check_training
 from linnet_fast.training.observe import observe
 from linnet_fast.training.state import State, Status
@@ -86,6 +87,7 @@ def beginning(
         None if method.counts_steps else until,
         None if method.rule is None else np.zeros(runs),
         begin.memory,
+        clock=clock_of(begin, method),
     )
     n_taken = np.zeros(runs, np.int64)
     return Trajectory(

@@ -25,7 +25,7 @@ from linnet_fast.records.observables import (
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.training.state import State, Status
+from linnet_fast.training.state import State
 
 Progress: TypeAlias = bool | Callable[[int, int], object]
 Report: TypeAlias = Callable[[int], object] | None
@@ -72,12 +72,12 @@ class CoreCall:
     @property
     def going(self) -> npt.NDArray[np.bool_]:
         """Which runs have not ended before."""
-        return np.asarray(self.begin.status == Status.COMPLETED)
+        return self.begin.going
 
     def check(self, n_records: int) -> None:
         """Refuse a wrong number of threads; MemoryError, naming the bytes, if the result would not fit."""
         machine.checked_threads(self.n_threads)
-        _check_memory(self.network, self.begin, self.method, self.record, n_records)
+        check_memory(self.network, self.begin, self.method, self.record, n_records)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the core."""
@@ -90,7 +90,7 @@ class CoreCall:
             "weight_decay": validate.over_runs(self.method.weight_decay, runs, 0),
             "stop_loss": None if stop is None else _over(stop.loss, runs, 0),
             "stop_gradient_norm": None if stop is None else _over(stop.gradient_norm, runs, 0),
-            "ended": np.require(self.begin.status, requirements="C") if has_ended else None,
+            "ended": np.require(~self.going, np.int8, "C") if has_ended else None,
             "observables": self._of_core(),
             "evaluate": core_evaluate(self.record.rows, self.record.evaluate, runs, self.stop),
             "n_threads": threads,
@@ -184,10 +184,10 @@ def _over(array: FloatArray | None, runs: Shape, n_inner: int) -> FloatArray | N
     return None if array is None else validate.over_runs(array, runs, n_inner)
 
 
-def _check_memory(
+def check_memory(
     network: Chain, begin: State, method: Method, record: Record, n_records: int
 ) -> None:
-    """Raise MemoryError, naming the bytes, if the result would not fit."""
+    """Raise MemoryError, naming the bytes, if the result of so many records would not fit."""
     n_runs, dtype = begin.status.size, begin.weights[0].dtype
     own: Mapping[str, AnyObservable] = {name: OBSERVABLES[name] for name in _needed(record)}
     per_record = record_bytes({**own, **record.rows}, network, dtype.itemsize)

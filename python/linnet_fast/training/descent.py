@@ -9,6 +9,7 @@ from linnet_fast._base import validate
 from linnet_fast.methods.base import SteppingMethod
 from linnet_fast.methods.step_rule import KINDS
 from linnet_fast.training.call import CoreCall, Outcome, Report
+from linnet_fast.training.clock import clock_of, time_of
 from linnet_fast.training.state import State
 
 
@@ -35,12 +36,15 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
     last = first + n_steps
     arguments = call.arguments()
     steps = call.record.steps(first, last)
-    rule, draws, before = method.rule, method.batches, np.zeros(runs)
+    rule, draws, clock = method.rule, method.batches, clock_of(begin, method)
     if rule is not None:
-        before = before if begin.elapsed is None else begin.elapsed
-        parameters = (rule.scale, rule.exponent, before)
-        own = (validate.over_runs(array, runs, 0) for array in parameters)
-        arguments["rule"] = (KINDS.index(rule.kind), *own)
+        before = np.broadcast_to(time_of(begin, method), runs)
+        arguments["rule"] = (
+            KINDS.index(rule.kind),
+            validate.over_runs(rule.scale, runs, 0),
+            validate.over_runs(rule.core_parameters(), runs, 1),
+            validate.over_runs(before, runs, 0),
+        )
     if draws is not None:
         arguments["draws"] = draws.core_fields(runs, call.loss.core_draws())
     step_sizes = method.layer_step_sizes(call.network.n_arrays)
@@ -60,13 +64,13 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
         progress=report,
     )
     elapsed = None
-    if rule is None:
-        time = method.constant_step_size[..., None] * steps
+    if clock is not None:
+        time = clock.at(steps)
     else:
         time = result["time"]
         elapsed = np.where(going, result["elapsed"], before)
     stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
     status = np.where(going, result["status"], begin.status)
     kept = result.get("memory", ())
-    final = State(result["weights"], last, status, stopped_at, None, elapsed, kept)
+    final = State(result["weights"], last, status, stopped_at, None, elapsed, kept, clock=clock)
     return Outcome(result, steps, time, final, np.where(going, stopped_at - first, 0))

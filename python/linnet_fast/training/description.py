@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -14,11 +14,13 @@ from linnet_fast._base.seeds import Seed
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
-from linnet_fast.methods.registry import fitting_loss
+from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.training.compatible import check_training
+from linnet_fast.training.phase import Phase
+from linnet_fast.training.phases import planned
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
 
@@ -36,7 +38,7 @@ class Training:
     start : Start
         How weights start.
     method : GradientDescent, StochasticGradientDescent or GradientFlow
-        How to go down.
+        How to go down; by default that of the first of the phases.
     n_steps : int, optional
         Of gradient descent: steps to take.
     until : float, optional
@@ -49,6 +51,9 @@ class Training:
         Type of the weights and of the arithmetic.
     reduce : bool, default True
         As of `train`.
+    phases : sequence of Phase, optional
+        As of `train`, in place of `n_steps` and `until`. Sweeps vary what they have by its place:
+        ``"phases.0.n_steps"``.
 
     Raises
     ------
@@ -69,32 +74,32 @@ class Training:
     network: Chain
     loss: Loss
     start: Start
-    method: Method
+    method: Method | None = None
     n_steps: int | None = None
     until: float | None = None
     record: Record | None = None
     stop: Stop | None = None
     dtype: str = "float64"
     reduce: bool = True
+    phases: tuple[Phase, ...] | None = None
 
-    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"reduce": True})
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"reduce": True, "phases": None})
     """Arguments that plain data leave out where they have these values."""
 
     def __post_init__(self) -> None:
         """Check that the parts go together."""
         validate.instance("start", self.start, Start)
-        object.__setattr__(self, "loss", fitting_loss(self.loss, self.method))
-        check_training(
-            self.network,
-            self.loss,
-            self.method,
-            self.n_steps,
-            self.until,
-            self.record,
-            self.stop,
-        )
-        for name in ("loss", "start", "method", "stop"):
-            value = getattr(self, name)
+        if self.phases is None:
+            method = checked_method(self.method, self.n_steps, self.until)
+            object.__setattr__(self, "loss", fitting_loss(self.loss, method))
+            check_training(
+                self.network, self.loss, method, self.n_steps, self.until, self.record, self.stop
+            )
+        else:
+            self._set_phases(self.phases)
+        parts = {name: getattr(self, name) for name in ("loss", "start", "method", "stop")}
+        parts |= {f"phases[{i}]": phase for i, phase in enumerate(self.phases or ())}
+        for name, value in parts.items():
             if value is not None and value.run_shape:
                 msg = f"{name} must have no run axes, got {value.run_shape}; give what varies to the sweep"
                 raise ValueError(msg)
@@ -103,23 +108,71 @@ class Training:
                 msg = f"evaluate[{name!r}] must have no run axes, got {loss.run_shape}; give what "
                 msg += "varies to the sweep"
                 raise ValueError(msg)
-        if self.method.counts_steps:
-            n_steps = validate.integer("n_steps", self.n_steps, low=0, high=MAX_STEP)
-            object.__setattr__(self, "n_steps", n_steps)
-            if self.record is not None:
-                self.record.steps(0, n_steps)
-        else:
-            until = validate.real("until", self.until, at_least=0)
-            object.__setattr__(self, "until", until)
-            if self.record is not None:
-                self.record.times(0.0, until)
+        self._check_length()
         self.start.check(self.network, self.loss)
         kind = validate.float_dtype("dtype", self.dtype)
-        if self.until is not None and kind != np.float64:
+        if not self.counts_steps and kind != np.float64:
             msg = "dtype must be float64 for gradient flow, got float32"
             raise ValueError(msg)
         object.__setattr__(self, "dtype", kind.name)
         validate.flag("reduce", self.reduce)
+
+    def _set_phases(self, phases: Iterable[Phase]) -> None:
+        """Check phases, and that they are the only measure of length."""
+        for name in ("n_steps", "until"):
+            if (value := getattr(self, name)) is not None:
+                msg = f"{name} must be None with phases, which have their own, got {value!r}"
+                raise ValueError(msg)
+        parts = validate.sequence("phases", phases, of="phases")
+        object.__setattr__(self, "phases", parts)
+        plan = planned(
+            self.network,
+            self.loss,
+            parts,
+            method=self.method,
+            record=self.record,
+            stop=self.stop,
+        )
+        if self.method is None:
+            object.__setattr__(self, "method", plan[0].method)
+
+    def _check_length(self) -> None:
+        """Check the length, and that what is recorded lies within."""
+        if self.phases is None:
+            if self.counts_steps:
+                n_steps = validate.integer("n_steps", self.n_steps, low=0, high=MAX_STEP)
+                object.__setattr__(self, "n_steps", n_steps)
+            else:
+                object.__setattr__(self, "until", validate.real("until", self.until, at_least=0))
+        length = self.length
+        if self.counts_steps:
+            validate.integer("n_steps of phases", length, low=0, high=MAX_STEP)
+        if self.record is not None and self.counts_steps:
+            self.record.steps(0, int(length))
+        elif self.record is not None:
+            self.record.times(0.0, length)
+
+    @property
+    def how(self) -> Method:
+        """The method, that of the first phase if there are several."""
+        if self.phases and self.phases[0].method is not None:
+            return self.phases[0].method
+        assert self.method is not None
+        return self.method
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether the training is measured in steps; else in time."""
+        return self.how.counts_steps
+
+    @property
+    def length(self) -> float:
+        """How many steps are taken, or the time at which it ends, of all phases."""
+        if self.phases is None:
+            return self.n_steps if self.n_steps is not None else self.until or 0.0
+        if self.counts_steps:
+            return sum(phase.n_steps or 0 for phase in self.phases)
+        return self.phases[-1].until or 0.0
 
     def train(
         self, *, rng: Seed = None, stream: int = 0, n_threads: int | None = None
@@ -148,11 +201,12 @@ class Training:
             self.network,
             self.loss,
             weights,
-            method=self.method.with_streams(number),
+            method=None if self.method is None else self.method.with_streams(number),
             n_steps=self.n_steps,
             until=self.until,
             record=self.record,
             stop=self.stop,
             n_threads=n_threads,
             reduce=self.reduce,
+            phases=self.phases and tuple(phase.with_streams(number) for phase in self.phases),
         )

@@ -13,7 +13,7 @@ from linnet_fast._base import validate
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.training._turned import ANGLES, turned
 from linnet_fast.training.call import CoreCall, Outcome, Report
-from linnet_fast.training.state import State
+from linnet_fast.training.state import State, Status
 
 
 def integrate(call: CoreCall, method: GradientFlow, until: float, report: Report) -> Outcome:
@@ -37,15 +37,24 @@ def integrate(call: CoreCall, method: GradientFlow, until: float, report: Report
     begin, runs, going = call.begin, call.runs, call.going
     first = begin.time or 0.0
     time = call.record.times(first, until)
+    fields = method.core_fields(runs)
+    if call.direction is not None and any(name in call.record.rows for name in ANGLES):
+        if method.method == "stiff":
+            msg = "method must be 'explicit' or 'auto' where angles are recorded, got 'stiff'"
+            raise ValueError(msg)
+        fields["kind"] = 0
     asked, (call, turn) = call, turned(call)
     arguments = call.arguments()
     mirror = None if call.mirror is None else validate.over_runs(call.mirror, runs, 1)
+    exhausted = begin.status == Status.EXHAUSTED
+    since = np.where(exhausted, begin.stopped_at, first) if exhausted.any() else None
     atol = method.absolute_tolerance(begin.weights, len(runs))
     result = _core.train_flow(
         **arguments,
-        **method.core_fields(runs),
+        **fields,
         atol=validate.over_runs(atol, runs, 0),
         begin=first,
+        since=since,
         until=until,
         record_times=time.tolist(),
         mirror=mirror,

@@ -30,6 +30,7 @@ from linnet_fast.networks.named import Dense
 from linnet_fast.networks.text import parse
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
+from linnet_fast.training.phase import Phase
 
 _MOST_INLINE = 64
 
@@ -43,6 +44,7 @@ _OTHERS: Mapping[str, tuple[type, ...]] = {
     "law": LAWS,
     "step_size": (StepRule,),
     "batches": (Batches,),
+    "phases": (Phase,),
 }
 
 
@@ -154,6 +156,7 @@ def decode(name: str, data: object, arrays: Mapping[str, npt.NDArray[Any]] | Non
         If a kind or an argument is unknown, with near matches; or what the object raises.
     """
     *owners, own = name.split(".")
+    own = own.partition("[")[0]  # of one in a list
     if own == "evaluate" and isinstance(data, Mapping):
         return {key: decode(f"{name}.{key}", value, arrays) for key, value in data.items()}
     if owners and owners[-1] == "evaluate":
@@ -266,9 +269,12 @@ def replaced_all(name: str, value: object, settings: Mapping[tuple[str, ...], ob
     if not inner:
         return value
     known = parts_of(name, value, inner)
-    if isinstance(value, Mapping):
-        changed = {key: replaced_all(f"{name}.{key}", value[key], inner[key]) for key in inner}
-        return {**value, **changed}
+    if isinstance(value, (Mapping, tuple)):
+        parts = {key: part_of(value, key) for key in known}
+        changed = {key: replaced_all(f"{name}.{key}", parts[key], inner[key]) for key in inner}
+        return (
+            {**parts, **changed} if isinstance(value, Mapping) else (*(parts | changed).values(),)
+        )
     follows = getattr(type(value), "follows", ())  # from the other arguments, unless it is said
     values = {key: getattr(value, key) for key in known if key in inner or key not in follows}
     for key, own in inner.items():
@@ -284,12 +290,17 @@ def replaced_all(name: str, value: object, settings: Mapping[tuple[str, ...], ob
 def parts_of(name: str, value: object, wanted: Iterable[str]) -> tuple[str, ...]:
     """Return the names of an object's arguments; refuse wanted ones that it has not."""
     wanted = list(wanted)
-    if value is None or isinstance(value, (bool, int, float, str, tuple, list, np.ndarray)):
+    is_list = isinstance(value, tuple) and bool(value) and all(type(v) in _known() for v in value)
+    plain_kinds = (bool, int, float, str, tuple, list, np.ndarray)
+    if value is None or (isinstance(value, plain_kinds) and not is_list):
         got = "None" if value is None else f"a {type(value).__name__}"
         msg = f"{name} must be an object that has {wanted[0]!r}, got {got}"
         raise ValueError(msg)
     kind: Any = type(value)
-    known = tuple(value) if isinstance(value, Mapping) else arguments(kind)
+    known = tuple(value) if isinstance(value, Mapping) else ()
+    if isinstance(value, tuple):
+        known = tuple(map(str, range(len(value))))
+    known = known or arguments(kind)
     for key in wanted:
         validate.choice(f"parameter of {name}", key, (*known, *(_DENSE if kind is Dense else ())))
     return known
@@ -297,6 +308,8 @@ def parts_of(name: str, value: object, wanted: Iterable[str]) -> tuple[str, ...]
 
 def part_of(value: Any, key: str) -> Any:
     """Return an argument of an object, or what a mapping has by a name."""
+    if isinstance(value, tuple):
+        return value[int(key)]
     return value[key] if isinstance(value, Mapping) else getattr(value, key)
 
 

@@ -13,6 +13,7 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.records.record import MAX_STEP
+from linnet_fast.training.clock import CLOCK, Clock
 
 
 class Status(IntEnum):
@@ -31,7 +32,19 @@ class Status(IntEnum):
     DIVERGED = 2
     """Weights overflowed or became NaN; stays ended."""
     EXHAUSTED = 3
-    """A flow that took all the steps its method allows before the end; stays ended."""
+    """A flow that took all the steps its method allows before the end; a later training goes on with
+    it, from the time that it has reached, and may take as many steps again."""
+
+
+def goes_on(status: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """Return which runs have not ended for good.
+
+    Parameters
+    ----------
+    status : ndarray of int8
+        A `Status` each.
+    """
+    return np.asarray((status == Status.COMPLETED) | (status == Status.EXHAUSTED))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +64,7 @@ class State:
     """Where a training stands: give it to `train` in place of the start weights to continue.
 
     A continued descent equals one longer descent, bit for bit; a continued flow equals one longer
-    flow to its tolerance. Runs that ended before stay ended.
+    flow to its tolerance. Runs that converged or diverged stay as they are.
 
     Parameters
     ----------
@@ -71,6 +84,8 @@ class State:
     memory : tuple of tuple of ndarray
         What the method remembers, such as velocities: for each array of weights a tuple of arrays of
         its shape and dtype; empty if it remembers nothing.
+    clock : Clock, optional
+        Of gradient descent with a constant step size: how time goes on, also with another.
     inside : tuple of Inside
         Made by `train` where it trained a smaller network, so that it goes on with that one.
 
@@ -90,6 +105,7 @@ class State:
     elapsed: FloatArray | None = None
     memory: tuple[tuple[WeightArray, ...], ...] = ()
     inside: tuple[Inside, ...] = ()
+    clock: Clock | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -120,6 +136,14 @@ class State:
         validate.exact("stopped_at", self.stopped_at, runs, kind)
         if self.elapsed is not None:
             validate.exact("elapsed", self.elapsed, runs, np.float64)
+        if self.clock is not None:
+            clock = validate.instance("clock", self.clock, Clock)
+            for name in CLOCK:
+                part = getattr(clock, name)
+                validate.plain_array(f"clock.{name}", part)
+                kind = np.int64 if name == "step" else np.float64
+                validate.exact(f"clock.{name}", part, part.shape, kind)
+                validate.fits_batch(f"clock.{name}", part.shape, runs)
         memory = validate.sequence("memory", self.memory, of="tuples of arrays")
         held = tuple(
             validate.sequence(f"memory[{i}]", parts, of="arrays") for i, parts in enumerate(memory)
@@ -137,7 +161,7 @@ class State:
         status = validate.unbroadcast(self.status)
         expected = f"made of {[int(s) for s in Status]}"
         validate.refuse("status", expected, status, ~np.isin(status, list(Status)))
-        going = np.equal(status, Status.COMPLETED)
+        going = goes_on(status)
         for layer, array in enumerate(self.weights):
             inner = tuple(range(len(runs), array.ndim))
             finite = np.isfinite(validate.unbroadcast(array)).all(axis=inner)
@@ -147,6 +171,11 @@ class State:
         stopped_at = validate.unbroadcast(self.stopped_at)
         inside = (stopped_at >= 0) & (stopped_at <= reached)
         validate.refuse("stopped_at", f"within 0 ... {reached}", stopped_at, ~inside)
+
+    @property
+    def going(self) -> npt.NDArray[np.bool_]:
+        """Which runs a later training goes on with, shape (*run)."""
+        return goes_on(self.status)
 
     def check_network(self, network: Chain) -> None:
         """Raise ValueError unless the weights have the shapes of `network`.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from linnet_fast._base.runs import noun_of, taken
 from linnet_fast._base.validate import Shape
 from linnet_fast.training.call import CoreCall, Outcome
+from linnet_fast.training.clock import clock_of
 from linnet_fast.training.state import State
 
 Which = npt.NDArray[np.intp]
@@ -62,6 +63,7 @@ def _of_runs(call: CoreCall, which: Which) -> CoreCall:
         None if begin.elapsed is None else some(begin.elapsed),
         tuple(tuple(map(some, kept)) for kept in begin.memory),
         inside,
+        None if begin.clock is None else begin.clock.of_runs(which, runs),
     )
     evaluate = {k: noun_of(loss, which, runs) for k, loss in call.record.evaluate.items()}
     direction = call.direction
@@ -118,7 +120,7 @@ def merged(call: CoreCall, parts: Sequence[tuple[Which, Outcome]]) -> Outcome:
         for which, outcome in parts
         for part in outcome.final.inside
     )
-    end = first.final
+    end, clock = first.final, clock_of(call.begin, call.method)
     final = State(
         whole_list(lambda o: o.final.weights),
         end.step,
@@ -128,12 +130,11 @@ def merged(call: CoreCall, parts: Sequence[tuple[Which, Outcome]]) -> Outcome:
         None if end.elapsed is None else whole(lambda o: o.final.elapsed),
         tuple(whole_list(_remembered(i)) for i in range(len(end.memory))),
         inside,
+        clock,
     )
-    time, size = first.time, call.method.constant_step_size if call.method.rule is None else None
+    time = first.time
     if first.steps is not None:
-        time = (
-            whole(lambda o: o.time) if size is None else np.asarray(size[..., None] * first.steps)
-        )
+        time = whole(lambda o: o.time) if clock is None else clock.at(first.steps)
     result = {"observables": observables, "evaluated": evaluated}
     return Outcome(result, first.steps, time, final, whole(lambda o: o.n_steps))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +14,19 @@ from linnet_fast._base import machine, validate
 from linnet_fast._base.config import provenance
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
-from linnet_fast.methods.registry import fitting_loss
+from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import OBSERVABLES
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
-from linnet_fast.training.call import CoreCall, Outcome, Progress, Report, reporter
+from linnet_fast.training.call import CoreCall, Outcome, Progress, Report, check_memory, reporter
 from linnet_fast.training.compatible import check_core, check_training
 from linnet_fast.training.descent import descend
 from linnet_fast.training.flow import integrate
+from linnet_fast.training.phase import Phase
+from linnet_fast.training.phases import Planned, in_phases, planned
 from linnet_fast.training.reduction import reduction_of
 from linnet_fast.training.state import State
 from linnet_fast.training.together import merged, parts_of
@@ -38,9 +42,10 @@ def train(
     loss: Loss,
     start: Sequence[npt.ArrayLike] | State,
     *,
-    method: Method,
+    method: Method | None = None,
     n_steps: int | None = None,
     until: float | None = None,
+    phases: Iterable[Phase] | None = None,
     record: Record | None = None,
     stop: Stop | None = None,
     n_threads: int | None = None,
@@ -72,6 +77,11 @@ def train(
         With gradient descent: steps to take, from 0 up.
     until : float
         With gradient flow: the absolute time at which to end.
+    phases : sequence of Phase, optional
+        In place of `n_steps` or `until`: trainings one after the other, each of so many steps, or until
+        a time, with a method, a loss or a stop rule of its own; what a phase does not say is that of
+        `train`. There is one axis of steps and one of time, `record` is of all of it, and what is
+        recorded where a phase ends is of that phase.
     record : Record, optional
         What to record and when, and which losses to evaluate besides; by default loss and singular
         values at 100 geometrically spaced steps or times.
@@ -146,6 +156,26 @@ def train(
     """
     machine.check_rounding()
     record = Record.geomspace(100) if record is None else record
+    if phases is not None:
+        _refuse_lengths(n_steps, until)
+        validate.instance("record", record, Record)
+        plan = planned(network, loss, phases, method=method, record=record, stop=stop)
+        for part in plan:
+            check_core((part.loss, *record.evaluate.values()), part.method)
+        with _Reports(progress, plan) as reports:
+            return in_phases(
+                partial(reports.train, n_threads=n_threads, reduce=reduce),
+                network,
+                loss,
+                start,
+                phases,
+                method=method,
+                record=record,
+                stop=stop,
+                dtype=dtype,
+                check=check_memory,
+            )
+    method = checked_method(method, n_steps, until)
     loss = fitting_loss(loss, method)
     direction = check_training(network, loss, method, n_steps, until, record, stop)
     check_core((loss, *record.evaluate.values()), method)
@@ -173,6 +203,42 @@ def train(
         outcome.n_steps,
         record.evaluate,
     )
+
+
+def _refuse_lengths(n_steps: int | None, until: float | None) -> None:
+    for name, value in (("n_steps", n_steps), ("until", until)):
+        if value is not None:
+            msg = f"{name} must be None with phases, which have their own, got {value!r}"
+            raise ValueError(msg)
+
+
+class _Reports:
+    """Trains phases, and reports on them as on one training."""
+
+    def __init__(self, progress: Progress, plan: Sequence[Planned]) -> None:
+        self._progress, self._done = progress, 0
+        self._of_run = [1000 if part.n_steps is None else part.n_steps for part in plan]
+        self._open = ExitStack()
+        self._report: Report = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def train(self, network: Chain, loss: Loss, start: State, **options: Any) -> Trajectory:
+        """Train one phase."""
+        n_runs = start.status.size
+        if self._done == 0 and self._report is None:
+            total = n_runs * sum(self._of_run)
+            self._report = self._open.enter_context(reporter(self._progress, total))
+        report, before = self._report, self._done
+        own: Progress = False
+        if report is not None:
+            own = lambda done, _: report(before + done)
+        self._done += n_runs * self._of_run.pop(0)
+        return train(network, loss, start, progress=own, **options)
 
 
 def _length(call: CoreCall, n_steps: int | None, until: float | None) -> tuple[float, int]:

@@ -26,6 +26,7 @@ from linnet_fast.records.observables import (
     evaluated_rows,
 )
 from linnet_fast.training import plain, trajectory_file
+from linnet_fast.training.phase import Phase
 from linnet_fast.training.state import State, Status
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class Trajectory:
     steps : ndarray of int64, shape (n_rec,), or None
         Steps recorded, counted from the very start; None of a flow.
     time : ndarray of float64, shape (*step_size.shape, n_rec)
-        ``step_size * steps``; broadcasts against the run axes. With a `StepRule` the sums of the
-        steps, (*run, n_rec). Of a flow the times recorded, (n_rec,); in logarithmic time these are
+        ``step_size * steps``; broadcasts against the run axes. With a `StepRule`, and where a training
+        goes on with another step size, the sums of the steps, (*run, n_rec). Of a flow the times recorded, (n_rec,); in logarithmic time these are
         log(1 + t), and `linear_time` has t.
     observables : mapping of str to ndarray, shape (*run, n_rec, ...)
         What was recorded, by name; ``weights`` are a tuple of one array per layer. Each is an
@@ -73,6 +74,9 @@ class Trajectory:
     evaluated : mapping of str to Loss
         The losses that were evaluated besides, by name; what was recorded of ``"test"`` is
         ``loss_test``, and so on.
+    phases : tuple of Phase
+        Of a training of several phases, each with all that it has been done with; `method` and
+        `loss_function` are those of the last, and losses recorded those of each.
 
     Raises
     ------
@@ -105,6 +109,7 @@ class Trajectory:
     provenance: Mapping[str, Any]
     n_steps: npt.NDArray[np.int64]
     evaluated: Mapping[str, Loss] = NO_LOSSES
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -142,6 +147,10 @@ class Trajectory:
         object.__setattr__(self, "observables", MappingProxyType(dict(self.observables)))
         provenance = files.json_safe(validate.mapping("provenance", self.provenance))
         object.__setattr__(self, "provenance", MappingProxyType(provenance))
+        phases = validate.sequence("phases", self.phases, of="phases")
+        for i, phase in enumerate(phases):
+            validate.instance(f"phases[{i}]", phase, Phase)
+        object.__setattr__(self, "phases", phases)
 
     def _check_time(self) -> None:
         """Refuse times that are negative, fall, or are missing before the end of a run."""
@@ -223,6 +232,58 @@ class Trajectory:
         It is `time`, but of flows in logarithmic time exp(time) - 1, inf beyond float64.
         """
         return self.method.linear_time(self.time)
+
+    def step_at(self, time: npt.ArrayLike) -> FloatArray:
+        """Return at which step of a descent a time is reached, not rounded; NaN where it never is.
+
+        Parameters
+        ----------
+        time : array_like, shape (*run, n)
+            Times.
+
+        Returns
+        -------
+        ndarray of float64, shape (*run, n)
+
+        Raises
+        ------
+        ValueError
+            If the trajectory is one of a flow.
+
+        Examples
+        --------
+        >>> import linnet_fast as lf
+        >>> loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+        >>> run = lf.train(lf.Dense((1, 1)), loss, [[[0.0]]], method=lf.GradientDescent(0.5), n_steps=4)
+        >>> run.step_at([0.75, 2.0]).tolist()
+        [1.5, 4.0]
+        """
+        if self.steps is None:
+            msg = "trajectory must be one of a method that takes steps, got a flow"
+            raise ValueError(msg)
+        wanted = np.asarray(validate.floating("time", time, ()), np.float64)
+        if (
+            wanted.ndim == 0
+            or np.broadcast_shapes(wanted.shape[:-1], self.run_shape) != self.run_shape
+        ):
+            msg = (
+                f"time must have shape (*run, n) with run axes {self.run_shape}, got {wanted.shape}"
+            )
+            raise ValueError(msg)
+        clock = self.final.clock
+        if clock is not None and not self.phases:
+            after = (wanted - clock.time[..., None]) / clock.step_size[..., None]
+            return np.asarray(clock.step[..., None] + after)
+        n = wanted.shape[-1]
+        whole = np.broadcast_to(wanted, (*self.run_shape, n))
+        known = np.broadcast_to(self.time, (*self.run_shape, self.steps.size))
+        found = np.full(whole.shape, np.nan)
+        for run in np.ndindex(self.run_shape):
+            there = ~np.isnan(known[run])
+            axis, steps = known[run][there], self.steps[there].astype(np.float64)
+            if len(axis):
+                found[run] = np.interp(whole[run], axis, steps, left=np.nan, right=np.nan)
+        return found
 
     @property
     def reduction(self) -> str | None:
@@ -400,6 +461,7 @@ class Trajectory:
             "loss_function": plain.encode(self.loss_function, nouns),
             "method": plain.encode(self.method, nouns),
             "evaluated": {name: plain.encode(loss, nouns) for name, loss in self.evaluated.items()},
+            **({"phases": plain.encode(self.phases, nouns)} if self.phases else {}),
             "arrays": list(nouns),  # of all nouns
             "observables": list(self.observables),
             "start": trajectory_file.state_parts("start", self.start, arrays),
@@ -446,9 +508,13 @@ class Trajectory:
     ) -> Trajectory:
         """Build a trajectory from the header of a file and its arrays; constructors check them."""
         network = parse(header["network"])
-        start = trajectory_file.state_whole("start", header["start"], array, network)
-        final = trajectory_file.state_whole("final", header["final"], array, network)
         nouns = {digest: array(f"array_{digest}") for digest in header["arrays"]}
+        method = plain.decode("method", header["method"], nouns)
+        validate.one_of("method", method, Method)
+        start, final = (
+            trajectory_file.state_whole(name, header[name], array, network, method)
+            for name in ("start", "final")
+        )
         observables: dict[str, Observable] = {}
         for name in header["observables"]:
             if name == "weights":
@@ -458,7 +524,7 @@ class Trajectory:
         return cls(
             network,
             plain.decode("loss", header["loss_function"], nouns),
-            plain.decode("method", header["method"], nouns),
+            method,
             start,
             None if final.step is None else array("step"),
             array("time"),
@@ -467,6 +533,7 @@ class Trajectory:
             header["provenance"],
             array("n_steps"),
             plain.decode("evaluate", header.get("evaluated", {}), nouns),
+            plain.decode("phases", header.get("phases", []), nouns),
         )
 
 

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from linnet_fast._base import files, npy, validate
 from linnet_fast._base.validate import Shape
+from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain
 from linnet_fast.training import file_header, netcdf
+from linnet_fast.training.clock import CLOCK, Clock
 from linnet_fast.training.state import Inside, State
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
     for key, array in stored.items():
         keep = array.ndim - n_runs if key.count("inside") == 0 else 2
         arrays[f"{name}_{key}"] = validate.unbroadcast(array, keep=keep)
+    clock = state.clock
+    if clock is not None and clock.is_first and name == "final":
+        clock = None  # it follows from the method
+    if clock is not None:
+        arrays |= {f"{name}_clock_{part}": getattr(clock, part) for part in CLOCK}
     for key in ("status", "stopped_at", "elapsed"):
         if (value := getattr(state, key)) is not None:
             arrays[_state_name(name, key)] = value
@@ -51,6 +58,7 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
         "has_elapsed": state.elapsed is not None,
         "n_memories": len(state.memory[0]) if state.memory else 0,
         **_inside_header(inside),
+        **({} if clock is None else {"has_clock": True}),
     }
 
 
@@ -71,6 +79,7 @@ def state_whole(
     header: Mapping[str, Any],
     array: Callable[[str], npt.NDArray[Any]],
     network: Chain,
+    method: Method,
 ) -> State:
     """Return the state that `state_parts` took apart; only that at the end has no repeated axes."""
     status = array(_state_name(name, "status"))
@@ -99,7 +108,24 @@ def state_whole(
         array(f"{name}_elapsed") if header["has_elapsed"] else None,
         memory if header["n_memories"] else (),
         inside,
+        _clock(name, header, array, method),
     )
+
+
+def _clock(
+    name: str,
+    header: Mapping[str, Any],
+    array: Callable[[str], npt.NDArray[Any]],
+    method: Method,
+) -> Clock | None:
+    """Return the clock of a state at the end: files have none of steps that have always had their size."""
+    if header.get("has_clock"):
+        step, time, size = (array(f"{name}_clock_{part}") for part in CLOCK)
+        return Clock(step, time, size)
+    constant = method.constant_step_size if method.rule is None else None
+    if name != "final" or constant is None:
+        return None
+    return Clock(np.zeros((), np.int64), np.zeros(()), constant)
 
 
 def _inside(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from linnet_fast.losses.registry import LOSSES
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Residual
 from linnet_fast.records.record import Record
-from linnet_fast.sweeps.file.toml import Table, as_table, as_text, listed, refuse_unknown
+from linnet_fast.sweeps.file.toml import Table, as_table, as_text, listed, refuse_unknown, shown
 from linnet_fast.training import plain
 from linnet_fast.training.description import Training
+from linnet_fast.training.phase import Phase
 
 OBJECTS = ("loss", "network", "start", "method", "record", "stop")
 SCALARS = ("n_steps", "until", "dtype", "reduce")
+PHASES = "phases"
+"""Name of the tables of phases, of which there are several."""
 
 NEEDED = ("network", "start", "method")
 """Tables that have to be there besides that of the loss, be they empty."""
@@ -85,15 +89,35 @@ class Objects:
         """Return what all runs have in common."""
         tree = self._tree
         missing = [name for name in ("loss", *NEEDED) if name not in tree]
-        if not {"n_steps", "until"} & set(tree):
-            missing.append("n_steps (or until, for a flow)")
+        if PHASES in tree:
+            missing = [name for name in missing if name != "method"]
+        elif not {"n_steps", "until"} & set(tree):
+            missing.append("n_steps (or until, for a flow), or phases")
         if missing:
             msg = f"it must have {', '.join(missing)}; got {', '.join(tree)}"
             raise ValueError(msg)
         loss = self._loss(as_table("loss", tree["loss"]))
         self._ends = loss.n_inputs, loss.n_outputs
         parts = {name: self.made(name, tree[name], name) for name in OBJECTS[1:] if name in tree}
+        if PHASES in tree:
+            parts[PHASES] = self._phases(tree[PHASES])
         return Training(loss=loss, **parts, **{n: tree[n] for n in SCALARS if n in tree})
+
+    def _phases(self, tables: Any) -> tuple[Phase, ...]:
+        if not isinstance(tables, list):
+            msg = f"phases must be tables [[phases]], got {shown(tables)}"
+            raise TypeError(msg)
+        found = []
+        for i, table in enumerate(tables):
+            where = f"{PHASES}[{i}]"
+            parts = dict(as_table(where, table))
+            refuse_unknown(where, parts, plain.arguments(Phase))
+            loss = parts.pop("loss", None)
+            if loss is not None:
+                loss = self._loss(as_table(f"{where}.loss", loss), f"{where}.loss")
+            phase: Phase = _decode(where, parts)
+            found.append(replace(phase, loss=loss))
+        return tuple(found)
 
     def made(self, name: str, value: Any, where: str | None = None) -> Any:
         """Return what a value of a parameter stands for."""

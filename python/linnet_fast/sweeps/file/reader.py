@@ -10,7 +10,15 @@ from typing import Any
 from linnet_fast._base import files, validate, wording
 from linnet_fast.sweeps.derived import Derived
 from linnet_fast.sweeps.file.modules import Beside, Unread
-from linnet_fast.sweeps.file.objects import NEEDED, OBJECTS, SCALARS, Objects, arguments, is_of_data
+from linnet_fast.sweeps.file.objects import (
+    NEEDED,
+    OBJECTS,
+    PHASES,
+    SCALARS,
+    Objects,
+    arguments,
+    is_of_data,
+)
 from linnet_fast.sweeps.file.toml import (
     DESIGNS,
     Table,
@@ -31,6 +39,7 @@ PLOTS = ("heatmap", "curves")
 
 _SWEEP = ("replicates", "rng", "derived", "common_seeds", "keep_records")
 _INNER = ("method.step_size", "loss.law", "record.evaluate", "stop.evaluate")  # within objects
+_ROOTS = (*OBJECTS, *SCALARS, PHASES)
 _PLOT = ("kind", "of", "x", "y", "by", "select", "title")
 
 
@@ -144,7 +153,7 @@ class _Reader:
     def read(self) -> SweepFile:
         """Return the sweep."""
         tree = self.tree
-        refuse_unknown("", tree, (*OBJECTS, *SCALARS, *_SWEEP, *DESIGNS, "plot"))
+        refuse_unknown("", tree, (*OBJECTS, *SCALARS, PHASES, *_SWEEP, *DESIGNS, "plot"))
         design = _design_of(tree)
         table = dict(as_table(design, tree[design]))
         draws: Table = {}
@@ -302,17 +311,18 @@ def _entries(design: str, table: Table) -> tuple[Table, dict[str, Table]]:
 def _flatten(where: str, name: str, entry: Any, into: Table) -> None:
     """Gather parameters: "start.scale" may be one key, or a table within a table."""
     root = name.partition(".")[0]
-    if root not in (*OBJECTS, *SCALARS):
+    if root not in _ROOTS:
         if isinstance(entry, dict):
             msg = f"{where}.{name} must have labels, got {listed(entry)}"
-            if not any(key.split(".")[0] in (*OBJECTS, *SCALARS) for key in entry):
-                validate.choice(f"key of {where}", root, (*OBJECTS, *SCALARS))
+            if not any(key.split(".")[0] in _ROOTS for key in entry):
+                validate.choice(f"key of {where}", root, _ROOTS)
             raise ValueError(msg)
-        validate.choice(f"key of {where}", root, (*OBJECTS, *SCALARS))
+        validate.choice(f"key of {where}", root, _ROOTS)
     if root in OBJECTS and name != root:
         argument = name.split(".")[1]
         validate.choice(f"key of {where}.{root}", argument, arguments(root))
-    inner = name in OBJECTS or (
+    in_phases = root == PHASES and name.count(".") < 2  # their numbers, and what they have
+    inner = (name in OBJECTS or in_phases) or (
         name in _INNER
         and isinstance(entry, dict)
         and not (len(entry) == 1 and next(iter(entry)) in WAYS)
@@ -361,7 +371,10 @@ def _fill(tree: Table, values: Mapping[str, Any], columns: Mapping[str, Table]) 
         if path and path[0] in NEEDED and path[0] not in tree:
             continue  # these tables have to be there, be they empty
         for key in path:
-            table = table.setdefault(key, {}) if isinstance(table, dict) else None
+            if isinstance(table, list) and key.isdecimal() and int(key) < len(table):
+                table = table[int(key)]
+            else:
+                table = table.setdefault(key, {}) if isinstance(table, dict) else None
         if not isinstance(table, dict) or (name == "network.hidden" and "widths" in table):
             continue
         if name == "network.n_layers":
