@@ -34,9 +34,12 @@ from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.losses.teacher import TeacherLoss
+from linnet_fast.methods.adaptive import Adagrad, Adam, RMSProp
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
+from linnet_fast.methods.noise import GaussianNoise
+from linnet_fast.methods.normalized import SignDescent, SpectralDescent
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.chain import Chain, parallel
@@ -68,6 +71,8 @@ __version__ = version("linnet-fast")
 
 __all__ = [
     "OBSERVABLES",
+    "Adagrad",
+    "Adam",
     "Axis",
     "Batches",
     "Chain",
@@ -78,6 +83,7 @@ __all__ = [
     "Diagonal",
     "DivergenceError",
     "ExponentialLoss",
+    "GaussianNoise",
     "GradientDescent",
     "GradientFlow",
     "Grouped",
@@ -87,11 +93,14 @@ __all__ = [
     "MatrixSensingLoss",
     "NoParameterizationError",
     "Observable",
+    "RMSProp",
     "RankOneSensingLoss",
     "Record",
     "RepresentationCost",
     "Residual",
     "SampledSquaredLoss",
+    "SignDescent",
+    "SpectralDescent",
     "SphericalLogisticLoss",
     "SquaredLoss",
     "Start",

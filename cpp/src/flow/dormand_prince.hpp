@@ -206,7 +206,7 @@ private:
             for (Index e = 0; e < size_; ++e) slope[e] = by * slope[e];
         }
         if (state_.batch.has_decay) {
-            V decay = machine_.decay(group);
+            V decay = machine_.decay(group, 0);  // a flow has one for all layers
             if (state_.flow.log_time) decay = decay * state_.speed(group);
             const V* const weights = machine_.weights(group);
 #pragma GCC ivdep

@@ -98,7 +98,7 @@ public:
     void set_parameters(int slot, Index run) {
         set_run(slot, run);
         batch.set_own_moments(machine, slot, run);
-        machine.set_rates(slot, no_rates.data(), batch.scalar(batch.problem.weight_decay, run));
+        machine.set_rates(slot, no_rates.data(), batch.decays(run));
         const double relative = batch.scalar(flow.rtol, run);
         put(rtol(slot / lanes), slot, relative);
         put(reach(slot / lanes), slot, std::pow(relative / dop853::growth_error, 1.0 / 9));

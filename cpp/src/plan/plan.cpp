@@ -78,7 +78,12 @@ double Plan::multiply_adds() const {
 
 Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Kept kept) {
     const Purpose purpose = kept.gradients ? Purpose::update : Purpose::step;
-    return make_plan(chain, by, purpose, has_step_rule, kept.memories);
+    Plan plan = make_plan(chain, by, purpose, has_step_rule, kept.memories);
+    for (std::size_t l = 0; kept.noise && l < plan.weights.size(); ++l) {
+        plan.operations.push_back(
+            {Product::add_noise, plan.weights[l], plan.weights[l], -1, static_cast<int>(l)});
+    }
+    return plan;
 }
 
 Plan gradient_plan(const Chain& chain, ResidualBy by) {

@@ -28,6 +28,7 @@ enum class Product {
     residual_by_loss,   ///< C = dloss / dA, by the loss itself
     set_steps,          ///< the step sizes of this step, from the product A and the residual C
     update_stored,      ///< C and what is kept of it, by an update policy, from the gradient A
+    add_noise,          ///< C += normal noise
     combine,            ///< C = A + factor C, entry by entry
     copy,               ///< C = factor A
     pattern,            ///< C = A M, or M A, with a factor M given by its entries; weights in B
@@ -44,7 +45,7 @@ inline bool is_pattern(Product kind) {
 /// Operations that are done by what a machine follows beside its plan.
 inline bool is_steered(Product kind) {
     return kind == Product::residual_by_loss || kind == Product::set_steps ||
-           kind == Product::update_stored;
+           kind == Product::update_stored || kind == Product::add_noise;
 }
 
 /// Operations that go through their operands entry by entry, not by blocks.
@@ -145,6 +146,7 @@ enum class ResidualBy { moments, diagonal_moments, loss };
 struct Kept {
     bool gradients = false;  ///< of all layers before any weight moves; else none is stored
     int memories = 0;        ///< per layer
+    bool noise = false;      ///< whether noise is added to all weights in the end
 };
 
 /// One step of gradient descent; the weights are updated in place. has_step_rule: step sizes are

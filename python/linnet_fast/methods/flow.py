@@ -86,7 +86,6 @@ class GradientFlow(Method):
     )
     counts_steps: ClassVar[bool] = False
     of_core: ClassVar[bool] = True
-    is_equivariant: ClassVar[bool] = True
 
     rtol: FloatArray
     atol: FloatArray | None
@@ -126,6 +125,11 @@ class GradientFlow(Method):
         if self.log_time:
             parts["log_time"] = True
         return parts
+
+    @property
+    def is_equivariant(self) -> bool:
+        """True."""
+        return True
 
     @property
     def is_plain(self) -> bool:

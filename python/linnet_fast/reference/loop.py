@@ -18,7 +18,7 @@ from scipy.integrate import solve_ivp
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
-from linnet_fast.methods.base import Method, SteppingMethod
+from linnet_fast.methods.base import AtStep, Method, SteppingMethod
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import fitting_loss
 from linnet_fast.networks.chain import Chain
@@ -27,7 +27,7 @@ from linnet_fast.records.observables import OBSERVABLES, empty_records
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.reference.draws import draw
+from linnet_fast.reference.draws import draw, noise_on
 from linnet_fast.reference.observables import end_to_end, gradients, observe
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
@@ -119,7 +119,7 @@ def train(
     steps = record.steps(first, last)
     at = {int(step): index for index, step in enumerate(steps)}
     kept = empty_records(record.rows, network, (*runs, len(steps)), dtype)
-    decay = np.broadcast_to(method.weight_decay, runs)
+    decay = np.broadcast_to(method.array_decays(network.n_arrays), (*runs, network.n_arrays))
     layer_steps = stepping.layer_step_sizes(network.n_arrays).astype(dtype)
     elapsed = np.zeros(runs) if state.elapsed is None else state.elapsed.copy()
     times = np.full((*runs, len(steps)), np.nan)
@@ -157,17 +157,24 @@ def train(
             if step == last or not active.any():
                 continue
             own = loss if method.batches is None else _drawn(loss, method, step, runs)
-            here = Point(network, weights, own, decay)
+            here = Point(network, weights, own, 0.0 if method.decoupled else decay)
             size = _step_sizes(stepping, loss, here, step)
             if method.rule is not None:
                 elapsed = np.where(active, elapsed + size, elapsed)
             rates = np.asarray(size)[..., None].astype(dtype) * layer_steps
-            moved = [
-                stepping.update(w, move, known, _spread(rates[..., i], n), n)
-                for i, (w, move, known, n) in enumerate(
-                    zip(weights, here.gradients, memory, inner, strict=True)
-                )
-            ]
+            moved = []
+            for i, (w, gradient, known, n) in enumerate(
+                zip(weights, here.gradients, memory, inner, strict=True)
+            ):
+                rate = rates[..., i]
+                at_step = AtStep(_spread(rate, n), step - state.memory_from + 1, n)
+                shrunk = w
+                if method.decoupled:
+                    shrunk = w * _spread(1 - rate * decay[..., i].astype(dtype), n)
+                new, kept_now = stepping.update(shrunk, gradient, known, at_step)
+                if method.noise is not None:
+                    new = new + noise_on(method.noise, network, i, step, rate, runs)
+                moved.append((new, kept_now))
             memory = tuple(
                 tuple(
                     np.where(_spread(active, n), new, old)
@@ -189,6 +196,7 @@ def train(
         None,
         elapsed if has_rule else None,
         memory if state.memory else (),
+        memory_from=state.memory_from,
     )
     going = state.status == Status.COMPLETED
     return Trajectory(
@@ -277,7 +285,7 @@ def _flow(
     kept = empty_records(record.rows, network, (*runs, len(times)), np.dtype(np.float64))
     rtol = np.broadcast_to(method.rtol, runs)
     atol = np.broadcast_to(method.absolute_tolerance(state.weights, len(runs)), runs)
-    decay = np.broadcast_to(method.weight_decay, runs)
+    decay = np.broadcast_to(method.array_decays(network.n_arrays), (*runs, network.n_arrays))
     weights = tuple(np.array(w) for w in state.weights)
     status, stopped_at = state.status.copy(), np.array(state.stopped_at)
     n_steps = np.zeros(runs, np.int64)
@@ -296,7 +304,7 @@ def _flow(
         evaluated = {name: other.of_run(run, runs) for name, other in record.evaluate.items()}
 
         def slope(time: float, flat: FloatArray, own: Loss = own, run: Any = run) -> Any:
-            moves = gradients(layers_of(flat), own, decay[run], network)
+            moves = gradients(layers_of(flat), own, decay[run][0], network)
             speed = math.exp(time) if method.log_time else 1.0
             return -speed * np.concatenate([move.ravel() for move in moves])
 

@@ -244,6 +244,7 @@ def _end_of(
             [array[where] for array in final.weights],
             names,
             weight_decay=batch.method.weight_decay,
+            layer_decays=batch.method.layer_decays,
             direction=None if record is None else record.direction,
             evaluate=NO_LOSSES if record is None else record.evaluate,
             n_threads=n_threads,

@@ -43,6 +43,8 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
         arguments["rule"] = (KINDS.index(rule.kind), *own)
     if draws is not None:
         arguments["draws"] = draws.core_fields(runs, call.loss.core_draws())
+    if method.noise is not None:
+        arguments["noise"] = method.noise.core_fields(runs)
     step_sizes = method.layer_step_sizes(call.network.n_arrays)
     memory = [
         [validate.over_runs(part, runs, part.ndim - len(runs)) for part in kept]
@@ -54,7 +56,11 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
         check_every=1 if call.stop is None else call.stop.check_every,
         first_step=first,
         n_steps=n_steps,
-        update=method.core_fields(runs),
+        update={
+            **method.core_fields(runs),
+            "decoupled": method.decoupled,
+            "remembers_from": begin.memory_from,
+        },
         memory=memory,
         record_steps=steps.tolist(),
         progress=report,
@@ -68,5 +74,14 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
     stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
     status = np.where(going, result["status"], begin.status)
     kept = result.get("memory", ())
-    final = State(result["weights"], last, status, stopped_at, None, elapsed, kept)
+    final = State(
+        result["weights"],
+        last,
+        status,
+        stopped_at,
+        None,
+        elapsed,
+        kept,
+        memory_from=begin.memory_from,
+    )
     return Outcome(result, steps, time, final, np.where(going, stopped_at - first, 0))

@@ -71,6 +71,8 @@ class State:
     memory : tuple of tuple of ndarray
         What the method remembers, such as velocities: for each array of weights a tuple of arrays of
         its shape and dtype; empty if it remembers nothing.
+    memory_from : int, default 0
+        Of gradient descent: the step at which the memory was zero, from which methods count.
     inside : tuple of Inside
         Made by `train` where it trained a smaller network, so that it goes on with that one.
 
@@ -90,6 +92,7 @@ class State:
     elapsed: FloatArray | None = None
     memory: tuple[tuple[WeightArray, ...], ...] = ()
     inside: tuple[Inside, ...] = ()
+    memory_from: int = 0
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -105,6 +108,9 @@ class State:
         else:
             reached = validate.real("time", self.time, at_least=0)
             object.__setattr__(self, "time", reached)
+        most = 0 if self.step is None else self.step
+        begun = validate.integer("memory_from", self.memory_from, low=0, high=most)
+        object.__setattr__(self, "memory_from", begun)
         if not self.weights:
             msg = "weights must have one array per layer, got none"
             raise ValueError(msg)

@@ -62,6 +62,7 @@ def _of_runs(call: CoreCall, which: Which) -> CoreCall:
         None if begin.elapsed is None else some(begin.elapsed),
         tuple(tuple(map(some, kept)) for kept in begin.memory),
         inside,
+        begin.memory_from,
     )
     evaluate = {k: noun_of(loss, which, runs) for k, loss in call.record.evaluate.items()}
     direction = call.direction
@@ -128,6 +129,7 @@ def merged(call: CoreCall, parts: Sequence[tuple[Which, Outcome]]) -> Outcome:
         None if end.elapsed is None else whole(lambda o: o.final.elapsed),
         tuple(whole_list(_remembered(i)) for i in range(len(end.memory))),
         inside,
+        end.memory_from,
     )
     time, size = first.time, call.method.constant_step_size if call.method.rule is None else None
     if first.steps is not None:

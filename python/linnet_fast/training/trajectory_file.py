@@ -50,6 +50,7 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
         "time": state.time,
         "has_elapsed": state.elapsed is not None,
         "n_memories": len(state.memory[0]) if state.memory else 0,
+        **({"memory_from": state.memory_from} if state.memory_from else {}),
         **_inside_header(inside),
     }
 
@@ -99,6 +100,7 @@ def state_whole(
         array(f"{name}_elapsed") if header["has_elapsed"] else None,
         memory if header["n_memories"] else (),
         inside,
+        header.get("memory_from", 0),
     )
 
 

@@ -1,0 +1,41 @@
+// What policies have in common.
+#pragma once
+
+#include <array>
+
+#include "base/simd.hpp"
+
+namespace linnet {
+
+/// What a policy says of itself beside its name and its memories, where nothing else is said.
+struct Policy {
+    /// Numbers that every run has of its own, and those that are the same for all.
+    static constexpr std::array<const char*, 0> parameters{};
+    static constexpr std::array<const char*, 0> choices{};
+    static constexpr bool stores_gradients = true;
+    /// Of how many of the first parameters p the power p^n is wanted in step n = 1, 2, ...
+    static constexpr int n_powers = 0;
+    /// How many numbers follow from the parameters in every step:
+    /// `find_factors(parameters, powers, n, factors)`, all in double. They stand behind the
+    /// parameters.
+    static constexpr int n_factors = 0;
+    /// Whether the mean square of the entries of the gradient stands last.
+    static constexpr bool sees_mean_square = false;
+    /// How many arrays of the size of the gradient a policy of whole arrays works in.
+    static constexpr int n_scratch = 0;
+};
+
+/// a / b; 0 where b is 0. NaN stays NaN.
+template <class V>
+inline V quotient(V a, V b) {
+    return select(less_equal(b, V{}), V{}, a / b);
+}
+
+/// -1, 0 or 1. NaN stays NaN.
+template <class V>
+inline V sign(V x) {
+    const V one = broadcast<V>(1);
+    return select(less(V{}, x), one, select(less(x, V{}), -one, x));
+}
+
+}  // namespace linnet

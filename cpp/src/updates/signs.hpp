@@ -1,0 +1,33 @@
+// Steps of the same size in every entry.
+#pragma once
+
+#include "updates/policy.hpp"
+
+namespace linnet {
+
+/// w -= step sign(momentum m + (1 - momentum) g), then m = slower m + (1 - slower) g.
+template <bool remembers>
+struct SignOf : Policy {
+    static constexpr const char* name = remembers ? "sign_with_momentum" : "sign";
+    static constexpr int n_memories = remembers ? 1 : 0;
+    static constexpr std::array<const char*, 2> parameters{"momentum", "slower"};
+    static constexpr int n_factors = 2;
+
+    static void find_factors(const double* parameter, const double* /*power*/, double /*n*/,
+                             double* factor) {
+        factor[0] = 1 - parameter[0];
+        factor[1] = 1 - parameter[1];
+    }
+    template <class V>
+    static V apply(V weight, V gradient, V* memory, V step, const V* number,
+                   const int* /*choice*/) {
+        V direction = gradient;
+        if constexpr (remembers) {
+            direction = fma(number[0], memory[0], number[2] * gradient);
+            memory[0] = fma(number[1], memory[0], number[3] * gradient);
+        }
+        return fma(-step, sign(direction), weight);
+    }
+};
+
+}  // namespace linnet
