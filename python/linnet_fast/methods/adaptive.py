@@ -133,7 +133,7 @@ class Adam(SteppingMethod):
         """
         mean = memory[0] + at.spread(1 - self.beta1) * (gradient - memory[0])
         square = at.spread(self.beta2) * memory[1] + at.spread(1 - self.beta2) * gradient**2
-        kept = (mean, square)
+        kept: Memory = (mean, square)
         if self.amsgrad:
             square = np.maximum(memory[2], square)
             kept = (*kept, square)

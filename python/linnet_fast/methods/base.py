@@ -18,7 +18,7 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.step_rule import StepRule
-from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.chain import MAX_LAYERS, Chain, checked_network
 
 _LATE = 1e300  # times beyond are as good as this
 
@@ -141,7 +141,8 @@ class Method(ABC):
         n_arrays : int
             Number of arrays of weights of the network.
         """
-        return self.weight_decay[..., None].repeat(n_arrays, axis=-1)
+        n = validate.integer("n_arrays", n_arrays, low=1, high=MAX_LAYERS)
+        return self.weight_decay[..., None].repeat(n, axis=-1)
 
     def linear_time(self, time: npt.ArrayLike) -> FloatArray:
         """Return the time t that is meant by what trainings call time: log(1 + t) if `log_time`.
@@ -419,7 +420,7 @@ class SteppingMethod(Method):
         network : Chain
             What is to be trained.
         """
-        self.check_arrays(network.n_arrays)
+        self.check_arrays(checked_network(network, Chain).n_arrays)
 
     def check_arrays(self, n_arrays: int) -> None:
         """Raise ValueError unless what is given per array of weights is absent or one per array.
@@ -472,8 +473,8 @@ class SteppingMethod(Method):
         >>> GradientDescent(0.1, 0.5, layer_decays=[1.0, 0.0]).array_decays(2).tolist()
         [0.5, 0.0]
         """
-        self.check_arrays(n_arrays)
         every = super().array_decays(n_arrays)
+        self.check_arrays(n_arrays)
         return every if self.layer_decays is None else every * self.layer_decays
 
     def layer_step_sizes(self, n_arrays: int) -> FloatArray:

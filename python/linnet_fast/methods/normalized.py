@@ -307,7 +307,8 @@ class SpectralDescent(SteppingMethod):
         at : AtStep
             The step.
         """
-        velocity, kept = gradient, ()
+        velocity = gradient
+        kept: Memory = ()
         if self.n_memories:
             part = at.spread(self.momentum)
             velocity = part * memory[0] + gradient

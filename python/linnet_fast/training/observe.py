@@ -95,8 +95,8 @@ def observe(
             wanted = f"(*run, {network.n_arrays}), one per layer"
             msg = f"layer_decays must have shape {wanted}, got {factors.shape}"
             raise ValueError(msg)
-        lead = validate.broadcast_runs(weight_decay=decay.shape, layer_decays=factors.shape[:-1])
-        decays = np.broadcast_to(decays * factors, (*lead, network.n_arrays))
+        validate.broadcast_runs(weight_decay=decay.shape, layer_decays=factors.shape[:-1])
+        decays = decays * factors
     arrays = validate.weights("weights", weights, network.shapes)
     lead = (w.shape[: w.ndim - len(s)] for w, s in zip(arrays, network.shapes, strict=True))
     runs = validate.broadcast_runs(
