@@ -404,6 +404,7 @@ def call_core_binary(loss=None, draws=(), rule=(), **changes):
         "weights": [np.ones((2, 1, 3))],
         "loss": LOGISTIC if loss is None else given(loss),
         "step_size": np.full((2, 1), 0.1),
+        "weight_decay": np.zeros((2, 1)),
         "draws": drawn,
         "rule": tuple(stepped),
         "direction": np.full((2, 3), 3**-0.5),

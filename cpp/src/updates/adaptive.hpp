@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "updates/policy.hpp"
+#include "updates/root_quotient.hpp"
 
 namespace linnet {
 
@@ -34,8 +35,8 @@ struct AdamOf : Policy {
             memory[2] = select(less(memory[2], square), square, memory[2]);
             square = memory[2];
         }
-        const V size = fma(square_root(square), number[6], number[2]);
-        return fma(-step, quotient(number[5] * memory[0], size), weight);
+        const V move = root_quotient(number[5] * memory[0], square, number[6], number[2]);
+        return fma(-step, move, weight);
     }
 };
 using Adam = AdamOf<false>;
@@ -66,7 +67,7 @@ struct RmsPropOf : Policy {
         } else {
             memory[0] = fma(number[3] * gradient, gradient, number[0] * memory[0]);
         }
-        V move = quotient(gradient, square_root(memory[0]) + number[1]);
+        V move = root_quotient(gradient, memory[0], broadcast<V>(1), number[1]);
         if constexpr (remembers) move = memory[1] = fma(number[2], memory[1], move);
         return fma(-step, move, weight);
     }
@@ -87,8 +88,8 @@ struct Adagrad : Policy {
     static V apply(V weight, V gradient, V* memory, V step, const V* number,
                    const int* /*choice*/) {
         memory[0] = fma(gradient, gradient, memory[0]);
-        const V size = square_root(number[0] + memory[0]) + number[1];
-        return fma(-(step * number[3]), quotient(gradient, size), weight);
+        const V move = root_quotient(gradient, number[0] + memory[0], broadcast<V>(1), number[1]);
+        return fma(-(step * number[3]), move, weight);
     }
 };
 

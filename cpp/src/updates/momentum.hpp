@@ -1,6 +1,7 @@
 // Gradient descent with momentum.
 #pragma once
 
+#include "base/simd.hpp"
 #include "updates/policy.hpp"
 
 namespace linnet {

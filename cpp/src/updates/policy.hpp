@@ -3,8 +3,6 @@
 
 #include <array>
 
-#include "base/simd.hpp"
-
 namespace linnet {
 
 /// What a policy says of itself beside its name and its memories, where nothing else is said.
@@ -24,18 +22,5 @@ struct Policy {
     /// How many arrays of the size of the gradient a policy of whole arrays works in.
     static constexpr int n_scratch = 0;
 };
-
-/// a / b; 0 where b is 0. NaN stays NaN.
-template <class V>
-inline V quotient(V a, V b) {
-    return select(less_equal(b, V{}), V{}, a / b);
-}
-
-/// -1, 0 or 1. NaN stays NaN.
-template <class V>
-inline V sign(V x) {
-    const V one = broadcast<V>(1);
-    return select(less(V{}, x), one, select(less(x, V{}), -one, x));
-}
 
 }  // namespace linnet

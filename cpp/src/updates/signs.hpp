@@ -1,9 +1,17 @@
 // Steps of the same size in every entry.
 #pragma once
 
+#include "base/simd.hpp"
 #include "updates/policy.hpp"
 
 namespace linnet {
+
+/// -1, 0 or 1. NaN stays NaN.
+template <class V>
+inline V sign(V x) {
+    const V one = broadcast<V>(1);
+    return select(less(V{}, x), one, select(less(x, V{}), -one, x));
+}
 
 /// w -= step sign(momentum m + (1 - momentum) g), then m = slower m + (1 - slower) g.
 template <bool remembers>
