@@ -73,6 +73,7 @@ class Adam(SteppingMethod):
         {**SteppingMethod.inner_axes, "beta1": 0, "beta2": 0, "eps": 0}
     )
     of_core: ClassVar[bool] = True
+    usual_step_size: ClassVar[float | None] = 1e-3
 
     beta1: FloatArray
     beta2: FloatArray
@@ -198,6 +199,7 @@ class RMSProp(SteppingMethod):
         {**SteppingMethod.inner_axes, "alpha": 0, "eps": 0, "momentum": 0}
     )
     of_core: ClassVar[bool] = True
+    usual_step_size: ClassVar[float | None] = 1e-3
 
     alpha: FloatArray
     eps: FloatArray
@@ -317,6 +319,7 @@ class Adagrad(SteppingMethod):
         {**SteppingMethod.inner_axes, "step_decay": 0, "initial": 0, "eps": 0}
     )
     of_core: ClassVar[bool] = True
+    usual_step_size: ClassVar[float | None] = 1e-2
 
     step_decay: FloatArray
     initial: FloatArray

@@ -72,6 +72,8 @@ class Method(ABC):
     """Whether a training is measured in steps; else in time."""
     of_core: ClassVar[bool] = False
     """Whether the compiled core knows the method; else only the reference trains by it."""
+    usual_step_size: ClassVar[float | None] = None
+    """A step size for where none is given; None: what is stable follows from the sharpness."""
     log_time: bool = False
     """Whether times are log(1 + t)."""
     weight_decay: FloatArray
@@ -102,8 +104,13 @@ class Method(ABC):
 
     @property
     def is_plain(self) -> bool:
-        """Whether weights go along the gradient of the whole loss and nothing else."""
+        """Whether weights go along the gradient of the whole objective and nothing else."""
         return False
+
+    @property
+    def follows_loss(self) -> bool:
+        """Whether all weights go along the gradient of the loss alone: what closed forms are of."""
+        return self.is_plain and not self.weight_decay.any()
 
     @property
     def is_equivariant(self) -> bool:
@@ -403,6 +410,12 @@ class SteppingMethod(Method):
     def rule(self) -> StepRule | None:
         """The rule for the step size; None where it is constant."""
         return self.step_size if isinstance(self.step_size, StepRule) else None
+
+    @property
+    def follows_loss(self) -> bool:
+        """Whether all weights go along the gradient of the loss alone: what closed forms are of."""
+        factors = self.layer_multipliers
+        return super().follows_loss and (factors is None or bool((factors == 1).all()))
 
     @property
     def constant_step_size(self) -> FloatArray:

@@ -79,6 +79,7 @@ class SignDescent(SteppingMethod):
         {**SteppingMethod.inner_axes, "momentum": 0, "memory_momentum": 0}
     )
     of_core: ClassVar[bool] = True
+    usual_step_size: ClassVar[float | None] = 1e-3
 
     momentum: FloatArray
     memory_momentum: FloatArray | None
@@ -218,6 +219,7 @@ class SpectralDescent(SteppingMethod):
         {**SteppingMethod.inner_axes, "momentum": 0}
     )
     of_core: ClassVar[bool] = True
+    usual_step_size: ClassVar[float | None] = 1e-3
 
     momentum: FloatArray
     nesterov: bool

@@ -394,11 +394,9 @@ def _logit(x: FloatArray) -> FloatArray:
 def plain_method(trajectory: Trajectory, name: str) -> None:
     """Refuse a training by anything but gradient descent or flow, the same for all layers."""
     validate.instance("trajectory", trajectory, Trajectory)
-    method = trajectory.method
-    multipliers = getattr(method, "layer_multipliers", None)
-    scaled = multipliers is not None and np.any(multipliers != 1)
-    if not method.is_plain or np.any(method.weight_decay) or scaled:
-        msg = f"{name} needs a method without weight decay and layer multipliers, got {method!r}"
+    if not trajectory.method.follows_loss:
+        expected = "plain gradient descent or flow, without weight decay and layer multipliers"
+        msg = f"{name} is for {expected}, got {trajectory.method!r}"
         raise ValueError(msg)
 
 

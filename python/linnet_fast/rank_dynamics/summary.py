@@ -9,7 +9,7 @@ import numpy as np
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.rank_dynamics.analysis import learning_times
+from linnet_fast.rank_dynamics.analysis import learning_times, plain_method
 from linnet_fast.rank_dynamics.data import joint_decomposition
 from linnet_fast.rank_dynamics.paths import path_distances
 from linnet_fast.rank_dynamics.predictions import predicted_times
@@ -160,6 +160,7 @@ def summary(
         if not trajectory.network.is_dense:
             msg = f"predictions are of networks of dense layers, got {trajectory.network!r}"
             raise ValueError(msg)
+        plain_method(trajectory, "the prediction")
         times = predicted_times(loss, weights, step_size=step_size, fraction=fraction)
         predicted = times[:n_stages] + begin
     except ValueError as error:
