@@ -40,6 +40,7 @@ from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.normalized import SignDescent, SpectralDescent
+from linnet_fast.methods.sharpness import SharpnessAware
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.chain import Chain, parallel
@@ -99,6 +100,7 @@ __all__ = [
     "RepresentationCost",
     "Residual",
     "SampledSquaredLoss",
+    "SharpnessAware",
     "SignDescent",
     "SpectralDescent",
     "SphericalLogisticLoss",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -9,6 +11,8 @@ from support import assert_same, make_loss, parts
 
 import linnet_fast as lf
 from linnet_fast import layers, reference
+from linnet_fast import rank_dynamics as rd
+from linnet_fast.training import plain
 
 RUNS = 3
 STEP = np.array([0.01, 0.02, 0.005])
@@ -37,6 +41,12 @@ METHODS = {
         STEP, DECAY, momentum=[0.0, 0.5, 0.9], nesterov=True, **o
     ),
     "muon": lambda **o: lf.SpectralDescent(STEP, DECAY, momentum=0.9, iterations=5, **o),
+    "sharpness": lambda **o: lf.SharpnessAware(
+        lf.GradientDescent(STEP, DECAY, momentum=[0.0, 0.5, 0.9], **o), [0.0, 0.05, 0.2]
+    ),
+    "sharpness adam": lambda **o: lf.SharpnessAware(
+        lf.Adam(STEP, DECAY, decoupled=True, **o), [[0.1], [0.2]]
+    ).of_runs(np.arange(RUNS), (2, RUNS)),
     "schulz": lambda **o: lf.SpectralDescent(STEP, DECAY, iterations=3, **o),
 }
 EACH = pytest.mark.parametrize("name", METHODS)
@@ -100,10 +110,10 @@ def test_core_equals_reference_with_all_that_there_is(name):
     )
     equal_reference(network, loss, start_of(network), given, 1e-9)
     method = METHODS[name](noise=lf.GaussianNoise(1e-3, streams=[7, 7, 1]))
-    values = {key: getattr(method, key) for key in lf.training.plain.arguments(type(method))}
-    values["step_size"] = lf.StepRule.power(STEP, -0.5)
+    path = ["method"] * hasattr(method, "rho") + ["step_size"]
+    ruled = plain.replaced("method", method, path, lf.StepRule.power(STEP, -0.5))
     single = start_of(network, dtype=np.float32)
-    equal_reference(network, loss_of(network), single, type(method)(**values), 2e-3)
+    equal_reference(network, loss_of(network), single, ruled, 2e-3)
 
 
 @EACH
@@ -278,6 +288,92 @@ def test_streams_are_of_runs_and_noise_is_of_entries():
     flat = np.concatenate([w.reshape(3, -1) for w in end], axis=1)
     assert_array_equal(flat[0], flat[1])
     assert len(np.unique(flat)) == 2 * 20
+
+
+def test_sharpness_aware_steps_of_one_weight():
+    """g = s w at w + rho sign(w): the weight comes to rest no nearer than it is thrown."""
+    network, s, rho = lf.Dense((1, 1)), 2.0, 0.25
+    loss = lf.SquaredLoss([[s]], [[0.0]], 1.0)
+    inner = lf.GradientDescent(0.125, 0.5)
+    start = [np.array([1.0, -2.0, 0.0]).reshape(3, 1, 1)]
+    run = lf.train(network, loss, start, method=lf.SharpnessAware(inner, rho), n_steps=3)
+    w = np.array([1.0, -2.0, 0.0])
+    for _ in range(3):
+        w = w - 0.125 * (s * (w + rho * np.sign(w)) + 0.5 * w)
+    assert_allclose(run.final.weights[0][:, 0, 0], w, rtol=1e-14)
+    with pytest.raises(ValueError, match="method must not be sharpness-aware itself"):
+        lf.SharpnessAware(lf.SharpnessAware(inner))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+def test_the_step_from_which_memory_counts_is_carried(suffix, tmp_path):
+    network, loss = NETWORKS["dense"], loss_of(NETWORKS["dense"])
+    start, method = start_of(network), lf.Adam(0.01)
+    fresh = lf.train(network, loss, start, method=method, n_steps=6)
+    moved = replace(
+        lf.train(network, loss, start, method=method, n_steps=0).final,
+        step=10, stopped_at=np.full(RUNS, 10), memory_from=10,
+    )  # fmt: skip
+    late = lf.train(network, loss, moved, method=method, n_steps=4)
+    late.save(tmp_path / f"late{suffix}")
+    loaded = lf.Trajectory.load(tmp_path / f"late{suffix}").final
+    assert loaded.memory_from == 10
+    last = lf.train(network, loss, loaded, method=method, n_steps=2)
+    assert_array_equal(last.final.weights[0], fresh.final.weights[0])
+    with pytest.raises(ValueError, match="memory_from must be"):
+        replace(moved, memory_from=11)
+
+
+def test_sweeps_vary_what_methods_are_made_with():
+    network, loss = NETWORKS["dense"], loss_of(NETWORKS["dense"])
+    method = lf.Adam(0.01, noise=lf.GaussianNoise(0.0))
+    training = lf.Training(network, loss, lf.Start("gaussian"), method=method, n_steps=5)
+    axes = {"method.beta2": [0.9, 0.99], "method.noise.temperature": [0.0, 0.1]}
+    found = lf.sweep(lf.grid(training, axes, replicates=2), progress=False).final_loss
+    assert found.shape == (2, 2, 2)
+    assert len(np.unique(found)) == 8
+    table = {"kind": "Adam", "step_size": 0.01, "noise": {"temperature": 0.5, "seed": 3}}
+    made = plain.decode("method", table)
+    assert repr(made.noise) == "GaussianNoise(0.5, seed=3)"
+    nested = {"kind": "SharpnessAware", "method": table, "rho": 0.1}
+    again = plain.decode("method", plain.encode(plain.decode("method", nested)))
+    assert repr(again) == repr(lf.SharpnessAware(made, 0.1))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lf.Adam(0.01),
+        lf.SharpnessAware(lf.GradientDescent(0.01)),
+        lf.GradientDescent(0.01, momentum=0.5),
+        lf.GradientDescent(0.01, noise=lf.GaussianNoise(1e-6)),
+        lf.GradientDescent(0.01, batches=lf.Batches("all")),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_closed_forms_and_predictions_refuse_other_methods(method):
+    network, loss = lf.Dense((2, 2, 2)), lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    if method.batches is not None:
+        loss = lf.SampledSquaredLoss(np.eye(2) * 2**0.5, np.diag([2.0, 1.0]) * 2**0.5)
+    start = lf.initialization.aligned(
+        network, lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0), 1e-3, rng=0
+    )
+    record = lf.Record.geomspace(50, ("loss", "product", "singular_values", "weights"))
+    run = lf.train(network, loss, start, method=method, n_steps=1500, record=record)
+    for function in (rd.closed_form_deviation, rd.imbalance_drift):
+        with pytest.raises(ValueError, match="is for plain gradient descent or flow, without"):
+            function(run)
+    if method.batches is None:
+        told = str(rd.summary(run))
+        assert "No prediction: the prediction is for plain gradient descent or flow" in told
+    direction = lf.SphericalLogisticLoss([1.0, 0.0], lf.laws.Gaussian(2))
+    angles = lf.Record.geomspace(5, ("norm", "log_tan_half_angle"))
+    if method.batches is None:
+        turned = lf.train(
+            lf.Dense((2, 1)), direction, [np.ones((1, 2))], method=method, n_steps=5, record=angles
+        )
+        with pytest.raises(ValueError, match="trajectory must be of plain gradient descent"):
+            lf.directional_convergence.check_bounds(turned, lf.laws.Gaussian(2), 1)
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_python_and_core_know_the_same_nouns():
         *(lf.RMSProp(0.1, per=p, **o) for p in ("entry", "layer") for o in ({}, half)),
         lf.Adagrad(0.1),
         *(lf.SignDescent(0.1, **o) for o in ({}, half)),
+        lf.SharpnessAware(lf.GradientDescent(0.1)),
         *(lf.SpectralDescent(0.1, iterations=n, **o) for n in (None, 5) for o in ({}, half)),
     )
     assert set(known["updates"]) == {method.core_fields(())["name"] for method in methods}

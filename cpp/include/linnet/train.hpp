@@ -57,6 +57,9 @@ struct Descent {
     Update update;
     const Draws* draws = nullptr;        ///< null: every step sees all of the loss
     const WeightNoise* noise = nullptr;  ///< null: none
+    /// Scalar: gradients are taken that far up the gradient of the loss; no data: where the weights
+    /// are. The policy must be one that stores gradients.
+    RunArray<double> radius;
     Index check_every = 1;  ///< stop rules are looked at on multiples of this step count
     Index first_step = 0;   ///< steps already taken
     Index n_steps = 0;      ///< steps to take now

@@ -157,6 +157,8 @@ private:
                 parameters_[k] = batch_.scalar(descent_.update.parameters[k], state.run);
             steering.update->set(slot, parameters_, state.step - descent_.update.remembers_from);
         }
+        if (steering.ascent != nullptr)
+            steering.ascent->set(slot, batch_.scalar(descent_.radius, state.run));
         if (steering.noise != nullptr) steering.noise->set_run(slot, state.run, state.step);
         if (!has_rule()) return;
         const double* const multipliers =

@@ -293,6 +293,19 @@ private:
                                     weights_size_, o.step, o.decay);
             return;
         }
+        const Places<T> weights{o.c, o.ldc, o.rows, o.cols};
+        if (kind == Product::add_square) {
+            steering_.ascent->add_square(0, Entries<T>{o.a, o.lda, o.rows, o.cols}, layer);
+            return;
+        }
+        if (kind == Product::climb) {
+            steering_.ascent->climb(0, weights, o.a, const_cast<T*>(o.b));
+            return;
+        }
+        if (kind == Product::go_back) {
+            steering_.ascent->go_back(weights, o.a);
+            return;
+        }
         if (kind == Product::add_noise) {
             steering_.noise->add(0, Places<T>{o.c, o.ldc, o.rows, o.cols}, layer, *o.step);
             return;

@@ -353,6 +353,20 @@ private:
                                     const_cast<V*>(o.a), weights_size_, o.step, o.decay);
             return;
         }
+        const Places<V> weights{o.c, o.cols, o.rows, o.cols};
+        if (kind == Product::add_square) {
+            steering_.ascent->add_square(group, Entries<V>{o.a, o.cols, o.rows, o.cols}, layer);
+            return;
+        }
+        if (kind == Product::climb) {
+            steering_.ascent->climb(group, weights, o.a,
+                                    const_cast<V*>(static_cast<const V*>(o.b)));
+            return;
+        }
+        if (kind == Product::go_back) {
+            steering_.ascent->go_back(weights, o.a);
+            return;
+        }
         if (kind == Product::add_noise) {
             steering_.noise->add(group, Places<V>{o.c, o.cols, o.rows, o.cols}, layer, *o.step);
             return;

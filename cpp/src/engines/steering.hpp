@@ -9,6 +9,7 @@
 #include "engines/step_sizes.hpp"
 #include "linnet/train.hpp"
 #include "losses/registry.hpp"
+#include "updates/ascent.hpp"
 #include "updates/noise.hpp"
 #include "updates/updater.hpp"
 
@@ -19,6 +20,7 @@ struct Steering {
     std::unique_ptr<LossEngine<V>> loss;   ///< null: the machine has no question to it
     std::unique_ptr<StepSizes<V>> steps;   ///< null: step sizes stay
     std::unique_ptr<Updater<V>> update;    ///< null: weights move as their gradients are found
+    std::unique_ptr<Ascent<V>> ascent;     ///< null: gradients are taken where the weights are
     std::unique_ptr<NoiseAdder<V>> noise;  ///< null: weights have none
     double work = 0;                       ///< multiply-adds of one residual, about
 
@@ -52,6 +54,7 @@ Steering<V> steering_of(const LossData& data, const Descent& descent, const Chai
         const Index largest = *std::max_element(chain.sizes.begin(), chain.sizes.end());
         steering.update = std::make_unique<Updater<V>>(descent.update, largest, n_slots);
     }
+    if (descent.radius.data != nullptr) steering.ascent = std::make_unique<Ascent<V>>(n_slots);
     if (descent.noise != nullptr)
         steering.noise = std::make_unique<NoiseAdder<V>>(*descent.noise, chain, run_shape, n_slots);
     steering.work = Losses::work(data, draws);

@@ -22,7 +22,7 @@ namespace linnet {
 
 using UpdateList =
     std::tuple<Plain,  // first: the default
-               Momentum, DampedMomentum, Adam, AmsGrad, RmsPropOf<false, false>,
+               PlainStored, Momentum, DampedMomentum, Adam, AmsGrad, RmsPropOf<false, false>,
                RmsPropOf<false, true>, RmsPropOf<true, false>, RmsPropOf<true, true>, Adagrad,
                SignOf<false>, SignOf<true>, SpectralOf<false, false>, SpectralOf<false, true>,
                SpectralOf<true, false>, SpectralOf<true, true>>;

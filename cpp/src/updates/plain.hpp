@@ -1,6 +1,7 @@
 // Gradient descent as it is.
 #pragma once
 
+#include "base/simd.hpp"
 #include "updates/policy.hpp"
 
 namespace linnet {
@@ -10,6 +11,18 @@ struct Plain : Policy {
     static constexpr const char* name = "plain";
     static constexpr int n_memories = 0;
     static constexpr bool stores_gradients = false;
+};
+
+/// The same from stored gradients, for what takes them elsewhere.
+struct PlainStored : Policy {
+    static constexpr const char* name = "plain_stored";
+    static constexpr int n_memories = 0;
+
+    template <class V>
+    static V apply(V weight, V gradient, V* /*memory*/, V step, const V* /*number*/,
+                   const int* /*choice*/) {
+        return fma(-step, gradient, weight);
+    }
 };
 
 }  // namespace linnet

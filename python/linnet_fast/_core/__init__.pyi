@@ -36,6 +36,7 @@ def train(
     rule: tuple[Any, ...] | None = None,
     draws: tuple[Any, ...] | None = None,
     noise: dict[str, Any] | None = None,
+    radius: npt.NDArray[np.float64] | None = None,
     update: dict[str, Any] = ...,
     memory: Sequence[Sequence[npt.NDArray[np.floating[Any]]]] = (),
     weight_decay: npt.NDArray[np.float64],

@@ -21,7 +21,7 @@ def names() -> Mapping[str, type[Any]]:
     return {
         re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): kind
         for name, kind in METHODS.items()
-        if kind.counts_steps and kind.of_core
+        if kind.of_core is True and kind.counts_steps  # what stands around another one asks that
     }
 
 
@@ -54,7 +54,7 @@ def method_of(options: argparse.Namespace, step_size: float) -> SteppingMethod:
             msg = f"--method-option {name}: {why}"
             raise BadInput(msg)
         given[name] = value
-    kind = names()[options.method]
+    kind: Any = names()[options.method]
     own = {**given, "step_size": step_size, "weight_decay": options.weight_decay}
     for name in given:
         if name not in plain.arguments(kind):

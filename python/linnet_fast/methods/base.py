@@ -131,6 +131,11 @@ class Method(ABC):
         return None
 
     @property
+    def radius(self) -> FloatArray | None:
+        """How far up the gradient of the loss gradients are taken, shape (*run); None: where weights are."""
+        return None
+
+    @property
     def n_memories(self) -> int:
         """How many arrays are kept for each array of weights."""
         return 0

@@ -287,7 +287,7 @@ class SpectralDescent(SteppingMethod):
         >>> SpectralDescent(0.1).check_network(Diagonal(3))
         Traceback (most recent call last):
             ...
-        ValueError: network must have dense layers with weights of their own for SpectralDescent, got Diagonal(3, 2)
+        ValueError: network must have dense layers with weights of their own for SpectralDescent, got Diagonal(width=3, n_layers=2)
         """
         super().check_network(network)
         if not network.is_dense:

@@ -9,6 +9,7 @@ from linnet_fast.methods.base import Method
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.normalized import SignDescent, SpectralDescent
+from linnet_fast.methods.sharpness import SharpnessAware
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 
 METHODS: Registry[type[Method]] = Registry(
@@ -21,6 +22,7 @@ METHODS: Registry[type[Method]] = Registry(
         Adagrad,
         SignDescent,
         SpectralDescent,
+        SharpnessAware,
     ]
 )
 """Name of each method -> its class; ``METHODS.register`` takes another one."""

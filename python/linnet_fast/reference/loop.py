@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -158,13 +159,16 @@ def train(
                 continue
             own = loss if method.batches is None else _drawn(loss, method, step, runs)
             here = Point(network, weights, own, 0.0 if method.decoupled else decay)
+            slopes = (
+                here.gradients if method.radius is None else _from_higher_up(here, method.radius)
+            )
             size = _step_sizes(stepping, loss, here, step)
             if method.rule is not None:
                 elapsed = np.where(active, elapsed + size, elapsed)
             rates = np.asarray(size)[..., None].astype(dtype) * layer_steps
             moved = []
             for i, (w, gradient, known, n) in enumerate(
-                zip(weights, here.gradients, memory, inner, strict=True)
+                zip(weights, slopes, memory, inner, strict=True)
             ):
                 rate = rates[..., i]
                 at_step = AtStep(_spread(rate, n), step - state.memory_from + 1, n)
@@ -211,6 +215,28 @@ def train(
         _provenance(method, n_steps=n_steps),
         np.where(going, stopped_at - first, 0),
         record.evaluate,
+    )
+
+
+def _from_higher_up(here: Point, radius: FloatArray) -> tuple[WeightArray, ...]:
+    """Return gradients at weights moved that far up the gradient of the loss; decays are those here."""
+    bare = replace(here, weight_decay=0.0)
+    inner = [len(shape) for shape in here.network.shapes]
+    size = np.sqrt(
+        sum(
+            np.square(g).sum(axis=tuple(range(g.ndim - n, g.ndim)))
+            for g, n in zip(bare.gradients, inner, strict=True)
+        )
+    )
+    factor = np.where(size > 0, radius / np.where(size > 0, size, 1), 0).astype(size.dtype)
+    climbed = tuple(
+        w + _spread(np.broadcast_to(factor, size.shape), n) * g
+        for w, g, n in zip(here.weights, bare.gradients, inner, strict=True)
+    )
+    there = replace(bare, weights=climbed)
+    return tuple(
+        new + (old - own)
+        for new, old, own in zip(there.gradients, here.gradients, bare.gradients, strict=True)
     )
 
 

@@ -45,6 +45,8 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
         arguments["draws"] = draws.core_fields(runs, call.loss.core_draws())
     if method.noise is not None:
         arguments["noise"] = method.noise.core_fields(runs)
+    if method.radius is not None:
+        arguments["radius"] = validate.over_runs(method.radius, runs, 0)
     step_sizes = method.layer_step_sizes(call.network.n_arrays)
     memory = [
         [validate.over_runs(part, runs, part.ndim - len(runs)) for part in kept]
