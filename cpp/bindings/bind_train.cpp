@@ -39,6 +39,7 @@ void check(const Arguments& a, const Flow& f) {
 template <class T>
 py::dict train_as(const Arguments& a, Descent descent, const py::array& step_size,
                   const std::optional<py::tuple>& rule, const std::optional<py::dict>& draws,
+                  const std::optional<py::dict>& noise, const std::optional<py::array>& radius,
                   const std::vector<std::vector<py::array>>& start_memory) {
     Calls calls;
     Problem<T> problem = problem_of<T>(a, calls);
@@ -46,6 +47,16 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     if (draws) {
         drawn = draws_of(*draws, problem.loss);
         descent.draws = &drawn;
+    }
+    WeightNoise weight_noise;
+    if (noise) {
+        weight_noise = noise_of(*noise, a.run_shape);
+        descent.noise = &weight_noise;
+    }
+    if (radius) {
+        require(policy_of(descent.update).stores_gradients,
+                "radius needs an update that stores gradients");
+        descent.radius = run_array<double>(*radius, "radius", a.run_shape, {});
     }
     descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
                                           {static_cast<Index>(a.shapes.size())});
@@ -141,7 +152,8 @@ void register_train(py::module_& m) {
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
            std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array step_size, std::optional<py::tuple> rule,
-           std::optional<py::dict> draws, const py::dict& update,
+           std::optional<py::dict> draws, std::optional<py::dict> noise,
+           std::optional<py::array> radius, const py::dict& update,
            const std::vector<std::vector<py::array>>& memory, py::array weight_decay,
            std::optional<py::array> stop_loss, std::optional<py::array> stop_gradient_norm,
            Index check_every, Index first_step, Index n_steps,
@@ -162,12 +174,18 @@ void register_train(py::module_& m) {
             descent.record_steps = std::move(record_steps);
             descent.update = update_of(update, a.run_shape);
             check(a, descent);
-            return a.is_single() ? train_as<float>(a, descent, step_size, rule, draws, memory)
-                                 : train_as<double>(a, descent, step_size, rule, draws, memory);
+            require(descent.update.remembers_from >= 0 &&
+                        descent.update.remembers_from <= first_step,
+                    "remembers_from must lie within 0 ... first_step");
+            return a.is_single()
+                       ? train_as<float>(a, descent, step_size, rule, draws, noise, radius, memory)
+                       : train_as<double>(a, descent, step_size, rule, draws, noise, radius,
+                                          memory);
         },
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
         py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(),
         py::arg("step_size"), py::arg("rule") = py::none(), py::arg("draws") = py::none(),
+        py::arg("noise") = py::none(), py::arg("radius") = py::none(),
         py::arg("update") = plain_update(), py::arg("memory") = py::tuple(),
         py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
         py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),

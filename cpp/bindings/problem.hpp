@@ -130,7 +130,8 @@ Problem<T> problem_of(const Arguments& a, Calls& calls) {
     if (a.mirror) problem.mirror = run_array<double>(*a.mirror, "mirror", a.run_shape, {n_in});
     if (a.direction)
         problem.direction = run_array<double>(*a.direction, "direction", a.run_shape, {n_in});
-    problem.weight_decay = run_array<double>(a.weight_decay, "weight_decay", a.run_shape, {});
+    problem.weight_decay = run_array<double>(a.weight_decay, "weight_decay", a.run_shape,
+                                             {static_cast<Index>(a.shapes.size())});
     if (a.stop_loss)
         problem.stop_loss = run_array<double>(*a.stop_loss, "stop_loss", a.run_shape, {});
     if (a.stop_gradient_norm) {

@@ -23,15 +23,28 @@ inline Update update_of(const py::dict& fields, const std::vector<Index>& run_sh
         ++update.policy;
     require(static_cast<std::size_t>(update.policy) < all.size(), "unknown update '" + name + "'");
     const UpdatePolicy& policy = all[static_cast<std::size_t>(update.policy)];
-    require(fields.size() == 1 + policy.parameters.size() + policy.choices.size(),
+    require(fields.size() == 3 + policy.parameters.size() + policy.choices.size(),
             "the update '" + name + "' has other fields");
     for (const std::string& field : policy.parameters) {
         update.parameters.push_back(run_array<double>(fields[field.c_str()].cast<py::array>(),
                                                       field.c_str(), run_shape, {}));
     }
     for (const std::string& field : policy.choices)
-        update.choices.push_back(fields[field.c_str()].cast<bool>() ? 1 : 0);
+        update.choices.push_back(fields[field.c_str()].cast<int>());
+    update.decoupled = fields["decoupled"].cast<bool>();
+    update.remembers_from = fields["remembers_from"].cast<Index>();
     return update;
+}
+
+/// From a dict: how hot the noise is, and where its numbers come from.
+inline WeightNoise noise_of(const py::dict& fields, const std::vector<Index>& run_shape) {
+    WeightNoise noise;
+    noise.temperature =
+        run_array<double>(fields["temperature"].cast<py::array>(), "temperature", run_shape, {});
+    noise.seed = fields["seed"].cast<std::uint64_t>();
+    noise.stream =
+        run_array<std::int64_t>(fields["streams"].cast<py::array>(), "streams", run_shape, {});
+    return noise;
 }
 
 inline const UpdatePolicy& policy_of(const Update& update) {
@@ -42,6 +55,8 @@ inline const UpdatePolicy& policy_of(const Update& update) {
 inline py::dict plain_update() {
     py::dict fields;
     fields["name"] = update_policies().front().name;
+    fields["decoupled"] = false;
+    fields["remembers_from"] = 0;
     return fields;
 }
 

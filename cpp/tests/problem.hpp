@@ -15,8 +15,8 @@ struct Batch {
     Flow flow;
     Results<T> results;
     std::vector<std::vector<T>> weights, final_weights;
-    std::vector<double> cov, cross, factor, least_loss{0.0}, steps, decay{0.0}, tolerance{1e-8},
-        loss, values, norms, imbalance, gradient;
+    std::vector<double> cov, cross, factor, least_loss{0.0}, steps, decay, tolerance{1e-8}, loss,
+        values, norms, imbalance, gradient;
     std::vector<std::int8_t> status;
     std::vector<std::int64_t> stopped_at, n_steps_taken;
     std::vector<double> stopped_time;
@@ -61,6 +61,7 @@ struct Batch {
         set_moment("factor", factor, 0);
         set_moment("least_loss", least_loss, 0);
         descent.step_size = {steps.data(), {0}};
+        decay.resize(static_cast<std::size_t>(n_layers));
         problem.weight_decay = {decay.data(), {0}};
         flow.rtol = flow.atol = {tolerance.data(), {0}};
         flow.until = static_cast<double>(n_steps) * step_size;

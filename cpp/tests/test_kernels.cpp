@@ -101,6 +101,7 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
         };
         const T step = static_cast<T>(0.37);
         const T decay = with_decay ? static_cast<T>(0.11) : T{0};
+        const auto own_decay = static_cast<double>(decay);
         const auto want = expected(kind, plan, c, a, b, cov, cross, step, decay);
         std::vector<T> got(c.size());
         const std::string what = "kind " + std::to_string(static_cast<int>(kind)) + ", " +
@@ -109,7 +110,7 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
 
         DirectMachine<T> direct(plan, with_decay);
         set_moments(direct, 0);
-        direct.set_rates(0, &step, decay);
+        direct.set_rates(0, &step, &own_decay);
         direct.set_matrix(0, 1, a.data());
         if (kind != Product::update_by) direct.set_matrix(0, 2, b.data());
         direct.set_matrix(0, 0, c.data());
@@ -124,7 +125,7 @@ void compare(Product kind, Index rows, Index cols, Index inner, std::mt19937& ge
                                  shared ? cross.data() : nullptr, with_decay);
             for (const int slot : {0, native_lanes<T> + 1}) {
                 set_moments(lanes, slot);
-                lanes.set_rates(slot, &step, decay);
+                lanes.set_rates(slot, &step, &own_decay);
                 lanes.set_matrix(slot, 1, a.data());
                 if (kind != Product::update_by) lanes.set_matrix(slot, 2, b.data());
                 lanes.set_matrix(slot, 0, c.data());

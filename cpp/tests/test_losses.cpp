@@ -37,7 +37,8 @@ template <class Machine>
 std::vector<double> trained(Machine machine, const std::vector<std::vector<double>>& start) {
     std::vector<double> all;
     const std::vector<double> rates(start.size(), 0.05);
-    machine.set_rates(0, rates.data(), 0);
+    const std::vector<double> no_decays(start.size());
+    machine.set_rates(0, rates.data(), no_decays.data());
     for (std::size_t l = 0; l < start.size(); ++l)
         machine.set_matrix(0, machine.plan().weights[l], start[l].data());
     CHECK(machine.step(10));

@@ -38,6 +38,8 @@ struct Remembering : Batch<T> {
         this->descent.update.parameters.assign(known.parameters.size(),
                                                {parameter.data(), {stride}});
         this->descent.update.choices.assign(known.choices.size(), choice ? 1 : 0);
+        if (!known.choices.empty() && known.choices.back() == "iterations")
+            this->descent.update.choices.back() = 5;
         const std::size_t n_layers = this->weights.size();
         for (std::size_t k = 0; k < static_cast<std::size_t>(known.n_memories) * n_layers; ++k) {
             memory.emplace_back(this->weights[k % n_layers].size());
@@ -54,50 +56,79 @@ struct Remembering : Batch<T> {
     }
 };
 
-template <class Policy, class T>
+/// A matrix as a group of runs has it, a run per lane, and as a run that is alone has it, its rows
+/// padded to whole vectors.
+template <class P, class T>
 void every_machine_gives_the_same() {
-    constexpr Index size = 5;
+    constexpr Index rows = 3, cols = 5, size = rows * cols;
     using V = Pack<T, native_lanes<T>>;
     constexpr int lanes = native_lanes<T>;
-    int n_kept = Policy::n_memories + 1;
+    constexpr Index ld = (cols + lanes - 1) / lanes * lanes;
+    const int n_kept = P::n_memories + 1;
     Update update;
-    update.policy = place_of(Policy::name);
-    update.parameters.resize(Policy::parameters.size());
-    for (const char choice : {'\0', '\1'}) {
-        update.choices.assign(Policy::choices.size(), choice);
-        for (const bool has_decay : {false, true}) {
-            Updater<V> of_packs(update, lanes);
-            Updater<T> of_one(update, 1);
-            Arena<V> packs(size * (n_kept + 1)), one(size * (n_kept + 1));
+    update.policy = place_of(P::name);
+    update.parameters.resize(P::parameters.size());
+    for (const int choice : {0, 1}) {
+        update.choices.assign(P::choices.size(), choice);
+        if (!update.choices.empty()) update.choices.back() += 1;  // so many iterations
+        for (const int decay_kind : {0, 1, 2}) {
+            update.decoupled = decay_kind == 2;
+            Updater<V> of_packs(update, size, lanes);
+            Updater<T> of_one(update, size, 1);
+            Arena<V> packs(size * (n_kept + 1)), gradients(size);
+            Arena<T> one(rows * ld * n_kept), own_gradient(rows * ld);
             const V step = broadcast<V>(static_cast<T>(0.1));
             V decay{};
+            const auto parameters = [](int r) {
+                return std::vector<double>(P::parameters.size(), 0.9 * r / lanes);
+            };
             for (int r = 0; r < lanes; ++r) {
-                of_packs.set(r, std::vector<double>(Policy::parameters.size(), 0.1 * r));
+                of_packs.set(r, parameters(r), r % 2);
                 set_lane(decay, r, static_cast<T>(0.05 * r));
             }
             const auto entry = [](Index i, int r) {
                 return static_cast<T>(std::sin(static_cast<double>(7 * i + r)));
             };
-            for (Index i = 0; i < size * (n_kept + 1); ++i) {
-                for (int r = 0; r < lanes; ++r) set_lane(packs.data()[i], r, entry(i, r));
+            const auto fill_gradients = [&](int n) {
+                for (Index i = 0; i < size; ++i) {
+                    for (int r = 0; r < lanes; ++r)
+                        set_lane(gradients.data()[i], r, entry(i + 100 * n, r));
+                }
+            };
+            for (Index i = 0; i < size; ++i) {
+                for (int r = 0; r < lanes; ++r) set_lane(packs.data()[i], r, entry(i + 50, r));
             }
-            of_packs.apply(0, packs.data(), packs.data() + size * n_kept, size, size, &step,
-                           has_decay ? &decay : nullptr);
-            // A run that is alone has its entries side by side in a pack.
+            constexpr int n_steps = 20;  // beyond a period of the running powers
+            for (int n = 0; n < n_steps; ++n) {
+                fill_gradients(n);
+                of_packs.apply(0, {packs.data(), cols, rows, cols}, gradients.data(), size, &step,
+                               decay_kind > 0 ? &decay : nullptr);
+                of_packs.advance();
+            }
             for (int r = 0; r < lanes; ++r) {
-                of_one.set(0, std::vector<double>(Policy::parameters.size(), 0.1 * r));
-                for (Index i = 0; i < size * (n_kept + 1); ++i)
-                    one.data()[i] = broadcast<V>(entry(i, r));
+                std::fill_n(one.data(), rows * ld * n_kept, T{0});
+                const auto at = [&](Index i) { return i / cols * ld + i % cols; };
+                for (Index i = 0; i < size; ++i) one.data()[at(i)] = entry(i + 50, r);
                 const T own_step = get_lane(step, r);
                 const T own_decay = get_lane(decay, r);
-                of_one.apply(0, one.data(), one.data() + size * n_kept, size, size, &own_step,
-                             has_decay ? &own_decay : nullptr);
-                for (Index i = 0; i < size * n_kept; ++i) {
-                    for (int q = 0; q < lanes; ++q)
-                        CHECK(get_lane(one.data()[i], q) == get_lane(packs.data()[i], r));
+                // Begun anew in every step: nothing but its number counts.
+                for (int n = 0; n < n_steps; ++n) {
+                    for (Index i = 0; i < size; ++i)
+                        own_gradient.data()[at(i)] = entry(i + 100 * n, r);
+                    of_one.set(0, parameters(r), r % 2 + n);
+                    of_one.apply(0, {one.data(), ld, rows, cols}, own_gradient.data(), rows * ld,
+                                 &own_step, decay_kind > 0 ? &own_decay : nullptr);
                 }
-                // And it did something.
-                CHECK(get_lane(one.data()[1], 0) != entry(1, r));
+                for (int k = 0; k < n_kept; ++k) {
+                    for (Index i = 0; i < size; ++i)
+                        CHECK(one.data()[k * rows * ld + at(i)] ==
+                              get_lane(packs.data()[k * size + i], r));
+                }
+                // And it did something; steps of signs may lead back to where an entry was.
+                bool moved = false;
+                for (Index i = 0; i < size; ++i)
+                    moved = moved || one.data()[at(i)] != entry(i + 50, r);
+                CHECK(moved);
             }
         }
     }
@@ -327,11 +358,18 @@ TEST(runs_that_had_ended_keep_their_memory) {
 }
 
 TEST(remembering_allocates_nothing_in_the_loop) {
-    const auto allocations_of = [](Index n_steps) {
-        Remembering<double> batch({5, 3, 7, 2}, 40, n_steps, place_of("momentum"), {0.5});
+    const std::vector<double> temperature{0.1};
+    const std::vector<std::int64_t> stream{3};
+    WeightNoise noise;
+    noise.temperature = {temperature.data(), {0}};
+    noise.stream = {stream.data(), {0}};
+    const auto allocations_of = [&](int policy, Index n_steps) {
+        Remembering<double> batch({5, 3, 7, 2}, 40, n_steps, policy, {0.5});
+        batch.descent.noise = &noise;
         const long before = tests::allocations();
         train(batch.problem, batch.descent, batch.results, {1, {}});
         return tests::allocations() - before;
     };
-    CHECK(allocations_of(4) == allocations_of(40));
+    for (int policy = 0; policy < static_cast<int>(update_policies().size()); ++policy)
+        CHECK(allocations_of(policy, 4) == allocations_of(policy, 40));
 }

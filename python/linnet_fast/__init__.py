@@ -34,9 +34,13 @@ from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
 from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.losses.teacher import TeacherLoss
+from linnet_fast.methods.adaptive import Adagrad, Adam, RMSProp
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
+from linnet_fast.methods.noise import GaussianNoise
+from linnet_fast.methods.normalized import SignDescent, SpectralDescent
+from linnet_fast.methods.sharpness import SharpnessAware
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.chain import Chain, parallel
@@ -69,6 +73,8 @@ __version__ = version("linnet-fast")
 
 __all__ = [
     "OBSERVABLES",
+    "Adagrad",
+    "Adam",
     "Axis",
     "Batches",
     "Chain",
@@ -79,6 +85,7 @@ __all__ = [
     "Diagonal",
     "DivergenceError",
     "ExponentialLoss",
+    "GaussianNoise",
     "GradientDescent",
     "GradientFlow",
     "Grouped",
@@ -89,11 +96,15 @@ __all__ = [
     "NoParameterizationError",
     "Observable",
     "Phase",
+    "RMSProp",
     "RankOneSensingLoss",
     "Record",
     "RepresentationCost",
     "Residual",
     "SampledSquaredLoss",
+    "SharpnessAware",
+    "SignDescent",
+    "SpectralDescent",
     "SphericalLogisticLoss",
     "SquaredLoss",
     "Start",

@@ -163,7 +163,16 @@ def test_python_and_core_know_the_same_nouns():
     known = _core.known()
     assert set(known["observables"]) == set(OBSERVABLES)
     assert set(known["losses"]) == {kind.core for kind in LOSSES.values() if kind.core}
-    methods = (lf.GradientDescent(0.1), lf.GradientDescent(0.1, momentum=0.5))
+    half = {"momentum": 0.5}
+    methods = (
+        *(lf.GradientDescent(0.1, **o) for o in ({}, half, {**half, "dampening": 0.5})),
+        *(lf.Adam(0.1, amsgrad=a) for a in (True, False)),
+        *(lf.RMSProp(0.1, per=p, **o) for p in ("entry", "layer") for o in ({}, half)),
+        lf.Adagrad(0.1),
+        *(lf.SignDescent(0.1, **o) for o in ({}, half)),
+        lf.SharpnessAware(lf.GradientDescent(0.1)),
+        *(lf.SpectralDescent(0.1, iterations=n, **o) for n in (None, 5) for o in ({}, half)),
+    )
     assert set(known["updates"]) == {method.core_fields(())["name"] for method in methods}
 
 

@@ -66,9 +66,9 @@ class AveragedSigns(SteppingMethod):
     def n_memories(self):
         return 1
 
-    def update(self, weights, gradient, memory, rate, n_inner):  # noqa: ARG002
+    def update(self, weights, gradient, memory, at):
         total = memory[0] + gradient
-        return weights - rate * np.sign(total), (total,)
+        return weights - at.rate * np.sign(total), (total,)
 
 
 @pytest.fixture(autouse=True, scope="module")

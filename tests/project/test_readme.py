@@ -57,12 +57,12 @@ def test_command_lines_parse(arguments):
 def test_all_command_lines_are_found():
     assert ["sweep", "examples/scale_step_digits.toml"] in commands()
     assert ["info"] in commands()
-    assert len(commands()) == 11
+    assert len(commands()) == 12
 
 
 def test_examples_of_the_help_parse():
     lines = re.findall(r"^  linnet-fast (.*)$", train._EPILOG, re.MULTILINE)
-    assert len(lines) == 10
+    assert len(lines) == 11
     for line in lines:
         assert main.parser().parse_args(shlex.split(line)).command == "train"
 

@@ -200,7 +200,7 @@ def test_what_has_no_theory_says_so():
         )
     heavy = lf.GradientDescent(0.05, momentum=0.9)
     run = lf.train(network, loss, start, record=record, method=heavy, n_steps=20)
-    with pytest.raises(ValueError, match="imbalance_drift needs a method without"):
+    with pytest.raises(ValueError, match="imbalance_drift is for plain gradient descent or flow"):
         rank_dynamics.imbalance_drift(run)
 
 

@@ -377,7 +377,7 @@ BAD = [
         "method",
         0.1,
         TypeError,
-        "method must be one of GradientDescent, StochasticGradientDescent, GradientFlow, got float",
+        "method must be one of GradientDescent, StochasticGradientDescent, .*, got float",
     ),
     (
         "method",

@@ -58,7 +58,7 @@ class TestErrors:
             ({"start": "gaussian"}, "start must be a table, got 'gaussian'"),
             ({"start": {"kind": "balanced", "product": {"array": "x"}}}, "start.product must be"),
             ({"method": {}}, "method must have step_size, got nothing"),
-            ({"method": {"kind": "Adam"}}, "method.kind must be one of GradientDescent"),
+            ({"method": {"kind": "Newton"}}, "method.kind must be one of GradientDescent"),
             ({"method": {"step_size": {"kind": "powr"}}}, "kind must be one of .*'power'"),
             ({"method": {"step_size": -1.0}}, "step_size must be > 0, got -1"),
             ({"record": {"geomspac": 3}}, "key of record must be .*did you mean 'geomspace'"),

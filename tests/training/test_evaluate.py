@@ -542,7 +542,7 @@ def by_core(evaluate, **changes):
     network = lf.Dense((4, 1))
     arguments = {
         **core_problem(network, make_loss((4, 1)), start_of(network, (2,)), (2,)),
-        "weight_decay": np.zeros(2),
+        "weight_decay": np.zeros((2, 1)),
         "observables": set(),
         "n_threads": 1,
     } | changes

@@ -350,13 +350,17 @@ def test_a_memory_may_broadcast_over_runs():
     assert_close(runs[0], slow, 1e-12)
 
 
+REST = {"decoupled": False, "remembers_from": 0}
+"""What every update has besides its own."""
+
+
 def core_arguments(**changes):
     network, loss = lf.Dense((3, 2)), make_loss((3, 2))
     weights = tuple(start_of(network, (4,)))
     return {
         **core_problem(network, loss, weights, (4,)),
         "step_size": np.full((4, 1), 0.1),
-        "weight_decay": np.zeros(4),
+        "weight_decay": np.zeros((4, 1)),
         "stop_loss": None,
         "stop_gradient_norm": None,
         "check_every": 1,
@@ -367,7 +371,7 @@ def core_arguments(**changes):
         "observables": set(),
         "n_threads": 1,
         "progress": None,
-        "update": {"name": "momentum", "momentum": np.full(4, 0.5), "nesterov": False},
+        "update": {**REST, "name": "momentum", "momentum": np.full(4, 0.5), "nesterov": False},
         "memory": [[np.zeros((4, 2, 3))]],
         **changes,
     }
@@ -376,16 +380,32 @@ def core_arguments(**changes):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"update": {"name": "none"}}, ValueError, "unknown update 'none'"),
-        ({"update": {"name": "plain"}}, ValueError, "memory must be of 0 arrays"),
-        ({"update": {"name": "plain", "x": 1}, "memory": []}, ValueError, "other fields"),
-        ({"update": {"name": "momentum", "momentum": np.full(4, 0.5)}}, ValueError, "fields"),
+        ({"update": {**REST, "name": "none"}}, ValueError, "unknown update 'none'"),
+        ({"update": {**REST, "name": "plain"}}, ValueError, "memory must be of 0 arrays"),
+        ({"update": {**REST, "name": "plain", "x": 1}, "memory": []}, ValueError, "other fields"),
+        (
+            {"update": {**REST, "name": "momentum", "momentum": np.full(4, 0.5)}},
+            ValueError,
+            "fields",
+        ),
+        (
+            {"update": {**REST, "name": "plain", "remembers_from": 1}, "memory": []},
+            ValueError,
+            "remembers_from must lie",
+        ),
         ({"memory": []}, ValueError, "memory must be of 1 arrays"),
         ({"memory": [[]]}, ValueError, "1 arrays for every"),
         ({"memory": [[np.zeros((4, 3, 2))]]}, ValueError, r"memory\[0\]\[0\] must have shape"),
         ({"memory": [[np.zeros((4, 2, 3), np.float32)]]}, TypeError, r"memory\[0\]\[0\] must have"),
         (
-            {"update": {"name": "momentum", "momentum": np.full(3, 0.5), "nesterov": False}},
+            {
+                "update": {
+                    **REST,
+                    "name": "momentum",
+                    "momentum": np.full(3, 0.5),
+                    "nesterov": False,
+                }
+            },
             ValueError,
             "momentum must have shape",
         ),

@@ -127,7 +127,7 @@ def by_core(runs=(2,), **changes):
     arguments = {
         **core_problem(network, squared(network), weights, runs),
         "direction": None,
-        "weight_decay": np.zeros(runs),
+        "weight_decay": np.zeros((*runs, 2)),
         "observables": {"loss"},
         "n_threads": 1,
     } | changes
@@ -170,7 +170,7 @@ def test_core_looks_at_numbers_that_are_not_finite():
         ({"weights": [np.ones((2, 4, 3))]}, ValueError, "weights must have one array per shape"),
         ({"weights": []}, ValueError, "weights must have one array per shape"),
         ({"run_shape": (3,)}, ValueError, r"must have shape \(3, 4, 3\), got \(2, 4, 3\)"),
-        ({"weight_decay": np.zeros(3)}, ValueError, r"weight_decay must have shape \(2,\)"),
+        ({"weight_decay": np.zeros(3)}, ValueError, r"weight_decay must have shape \(2, 2\)"),
         ({"n_threads": 0}, ValueError, "n_threads must be at least 1, got 0"),
     ],
 )

@@ -41,7 +41,7 @@ struct Problem {
     /// mirrored by m; no data: they see P.
     RunArray<double> mirror;
     RunArray<double> direction;           ///< (in): what angles are measured to; no data: none
-    RunArray<double> weight_decay;        ///< scalar
+    RunArray<double> weight_decay;        ///< (n_layers)
     RunArray<double> stop_loss;           ///< scalar; no data: no such rule
     RunArray<double> stop_gradient_norm;  ///< scalar; no data: no such rule
     /// Per run, not 0: leave it as it is; null: all are to be trained.
@@ -57,10 +57,14 @@ struct Descent {
     Index n_boundaries = 0;       ///< among these
     RunArray<double> elapsed;     ///< scalar, of a rule: the sum of the steps so far
     Update update;
-    const Draws* draws = nullptr;  ///< null: every step sees all of the loss
-    Index check_every = 1;         ///< stop rules are looked at on multiples of this step count
-    Index first_step = 0;          ///< steps already taken
-    Index n_steps = 0;             ///< steps to take now
+    const Draws* draws = nullptr;        ///< null: every step sees all of the loss
+    const WeightNoise* noise = nullptr;  ///< null: none
+    /// Scalar: gradients are taken that far up the gradient of the loss; no data: where the weights
+    /// are. The policy must be one that stores gradients.
+    RunArray<double> radius;
+    Index check_every = 1;  ///< stop rules are looked at on multiples of this step count
+    Index first_step = 0;   ///< steps already taken
+    Index n_steps = 0;      ///< steps to take now
     /// Increasing, within first_step .. first_step + n_steps.
     std::vector<std::int64_t> record_steps;
 };

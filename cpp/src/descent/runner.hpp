@@ -155,8 +155,11 @@ private:
         if (steering.update != nullptr) {
             for (std::size_t k = 0; k < parameters_.size(); ++k)
                 parameters_[k] = batch_.scalar(descent_.update.parameters[k], state.run);
-            steering.update->set(slot, parameters_);
+            steering.update->set(slot, parameters_, state.step - descent_.update.remembers_from);
         }
+        if (steering.ascent != nullptr)
+            steering.ascent->set(slot, batch_.scalar(descent_.radius, state.run));
+        if (steering.noise != nullptr) steering.noise->set_run(slot, state.run, state.step);
         if (!has_rule()) return;
         const double* const multipliers =
             descent_.step_size.at(state.run, batch_.problem.run_shape);
@@ -172,21 +175,15 @@ private:
     template <class AnyMachine>
     void set_rates(AnyMachine& machine, int slot, Index run) {
         const Problem<T>& problem = batch_.problem;
-        const double* const steps = descent_.step_size.at(run, problem.run_shape);
-        for (Index l = 0; l < batch_.n_layers; ++l)
-            steps_[static_cast<std::size_t>(l)] = static_cast<T>(steps[l]);
-        machine.set_rates(slot, steps_.data(),
-                          static_cast<T>(batch_.scalar(problem.weight_decay, run)));
+        machine.set_rates(slot, descent_.step_size.at(run, problem.run_shape), batch_.decays(run));
     }
     void set_parameters(int slot) {
-        const Problem<T>& problem = batch_.problem;
         const Index run = at(slot).run;
         set_steering(machine_, slot, at(slot));
         batch_.set_run(probe_, slot, run);
         batch_.set_own_moments(machine_, slot, run);
         set_rates(machine_, slot, run);
-        const double* const steps = descent_.step_size.at(run, problem.run_shape);
-        probe_.machine().set_rates(slot, steps, batch_.scalar(problem.weight_decay, run));
+        set_rates(probe_.machine(), slot, run);
     }
 
     /// What a slot's run has of its own, on the machine that replays it.

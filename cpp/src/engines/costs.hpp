@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "engines/direct_machine.hpp"
+#include "linnet/update.hpp"
 #include "losses/registry.hpp"
 #include "plan/plan.hpp"
 
@@ -70,6 +71,18 @@ struct Costs {
         const auto together = draws == nullptr ? loss.declaration().work_together : nullptr;
         direct += work / width;
         lanes += together == nullptr ? work : work * together(loss);
+    }
+
+    /// Add what an update policy of whole arrays takes, of a pack of runs as long as of one.
+    void add_update(const Plan& plan, const UpdatePolicy& policy) {
+        for (const int id : plan.weights) {
+            const Plan::Matrix& m = plan.matrices[static_cast<std::size_t>(id)];
+            if (policy.work == nullptr) return;
+            const double work =
+                policy.work(static_cast<double>(m.rows), static_cast<double>(m.cols));
+            direct += work;
+            lanes += work;
+        }
     }
 
     /// From how many runs on a group of lanes is faster than one run after the other.

@@ -54,7 +54,7 @@ public:
         // What lasts comes first in a plan, so it lies side by side.
         weights_size_ = offsets[static_cast<std::size_t>(plan.n_layers())];
         backup_ = Arena<T>(persistent_size());
-        memory_ = Arena<T>(rate_offset + plan.n_layers() + 1 + ld(n_in));
+        memory_ = Arena<T>(rate_offset + 2 * plan.n_layers() + ld(n_in));
         for (const Plan::Matrix& m : plan.matrices) {
             matrices_.push_back(
                 {memory_.data() + offsets[static_cast<std::size_t>(m.storage)], ld(m.cols)});
@@ -78,7 +78,8 @@ public:
                       0,
                       0,
                       0,
-                      -1};
+                      -1,
+                      operation.layer};
             if (is_pattern(operation.kind)) {
                 const auto ld_of = [&](int id) { return id < 0 ? 0 : matrix(id).ld; };
                 call.pattern = static_cast<int>(patterns_.size());
@@ -99,7 +100,7 @@ public:
                 o.ldb = matrix(operation.b).ld;
             }
             o.step = rates_ + operation.layer;
-            o.decay = decay ? rates_ + plan.n_layers() : nullptr;
+            o.decay = decay ? rates_ + plan.n_layers() + operation.layer : nullptr;
             o.factor = static_cast<T>(operation.factor);
             o.rows = c.rows;
             o.cols = c.cols;
@@ -152,7 +153,7 @@ public:
     int n_slots() const { return 1; }
     const Plan& plan() const { return plan_; }
     View view(int /*group*/, int id) const { return matrix(id); }
-    T decay(int /*group*/) const { return rates_[plan_.n_layers()]; }
+    T decay(int /*group*/, Index layer) const { return rates_[plan_.n_layers() + layer]; }
     View matrix(int id) const { return matrices_[static_cast<std::size_t>(id)]; }
 
     /// All weights, side by side and padded.
@@ -194,9 +195,13 @@ public:
         fill(cross_, cross_shape, cross);
         for (Index j = 0; j < n_in; ++j) diagonal()[j] = static_cast<T>(cov[j * n_in + j]);
     }
-    void set_rates(int /*slot*/, const T* steps, T decay) {
-        for (Index l = 0; l < plan_.n_layers(); ++l) rates_[l] = steps[l];
-        rates_[plan_.n_layers()] = decay;
+    /// Step sizes and weight decays of all layers.
+    template <class Steps>
+    void set_rates(int /*slot*/, const Steps* steps, const double* decays) {
+        for (Index l = 0; l < plan_.n_layers(); ++l) {
+            rates_[l] = static_cast<T>(steps[l]);
+            rates_[plan_.n_layers() + l] = static_cast<T>(decays[l]);
+        }
     }
     /// Asked between parts of what takes long. Once it has asked to stop nothing here is of any use.
     void set_pulse(std::function<bool()> pulse) { pulse_ = std::move(pulse); }
@@ -212,7 +217,7 @@ public:
                 if (pulse_()) return false;
             }
             if (is_steered(call.kind)) {
-                run_steered(call.kind, call.operands);
+                run_steered(call.kind, call.operands, call.layer);
             } else if (call.pattern >= 0) {
                 const DirectOperands<T>& o = call.operands;
                 patterns_[static_cast<std::size_t>(call.pattern)](o.c, o.a, o.b, o.step, o.decay);
@@ -235,7 +240,7 @@ public:
     bool step(Index n_steps) {
         for (Index s = 0; s < n_steps; ++s) {
             if (!run(0, calls_.size())) return false;
-            if (steering_.loss != nullptr) steering_.loss->advance();
+            steering_.advance();
         }
         return true;
     }
@@ -274,18 +279,35 @@ private:
         const T* transpose_from;
         Index transpose_rows, transpose_cols, transpose_ld;
         int pattern;  // which one; -1: none
+        int layer;
     };
 
-    void run_steered(Product kind, const DirectOperands<T>& o) {
+    void run_steered(Product kind, const DirectOperands<T>& o, int layer) {
         const Entries<T> product{o.a, o.lda, o.rows, o.cols};
         if (kind == Product::residual_by_loss) {
             steering_.loss->residual(0, product, Places<T>{o.c, o.ldc, o.rows, o.cols});
             return;
         }
         if (kind == Product::update_stored) {
-            using V = typename Updater<T>::V;
-            steering_.update->apply(0, reinterpret_cast<V*>(o.c), reinterpret_cast<const V*>(o.a),
-                                    o.rows * o.ldc / lanes, weights_size_ / lanes, o.step, o.decay);
+            steering_.update->apply(0, Places<T>{o.c, o.ldc, o.rows, o.cols}, const_cast<T*>(o.a),
+                                    weights_size_, o.step, o.decay);
+            return;
+        }
+        const Places<T> weights{o.c, o.ldc, o.rows, o.cols};
+        if (kind == Product::add_square) {
+            steering_.ascent->add_square(0, Entries<T>{o.a, o.lda, o.rows, o.cols}, layer);
+            return;
+        }
+        if (kind == Product::climb) {
+            steering_.ascent->climb(0, weights, o.a, const_cast<T*>(o.b));
+            return;
+        }
+        if (kind == Product::go_back) {
+            steering_.ascent->go_back(weights, o.a);
+            return;
+        }
+        if (kind == Product::add_noise) {
+            steering_.noise->add(0, Places<T>{o.c, o.ldc, o.rows, o.cols}, layer, *o.step);
             return;
         }
         steering_.set_steps(0, product, Entries<T>{o.c, o.ldc, o.rows, o.cols}, rates_);
@@ -309,7 +331,7 @@ private:
     /// Of the weights and the memories.
     Index persistent_size() const { return weights_size_ * (plan_.n_memories() + 1); }
     const Plan::Matrix& shape(int id) const { return plan_.matrices[static_cast<std::size_t>(id)]; }
-    T* diagonal() const { return rates_ + plan_.n_layers() + 1; }
+    T* diagonal() const { return rates_ + 2 * plan_.n_layers(); }
     template <class From>
     void fill(View to, const Plan::Matrix& shape, const From* dense) const {
         const Index rows_between = std::max<Index>(1, (1 << 20) / std::max<Index>(1, shape.cols));

@@ -74,7 +74,8 @@ void fused_step(const FusedOperands<V>& o) {
         }
         // No other row needs this one of the upper layer.
 #pragma GCC unroll 4
-        for (int j = 0; j < m; ++j) row[j] = descend(upper[j], change[j], upper_step, o.decay);
+        for (int j = 0; j < m; ++j)
+            row[j] = descend(upper[j], change[j], upper_step, o.upper_decay);
     }
     const V lower_step = *o.lower_step;
 #pragma GCC unroll 4
@@ -82,7 +83,7 @@ void fused_step(const FusedOperands<V>& o) {
 #pragma GCC unroll 4
         for (int j = 0; j < m; ++j) {
             V& weight = o.lower[k * m + j];
-            weight = descend(weight, gradient[k][j], lower_step, o.decay);
+            weight = descend(weight, gradient[k][j], lower_step, o.lower_decay);
         }
     }
 }

@@ -17,7 +17,8 @@ struct FusedOperands {
     V* upper;
     const V* lower_step;
     const V* upper_step;
-    const V* decay;     ///< null without weight decay
+    const V* lower_decay;  ///< null without weight decay
+    const V* upper_decay;
     const void* cov;    ///< packs; scalars where the moments are shared by all lanes
     const void* cross;  ///< likewise
 };

@@ -225,6 +225,10 @@ LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols,
         case Product::residual_by_loss:
         case Product::set_steps:
         case Product::update_stored:
+        case Product::add_noise:
+        case Product::add_square:
+        case Product::climb:
+        case Product::go_back:
             break;  // not by blocks
     }
     return nullptr;

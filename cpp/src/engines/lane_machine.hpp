@@ -41,7 +41,7 @@ public:
         const Index cov_offset = offsets.back();
         const Index cross_offset = cov_offset + (shared_ ? 0 : n_in * n_in);
         const Index rate_offset = cross_offset + (shared_ ? 0 : n_out * n_in);
-        const Index group_size = rate_offset + plan.n_layers() + 1;
+        const Index group_size = rate_offset + 2 * plan.n_layers();
         // What lasts comes first in a plan, so a group's lies side by side.
         for (const int id : plan.weights) weights_size_ += size(id);
         backup_ = Arena<V>(persistent_size() * n_groups);
@@ -69,7 +69,8 @@ public:
                       Blocks(c.cols, elementwise               ? c.cols
                                      : c.rows == 1 || is_outer ? lane_row_tile
                                                                : lane_tile),
-                      -1};
+                      -1,
+                      operation.layer};
             if (is_pattern(operation.kind)) {
                 const auto ld = [&](int id) {
                     return id < 0 ? 0 : plan.matrices[static_cast<std::size_t>(id)].cols;
@@ -109,7 +110,9 @@ public:
                     o.b = matrix(g, operation.b);
                 }
                 o.step = rates_[static_cast<std::size_t>(g)] + operation.layer;
-                o.decay = decay ? rates_[static_cast<std::size_t>(g)] + plan.n_layers() : nullptr;
+                o.decay =
+                    decay ? rates_[static_cast<std::size_t>(g)] + plan.n_layers() + operation.layer
+                          : nullptr;
                 o.factor = static_cast<T>(operation.factor);
                 o.rows = c.rows;
                 o.cols = c.cols;
@@ -126,8 +129,8 @@ public:
                 o.weights[l] = matrix(g, order[l]);
                 const auto place = std::find(plan.weights.begin(), plan.weights.end(), order[l]);
                 o.steps[l] = rates + (place - plan.weights.begin());
+                o.decays[l] = decay ? o.steps[l] + plan.n_layers() : nullptr;
             }
-            o.decay = decay ? rates + plan.n_layers() : nullptr;
             o.cov = shared_cov;
             o.cross = shared_cross;
             o.n_inputs = n_in;
@@ -143,7 +146,8 @@ public:
             o.upper = matrix(g, plan.weights[1]);
             o.lower_step = rates;
             o.upper_step = rates + 1;
-            o.decay = decay ? rates + plan.n_layers() : nullptr;
+            o.lower_decay = decay ? rates + plan.n_layers() : nullptr;
+            o.upper_decay = decay ? rates + plan.n_layers() + 1 : nullptr;
             o.cov =
                 shared_ ? static_cast<const void*>(shared_cov) : covs_[static_cast<std::size_t>(g)];
             o.cross = shared_ ? static_cast<const void*>(shared_cross)
@@ -166,7 +170,9 @@ public:
     View view(int group, int id) const {
         return {matrix(group, id), plan_.matrices[static_cast<std::size_t>(id)].cols};
     }
-    V decay(int group) const { return rates_[static_cast<std::size_t>(group)][plan_.n_layers()]; }
+    V decay(int group, Index layer) const {
+        return rates_[static_cast<std::size_t>(group)][plan_.n_layers() + layer];
+    }
     V* matrix(int group, int id) const {
         return matrices_[static_cast<std::size_t>(group) * plan_.matrices.size() +
                          static_cast<std::size_t>(id)];
@@ -221,10 +227,12 @@ public:
         scatter(slot, covs_[g], plan_.n_inputs() * plan_.n_inputs(), cov);
         scatter(slot, crosses_[g], plan_.n_outputs() * plan_.n_inputs(), cross);
     }
-    void set_rates(int slot, const T* steps, T decay) {
+    /// Step sizes and weight decays of all layers.
+    template <class Steps>
+    void set_rates(int slot, const Steps* steps, const double* decays) {
         V* const rates = rates_[static_cast<std::size_t>(slot / lanes)];
         scatter(slot, rates, plan_.n_layers(), steps);
-        rates[plan_.n_layers()][slot % lanes] = decay;
+        scatter(slot, rates + plan_.n_layers(), plan_.n_layers(), decays);
     }
 
     /// Operations first ... last - 1 once, for some of the groups; they are too short to be
@@ -240,7 +248,7 @@ public:
             }
             if (is_steered(call.kind)) {
                 for (std::size_t g = first_group; g < last_group; ++g)
-                    run_steered(call.kind, static_cast<int>(g), operands[g]);
+                    run_steered(call.kind, static_cast<int>(g), operands[g], call.layer);
                 continue;
             }
             if (call.pattern >= 0) {
@@ -282,7 +290,7 @@ public:
         if (!fused_.empty()) return true;
         for (Index s = 0; s < n_steps; ++s) {
             run(0, calls_.size(), 0, static_cast<std::size_t>(n_groups_));
-            if (steering_.loss != nullptr) steering_.loss->advance();
+            steering_.advance();
         }
         return true;
     }
@@ -324,6 +332,7 @@ private:
         LaneKernel<V> kernels[2][2];  // [large row block][large column block]
         Blocks rows, cols;
         int pattern;  // which one; -1: none
+        int layer;
     };
     void residuals(const LaneOperands<V>* operands, std::size_t first_group,
                    std::size_t last_group) {
@@ -337,11 +346,29 @@ private:
         steering_.loss->residuals(static_cast<int>(first_group), static_cast<int>(last_group),
                                   products_.data(), places_.data());
     }
-    void run_steered(Product kind, int group, const LaneOperands<V>& o) {
+    void run_steered(Product kind, int group, const LaneOperands<V>& o, int layer) {
         const Entries<V> product{o.a, o.cols, o.rows, o.cols};
         if (kind == Product::update_stored) {
-            steering_.update->apply(group, o.c, o.a, o.rows * o.cols, weights_size_, o.step,
-                                    o.decay);
+            steering_.update->apply(group, Places<V>{o.c, o.cols, o.rows, o.cols},
+                                    const_cast<V*>(o.a), weights_size_, o.step, o.decay);
+            return;
+        }
+        const Places<V> weights{o.c, o.cols, o.rows, o.cols};
+        if (kind == Product::add_square) {
+            steering_.ascent->add_square(group, Entries<V>{o.a, o.cols, o.rows, o.cols}, layer);
+            return;
+        }
+        if (kind == Product::climb) {
+            steering_.ascent->climb(group, weights, o.a,
+                                    const_cast<V*>(static_cast<const V*>(o.b)));
+            return;
+        }
+        if (kind == Product::go_back) {
+            steering_.ascent->go_back(weights, o.a);
+            return;
+        }
+        if (kind == Product::add_noise) {
+            steering_.noise->add(group, Places<V>{o.c, o.cols, o.rows, o.cols}, layer, *o.step);
             return;
         }
         steering_.set_steps(group, product, Entries<V>{o.c, o.cols, o.rows, o.cols},

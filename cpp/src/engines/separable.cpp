@@ -52,16 +52,18 @@ void separable_block(const SeparableOperands<V>& o, Index first, Index n_steps) 
     V cov[width];
     V minus_cross[width];
     V step[n_layers];
+    V shrink[n_layers] = {};
+    const V* decay[n_layers];
     for (int l = 0; l < n_layers; ++l) {
         step[l] = *o.steps[l];
+        if constexpr (has_decay) shrink[l] = *o.decays[l];
+        decay[l] = has_decay ? &shrink[l] : nullptr;
         for (int q = 0; q < width; ++q) w[l][q] = o.weights[l][first + q];
     }
     for (int q = 0; q < width; ++q) {
         cov[q] = broadcast<V>(o.cov[(first + q) * (o.n_inputs + 1)]);
         minus_cross[q] = broadcast<V>(-o.cross[first + q]);
     }
-    const V shrink = has_decay ? *o.decay : V{};
-    const V* const decay = has_decay ? &shrink : nullptr;
     for (Index s = 0; s < n_steps; ++s) {
 #pragma GCC unroll 8
         for (int q = 0; q < width; ++q) {
@@ -75,10 +77,10 @@ void separable_block(const SeparableOperands<V>& o, Index first, Index n_steps) 
 #pragma GCC unroll 8
             for (int l = n_layers - 1; l >= 1; --l) {
                 const V next = fma(back, w[l][q], V{});
-                w[l][q] = descend(w[l][q], fma(product[l - 1], back, V{}), step[l], decay);
+                w[l][q] = descend(w[l][q], fma(product[l - 1], back, V{}), step[l], decay[l]);
                 back = next;
             }
-            w[0][q] = descend(w[0][q], back, step[0], decay);
+            w[0][q] = descend(w[0][q], back, step[0], decay[0]);
         }
     }
     for (int l = 0; l < n_layers; ++l) {
@@ -101,7 +103,7 @@ void separable_layers(const SeparableOperands<V>& o, Index n_steps) {
 template <class V>
 void separable_steps(const SeparableOperands<V>& o, std::size_t n_layers, Index n_steps) {
     const auto run = [&](auto layers) {
-        if (o.decay != nullptr) {
+        if (o.decays[0] != nullptr) {
             separable_layers<V, layers.value, true>(o, n_steps);
         } else {
             separable_layers<V, layers.value, false>(o, n_steps);

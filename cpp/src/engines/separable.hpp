@@ -19,8 +19,8 @@ template <class V>
 struct SeparableOperands {
     V* weights[most_separable_layers];  ///< in the order of products
     const V* steps[most_separable_layers];
-    const V* decay;
-    const ScalarOf<V>* cov;  ///< all of the matrix
+    const V* decays[most_separable_layers];  ///< null without weight decay
+    const ScalarOf<V>* cov;                  ///< all of the matrix
     const ScalarOf<V>* cross;
     Index n_inputs;
 };

@@ -131,7 +131,7 @@ private:
             direction_.set_direction(slot,
                                      batch_.problem.direction.at(run, batch_.problem.run_shape));
         probe_.machine().set_rates(slot, state_.no_rates.data(),
-                                   batch_.scalar(batch_.problem.weight_decay, run));
+                                   batch_.decays(run));
     }
 
     /// Slopes and first steps of groups with new runs; records and stop rules where a run begins.

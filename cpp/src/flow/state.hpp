@@ -86,7 +86,7 @@ public:
             for (Index e = 0; e < size; ++e) slope[e] = by * slope[e];
         }
         if (batch.has_decay) {
-            V decay = machine.decay(group);
+            V decay = machine.decay(group, 0);  // a flow has one for all layers
             if (flow.log_time) decay = decay * speed(group);
             const V* const weights = machine.weights(group);
 #pragma GCC ivdep
@@ -126,7 +126,7 @@ public:
     void set_parameters(int slot, Index run) {
         set_run(slot, run);
         batch.set_own_moments(machine, slot, run);
-        machine.set_rates(slot, no_rates.data(), batch.scalar(batch.problem.weight_decay, run));
+        machine.set_rates(slot, no_rates.data(), batch.decays(run));
         const double relative = batch.scalar(flow.rtol, run);
         put(rtol(slot / lanes), slot, relative);
         put(reach(slot / lanes), slot, std::pow(relative / dop853::growth_error, 1.0 / 9));

@@ -11,6 +11,7 @@
 namespace linnet {
 
 /// What random numbers of a step are for: numbers of steps, and of epochs, stay below 2^62.
+/// 3 is taken by the noise on weights, see updates/noise.hpp.
 enum class Purpose : std::uint64_t { samples = 0, order = 1, noise = 2 };
 
 /// The random numbers of a step, or of an epoch, of a run.

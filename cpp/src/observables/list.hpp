@@ -122,9 +122,9 @@ struct GradientNorm : Row {
     static constexpr bool by_group = true;
     template <class At, class V>
     static void evaluate(const At& at, V* to) {
-        const V decay = at.decay();
         V squares{};
         for (Index l = 0; l < at.n_layers(); ++l) {
+            const V decay = at.decay(l);
             const Entries<V> gradient = at.gradient(l);
             const Entries<V> weight = at.weights(l);
             V total{};

@@ -190,7 +190,7 @@ private:
         int group() const { return group_; }
         Index n_layers() const { return plan().n_layers(); }
         LossEngine<V>& engine() const { return engine_; }
-        V decay() const { return probe_.machine_.decay(group_); }
+        V decay(Index layer) const { return probe_.machine_.decay(group_, layer); }
         Entries<V> product() const { return product_; }
         Entries<V> weights(Index l) const { return view(plan().weights[at(l)]); }
         Entries<V> gradient(Index l) const { return view(plan().gradients[at(l)]); }

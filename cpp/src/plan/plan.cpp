@@ -1,6 +1,7 @@
 #include "plan/plan.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "plan/builder.hpp"
@@ -15,6 +16,31 @@ Plan make_plan(const Chain& chain, ResidualBy by, Purpose purpose, bool has_step
     std::vector<Index> widths{chain.n_inputs()};
     for (const Factor& factor : chain.factors) widths.push_back(factor.rows);
     return dense_plan(widths, by, has_step_rule, purpose, n_memories);
+}
+
+/// Between gradients and updates: up the gradient, the gradients there, and back.
+void add_climb(Plan& plan) {
+    const auto gradients_end =
+        plan.operations.begin() + static_cast<std::ptrdiff_t>(plan.gradient_end);
+    std::vector<Operation> more;
+    std::vector<int> spare;
+    for (std::size_t l = 0; l < plan.weights.size(); ++l) {
+        Plan::Matrix shape = plan.matrices[static_cast<std::size_t>(plan.weights[l])];
+        shape.storage = plan.n_storages++;
+        spare.push_back(static_cast<int>(plan.matrices.size()));
+        plan.matrices.push_back(shape);
+        more.push_back(
+            {Product::add_square, plan.weights[l], plan.gradients[l], -1, static_cast<int>(l)});
+    }
+    for (std::size_t l = 0; l < plan.weights.size(); ++l) {
+        more.push_back(
+            {Product::climb, plan.weights[l], plan.gradients[l], spare[l], static_cast<int>(l)});
+    }
+    std::copy_if(plan.operations.begin(), gradients_end, std::back_inserter(more),
+                 [](const Operation& o) { return o.kind != Product::set_steps; });
+    for (std::size_t l = 0; l < plan.weights.size(); ++l)
+        more.push_back({Product::go_back, plan.weights[l], spare[l], -1, static_cast<int>(l)});
+    plan.operations.insert(gradients_end, more.begin(), more.end());
 }
 
 }  // namespace
@@ -78,7 +104,13 @@ double Plan::multiply_adds() const {
 
 Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Kept kept) {
     const Purpose purpose = kept.gradients ? Purpose::update : Purpose::step;
-    return make_plan(chain, by, purpose, has_step_rule, kept.memories);
+    Plan plan = make_plan(chain, by, purpose, has_step_rule, kept.memories);
+    if (kept.climbs) add_climb(plan);
+    for (std::size_t l = 0; kept.noise && l < plan.weights.size(); ++l) {
+        plan.operations.push_back(
+            {Product::add_noise, plan.weights[l], plan.weights[l], -1, static_cast<int>(l)});
+    }
+    return plan;
 }
 
 Plan gradient_plan(const Chain& chain, ResidualBy by) {

@@ -28,9 +28,13 @@ enum class Product {
     residual_by_loss,   ///< C = dloss / dA, by the loss itself
     set_steps,          ///< the step sizes of this step, from the product A and the residual C
     update_stored,      ///< C and what is kept of it, by an update policy, from the gradient A
-    combine,            ///< C = A + factor C, entry by entry
-    copy,               ///< C = factor A
-    pattern,            ///< C = A M, or M A, with a factor M given by its entries; weights in B
+    add_noise,          ///< C += normal noise
+    add_square,  ///< the sum of squares of the gradient A is added to that of the arrays before
+    climb,       ///< B = C, C += radius A / |gradient|, with the gradient A
+    go_back,     ///< C = A
+    combine,     ///< C = A + factor C, entry by entry
+    copy,        ///< C = factor A
+    pattern,     ///< C = A M, or M A, with a factor M given by its entries; weights in B
     /// C = the gradient by the weights of such a factor, from both sides A and B
     pattern_gradient,
     pattern_update,  ///< C -= step (that gradient + decay C)
@@ -44,7 +48,8 @@ inline bool is_pattern(Product kind) {
 /// Operations that are done by what a machine follows beside its plan.
 inline bool is_steered(Product kind) {
     return kind == Product::residual_by_loss || kind == Product::set_steps ||
-           kind == Product::update_stored;
+           kind == Product::update_stored || kind == Product::add_noise ||
+           kind == Product::add_square || kind == Product::climb || kind == Product::go_back;
 }
 
 /// Operations that go through their operands entry by entry, not by blocks.
@@ -145,6 +150,8 @@ enum class ResidualBy { moments, diagonal_moments, loss };
 struct Kept {
     bool gradients = false;  ///< of all layers before any weight moves; else none is stored
     int memories = 0;        ///< per layer
+    bool noise = false;      ///< whether noise is added to all weights in the end
+    bool climbs = false;     ///< whether the stored gradients are those a step up the gradient
 };
 
 /// One step of gradient descent; the weights are updated in place. has_step_rule: step sizes are

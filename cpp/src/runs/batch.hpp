@@ -60,13 +60,15 @@ public:
         has_stop_rule = at_check.any();
         // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
         const auto every_decay_is_zero = [&] {
-            for (Index run = 0; run < n_runs; ++run) {
-                if (scalar(problem.weight_decay, run) != 0) return false;
+            const Index n_looked_at =
+                problem.weight_decay.shared() ? std::min<Index>(n_runs, 1) : n_runs;
+            for (Index run = 0; run < n_looked_at; ++run) {
+                const double* const own = decays(run);
+                if (std::any_of(own, own + n_layers, [](double c) { return c != 0; })) return false;
             }
             return true;
         };
-        has_decay = problem.weight_decay.shared() ? n_runs > 0 && *problem.weight_decay.data != 0
-                                                  : !every_decay_is_zero();
+        has_decay = !every_decay_is_zero();
     }
 
     /// The next run to train, or -1. Runs that had ended before are passed on unchanged.
@@ -145,6 +147,10 @@ public:
             probe.set_mirror(slot, problem.mirror.at(run, problem.run_shape));
         set_own_moments(probe.machine(), slot, run);
     }
+    /// Weight decays of a run, of all layers.
+    const double* decays(Index run) const {
+        return problem.weight_decay.at(run, problem.run_shape);
+    }
     double scalar(const RunArray<double>& array, Index run) const {
         return *array.at(run, problem.run_shape);
     }
@@ -218,8 +224,7 @@ private:
     }
     template <class V>
     Steering<V> steering(const Descent& descent, int n_slots) const {
-        return steering_of<V>(problem.loss, descent.draws, descent.rule, descent.update, n_layers,
-                              n_slots);
+        return steering_of<V>(problem.loss, descent, problem.chain, problem.run_shape, n_slots);
     }
     template <class Number>
     LaneMachine<Number> lane_machine(const Plan& plan, int n_groups, bool decay,

@@ -46,7 +46,7 @@ public:
         Machine& machine = probe_.machine();
         at(slot).run = run;
         batch_.set_run(probe_, slot, run);
-        machine.set_rates(slot, no_rates_.data(), batch_.scalar(batch_.problem.weight_decay, run));
+        machine.set_rates(slot, no_rates_.data(), batch_.decays(run));
         for (Index l = 0; l < batch_.n_layers; ++l) {
             std::copy_n(batch_.start(run, l), batch_.layer_size(l), dense_.begin());
             machine.set_matrix(slot, machine.plan().weights[static_cast<std::size_t>(l)],

@@ -6,17 +6,25 @@ namespace linnet {
 
 namespace {
 
+template <class P>
+UpdatePolicy described() {
+    UpdatePolicy policy{P::name,
+                        P::n_memories,
+                        P::stores_gradients,
+                        P::n_scratch > 0,
+                        {P::parameters.begin(), P::parameters.end()},
+                        {P::choices.begin(), P::choices.end()},
+                        nullptr};
+    if constexpr (P::n_scratch > 0) policy.work = P::work;
+    return policy;
+}
 template <class... Policies>
-std::vector<UpdatePolicy> described(const std::tuple<Policies...>& /*list*/) {
-    return {UpdatePolicy{Policies::name,
-                         Policies::n_memories,
-                         Policies::stores_gradients,
-                         {Policies::parameters.begin(), Policies::parameters.end()},
-                         {Policies::choices.begin(), Policies::choices.end()}}...};
+std::vector<UpdatePolicy> all_described(const std::tuple<Policies...>& /*list*/) {
+    return {described<Policies>()...};
 }
 
 /// Made when the library is loaded: a training must not be the first to ask.
-const std::vector<UpdatePolicy> all_policies = described(UpdateList{});
+const std::vector<UpdatePolicy> all_policies = all_described(UpdateList{});
 
 }  // namespace
 

@@ -35,6 +35,8 @@ def train(
     step_size: npt.NDArray[np.float64],
     rule: tuple[Any, ...] | None = None,
     draws: tuple[Any, ...] | None = None,
+    noise: dict[str, Any] | None = None,
+    radius: npt.NDArray[np.float64] | None = None,
     update: dict[str, Any] = ...,
     memory: Sequence[Sequence[npt.NDArray[np.floating[Any]]]] = (),
     weight_decay: npt.NDArray[np.float64],

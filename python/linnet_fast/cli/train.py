@@ -17,7 +17,7 @@ import numpy as np
 
 from linnet_fast import datasets
 from linnet_fast._base import files, machine, spacing
-from linnet_fast.cli import outputs, train_data, train_report, train_sweep
+from linnet_fast.cli import outputs, train_data, train_method, train_report, train_sweep
 from linnet_fast.cli.arguments import (
     Commands,
     at_least,
@@ -62,6 +62,8 @@ examples:
       a matrix with gaps (empty fields or nan); a tenth of its entries is held out
   linnet-fast train measured.npz --loss sensing
       arrays measurements (n, outputs, inputs) and targets (n)
+  linnet-fast train digits --method adam --step-sizes 1e-3 --method-option beta2=0.99
+      another method, and what it is made with
   linnet-fast train iris --init balanced --weight-decay 0.01 --stop-loss 0.14 --plot none
 
 reading a result in Python:
@@ -172,7 +174,8 @@ def add(commands: Commands) -> None:
         "--step-sizes",
         type=_numbers,
         metavar="VALUES",
-        help="(default: one, 1 / sharpness from the moments of the data, or of the loss)",
+        help="(default: one, 1 / sharpness from the moments of the data, or of the loss; a usual one of "
+        "methods whose steps do not scale with the gradient)",
     )
     grid.add_argument(
         "--seeds",
@@ -190,6 +193,20 @@ def add(commands: Commands) -> None:
         type=count,
         metavar="N",
         help="(default 20000; 5000 of other losses than the squared one)",
+    )
+    training.add_argument(
+        "--method",
+        choices=list(train_method.names()),
+        default="gradient-descent",
+        help="how to train (default gradient-descent)",
+    )
+    training.add_argument(
+        "--method-option",
+        type=train_method.option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the method, such as momentum=0.9 or decoupled=true; may be repeated",
     )
     training.add_argument(
         "--weight-decay",

@@ -37,7 +37,8 @@ def summary(options: argparse.Namespace, spec: SweepSpec, data: str, n_threads: 
     steps = ", ".join(f"{step:g}" for step in coords_of(spec)["step_size"])
     network, loss = spec.training.network, spec.training.loss
     known = "modes" in loss.supports
-    if options.step_sizes is None:
+    method = spec.training.how
+    if options.step_sizes is None and method.usual_step_size is None:
         steps += f" (1 / sharpness, from the {'moments of the data' if known else 'loss'})"
     widths = " -> ".join(map(str, network.widths))
     text = f"{widths}, {options.init} start"
@@ -50,11 +51,14 @@ def summary(options: argparse.Namespace, spec: SweepSpec, data: str, n_threads: 
         "loss": options.loss,
         "network": text,
         "runs": f"{spec.n_runs:,} = {' x '.join(counts)}, {spec.training.n_steps or 0:,} steps each",
+        "method": " ".join([options.method, *(f"{k}={v}" for k, v in options.method_option)]),
         "step size": steps,
         "machine": f"{_plural(n_threads, 'thread')}, instruction set {isa}, {options.dtype}",
     }
     if options.loss == "squared":  # the kind that is meant where nothing is said
         del lines["loss"]
+    if lines["method"] == "gradient-descent":
+        del lines["method"]
     return "\n".join(f"{name:10} {line}" for name, line in lines.items())
 
 

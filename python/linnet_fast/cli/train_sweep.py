@@ -13,10 +13,10 @@ from linnet_fast._base import spacing
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.cli.outputs import BadInput
 from linnet_fast.cli.tame_steps import tame_step_size
+from linnet_fast.cli.train_method import method_of, names
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
-from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics.learned import safe_step_size
@@ -57,13 +57,16 @@ def spec_of(options: argparse.Namespace, loss: Loss) -> SweepSpec:
     if scales is None:
         scales = _default_scales(network, most_small=known)
     steps = options.step_sizes
+    usual = names()[options.method].usual_step_size
+    if steps is None and usual is not None:
+        steps = np.array([usual])
     if steps is None:
         steps = np.array([_step_size(options, network, loss, scales.max(), seeds)])
     training = Training(
         network,
         loss,
         LayerStart(options.init),
-        method=GradientDescent(steps[0], weight_decay=options.weight_decay),
+        method=method_of(options, float(steps[0])),
         n_steps=n_steps,
         stop=None if options.stop_loss is None else Stop(loss=options.stop_loss),
         dtype=options.dtype,

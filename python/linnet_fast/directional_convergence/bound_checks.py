@@ -186,6 +186,11 @@ def check_bounds(
     validate.flag("printed", printed)
     if switch is not None:
         validate.instance("switch", switch, PhaseSwitch)
+    made: Any = getattr(trajectory, "method", None)
+    if isinstance(made, Method) and not made.follows_loss:
+        expected = "plain gradient descent or flow, without weight decay and layer multipliers"
+        msg = f"trajectory must be of {expected}, got {made!r}"
+        raise ValueError(msg)
     relative, rounding = _tolerances(trajectory, tolerance)
     t, s, r = np.broadcast_arrays(
         time_of(trajectory), trajectory.log_tan_half_angle, trajectory.norm

@@ -16,12 +16,44 @@ from linnet_fast._base import elementary, validate
 from linnet_fast._base.runs import noun_of
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.methods.batches import Batches
+from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.step_rule import StepRule
+from linnet_fast.networks.chain import MAX_LAYERS, Chain, checked_network
 
 _LATE = 1e300  # times beyond are as good as this
 
 Memory: TypeAlias = tuple[WeightArray, ...]
 """What a method remembers of one array of weights: arrays of its shape."""
+
+
+@dataclass(frozen=True)
+class AtStep:
+    """What a method has to know of the step that it takes, besides weights and gradients.
+
+    Parameters
+    ----------
+    rate : ndarray
+        The step size, multipliers included; it broadcasts against the weights.
+    number : int
+        1 of the first step since the memory was zero, then 2, ...
+    n_inner : int
+        How many axes of the weights are no run axes.
+    """
+
+    rate: WeightArray
+    number: int
+    n_inner: int
+
+    def spread(self, parameter: npt.ArrayLike) -> WeightArray:
+        """Return a parameter, shape (*run), so that it broadcasts, in the precision of the weights.
+
+        Parameters
+        ----------
+        parameter : array_like, shape (*run)
+            Of a method.
+        """
+        array = np.asarray(parameter, self.rate.dtype)
+        return array.reshape(*array.shape, *(1,) * self.n_inner)
 
 
 class Method(ABC):
@@ -40,12 +72,14 @@ class Method(ABC):
     """Whether a training is measured in steps; else in time."""
     of_core: ClassVar[bool] = False
     """Whether the compiled core knows the method; else only the reference trains by it."""
-    is_equivariant: ClassVar[bool] = False
-    """Whether a step from turned weights, hidden spaces and inputs, is the step turned."""
+    usual_step_size: ClassVar[float | None] = None
+    """A step size for where none is given; None: what is stable follows from the sharpness."""
     log_time: bool = False
     """Whether times are log(1 + t)."""
     weight_decay: FloatArray
     """Coefficient of the weight decay, shape (*run)."""
+    layer_decays: FloatArray | None = None
+    """Factors on it for each array of weights, shape (*run, n_arrays); None: all are 1."""
 
     @property
     def run_shape(self) -> Shape:
@@ -70,7 +104,20 @@ class Method(ABC):
 
     @property
     def is_plain(self) -> bool:
-        """Whether weights go along the gradient of the whole loss and nothing else."""
+        """Whether weights go along the gradient of the whole objective and nothing else."""
+        return False
+
+    @property
+    def follows_loss(self) -> bool:
+        """Whether all weights go along the gradient of the loss alone: what closed forms are of."""
+        return self.is_plain and not self.weight_decay.any()
+
+    @property
+    def is_equivariant(self) -> bool:
+        """Whether a step from turned weights, hidden spaces and inputs, is the step turned.
+
+        And whether it is the same step where these spaces are parts of larger ones.
+        """
         return False
 
     @property
@@ -84,9 +131,35 @@ class Method(ABC):
         return None
 
     @property
+    def noise(self) -> GaussianNoise | None:
+        """What is added to the weights after every step; None: nothing."""
+        return None
+
+    @property
+    def radius(self) -> FloatArray | None:
+        """How far up the gradient of the loss gradients are taken, shape (*run); None: where weights are."""
+        return None
+
+    @property
     def n_memories(self) -> int:
         """How many arrays are kept for each array of weights."""
         return 0
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether weights shrink by step size * weight decay, in place of a decay in the gradient."""
+        return False
+
+    def array_decays(self, n_arrays: int) -> FloatArray:
+        """Return the weight decay of each array of weights, shape (*run, n_arrays).
+
+        Parameters
+        ----------
+        n_arrays : int
+            Number of arrays of weights of the network.
+        """
+        n = validate.integer("n_arrays", n_arrays, low=1, high=MAX_LAYERS)
+        return self.weight_decay[..., None].repeat(n, axis=-1)
 
     def linear_time(self, time: npt.ArrayLike) -> FloatArray:
         """Return the time t that is meant by what trainings call time: log(1 + t) if `log_time`.
@@ -140,13 +213,13 @@ class Method(ABC):
         """What is left open of a number that is recorded, besides rounding: 0 of steps."""
         return 0.0
 
-    def check_arrays(self, n_arrays: int) -> None:  # noqa: B027  (most have nothing to check)
-        """Raise ValueError unless what is given per array of weights fits a network.
+    def check_network(self, network: Chain) -> None:  # noqa: B027  (most have nothing to check)
+        """Raise ValueError unless the method can train a network.
 
         Parameters
         ----------
-        n_arrays : int
-            Number of arrays of weights.
+        network : Chain
+            What is to be trained.
         """
 
     def with_streams(self, streams: npt.ArrayLike) -> Self:  # noqa: ARG002
@@ -163,9 +236,7 @@ class Method(ABC):
         runs : tuple of int
             Shape of all run axes.
         """
-        drawn = self.batches
-        known = self if drawn is None else self.with_streams(drawn.streams_of(runs))
-        return noun_of(known, which, runs)
+        return noun_of(self, which, runs)
 
     def core_fields(self, runs: Shape) -> dict[str, Any]:
         """Return what the compiled core takes of the method, by name.
@@ -207,16 +278,24 @@ class SteppingMethod(Method):
         Factors >= 0 on the step size of each array of weights.
     batches : Batches, optional
         Which samples a step sees; by default all.
+    layer_decays : array_like, shape (*run, n_arrays), optional
+        Factors >= 0 on the weight decay of each array of weights.
+    noise : GaussianNoise, optional
+        What is added to the weights after every step; by default nothing.
     """
 
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
-        {"step_size": 0, "weight_decay": 0, "layer_multipliers": 1}
+        {"step_size": 0, "weight_decay": 0, "layer_multipliers": 1, "layer_decays": 1}
+    )
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {"batches": None, "layer_decays": None, "noise": None}
     )
     counts_steps: ClassVar[bool] = True
 
     step_size: FloatArray | StepRule
     weight_decay: FloatArray
     layer_multipliers: FloatArray | None
+    layer_decays: FloatArray | None
 
     def __init__(
         self,
@@ -224,23 +303,23 @@ class SteppingMethod(Method):
         weight_decay: npt.ArrayLike = 0.0,
         layer_multipliers: npt.ArrayLike | None = None,
         batches: Batches | None = None,
+        layer_decays: npt.ArrayLike | None = None,
+        noise: GaussianNoise | None = None,
     ) -> None:
         step = step_size
         if not isinstance(step, StepRule):
             step = validate.real_array("step_size", step, above=0)
         decay = validate.real_array("weight_decay", weight_decay, at_least=0)
-        multipliers = None
-        if layer_multipliers is not None:
-            multipliers = validate.real_array("layer_multipliers", layer_multipliers, at_least=0)
-            if multipliers.ndim == 0:
-                msg = "layer_multipliers must have shape (*run, n_arrays), got ()"
-                raise ValueError(msg)
         object.__setattr__(self, "step_size", step)
         object.__setattr__(self, "weight_decay", decay)
+        multipliers = _per_array("layer_multipliers", layer_multipliers)
         object.__setattr__(self, "layer_multipliers", multipliers)
+        object.__setattr__(self, "layer_decays", _per_array("layer_decays", layer_decays))
         if batches is not None:
             validate.instance("batches", batches, Batches)
-        self.__dict__["_batches"] = batches
+        if noise is not None:
+            validate.instance("noise", noise, GaussianNoise)
+        self.__dict__["_batches"], self.__dict__["_noise"] = batches, noise
 
     @property
     def batches(self) -> Batches | None:
@@ -249,10 +328,35 @@ class SteppingMethod(Method):
         return known
 
     @property
+    def noise(self) -> GaussianNoise | None:
+        """What is added to the weights after every step; None: nothing."""
+        known: GaussianNoise | None = self.__dict__["_noise"]
+        return known
+
+    @property
+    def n_memories(self) -> int:
+        """How many arrays are kept for each array of weights."""
+        known: int | None = self.__dict__.get("_n_memories")
+        return self._remembered() if known is None else known
+
+    def _remembered(self) -> int:
+        """Return how many arrays are kept; some of the runs keep what all do."""
+        return 0
+
+    @property
     def run_shape(self) -> Shape:
         """Common shape of the run axes of the parameters."""
-        drawn = () if self.batches is None else self.batches.run_shape
-        return validate.broadcast_runs(parameters=super().run_shape, batches=drawn)
+        drawn = {name: part.run_shape for name, part in self._drawn().items()}
+        return validate.broadcast_runs(parameters=super().run_shape, **drawn)
+
+    def _drawn(self) -> dict[str, Batches | GaussianNoise]:
+        """Return what has random numbers, by name."""
+        parts = {"batches": self.batches, "noise": self.noise}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _with(self, changed: Mapping[str, object]) -> Self:
+        values = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return type(self)(**{**values, **changed})
 
     def with_streams(self, streams: npt.ArrayLike) -> Self:
         """Return the method with random streams of these numbers, where it has any.
@@ -262,32 +366,44 @@ class SteppingMethod(Method):
         streams : array_like of int, shape (*run)
             Number of the stream of each run.
         """
-        if self.batches is None:
+        drawn = self._drawn()
+        if not drawn:
             return self
-        values = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        return type(self)(**values | {"batches": self.batches.with_streams(streams)})
+        return self._with({name: part.with_streams(streams) for name, part in drawn.items()})
+
+    def of_runs(self, which: npt.NDArray[np.intp], runs: Shape) -> Self:
+        """Return the method as some runs see it; they remember what all do.
+
+        Parameters
+        ----------
+        which : ndarray of int, shape (n,)
+            Their numbers, in C order.
+        runs : tuple of int
+            Shape of all run axes.
+        """
+        own = {
+            name: part.with_streams(part.streams_of(runs)) for name, part in self._drawn().items()
+        }
+        known = self._with(own) if own else self
+        method = noun_of(known, which, runs)
+        method.__dict__["_n_memories"] = self.n_memories
+        return method
 
     @abstractmethod
     def update(
-        self,
-        weights: WeightArray,
-        gradient: WeightArray,
-        memory: Memory,
-        rate: WeightArray,
-        n_inner: int,
+        self, weights: WeightArray, gradient: WeightArray, memory: Memory, at: AtStep
     ) -> tuple[WeightArray, Memory]:
         """Return an array of weights after a step, and what is remembered: the method, in NumPy.
 
         Parameters
         ----------
         weights, gradient : ndarray, shape (*run, ...)
-            The gradient is that of the objective, weight decay included.
+            The gradient is that of the objective, weight decay included, unless that is `decoupled`:
+            then the weights have shrunk before.
         memory : tuple of ndarray, shape (*run, ...)
             Of `n_memories` arrays, zero at the start.
-        rate : ndarray
-            The step size, multipliers included; it broadcasts.
-        n_inner : int
-            How many of the axes are no run axes.
+        at : AtStep
+            The step.
         """
 
     def _shown(self) -> dict[str, object]:
@@ -295,16 +411,21 @@ class SteppingMethod(Method):
             "step_size": self.step_size,
             "weight_decay": self.weight_decay,
         }
-        if self.layer_multipliers is not None:
-            parts["layer_multipliers"] = self.layer_multipliers
-        if self.batches is not None:
-            parts["batches"] = self.batches
+        for name in ("layer_multipliers", "layer_decays", "batches", "noise"):
+            if (part := getattr(self, name)) is not None:
+                parts[name] = part
         return parts
 
     @property
     def rule(self) -> StepRule | None:
         """The rule for the step size; None where it is constant."""
         return self.step_size if isinstance(self.step_size, StepRule) else None
+
+    @property
+    def follows_loss(self) -> bool:
+        """Whether all weights go along the gradient of the loss alone: what closed forms are of."""
+        factors = self.layer_multipliers
+        return super().follows_loss and (factors is None or bool((factors == 1).all()))
 
     @property
     def constant_step_size(self) -> FloatArray:
@@ -314,8 +435,18 @@ class SteppingMethod(Method):
             raise ValueError(msg)  # noqa: TRY004  (a rule is a valid type, not a valid choice here)
         return self.step_size
 
+    def check_network(self, network: Chain) -> None:
+        """Raise ValueError unless the method can train a network.
+
+        Parameters
+        ----------
+        network : Chain
+            What is to be trained.
+        """
+        self.check_arrays(checked_network(network, Chain).n_arrays)
+
     def check_arrays(self, n_arrays: int) -> None:
-        """Raise ValueError unless `layer_multipliers` are absent or one per array of weights.
+        """Raise ValueError unless what is given per array of weights is absent or one per array.
 
         Parameters
         ----------
@@ -325,7 +456,7 @@ class SteppingMethod(Method):
         Raises
         ------
         ValueError
-            If there are more or fewer multipliers.
+            If there are more or fewer.
 
         Examples
         --------
@@ -335,10 +466,39 @@ class SteppingMethod(Method):
             ...
         ValueError: layer_multipliers must have shape (*run, 3), one per layer, got (2,)
         """
-        if self.layer_multipliers is not None and self.layer_multipliers.shape[-1] != n_arrays:
-            got = self.layer_multipliers.shape
-            msg = f"layer_multipliers must have shape (*run, {n_arrays}), one per layer, got {got}"
-            raise ValueError(msg)
+        for name in ("layer_multipliers", "layer_decays"):
+            factors = getattr(self, name)
+            if factors is not None and factors.shape[-1] != n_arrays:
+                got = factors.shape
+                msg = f"{name} must have shape (*run, {n_arrays}), one per layer, got {got}"
+                raise ValueError(msg)
+
+    def array_decays(self, n_arrays: int) -> FloatArray:
+        """Return ``weight_decay * layer_decays``, the weight decay of each array of weights.
+
+        Parameters
+        ----------
+        n_arrays : int
+            Number of arrays of weights of the network.
+
+        Returns
+        -------
+        ndarray of float64, shape (*run, n_arrays)
+
+        Raises
+        ------
+        ValueError
+            If `layer_decays` are not one per array.
+
+        Examples
+        --------
+        >>> from linnet_fast import GradientDescent
+        >>> GradientDescent(0.1, 0.5, layer_decays=[1.0, 0.0]).array_decays(2).tolist()
+        [0.5, 0.0]
+        """
+        every = super().array_decays(n_arrays)
+        self.check_arrays(n_arrays)
+        return every if self.layer_decays is None else every * self.layer_decays
 
     def layer_step_sizes(self, n_arrays: int) -> FloatArray:
         """Return ``step_size * layer_multipliers``, the step size of each array of weights.
@@ -369,6 +529,17 @@ class SteppingMethod(Method):
         if self.layer_multipliers is None:
             return step[..., None].repeat(n_arrays, axis=-1)
         return step[..., None] * self.layer_multipliers
+
+
+def _per_array(name: str, factors: npt.ArrayLike | None) -> FloatArray | None:
+    """Return factors of arrays of weights, checked."""
+    if factors is None:
+        return None
+    array = validate.real_array(name, factors, at_least=0)
+    if array.ndim == 0:
+        msg = f"{name} must have shape (*run, n_arrays), got ()"
+        raise ValueError(msg)
+    return array
 
 
 def _times(name: str, value: npt.ArrayLike) -> FloatArray:

@@ -198,10 +198,7 @@ class Batches:
         >>> Batches(10).streams_of((2, 2)).tolist()
         [[0, 1], [2, 3]]
         """
-        if self.streams is not None:
-            return np.broadcast_to(self.streams, runs)
-        validate.integer("number of runs", math.prod(runs), low=0, high=MOST_STREAMS)
-        return np.arange(math.prod(runs), dtype=np.int64).reshape(runs)
+        return numbered(runs) if self.streams is None else np.broadcast_to(self.streams, runs)
 
     def with_streams(self, streams: npt.ArrayLike) -> Self:
         """Return the same with other streams.
@@ -237,6 +234,27 @@ class Batches:
             "radii": radii,
             "cumulative": cumulative,
         }
+
+
+def numbered(runs: Shape) -> npt.NDArray[np.int64]:
+    """Return numbers of streams of their own for runs: those in C order.
+
+    Parameters
+    ----------
+    runs : tuple of int
+        Shape of the run axes.
+
+    Returns
+    -------
+    ndarray of int64, shape (*runs)
+
+    Raises
+    ------
+    ValueError
+        If there are more than 2**32 runs.
+    """
+    validate.integer("number of runs", math.prod(runs), low=0, high=MOST_STREAMS)
+    return np.arange(math.prod(runs), dtype=np.int64).reshape(runs)
 
 
 def _sizes(size: object) -> Size:

@@ -104,7 +104,6 @@ class GradientFlow(Method):
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"method": KINDS[0]})
     counts_steps: ClassVar[bool] = False
     of_core: ClassVar[bool] = True
-    is_equivariant: ClassVar[bool] = True
 
     rtol: FloatArray
     atol: FloatArray | None
@@ -149,6 +148,11 @@ class GradientFlow(Method):
         if self.method != KINDS[0]:
             parts["method"] = self.method
         return parts
+
+    @property
+    def is_equivariant(self) -> bool:
+        """True."""
+        return True
 
     @property
     def is_plain(self) -> bool:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from linnet_fast._base.registry import Registry
 from linnet_fast.losses.base import Loss
+from linnet_fast.methods.adaptive import Adagrad, Adam, RMSProp
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
+from linnet_fast.methods.normalized import SignDescent, SpectralDescent
+from linnet_fast.methods.sharpness import SharpnessAware
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 
 METHODS: Registry[type[Method]] = Registry(
-    [GradientDescent, StochasticGradientDescent, GradientFlow]
+    [
+        GradientDescent,
+        StochasticGradientDescent,
+        GradientFlow,
+        Adam,
+        RMSProp,
+        Adagrad,
+        SignDescent,
+        SpectralDescent,
+        SharpnessAware,
+    ]
 )
 """Name of each method -> its class; ``METHODS.register`` takes another one."""
 

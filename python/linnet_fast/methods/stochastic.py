@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.step_rule import StepRule
 
 
@@ -36,7 +38,7 @@ class StochasticGradientDescent(GradientDescent):
     streams : array_like of int, shape (*run), optional
         A number from 0 to 2**32 - 1 for each run; runs with the same one see the same samples. By
         default runs are numbered in C order.
-    weight_decay, layer_multipliers, momentum, nesterov
+    weight_decay, layer_multipliers, momentum, nesterov, dampening, layer_decays, noise
         As of `GradientDescent`.
 
     Raises
@@ -72,6 +74,9 @@ class StochasticGradientDescent(GradientDescent):
         *,
         momentum: npt.ArrayLike = 0.0,
         nesterov: bool = False,
+        dampening: npt.ArrayLike = 0.0,
+        layer_decays: npt.ArrayLike | None = None,
+        noise: GaussianNoise | None = None,
     ) -> None:
         size = validate.integer("batch_size", batch_size, low=1, high=2**31)
         object.__setattr__(self, "batch_size", size)
@@ -82,6 +87,9 @@ class StochasticGradientDescent(GradientDescent):
             momentum=momentum,
             nesterov=nesterov,
             batches=Batches(size, seed, streams),
+            dampening=dampening,
+            layer_decays=layer_decays,
+            noise=noise,
         )
         drawn = cast("Batches", self.batches)
         object.__setattr__(self, "seed", drawn.seed)
@@ -91,13 +99,9 @@ class StochasticGradientDescent(GradientDescent):
         parts = {name: part for name, part in super()._shown().items() if name != "batches"}
         return {**parts, "batch_size": self.batch_size, "seed": self.seed}
 
-    def with_streams(self, streams: npt.ArrayLike) -> StochasticGradientDescent:
-        """Return the same with other streams.
-
-        Parameters
-        ----------
-        streams : array_like of int, shape (*run)
-            Number of the stream of each run.
-        """
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return StochasticGradientDescent(**values | {"streams": streams})
+    def _with(self, changed: Mapping[str, object]) -> Self:
+        drawn = changed.get("batches")
+        if not isinstance(drawn, Batches):
+            return super()._with(changed)
+        others = {name: part for name, part in changed.items() if name != "batches"}
+        return super()._with({**others, "streams": drawn.streams})

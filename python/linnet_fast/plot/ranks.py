@@ -454,11 +454,7 @@ def _theory(
 ) -> FloatArray | None:
     """Return the closed form of each mode, (chosen runs that did not diverge, n, K), or None."""
     method, n_layers = trajectory.method, trajectory.network.n_layers
-    multipliers = getattr(method, "layer_multipliers", None)
-    scaled = multipliers is not None and np.any(multipliers != 1)
-    plain = method.is_plain and not np.any(method.weight_decay) and not scaled
-    plain = plain and not trajectory.phases
-    if not (plain and trajectory.network.is_dense):
+    if trajectory.phases or not (method.follows_loss and trajectory.network.is_dense):
         return None
     data = joint_decomposition(trajectory.squared_loss)
     n_modes = data.sigma.shape[-1]

@@ -396,8 +396,9 @@ def mode_method(trajectory: Trajectory, name: str) -> tuple[FloatArray, bool]:
     method = trajectory.method
     multipliers = getattr(method, "layer_multipliers", None)
     scaled = multipliers is not None and np.any(multipliers != 1)
+    decays = np.any(method.array_decays(trajectory.network.n_arrays))
     known = method.mode_momentum
-    if trajectory.phases or known is None or np.any(method.weight_decay) or scaled:
+    if trajectory.phases or known is None or decays or scaled:
         got = f"{len(trajectory.phases)} phases" if trajectory.phases else repr(method)
         expected = "the flow, or descent on all of the loss with or without momentum"
         msg = f"{name} predicts {expected}, without weight decay and layer multipliers, got {got}"
@@ -411,11 +412,9 @@ def plain_method(trajectory: Trajectory, name: str) -> None:
     if trajectory.phases:
         msg = f"{name} needs a training of one phase, got {len(trajectory.phases)}"
         raise ValueError(msg)
-    method = trajectory.method
-    multipliers = getattr(method, "layer_multipliers", None)
-    scaled = multipliers is not None and np.any(multipliers != 1)
-    if not method.is_plain or np.any(method.weight_decay) or scaled:
-        msg = f"{name} needs a method without weight decay and layer multipliers, got {method!r}"
+    if not trajectory.method.follows_loss:
+        expected = "plain gradient descent or flow, without weight decay and layer multipliers"
+        msg = f"{name} is for {expected}, got {trajectory.method!r}"
         raise ValueError(msg)
 
 

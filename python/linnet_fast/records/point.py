@@ -28,8 +28,8 @@ class Point:
         Its weights.
     loss : Loss
         On what.
-    weight_decay : array_like, shape (*run)
-        Coefficient of the method.
+    weight_decay : array_like, shape (*run, n_arrays), or one number
+        That of each array of weights.
     direction : ndarray, shape (*run, in), or None
         What angles are measured to, of norm 1.
     evaluated : mapping of str to Loss
@@ -59,10 +59,13 @@ class Point:
         dtype = self.weights[0].dtype
         by_product = self.loss.gradient(self.product).astype(dtype)
         own = self.network.gradients(self.weights, by_product)
-        decay = np.asarray(self.weight_decay, dtype)
+        given = np.asarray(self.weight_decay, dtype)
+        decays = np.broadcast_to(given, (*given.shape[:-1], len(own)))
         return tuple(
-            decay.reshape(*decay.shape, *(1,) * len(shape)) * w + g
-            for w, g, shape in zip(self.weights, own, self.network.shapes, strict=True)
+            decays[..., i].reshape(*decays.shape[:-1], *(1,) * len(shape)) * w + g
+            for i, (w, g, shape) in enumerate(
+                zip(self.weights, own, self.network.shapes, strict=True)
+            )
         )
 
     @cached_property

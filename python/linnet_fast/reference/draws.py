@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.laws.draws import chosen, normal, shuffled
 from linnet_fast.losses.base import Loss, Words
 from linnet_fast.methods.base import Method
+from linnet_fast.methods.noise import GaussianNoise
+from linnet_fast.networks.chain import Chain
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ROUNDS = 10
-_ORDER, _NOISE = 1, 2
+_ORDER, _NOISE, _WEIGHTS = 1, 2, 3
 """What random numbers are for that are not those of samples: the highest two bits of a step."""
 
 
@@ -113,6 +116,43 @@ def draw(
         index = np.array([epochs[int(at // n_all)][at % n_all] for at in seen])
     std = np.broadcast_to(batches.label_noise_std, runs)[run] if batches.has_noise else None
     return _noisy(loss.chosen(index), len(index), std, words(step, _NOISE))
+
+
+def noise_on(
+    noise: GaussianNoise, network: Chain, number: int, step: int, rate: WeightArray, runs: Shape
+) -> WeightArray:
+    """Return what noise adds to an array of weights in a step, shape (*run, *network.shapes[number]).
+
+    Parameters
+    ----------
+    noise : GaussianNoise
+        How hot it is.
+    network : Chain
+        What is trained.
+    number : int
+        Which array of weights.
+    step : int
+        Steps taken before.
+    rate : ndarray, shape (*run)
+        Step sizes of the array.
+    runs : tuple of int
+        Shape of the run axes.
+
+    Returns
+    -------
+    ndarray
+    """
+    before = sum((math.prod(shape) + 1) // 2 for shape in network.shapes[:number])
+    shape = network.shapes[number]
+    streams = noise.streams_of(runs)
+    std = np.sqrt(2 * np.broadcast_to(noise.temperature, runs) * np.broadcast_to(rate, runs))
+    found = np.empty((*runs, *shape), rate.dtype)
+    for run in np.ndindex(runs):
+        words = partial(philox, noise.seed, step | _WEIGHTS << 62, int(streams[run]))
+        blocks = before + np.arange((math.prod(shape) + 1) // 2)
+        numbers = normal(words, blocks, 2).ravel()[: math.prod(shape)]
+        found[run] = std[run] * numbers.reshape(shape)
+    return found
 
 
 def _noisy(own: Loss, n: int, std: FloatArray | None, words: Words) -> Loss:

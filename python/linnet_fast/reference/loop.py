@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy.integrate import solve_ivp
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
-from linnet_fast.methods.base import Method, SteppingMethod
+from linnet_fast.methods.base import AtStep, Method, SteppingMethod
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
@@ -27,7 +28,7 @@ from linnet_fast.records.observables import OBSERVABLES, empty_records
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.reference.draws import draw
+from linnet_fast.reference.draws import draw, noise_on
 from linnet_fast.reference.observables import end_to_end, gradients, observe
 from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
@@ -134,7 +135,7 @@ def train(
     steps = record.steps(first, last)
     at = {int(step): index for index, step in enumerate(steps)}
     kept = empty_records(record.rows, network, (*runs, len(steps)), dtype)
-    decay = np.broadcast_to(method.weight_decay, runs)
+    decay = np.broadcast_to(method.array_decays(network.n_arrays), (*runs, network.n_arrays))
     layer_steps = stepping.layer_step_sizes(network.n_arrays).astype(dtype)
     clock = clock_of(state, method)
     elapsed = np.array(np.broadcast_to(time_of(state, method), runs))
@@ -173,17 +174,27 @@ def train(
             if step == last or not active.any():
                 continue
             own = loss if method.batches is None else _drawn(loss, method, step, runs)
-            here = Point(network, weights, own, decay)
+            here = Point(network, weights, own, 0.0 if method.decoupled else decay)
+            slopes = (
+                here.gradients if method.radius is None else _from_higher_up(here, method.radius)
+            )
             size = _step_sizes(stepping, loss, here, step)
             if method.rule is not None:
                 elapsed = np.where(active, elapsed + size, elapsed)
             rates = np.asarray(size)[..., None].astype(dtype) * layer_steps
-            moved = [
-                stepping.update(w, move, known, _spread(rates[..., i], n), n)
-                for i, (w, move, known, n) in enumerate(
-                    zip(weights, here.gradients, memory, inner, strict=True)
-                )
-            ]
+            moved = []
+            for i, (w, gradient, known, n) in enumerate(
+                zip(weights, slopes, memory, inner, strict=True)
+            ):
+                rate = rates[..., i]
+                at_step = AtStep(_spread(rate, n), step - state.memory_from + 1, n)
+                shrunk = w
+                if method.decoupled:
+                    shrunk = w * _spread(1 - rate * decay[..., i].astype(dtype), n)
+                new, kept_now = stepping.update(shrunk, gradient, known, at_step)
+                if method.noise is not None:
+                    new = new + noise_on(method.noise, network, i, step, rate, runs)
+                moved.append((new, kept_now))
             memory = tuple(
                 tuple(
                     np.where(_spread(active, n), new, old)
@@ -205,6 +216,7 @@ def train(
         elapsed if clock is None else None,
         memory if state.memory else (),
         clock=clock,
+        memory_from=state.memory_from,
     )
     going = state.going
     return Trajectory(
@@ -219,6 +231,28 @@ def train(
         _provenance(method, n_steps=n_steps),
         np.where(going, stopped_at - first, 0),
         record.evaluate,
+    )
+
+
+def _from_higher_up(here: Point, radius: FloatArray) -> tuple[WeightArray, ...]:
+    """Return gradients at weights moved that far up the gradient of the loss; decays are those here."""
+    bare = replace(here, weight_decay=0.0)
+    inner = [len(shape) for shape in here.network.shapes]
+    size = np.sqrt(
+        sum(
+            np.square(g).sum(axis=tuple(range(g.ndim - n, g.ndim)))
+            for g, n in zip(bare.gradients, inner, strict=True)
+        )
+    )
+    factor = np.where(size > 0, radius / np.where(size > 0, size, 1), 0).astype(size.dtype)
+    climbed = tuple(
+        w + _spread(np.broadcast_to(factor, size.shape), n) * g
+        for w, g, n in zip(here.weights, bare.gradients, inner, strict=True)
+    )
+    there = replace(bare, weights=climbed)
+    return tuple(
+        new + (old - own)
+        for new, old, own in zip(there.gradients, here.gradients, bare.gradients, strict=True)
     )
 
 
@@ -290,7 +324,7 @@ def _flow(
     kept = empty_records(record.rows, network, (*runs, len(times)), np.dtype(np.float64))
     rtol = np.broadcast_to(method.rtol, runs)
     atol = np.broadcast_to(method.absolute_tolerance(state.weights, len(runs)), runs)
-    decay = np.broadcast_to(method.weight_decay, runs)
+    decay = np.broadcast_to(method.array_decays(network.n_arrays), (*runs, network.n_arrays))
     weights = tuple(np.array(w) for w in state.weights)
     status, stopped_at = state.status.copy(), np.array(state.stopped_at)
     n_steps = np.zeros(runs, np.int64)
@@ -310,7 +344,7 @@ def _flow(
         evaluated = {name: other.of_run(run, runs) for name, other in record.evaluate.items()}
 
         def slope(time: float, flat: FloatArray, own: Loss = own, run: Any = run) -> Any:
-            moves = gradients(layers_of(flat), own, decay[run], network)
+            moves = gradients(layers_of(flat), own, decay[run][0], network)
             speed = math.exp(time) if method.log_time else 1.0
             return -speed * np.concatenate([move.ravel() for move in moves])
 

@@ -105,7 +105,7 @@ def gradients(
     network, arrays = _checked(network, weights, loss)
     decay = validate.real_array("weight_decay", weight_decay, at_least=0)
     with np.errstate(over="ignore", invalid="ignore"):
-        return Point(network, arrays, loss, decay).gradients
+        return Point(network, arrays, loss, decay[..., None]).gradients
 
 
 def _checked(
@@ -172,4 +172,4 @@ def observe(
     decay = validate.real_array("weight_decay", weight_decay, at_least=0)
     own = tuple(np.asarray(layer, np.float64) for layer in arrays)
     with np.errstate(over="ignore", invalid="ignore"):
-        return row.value(Point(network, own, loss, decay, to))
+        return row.value(Point(network, own, loss, decay[..., None], to))

@@ -269,6 +269,7 @@ def _end_of(
             [array[where] for array in final.weights],
             names,
             weight_decay=last_part.method.weight_decay,
+            layer_decays=last_part.method.layer_decays,
             direction=None if record is None else record.direction,
             evaluate=NO_LOSSES if record is None else record.evaluate,
             n_threads=n_threads,

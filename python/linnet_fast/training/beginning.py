@@ -69,6 +69,7 @@ def beginning(
             begin.weights,
             record.observables,
             weight_decay=method.weight_decay,
+            layer_decays=method.layer_decays,
             direction=record.direction,
             evaluate=record.evaluate,
             n_threads=1,

@@ -87,7 +87,9 @@ class CoreCall:
         return {
             **core_problem(self.network, self.loss, self.begin.weights, runs),
             "direction": _over(self.direction, runs, 1),
-            "weight_decay": validate.over_runs(self.method.weight_decay, runs, 0),
+            "weight_decay": validate.over_runs(
+                self.method.array_decays(self.network.n_arrays), runs, 1
+            ),
             "stop_loss": None if stop is None else _over(stop.loss, runs, 0),
             "stop_gradient_norm": None if stop is None else _over(stop.gradient_norm, runs, 0),
             "ended": np.require(~self.going, np.int8, "C") if has_ended else None,

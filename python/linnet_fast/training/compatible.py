@@ -94,7 +94,7 @@ def check_training(
                 got = f"{name!r}, and it evaluates {', '.join(evaluate) or 'none'}"
                 msg = f"stop must have thresholds on losses that the record evaluates, got {got}"
                 raise ValueError(msg)
-    method.check_arrays(network.n_arrays)
+    method.check_network(network)
     if method.batches is not None and "draws" not in loss.supports:
         msg = f"loss must have samples or a law to draw from for {type(method).__name__}, "
         msg += f"got a {type(loss).__name__}"

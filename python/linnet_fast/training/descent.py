@@ -47,6 +47,10 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
         )
     if draws is not None:
         arguments["draws"] = draws.core_fields(runs, call.loss.core_draws())
+    if method.noise is not None:
+        arguments["noise"] = method.noise.core_fields(runs)
+    if method.radius is not None:
+        arguments["radius"] = validate.over_runs(method.radius, runs, 0)
     step_sizes = method.layer_step_sizes(call.network.n_arrays)
     memory = [
         [validate.over_runs(part, runs, part.ndim - len(runs)) for part in kept]
@@ -58,7 +62,11 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
         check_every=1 if call.stop is None else call.stop.check_every,
         first_step=first,
         n_steps=n_steps,
-        update=method.core_fields(runs),
+        update={
+            **method.core_fields(runs),
+            "decoupled": method.decoupled,
+            "remembers_from": begin.memory_from,
+        },
         memory=memory,
         record_steps=steps.tolist(),
         progress=report,
@@ -72,5 +80,15 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
     stopped_at = np.where(going, result["stopped_at"], begin.stopped_at)
     status = np.where(going, result["status"], begin.status)
     kept = result.get("memory", ())
-    final = State(result["weights"], last, status, stopped_at, None, elapsed, kept, clock=clock)
+    final = State(
+        result["weights"],
+        last,
+        status,
+        stopped_at,
+        None,
+        elapsed,
+        kept,
+        clock=clock,
+        memory_from=begin.memory_from,
+    )
     return Outcome(result, steps, time, final, np.where(going, stopped_at - first, 0))

@@ -35,6 +35,7 @@ def observe(
     observables: Iterable[str | Observable],
     *,
     weight_decay: npt.ArrayLike = 0.0,
+    layer_decays: npt.ArrayLike | None = None,
     direction: npt.ArrayLike | None = None,
     evaluate: Mapping[str, Loss] = NO_LOSSES,
     n_threads: int | None = None,
@@ -87,12 +88,21 @@ def observe(
     found = rows(checked(observables, others), others)
     to = direction_of(network, loss, found, direction, others)
     decay = validate.real_array("weight_decay", weight_decay, at_least=0)
+    decays = decay[..., None].repeat(network.n_arrays, axis=-1)
+    if layer_decays is not None:
+        factors = validate.real_array("layer_decays", layer_decays, at_least=0)
+        if factors.ndim == 0 or factors.shape[-1] != network.n_arrays:
+            wanted = f"(*run, {network.n_arrays}), one per layer"
+            msg = f"layer_decays must have shape {wanted}, got {factors.shape}"
+            raise ValueError(msg)
+        validate.broadcast_runs(weight_decay=decay.shape, layer_decays=factors.shape[:-1])
+        decays = decays * factors
     arrays = validate.weights("weights", weights, network.shapes)
     lead = (w.shape[: w.ndim - len(s)] for w, s in zip(arrays, network.shapes, strict=True))
     runs = validate.broadcast_runs(
         weights=np.broadcast_shapes(*lead),
         loss=loss.run_shape,
-        weight_decay=decay.shape,
+        weight_decay=decays.shape[:-1],
         **{f"evaluate[{name!r}]": other.run_shape for name, other in others.items()},
     )
     full = tuple(
@@ -113,7 +123,7 @@ def observe(
         known = _core.observe(
             **core_problem(network, loss, full, runs),
             direction=None if to is None else validate.over_runs(to, runs, 1),
-            weight_decay=validate.over_runs(decay, runs, 0),
+            weight_decay=validate.over_runs(decays, runs, 1),
             observables=own,
             evaluate=core_evaluate(found, others, runs),
             n_threads=threads,

@@ -219,7 +219,8 @@ def _entered(state: State, part: Planned, before: Method) -> State:
 def _without_memory(state: State, method: Method) -> State:
     if not (method.n_memories or state.memory):
         return state
-    return replace(state, memory=no_memory(state.weights, method), inside=())
+    memory = no_memory(state.weights, method)
+    return replace(state, memory=memory, memory_from=state.step or 0, inside=())
 
 
 def _at(record: Record, axis: npt.NDArray[Any]) -> Record:

@@ -23,6 +23,7 @@ from linnet_fast.initialization.start import Start
 from linnet_fast.laws.spherical import LAWS
 from linnet_fast.losses.registry import LOSSES
 from linnet_fast.methods.batches import Batches
+from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.registry import METHODS
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import MAX_LAYERS, Chain
@@ -45,6 +46,7 @@ _OTHERS: Mapping[str, tuple[type, ...]] = {
     "step_size": (StepRule,),
     "batches": (Batches,),
     "phases": (Phase,),
+    "noise": (GaussianNoise,),
 }
 
 

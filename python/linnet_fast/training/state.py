@@ -86,6 +86,8 @@ class State:
         its shape and dtype; empty if it remembers nothing.
     clock : Clock, optional
         Of gradient descent with a constant step size: how time goes on, also with another.
+    memory_from : int, default 0
+        Of gradient descent: the step at which the memory was zero, from which methods count.
     inside : tuple of Inside
         Made by `train` where it trained a smaller network, so that it goes on with that one.
 
@@ -106,6 +108,7 @@ class State:
     memory: tuple[tuple[WeightArray, ...], ...] = ()
     inside: tuple[Inside, ...] = ()
     clock: Clock | None = None
+    memory_from: int = 0
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -121,6 +124,9 @@ class State:
         else:
             reached = validate.real("time", self.time, at_least=0)
             object.__setattr__(self, "time", reached)
+        most = 0 if self.step is None else self.step
+        begun = validate.integer("memory_from", self.memory_from, low=0, high=most)
+        object.__setattr__(self, "memory_from", begun)
         if not self.weights:
             msg = "weights must have one array per layer, got none"
             raise ValueError(msg)

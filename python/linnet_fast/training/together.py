@@ -64,6 +64,7 @@ def _of_runs(call: CoreCall, which: Which) -> CoreCall:
         tuple(tuple(map(some, kept)) for kept in begin.memory),
         inside,
         None if begin.clock is None else begin.clock.of_runs(which, runs),
+        begin.memory_from,
     )
     evaluate = {k: noun_of(loss, which, runs) for k, loss in call.record.evaluate.items()}
     direction = call.direction
@@ -131,6 +132,7 @@ def merged(call: CoreCall, parts: Sequence[tuple[Which, Outcome]]) -> Outcome:
         tuple(whole_list(_remembered(i)) for i in range(len(end.memory))),
         inside,
         clock,
+        end.memory_from,
     )
     time = first.time
     if first.steps is not None:

@@ -57,6 +57,7 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
         "time": state.time,
         "has_elapsed": state.elapsed is not None,
         "n_memories": len(state.memory[0]) if state.memory else 0,
+        **({"memory_from": state.memory_from} if state.memory_from else {}),
         **_inside_header(inside),
         **({} if clock is None else {"has_clock": True}),
     }
@@ -109,6 +110,7 @@ def state_whole(
         memory if header["n_memories"] else (),
         inside,
         _clock(name, header, array, method),
+        header.get("memory_from", 0),
     )
 
 

@@ -1,0 +1,96 @@
+// Steps that are scaled entry by entry, or layer by layer, by the gradients that were.
+#pragma once
+
+#include <cmath>
+
+#include "updates/policy.hpp"
+#include "updates/root_quotient.hpp"
+
+namespace linnet {
+
+/// m and a are means of g and g^2 with weights beta^age, corrected for their start at 0; w -= step
+/// m / (sqrt(a) + eps). keeps_largest: with the largest a so far.
+template <bool keeps_largest>
+struct AdamOf : Policy {
+    static constexpr const char* name = keeps_largest ? "amsgrad" : "adam";
+    static constexpr int n_memories = keeps_largest ? 3 : 2;
+    static constexpr std::array<const char*, 3> parameters{"beta1", "beta2", "eps"};
+    static constexpr int n_powers = 2;
+    static constexpr int n_factors = 4;
+
+    static void find_factors(const double* parameter, const double* power, double /*n*/,
+                             double* factor) {
+        factor[0] = 1 - parameter[0];
+        factor[1] = 1 - parameter[1];
+        factor[2] = 1 / (1 - power[0]);
+        factor[3] = 1 / std::sqrt(1 - power[1]);
+    }
+    template <class V>
+    static V apply(V weight, V gradient, V* memory, V step, const V* number,
+                   const int* /*choice*/) {
+        memory[0] = fma(number[3], gradient - memory[0], memory[0]);
+        memory[1] = fma(number[4] * gradient, gradient, number[1] * memory[1]);
+        V square = memory[1];
+        if constexpr (keeps_largest) {
+            memory[2] = select(less(memory[2], square), square, memory[2]);
+            square = memory[2];
+        }
+        const V move = root_quotient(number[5] * memory[0], square, number[6], number[2]);
+        return fma(-step, move, weight);
+    }
+};
+using Adam = AdamOf<false>;
+using AmsGrad = AdamOf<true>;
+
+/// a is the mean of g^2 with weights alpha^age, or of the mean of g^2 over the layer; w -= step u
+/// with u = g / (sqrt(a) + eps), or with momentum w -= step b, b = momentum b + u.
+template <bool by_layer, bool remembers>
+struct RmsPropOf : Policy {
+    static constexpr const char* name =
+        by_layer    ? remembers ? "rmsprop_by_layer_with_momentum" : "rmsprop_by_layer"
+        : remembers ? "rmsprop_with_momentum"
+                    : "rmsprop";
+    static constexpr int n_memories = remembers ? 2 : 1;
+    static constexpr std::array<const char*, 3> parameters{"alpha", "eps", "momentum"};
+    static constexpr int n_factors = 1;
+    static constexpr bool sees_mean_square = by_layer;
+
+    static void find_factors(const double* parameter, const double* /*power*/, double /*n*/,
+                             double* factor) {
+        factor[0] = 1 - parameter[0];
+    }
+    template <class V>
+    static V apply(V weight, V gradient, V* memory, V step, const V* number,
+                   const int* /*choice*/) {
+        if constexpr (by_layer) {
+            memory[0] = fma(number[3], number[4], number[0] * memory[0]);
+        } else {
+            memory[0] = fma(number[3] * gradient, gradient, number[0] * memory[0]);
+        }
+        V move = root_quotient(gradient, memory[0], broadcast<V>(1), number[1]);
+        if constexpr (remembers) move = memory[1] = fma(number[2], memory[1], move);
+        return fma(-step, move, weight);
+    }
+};
+
+/// a is the sum of all g^2; w -= step / (1 + (n - 1) decay) g / (sqrt(initial + a) + eps).
+struct Adagrad : Policy {
+    static constexpr const char* name = "adagrad";
+    static constexpr int n_memories = 1;
+    static constexpr std::array<const char*, 3> parameters{"initial", "eps", "step_decay"};
+    static constexpr int n_factors = 1;
+
+    static void find_factors(const double* parameter, const double* /*power*/, double n,
+                             double* factor) {
+        factor[0] = 1 / (1 + (n - 1) * parameter[2]);
+    }
+    template <class V>
+    static V apply(V weight, V gradient, V* memory, V step, const V* number,
+                   const int* /*choice*/) {
+        memory[0] = fma(gradient, gradient, memory[0]);
+        const V move = root_quotient(gradient, number[0] + memory[0], broadcast<V>(1), number[1]);
+        return fma(-(step * number[3]), move, weight);
+    }
+};
+
+}  // namespace linnet

@@ -1,0 +1,61 @@
+"""``linnet-fast train --method``: every method that takes steps, and what it is made with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import linnet_fast as lf
+from linnet_fast.cli import main, train_method
+
+SMALL = ("iris", "--steps", 40, "--records", 5, "--seeds", 2, "--scales", "0.5", "--hidden", 4)
+NAMES = [name for name in train_method.names() if not name.startswith("stochastic")]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def train(*arguments):
+    return main.main(["train", *map(str, (*SMALL, "--plot", "none", *arguments))])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method(name, capsys):
+    assert train("--method", name) == 0
+    shown = capsys.readouterr().out
+    assert (f"method     {name}" in shown) == (name != "gradient-descent")
+    assert ("1 / sharpness" in shown) == (name == "gradient-descent")
+    run = lf.Trajectory.load("linnet_fast_iris.npz")
+    assert type(run.method) is train_method.names()[name]
+    assert (run.loss[..., -1] < run.loss[..., 0]).all()
+
+
+def test_what_it_is_made_with(capsys):
+    own = ("--method-option", "beta2=0.9", "--method-option", "decoupled=true")
+    steps = ("--step-sizes", "1e-3,1e-2", "--weight-decay", 0.1)
+    assert train("--method", "adam", *own, *steps) == 0
+    assert "adam beta2=0.9 decoupled=True" in capsys.readouterr().out
+    method = lf.Trajectory.load("linnet_fast_iris.npz").method
+    assert method.beta2 == 0.9
+    assert method.decoupled
+    np.testing.assert_allclose(np.unique(method.step_size), [1e-3, 1e-2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "newton"), "invalid choice: 'newton'"),
+        (("--method-option", "momentum"), "'momentum' is not NAME=VALUE"),
+        (("--method-option", "step-size=0.1"), "--method-option step_size: --step-size says it"),
+        (("--method-option", "beta1=0.1"), "--method-option beta1: gradient-descent has layer_mul"),
+        (("--method-option", "momentum=1.5"), "--method-option: momentum must be < 1, got 1.5"),
+        (("--method", "rmsprop", "--method-option", "per=row"), "per must be one of entry, layer"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(train(*arguments))
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
