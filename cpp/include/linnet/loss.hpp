@@ -61,6 +61,7 @@ struct LossDeclaration {
     std::vector<LossField> fields;
     bool needs_one_output = false;
     bool has_margins = false;  ///< and so an accuracy
+    bool has_curvature = true;  ///< the residual has a derivative that is known
     bool can_draw = false;     ///< samples can be drawn anew for every step
     bool draws_fresh = false;  ///< of a law, with replacement
     bool is_called = false;    ///< it calls what the user has written, however long that takes

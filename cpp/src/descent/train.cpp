@@ -14,7 +14,7 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
     const UpdatePolicy& policy = update_policies()[static_cast<std::size_t>(descent.update.policy)];
     const Plan plan = training_plan(problem.chain, batch.by, descent.rule != StepKind::constant,
                                     {policy.stores_gradients, policy.n_memories});
-    const Plan probe_plan = gradient_plan(problem.chain, batch.by);
+    const Plan probe_plan = batch.probe_plan();
     Costs costs = Costs::of<T>(plan);
     costs.add_loss(problem.loss, descent.draws, native_lanes<T>);
     const auto make_direct = [&](Progress& progress, Pulse& pulse) {

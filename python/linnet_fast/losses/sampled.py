@@ -66,7 +66,9 @@ class SampledSquaredLoss(SquaredLoss):
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({})
     core: ClassVar[str] = "squared_samples"
     of_inputs: ClassVar[str | None] = "inputs"
-    supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking", "draws", "target_noise"})
+    supports: ClassVar[frozenset[str]] = frozenset(
+        {"modes", "stacking", "draws", "target_noise", "curvature"}
+    )
     data_kind: ClassVar[str | None] = None
 
     inputs: FloatArray
@@ -242,6 +244,23 @@ class SampledSquaredLoss(SquaredLoss):
             x, y = self.inputs.astype(dtype), self.outputs.astype(dtype)
             gradient: WeightArray = ((x @ matrix.mT - y).mT @ x) / dtype.type(self.n_samples)
         return gradient
+
+    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
+        """Return the derivative of the gradient at end-to-end matrices along directions.
+
+        Parameters
+        ----------
+        product, direction : array_like, shape (*batch, out, in)
+            Matrices; ``batch`` broadcasts with the run axes.
+
+        Returns
+        -------
+        ndarray of float64, shape (*batch, out, in)
+        """
+        moved = validate.products(direction, (self.n_outputs, self.n_inputs), self.run_shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            seen = self.inputs @ np.asarray(moved, np.float64).mT
+            return np.asarray(seen.mT @ self.inputs / self.n_samples)
 
     @property
     def minimizer(self) -> FloatArray:

@@ -74,7 +74,7 @@ class TeacherLoss(SquaredLoss):
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"noise_std": 0.0})
     follows: ClassVar[frozenset[str]] = frozenset()
     core: ClassVar[str] = "teacher"
-    supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws"})
+    supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws", "curvature"})
     data_kind: ClassVar[str | None] = None
     dataset_options: ClassVar[tuple[str, ...]] = ()
 
@@ -190,6 +190,21 @@ class TeacherLoss(SquaredLoss):
         with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32, too
             gradient: WeightArray = (matrix - self.teacher.astype(dtype)) * dtype.type(self.law.m2)
         return gradient
+
+    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
+        """Return the derivative of the gradient at end-to-end matrices along directions.
+
+        Parameters
+        ----------
+        product, direction : array_like, shape (*batch, out, in)
+            Matrices; ``batch`` broadcasts with the run axes.
+
+        Returns
+        -------
+        ndarray of float64, shape (*batch, out, in)
+        """
+        moved = validate.products(direction, (self.n_outputs, self.n_inputs), self.run_shape)
+        return np.asarray(self.law.m2 * np.asarray(moved, np.float64))
 
     def kinds_of_runs(self) -> npt.NDArray[np.int64]:
         """Return one for all."""

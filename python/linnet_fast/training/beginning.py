@@ -70,6 +70,7 @@ def beginning(
             weight_decay=method.weight_decay,
             direction=record.direction,
             evaluate=record.evaluate,
+            start=begin.weights,
             n_threads=1,
         )
         inside = (slice(None),) * len(runs)

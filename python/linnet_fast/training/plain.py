@@ -32,6 +32,8 @@ from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
 
 _MOST_INLINE = 64
+_MAPPINGS = ("evaluate", "below", "above")
+"""Arguments that are mappings of names: of losses, of thresholds."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 """Digest -> array."""
@@ -154,7 +156,7 @@ def decode(name: str, data: object, arrays: Mapping[str, npt.NDArray[Any]] | Non
         If a kind or an argument is unknown, with near matches; or what the object raises.
     """
     *owners, own = name.split(".")
-    if own == "evaluate" and isinstance(data, Mapping):
+    if own in _MAPPINGS and isinstance(data, Mapping):
         return {key: decode(f"{name}.{key}", value, arrays) for key, value in data.items()}
     if owners and owners[-1] == "evaluate":
         own = "loss"
