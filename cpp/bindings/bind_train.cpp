@@ -141,8 +141,8 @@ void register_train(py::module_& m) {
            std::optional<py::array> stop_loss, std::optional<py::array> stop_gradient_norm,
            Index check_every, Index first_step, Index n_steps,
            std::optional<py::array_t<std::int8_t>> ended, std::vector<std::int64_t> record_steps,
-           std::set<std::string> observables, py::dict evaluate, py::dict measures,
-           int n_threads, py::object progress) {
+           std::set<std::string> observables, py::dict evaluate, py::dict measures, int n_threads,
+           py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
@@ -168,7 +168,8 @@ void register_train(py::module_& m) {
         py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
         py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),
         py::arg("ended").noconvert(), py::arg("record_steps"), py::arg("observables"),
-        py::arg("evaluate") = py::dict(), py::arg("measures") = py::dict(), py::arg("n_threads"), py::arg("progress"),
+        py::arg("evaluate") = py::dict(), py::arg("measures") = py::dict(), py::arg("n_threads"),
+        py::arg("progress"),
         "Train a batch of linear networks by gradient descent; see linnet_fast.train.");
     m.def(
         "train_flow",
@@ -203,15 +204,15 @@ void register_train(py::module_& m) {
         py::arg("stop_gradient_norm"), py::arg("log_time") = false, py::arg("begin"),
         py::arg("until"), py::arg("max_steps"), py::arg("ended").noconvert(),
         py::arg("record_times"), py::arg("observables"), py::arg("evaluate") = py::dict(),
-        py::arg("measures") = py::dict(), py::arg("mirror") = py::none(), py::arg("n_threads"), py::arg("progress"),
+        py::arg("measures") = py::dict(), py::arg("mirror") = py::none(), py::arg("n_threads"),
+        py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");
     m.def(
         "observe",
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
            std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array weight_decay,
-           std::set<std::string> observables, py::dict evaluate, py::dict measures,
-           int n_threads) {
+           std::set<std::string> observables, py::dict evaluate, py::dict measures, int n_threads) {
             Arguments a{};
             a.chain = chain_of(factors, shapes);
             a.shapes = std::move(shapes);

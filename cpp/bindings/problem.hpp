@@ -11,8 +11,8 @@
 
 #include "arrays.hpp"
 #include "interruptible.hpp"
-#include "linnet/train.hpp"
 #include "linnet/observables.hpp"
+#include "linnet/train.hpp"
 #include "loss.hpp"
 
 namespace linnet::bindings {
@@ -45,7 +45,7 @@ struct Evaluation {
 
 /// An observable with parameters, from a dict; key: how it is called there.
 inline Measure read_measure(const std::string& key, const py::handle& value, const Chain& chain,
-                          const std::vector<Index>& run_shape) {
+                            const std::vector<Index>& run_shape) {
     const auto given = field_as<py::dict>(value, key, "a dict");
     Measure one;
     for (const auto item : given) {

@@ -165,9 +165,7 @@ def overlap(target: npt.ArrayLike | None = None, k: int = 1, *, name: str | None
     return measures.overlap(k, target, name)
 
 
-def weight_distance(
-    state: State | Sequence[npt.ArrayLike], *, name: str | None = None
-) -> Measure:
+def weight_distance(state: State | Sequence[npt.ArrayLike], *, name: str | None = None) -> Measure:
     """Return the observable of the distance of all weights to given ones.
 
     Parameters
@@ -199,9 +197,7 @@ def weight_distance(
     return measures.from_weights("weight_distance", state, name)
 
 
-def kernel_distance(
-    state: State | Sequence[npt.ArrayLike], *, name: str | None = None
-) -> Measure:
+def kernel_distance(state: State | Sequence[npt.ArrayLike], *, name: str | None = None) -> Measure:
     """Return the observable of how far the tangent kernel has turned from that at given weights.
 
     Parameters

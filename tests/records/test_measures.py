@@ -28,7 +28,9 @@ NETWORKS = {
     "diagonal": lf.Diagonal(3, 2),
     "convolution": lf.Convolution(3, 3),
     "residual": lf.Residual(3, 3),
-    "shared": lf.Chain([layers.Dense(3, 3), layers.Dense(3, 3), layers.Dense(3, 3)], share=[0, 1, 0]),
+    "shared": lf.Chain(
+        [layers.Dense(3, 3), layers.Dense(3, 3), layers.Dense(3, 3)], share=[0, 1, 0]
+    ),
     "fixed first": lf.Chain(
         [layers.Fixed(RNG.standard_normal((4, 3))), layers.Dense(4, 2), layers.Dense(2, 3)]
     ),
@@ -41,10 +43,14 @@ LOSSES = {
     "logistic": lf.LogisticLoss(X, LABELS, 0.2, n_outputs=3),
     "exponential": lf.ExponentialLoss(X, LABELS, 0.1, n_outputs=3),
     "cross-entropy": lf.CrossEntropyLoss.from_data(X, RNG.integers(0, 3, 12)),
-    "teacher": lf.SquaredLoss.from_law(laws.Gaussian(3), RNG.standard_normal((3, 3)), noise_std=0.3),
+    "teacher": lf.SquaredLoss.from_law(
+        laws.Gaussian(3), RNG.standard_normal((3, 3)), noise_std=0.3
+    ),
     "sensing": lf.MatrixSensingLoss(_MATRICES, RNG.standard_normal(7)),
     "rank-one sensing": lf.RankOneSensingLoss(X[:7], Y[:7], RNG.standard_normal(7)),
-    "completion": lf.MatrixCompletionLoss([0, 1, 2, 2], [1, 1, 0, 2], [1.0, 2.0, 3.0, -1.0], (3, 3)),
+    "completion": lf.MatrixCompletionLoss(
+        [0, 1, 2, 2], [1, 1, 0, 2], [1.0, 2.0, 3.0, -1.0], (3, 3)
+    ),
     "spherical": lf.SphericalLogisticLoss([0.6, 0.0, 0.8], laws.Gaussian(3), label_noise=0.1),
 }
 CURVATURES = ("sharpness", "hessian_trace", "hessian_eigenvalues(1, both)")
@@ -118,7 +124,8 @@ def test_hessian_products_are_differences_of_exact_gradients(network, loss):
 
     # Two differences extrapolate to the fourth order in h.
     h = 2e-3
-    for got, form, *ends in zip(found, dense, slopes(h), slopes(-h), slopes(h / 2), slopes(-h / 2)):
+    differences = (slopes(t) for t in (h, -h, h / 2, -h / 2))
+    for got, form, *ends in zip(found, dense, *differences, strict=True):
         wide, narrow = (ends[0] - ends[1]) / (2 * h), (ends[2] - ends[3]) / h
         expected = (4 * narrow - wide) / 3
         scale = np.abs(expected).max() + 1
@@ -181,7 +188,10 @@ def test_records_have_the_same_bits_alone_in_a_batch_and_when_continued(dtype):
     whole = train(start, 40, record, n_threads=2)
     alone = train(tuple(w[4] for w in start), 40, record)
     first = train(start, 20, record, n_threads=1)
-    given = (lf.observables.weight_distance(first.start), lf.observables.kernel_distance(first.start))
+    given = (
+        lf.observables.weight_distance(first.start),
+        lf.observables.kernel_distance(first.start),
+    )
     rest = [name for name in NAMES if "distance" not in name]
     second = train(first.final, 20, lf.Record.every(10, (*rest, *given)))
     for name, values in whole.observables.items():
@@ -267,7 +277,9 @@ def test_targets_and_starts_that_are_given_have_run_axes():
 
 def test_results_have_names_axes_and_files(tmp_path):
     network, loss = lf.Dense((3, 4, 3)), LOSSES["squared"]
-    record = lf.Record.every(5, ("hessian_eigenvalues(2, both)", "overlap(2)", "schatten_norm(0.5)"))
+    record = lf.Record.every(
+        5, ("hessian_eigenvalues(2, both)", "overlap(2)", "schatten_norm(0.5)")
+    )
     assert record == lf.Record.every(5, (
         lf.observables.hessian_eigenvalues(2, "both"), lf.observables.overlap(k=2),
         lf.observables.schatten_norm(0.5),
@@ -304,9 +316,18 @@ def test_text_and_names_mean_the_same(text, name):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lf.Record.every(1, ("overlap(0)",)), r"^observables\[0\] must be such as 'overlap"),
-        (lambda: lf.Record.every(1, ("hessian_eigenvalues(2, some)",)), r"^observables\[0\] must be"),
-        (lambda: lf.Record.every(1, ("overlap(1)", "overlap_1")), r"^observables .* 'overlap_1' twice"),
+        (
+            lambda: lf.Record.every(1, ("overlap(0)",)),
+            r"^observables\[0\] must be such as 'overlap",
+        ),
+        (
+            lambda: lf.Record.every(1, ("hessian_eigenvalues(2, some)",)),
+            r"^observables\[0\] must be",
+        ),
+        (
+            lambda: lf.Record.every(1, ("overlap(1)", "overlap_1")),
+            r"^observables .* 'overlap_1' twice",
+        ),
         (lambda: lf.Record.every(1, ("sharpnes",)), r"^observables\[0\] .*sharpness"),
         (lambda: lf.Stop(above={"overlap(2)": 1}), r"^name of above must be"),
         (lambda: lf.Stop(below={"sharpness": [np.nan]}), r"^below\['sharpness'\]"),
@@ -324,7 +345,9 @@ def test_what_a_network_or_a_loss_does_not_have_is_refused():
     network = lf.Dense((3, 3))
     sensing = LOSSES["sensing"]
     custom = lf.CustomLoss(lambda products, _: (0 * products[:, 0, 0], products), (3, 3))
-    with pytest.raises(ValueError, match="sharpness is of losses with a second derivative, and a Cus"):
+    with pytest.raises(
+        ValueError, match="sharpness is of losses with a second derivative, and a Cus"
+    ):
         lf.observe(network, custom, drawn(network, ()), ("sharpness",))
     for name, message in (
         ("kernel_distance", "kernel_distance is of losses with inputs, and a MatrixSensingLoss"),

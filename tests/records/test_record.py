@@ -223,7 +223,11 @@ def test_stop_keeps_thresholds_per_run():
 @pytest.mark.parametrize(
     ("arguments", "exception", "message"),
     [
-        ({}, ValueError, "loss, gradient_norm, evaluate, below or above must be given, got none of them"),
+        (
+            {},
+            ValueError,
+            "loss, gradient_norm, evaluate, below or above must be given, got none of them",
+        ),
         ({"loss": -1.0}, ValueError, "loss must be >= 0, got -1.0"),
         ({"loss": np.nan}, ValueError, "loss must be finite, got nan"),
         ({"loss": "a"}, TypeError, "loss must be a real number"),

@@ -84,8 +84,8 @@ struct Results {
     /// The same of every evaluated loss: of observables that are of a loss.
     std::vector<std::vector<double*>> evaluated;
     std::vector<double*> measured;  ///< the same of every measure; null where it only stops
-    std::vector<T*> weights;  ///< per layer; empty: not wanted
-    double* time = nullptr;   ///< of a descent with a step rule: the sum of its steps
+    std::vector<T*> weights;        ///< per layer; empty: not wanted
+    double* time = nullptr;         ///< of a descent with a step rule: the sum of its steps
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
     std::vector<T*> final_memory;           ///< likewise, in the order of the problem's

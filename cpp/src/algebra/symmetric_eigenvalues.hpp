@@ -35,12 +35,12 @@ inline bool symmetric_eigenvalues(double* a, Index n, double* values, double* of
         for (Index i = k + 2; i < n; ++i) a[i * n + k] = a[k * n + i] = 0;
         double* const p = off;
         double along = 0;
-        for (Index i = k + 1; i < n; ++i) {
-            double sum = 0;
-            for (Index j = k + 1; j < n; ++j) sum += a[i * n + j] * v[j];
-            p[i] = beta * sum;
-            along += p[i] * v[i];
+        std::fill_n(p + k + 1, n - k - 1, 0.0);
+        for (Index j = k + 1; j < n; ++j) {  // by rows, whose entries do not wait for each other
+            const double factor = beta * v[j];
+            for (Index i = k + 1; i < n; ++i) p[i] += factor * a[j * n + i];
         }
+        for (Index i = k + 1; i < n; ++i) along += p[i] * v[i];
         for (Index i = k + 1; i < n; ++i) p[i] -= 0.5 * beta * along * v[i];
         for (Index i = k + 1; i < n; ++i) {
             for (Index j = k + 1; j < n; ++j) a[i * n + j] -= v[i] * p[j] + p[i] * v[j];

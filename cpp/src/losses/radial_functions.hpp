@@ -110,7 +110,8 @@ private:
         SphericalTable::Series terms{};
         for (int k = 0; k < SphericalTable::n_series; ++k) {
             const auto at = static_cast<std::size_t>(k);
-            terms[at] = is_small ? (2 * k + 1) * table_->small[at] : (2 * k + 2) * table_->large[at];
+            terms[at] =
+                is_small ? (2 * k + 1) * table_->small[at] : (2 * k + 2) * table_->large[at];
         }
         const double sum = series(terms, part * part);
         return scale_ * scale_ * (is_small ? sum : part * part * sum / z);

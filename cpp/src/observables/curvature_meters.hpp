@@ -41,7 +41,10 @@ public:
     using typename Meter<Machine>::View;
     using typename Meter<Machine>::V;
 
-    explicit HessianTrace(Index n_weights) : n_weights_(n_weights), curved_(n_weights), unit_(n_weights) {}
+    explicit HessianTrace(Index n_weights)
+        : n_weights_(n_weights),
+          curved_(n_weights),
+          unit_(n_weights) {}
 
     bool evaluate(const View& at, V* to) override {
         V total{};

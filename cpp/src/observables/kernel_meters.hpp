@@ -312,8 +312,8 @@ public:
           kept_(n_weights),
           is_known_(static_cast<std::size_t>(n_slots / lanes), 0) {
         for (std::size_t l = 0; l < chain.sizes.size(); ++l)
-            weights_.push_back(std::make_unique<PackedNumbers<V>>(measure.arrays[l + 1],
-                                                                  chain.sizes[l], n_slots));
+            weights_.push_back(
+                std::make_unique<PackedNumbers<V>>(measure.arrays[l + 1], chain.sizes[l], n_slots));
     }
     void set_run(int slot, Index run, const std::vector<Index>& run_shape) override {
         if (run < 0) return;
@@ -380,8 +380,8 @@ public:
         V along{};
         for (const int id : plan.gradients) along = along + sum_of_squares(at.entries(id));
         if (!at.restore()) return false;
-        *to = along / (square_root(kernel_->inner(now_.data(), now_.data())) *
-                       *power_.of(at.group()));
+        *to = along /
+              (square_root(kernel_->inner(now_.data(), now_.data())) * *power_.of(at.group()));
         return true;
     }
 

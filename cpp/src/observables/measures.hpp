@@ -158,8 +158,8 @@ struct Overlap {
     }
     template <class Machine>
     static MadeMeter<Machine> make(const MeterContext& of) {
-        return std::make_unique<linnet::Overlap<Machine>>(
-            of.chain.n_outputs(), of.chain.n_inputs(), of.measure, of.n_slots);
+        return std::make_unique<linnet::Overlap<Machine>>(of.chain.n_outputs(), of.chain.n_inputs(),
+                                                          of.measure, of.n_slots);
     }
 };
 
@@ -208,8 +208,8 @@ public:
     using V = typename View::V;
     static constexpr int lanes = View::lanes;
 
-    Meters(const Chain& chain, const std::vector<Measure>& all,
-           const std::vector<Index>& run_shape, int n_slots)
+    Meters(const Chain& chain, const std::vector<Measure>& all, const std::vector<Index>& run_shape,
+           int n_slots)
         : all_(all),
           run_shape_(run_shape),
           runs_(static_cast<std::size_t>(n_slots), -1) {

@@ -310,7 +310,8 @@ private:
         for (std::size_t a = 0; a < chain_.sizes.size(); ++a) {
             for (const Factor& factor : chain_.factors) {
                 if (factor.array != static_cast<int>(a)) continue;
-                layer_values_.push_back({&factor, {factor.rows, factor.cols},
+                layer_values_.push_back({&factor,
+                                         {factor.rows, factor.cols},
                                          Arena<V>(factor.dense ? 0 : factor.rows * factor.cols)});
                 break;
             }

@@ -147,8 +147,12 @@ public:
     }
     template <class Machine>
     Probe<Machine> probe(Machine machine) const {
-        return {std::move(machine), problem.chain,    problem.run_shape,
-                sizes,              evaluations,      problem.measures,
+        return {std::move(machine),
+                problem.chain,
+                problem.run_shape,
+                sizes,
+                evaluations,
+                problem.measures,
                 problem.mirror.data != nullptr};
     }
     /// Let a slot of a probe hold a run.

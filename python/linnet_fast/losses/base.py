@@ -105,18 +105,28 @@ class Loss(ABC):
         ndarray, shape (*batch, out, in)
         """
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
-        """Return the derivative of the gradient at end-to-end matrices along directions.
+    def curvature(self, product: npt.ArrayLike, along: npt.ArrayLike) -> FloatArray:
+        """Return the derivative of the gradient at end-to-end matrices along others; see `supports`.
 
         Parameters
         ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
+        product, along : array_like, shape (*batch, out, in)
+            Matrices; their ``batch`` axes broadcast, also with the run axes.
 
         Returns
         -------
         ndarray of float64, shape (*batch, out, in)
         """
+        shape, runs = (self.n_outputs, self.n_inputs), self.run_shape
+        matrix, moved = (
+            np.asarray(validate.products(value, shape, runs, name), np.float64)
+            for name, value in (("product", product), ("along", along))
+        )
+        validate.broadcast_runs(product=matrix.shape[:-2], along=moved.shape[:-2], loss=runs)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self._curvature(matrix, moved))
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
         raise self._lacks("a second derivative")  # noqa: EM101
 
     def kernel_moments(self) -> KernelMoments | None:

@@ -141,20 +141,8 @@ class EntriesLoss(Loss):
             errors = self._errors(matrix, dtype) / dtype.type(self.n_entries)
         return self._spread(errors)
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
-        """Return the derivative of the gradient at end-to-end matrices along directions.
-
-        Parameters
-        ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
-
-        Returns
-        -------
-        ndarray of float64, shape (*batch, out, in)
-        """
-        moved = validate.products(direction, self.shape, self.run_shape)
-        flat = np.asarray(moved, np.float64).reshape(*moved.shape[:-2], -1)
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        flat = along.reshape(*along.shape[:-2], -1)
         seen = _taken(flat, self._places)
         return self._spread(np.asarray(seen) / self.n_entries)
 

@@ -299,19 +299,8 @@ class CrossEntropyLoss(Loss):
             slopes = np.where(self.targets < 1, e / total - self.targets, -others / total)
         return np.asarray(slopes.mT @ self.inputs / self.n_samples)
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:
-        """Return the derivative of the gradient at end-to-end matrices along directions.
-
-        Parameters
-        ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
-
-        Returns
-        -------
-        ndarray of float64, shape (*batch, out, in)
-        """
-        z, moved = self._outputs(product), self._outputs(direction)
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:
+        z, moved = self._outputs(product), self._outputs(along)
         with np.errstate(over="ignore", invalid="ignore"):
             e = np.exp(z - z.max(axis=-1, keepdims=True))
             p = e / e.sum(axis=-1, keepdims=True)

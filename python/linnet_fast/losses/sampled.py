@@ -245,21 +245,9 @@ class SampledSquaredLoss(SquaredLoss):
             gradient: WeightArray = ((x @ matrix.mT - y).mT @ x) / dtype.type(self.n_samples)
         return gradient
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
-        """Return the derivative of the gradient at end-to-end matrices along directions.
-
-        Parameters
-        ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
-
-        Returns
-        -------
-        ndarray of float64, shape (*batch, out, in)
-        """
-        moved = validate.products(direction, (self.n_outputs, self.n_inputs), self.run_shape)
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
         with np.errstate(over="ignore", invalid="ignore"):
-            seen = self.inputs @ np.asarray(moved, np.float64).mT
+            seen = self.inputs @ along.mT
             return np.asarray(seen.mT @ self.inputs / self.n_samples)
 
     @property

@@ -244,20 +244,9 @@ class SampleLoss(BinaryLoss):
         mean = ((slopes * self._table).mT @ self.inputs) / self.n_samples
         return np.asarray(mean)
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:
-        """Return the derivative of the gradient at end-to-end matrices along directions.
-
-        Parameters
-        ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
-
-        Returns
-        -------
-        ndarray of float64, shape (*batch, out, in)
-        """
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:
         m, p = self._margins(product), self.label_noise[..., None, None]
-        moved = self._margins(direction)  # labels are 1 or -1
+        moved = self._margins(along)  # labels are 1 or -1
         with np.errstate(over="ignore", invalid="ignore"):
             one = self._bend(m)
             kept = np.where(p < 1, (1 - p) * one, 0.0)

@@ -116,19 +116,8 @@ class SensingLoss(Loss):
             gradient: WeightArray = self._combined(errors / dtype.type(self.n_samples))
         return gradient
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
-        """Return the derivative of the gradient at end-to-end matrices along directions.
-
-        Parameters
-        ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
-
-        Returns
-        -------
-        ndarray of float64, shape (*batch, out, in)
-        """
-        moved = self._matrix(direction)
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        moved = self._matrix(along)
         with np.errstate(over="ignore", invalid="ignore"):
             measured = self._measured(np.asarray(moved, np.float64))
             return np.asarray(self._combined(measured / self.n_samples))

@@ -188,20 +188,9 @@ class SphericalLogisticLoss(BinaryLoss):
         small, large = q * unit - kappa * target, kappa * (unit - target) - h * unit
         return np.where(q < h, small, large)[..., None, :]
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:
-        """Return the derivative of the gradient at end-to-end matrices along directions.
-
-        Parameters
-        ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
-
-        Returns
-        -------
-        ndarray of float64, shape (*batch, out, in)
-        """
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:
         unit, size, r = self._polar(product)
-        moved = self._rows(direction)
+        moved = self._rows(along)
         with np.errstate(over="ignore"):
             r = (size * r)[..., None]
         radial = self.law._radial

@@ -279,21 +279,9 @@ class SquaredLoss(Loss):
             x, y = x - training.X.mean(axis=0), y - training.Y.mean(axis=0)
         return cls.from_data(x, y, form=options.get("form", "auto"))
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
-        """Return the derivative of the gradient at end-to-end matrices along directions.
-
-        Parameters
-        ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
-
-        Returns
-        -------
-        ndarray of float64, shape (*batch, out, in)
-        """
-        moved = validate.products(direction, (self.n_outputs, self.n_inputs), self.run_shape)
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(np.asarray(moved, np.float64) @ self.input_cov)
+            return np.asarray(along @ self.input_cov)
 
     def kernel_moments(self) -> KernelMoments:
         """Return the moments."""

@@ -191,20 +191,8 @@ class TeacherLoss(SquaredLoss):
             gradient: WeightArray = (matrix - self.teacher.astype(dtype)) * dtype.type(self.law.m2)
         return gradient
 
-    def curvature(self, product: npt.ArrayLike, direction: npt.ArrayLike) -> FloatArray:  # noqa: ARG002
-        """Return the derivative of the gradient at end-to-end matrices along directions.
-
-        Parameters
-        ----------
-        product, direction : array_like, shape (*batch, out, in)
-            Matrices; ``batch`` broadcasts with the run axes.
-
-        Returns
-        -------
-        ndarray of float64, shape (*batch, out, in)
-        """
-        moved = validate.products(direction, (self.n_outputs, self.n_inputs), self.run_shape)
-        return np.asarray(self.law.m2 * np.asarray(moved, np.float64))
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        return np.asarray(self.law.m2 * along)
 
     def kinds_of_runs(self) -> npt.NDArray[np.int64]:
         """Return one for all."""

@@ -106,14 +106,14 @@ def _eigenvalues(trajectory: Trajectory) -> list[tuple[str, FloatArray]]:
     found: dict[str, FloatArray] = {}
     for name, values in trajectory.observables.items():
         if name.startswith("hessian_eigenvalues_"):
-            array = np.asarray(values)
+            array = np.asarray(values, np.float64)
             ends = (array[..., 0, :], array[..., 1, :]) if name.endswith("_both") else (array,)
             for sides, side in zip(("largest", "least"), ends, strict=False):
                 for k in range(side.shape[-1]):
                     label = sides if k == 0 else f"{k + 1}. {sides}"
                     found.setdefault(label, side[..., k])
     if "sharpness" in trajectory.observables:
-        found.setdefault("largest", np.asarray(trajectory.observables["sharpness"]))
+        found.setdefault("largest", np.asarray(trajectory.observables["sharpness"], np.float64))
     if not found:
         listed = ", ".join(trajectory.observables) or "nothing"
         msg = f"trajectory must have sharpness or hessian_eigenvalues(k) recorded, got {listed}"
@@ -168,6 +168,7 @@ def spectra(trajectory: Trajectory, *, run: int | tuple[int, ...] = ()) -> Figur
         msg = f"trajectory must be of at most 64 layers, got {n_layers}"
         raise ValueError(msg)
     columns = min(n_layers, 4)
+    shades = colors(values.shape[-1])
     figure, axes = panels(columns, -(-n_layers // columns), sharex=True, sharey=True)
     for layer, ax in enumerate(np.ravel(axes)):
         if layer >= n_layers:
@@ -175,8 +176,8 @@ def spectra(trajectory: Trajectory, *, run: int | tuple[int, ...] = ()) -> Figur
             continue
         own = of_runs(trajectory, values[..., layer, :], run, 2)
         there = [k for k in range(own.shape[-1]) if np.isfinite(own[..., k]).any()]
-        for k, color in zip(there, colors(len(there)), strict=True):
-            line(ax, trajectory.record_axis, own[..., k], color=color, label=str(k + 1))
+        for k in there:
+            line(ax, trajectory.record_axis, own[..., k], color=shades[k], label=str(k + 1))
         step_axis(ax, trajectory)
         ax.set_title(f"layer {layer + 1}")
         ax.set_ylim(bottom=0)
@@ -227,7 +228,7 @@ def overlaps(
         got = ", ".join(names) or ", ".join(trajectory.observables) or "nothing"
         msg = f"trajectory must have one overlap(k) recorded, or name must choose one, got {got}"
         raise ValueError(msg)
-    values = np.asarray(trajectory.observables[names[0]])
+    values = np.asarray(trajectory.observables[names[0]], np.float64)
     if values.ndim != len(trajectory.run_shape) + 2:
         msg = f"name must be of numbers by mode, got {names[0]!r}"
         raise ValueError(msg)

@@ -155,7 +155,7 @@ def _checked(
         msg = f"loss must have a second derivative, and a {type(known).__name__} has none"
         raise ValueError(msg)
     if network is None:
-        layers = checked_layers("weights", weights, known, Loss)
+        layers = checked_layers("weights", weights, known, type(known))
         widths = [known.n_inputs, *(layer.shape[-2] for layer in layers)]
         return Dense(widths), layers
     check_problem(network, known)

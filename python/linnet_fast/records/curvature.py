@@ -46,7 +46,7 @@ class _Moving:
         """How the end-to-end matrix moves."""
         return self.dbelow[-1]
 
-    def gradients_of(self, slope: FloatArray, bend: FloatArray) -> list[FloatArray]:
+    def gradients_of(self, slope: WeightArray, bend: FloatArray) -> list[FloatArray]:
         """Return how gradients by the weights move where that by the end-to-end matrix does so."""
         network = self.network
         result: list[Any] = [0.0] * network.n_arrays
@@ -97,7 +97,7 @@ def _units(network: Chain, n_runs: int) -> tuple[FloatArray, ...]:
     )
 
 
-def _flat(parts: Sequence[FloatArray], network: Chain) -> FloatArray:
+def _flat(parts: Sequence[WeightArray], network: Chain) -> FloatArray:
     lead = np.broadcast_shapes(
         *(p.shape[: p.ndim - len(s)] for p, s in zip(parts, network.shapes, strict=True))
     )
@@ -105,7 +105,7 @@ def _flat(parts: Sequence[FloatArray], network: Chain) -> FloatArray:
         np.broadcast_to(p, (*lead, *s)).reshape(*lead, -1)
         for p, s in zip(parts, network.shapes, strict=True)
     ]
-    return np.concatenate(flat, axis=-1)
+    return np.asarray(np.concatenate(flat, axis=-1), np.float64)
 
 
 def _run_axes(at: Point) -> int:
@@ -125,7 +125,7 @@ def hessian(at: Point) -> FloatArray:
 
 def _eigenvalues(matrix: FloatArray) -> FloatArray:
     """Return eigenvalues, descending, NaN where the matrix is not finite."""
-    finite = np.isfinite(matrix).all(axis=(-2, -1), keepdims=True)
+    finite = np.asarray(np.isfinite(matrix).all(axis=(-2, -1), keepdims=True))
     values = np.linalg.eigvalsh(np.where(finite, matrix, 0.0))[..., ::-1]
     return np.where(finite[..., 0], values, np.nan)
 
@@ -155,7 +155,7 @@ def kernel(network: Chain, weights: Sequence[WeightArray], moments: KernelMoment
     )
     seen = np.broadcast_to(seen, (len(seen), *runs, *seen.shape[-2:]))
     seen = seen.reshape(len(seen), *runs, -1)
-    return np.einsum("w...i,w...j->...ij", seen, seen)
+    return np.asarray(np.einsum("w...i,w...j->...ij", seen, seen))
 
 
 def _root(cov: FloatArray) -> FloatArray:

@@ -53,10 +53,10 @@ def layer_singular_values(at: Point) -> FloatArray:
     return values
 
 
-def _svd_values(matrix: FloatArray) -> FloatArray:
+def _svd_values(matrix: WeightArray) -> FloatArray:
     finite = np.asarray(np.isfinite(matrix).all(axis=(-2, -1), keepdims=True))
     values = np.linalg.svd(np.where(finite, matrix, 0.0), compute_uv=False)
-    return np.where(finite[..., 0], values, np.nan)
+    return np.asarray(np.where(finite[..., 0], values, np.nan), np.float64)
 
 
 def _parts(at: Point) -> FloatArray:

@@ -288,7 +288,8 @@ def ntk_eigenvalues(k: int) -> Measure:
 
 def schatten_norm(p: float) -> Measure:
     """Return the observable of the Schatten norm of a power."""
-    if isinstance(p, float) and math.isinf(p) and p > 0:
+    given: object = p
+    if isinstance(given, float) and given == math.inf:
         power, shown = math.inf, "inf"
     else:
         power = validate.real("p", p, at_least=_LEAST_POWER)
@@ -410,7 +411,7 @@ def _of_text(kind: str, text: str, argument: str) -> Measure:
     try:
         if not 1 <= len(parts) <= most:
             msg = f"{kind} must have {'a number' if most == 1 else 'one or two arguments'}"
-            raise ValueError(msg)  # noqa: TRY301
+            raise ValueError(msg)
         number = float(parts[0]) if kind == "schatten_norm" else int(parts[0])
         return MAKERS[kind](number, *parts[1:])
     except (ValueError, TypeError) as error:

@@ -18,8 +18,8 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records import forms
-from linnet_fast.records.named import Named
 from linnet_fast.records.measures import PLAIN, Measure, measure_named
+from linnet_fast.records.named import Named
 from linnet_fast.records.point import Point
 from linnet_fast.records.rows import AnyObservable, CoreObservable, EvaluatedObservable
 
@@ -337,9 +337,7 @@ def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Loss]:
     return Named(losses)
 
 
-def checked(
-    observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES
-) -> tuple[Asked, ...]:
+def checked(observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES) -> tuple[Asked, ...]:
     """Return observables, each of which must be a name or an `Observable`, and be there once.
 
     Parameters

@@ -133,7 +133,11 @@ def resolve(derived: object) -> tuple[Derived, ...]:
         if not isinstance(name, str) or not name.isidentifier():
             msg = f"derived must have names such as 'gap', got {validate.brief(name)}"
             raise ValueError(msg)
-        if known(name) is not None or name in ("status", "stopped_at") or name in (d.name for d in result):
+        if (
+            known(name) is not None
+            or name in ("status", "stopped_at")
+            or name in (d.name for d in result)
+        ):
             msg = f"derived must have names of their own, got {name!r}"
             raise ValueError(msg)
         result.append(_one(name, value))

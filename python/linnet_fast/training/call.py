@@ -16,11 +16,11 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, core_factors
+from linnet_fast.records.measures import Measure
 from linnet_fast.records.observables import (
     OBSERVABLES,
     record_bytes,
 )
-from linnet_fast.records.measures import Measure
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
 from linnet_fast.records.rows import AnyObservable, EvaluatedObservable
@@ -116,7 +116,9 @@ class CoreCall:
 
     def _measures(self) -> dict[str, Any]:
         """Return measures as the core takes them: those that are recorded, and those that end runs."""
-        own = core_measures(self.record.rows, self.network, self.loss, self.begin.weights, self.runs)
+        own = core_measures(
+            self.record.rows, self.network, self.loss, self.begin.weights, self.runs
+        )
         for name, (row, limits) in ({} if self.stop is None else self.stop.measures).items():
             fields = own.setdefault(
                 name,
@@ -163,9 +165,7 @@ def _needed(record: Record) -> tuple[str, ...]:
 def core_names(rows: Mapping[str, AnyObservable]) -> set[str]:
     """Return which observables of the training the core computes."""
     return {
-        name
-        for name, row in rows.items()
-        if row.of_core and row.of is None and not row.is_measure
+        name for name, row in rows.items() if row.of_core and row.of is None and not row.is_measure
     }
 
 

@@ -25,7 +25,13 @@ from linnet_fast.records.observables import (
     rows,
 )
 from linnet_fast.records.point import Point
-from linnet_fast.training.call import core_evaluate, core_measures, core_names, core_problem, of_core
+from linnet_fast.training.call import (
+    core_evaluate,
+    core_measures,
+    core_names,
+    core_problem,
+    of_core,
+)
 from linnet_fast.training.compatible import check_core, check_evaluated, check_problem
 
 
