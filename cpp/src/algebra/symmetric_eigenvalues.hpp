@@ -11,11 +11,11 @@
 
 namespace linnet {
 
-/// a (n x n, row-major, symmetric, destroyed) = Q diag(values) Q^T. rows (n_rows x n, leading
-/// dimension ld) become rows Q. values and off: n numbers. False where it did not converge, as of
-/// NaN.
+/// a (n x n, row-major, symmetric, destroyed) = Q diag(values) Q^T. rows become rows Q: entry j of
+/// row r is at rows[j * ld + r]. values and off hold n numbers, sums n_rows. False where it did not
+/// converge, as of NaN.
 inline bool symmetric_eigenvalues(double* a, Index n, double* values, double* off, double* rows,
-                                  Index n_rows, Index ld) {
+                                  Index n_rows, Index ld, double* sums) {
     for (Index k = 0; k + 2 < n; ++k) {
         // A reflection of the places k + 1 ... n - 1 that clears what is below the next one.
         double scale = 0;
@@ -45,12 +45,13 @@ inline bool symmetric_eigenvalues(double* a, Index n, double* values, double* of
         for (Index i = k + 1; i < n; ++i) {
             for (Index j = k + 1; j < n; ++j) a[i * n + j] -= v[i] * p[j] + p[i] * v[j];
         }
-        for (Index r = 0; r < n_rows; ++r) {
-            double* const row = rows + r * ld;
-            double sum = 0;
-            for (Index j = k + 1; j < n; ++j) sum += row[j] * v[j];
-            sum *= beta;
-            for (Index j = k + 1; j < n; ++j) row[j] -= sum * v[j];
+        // Rows stand side by side, so that they do not wait for each other.
+        std::fill_n(sums, n_rows, 0.0);
+        for (Index j = k + 1; j < n; ++j) {
+            for (Index r = 0; r < n_rows; ++r) sums[r] += beta * v[j] * rows[j * ld + r];
+        }
+        for (Index j = k + 1; j < n; ++j) {
+            for (Index r = 0; r < n_rows; ++r) rows[j * ld + r] -= sums[r] * v[j];
         }
     }
     for (Index i = 0; i < n; ++i) {
@@ -91,11 +92,12 @@ inline bool symmetric_eigenvalues(double* a, Index n, double* values, double* of
                 p = s * r;
                 values[i + 1] = g + p;
                 g = c * r - b;
-                for (Index k = 0; k < n_rows; ++k) {
-                    double* const row = rows + k * ld;
-                    f = row[i + 1];
-                    row[i + 1] = s * row[i] + c * f;
-                    row[i] = c * row[i] - s * f;
+                double* const lower = rows + i * ld;
+                double* const upper = lower + ld;
+                for (Index row = 0; row < n_rows; ++row) {
+                    const double x = upper[row];
+                    upper[row] = s * lower[row] + c * x;
+                    lower[row] = c * lower[row] - s * x;
                 }
             }
             if (is_split) continue;

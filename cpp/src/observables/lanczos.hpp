@@ -29,16 +29,18 @@ public:
     /// least ones if `both`.
     Lanczos(Index size, Index n_wanted, bool both)
         : size_(size),
+          // Powers of two would put all vectors into few cache sets.
+          stride_((size + 8) | 1),
           n_wanted_(n_wanted),
           both_(both),
           block_(std::min(n_wanted, size_)),
           // By the size alone, whatever the lanes are.
           most_(std::min(size_, std::clamp<Index>((Index{1} << 24) / size_, 40, 160) + 4 * block_)),
-          basis_((most_ + block_) * size_),
+          basis_((most_ + block_) * stride_),
           coefficients_((most_ + block_) * most_),
           dots_(most_ + block_ + 8),
           spare_(size_),
-          small_(2 * most_ * most_ + (block_ + 2) * most_),
+          small_(2 * most_ * most_ + (block_ + 3) * most_),
           turned_(most_ * most_),
           edges_(block_ * most_),
           combined_(most_),
@@ -57,14 +59,13 @@ public:
     template <class Apply>
     bool find(const Apply& apply, const bool (&is_there)[lanes], V* to) {
         for (int lane = 0; lane < lanes; ++lane) done_[lane] = !is_there[lane];
-        std::fill_n(coefficients_.data(), (most_ + block_) * most_, V{});
         for (Index i = 0; i < count(); ++i)
             to[i] = broadcast<V>(std::numeric_limits<double>::quiet_NaN());
         largest_ = V{};
         n_fresh_ = 0;
         n_vectors_ = 0;
         restarted_ = false;
-        for (; n_vectors_ < block_; ++n_vectors_) add_fresh(V{});
+        for (; n_vectors_ < block_; ++n_vectors_, ++n_fresh_) add_fresh(V{});
         Index done = 0;  // vectors that the operator was applied to
         Index next_check = first_check();
         for (Index n_products = 0;; ++n_products) {
@@ -87,8 +88,9 @@ private:
     static constexpr double tolerance = 1e-9;  // of an eigenvalue, relative; bounds are generous
     static constexpr Index most_products = 6000;
 
-    V* vector(Index k) const { return basis_.data() + k * size_; }
-    V& coefficient(Index i, Index j) const { return coefficients_.data()[i * most_ + j]; }
+    V* vector(Index k) const { return basis_.data() + k * stride_; }
+    Index column() const { return most_ + block_; }
+    V& coefficient(Index i, Index j) const { return coefficients_.data()[j * column() + i]; }
     /// A single vector's checks cost as much as some products.
     Index first_check() const { return std::min(most_, block_ == 1 ? 12 : 2 * block_ + 6); }
     Index check_after(Index done) const {
@@ -108,14 +110,13 @@ private:
             for (int r = 0; r < philox_lanes && i + r < size_; ++r) to[i + r] = 2 * u[r] - 1;
         }
     }
-    /// spare_ <- the next fresh vector.
+    /// spare_ <- the fresh vector of this place, whether lanes have needed others before or not.
     void put_fresh() {
         const double* from = starts_.data() + n_fresh_ * size_;
         if (n_fresh_ >= block_) {
             draw(n_fresh_, fresh_.data());
             from = fresh_.data();
         }
-        ++n_fresh_;
         for (Index i = 0; i < size_; ++i) spare_.data()[i] = broadcast<V>(from[i]);
     }
     V norm_of(const V* x) const {
@@ -132,10 +133,10 @@ private:
         Index k = first;
         V* const dots = dots_.data();
         for (; k + 8 <= n_vectors_; k += 8)
-            detail::row_sums<V, 8>(vector(k), size_, x, size_, dots + k);
+            detail::row_sums<V, 8>(vector(k), stride_, x, size_, dots + k);
         for (; k + 4 <= n_vectors_; k += 4)
-            detail::row_sums<V, 4>(vector(k), size_, x, size_, dots + k);
-        for (; k < n_vectors_; ++k) detail::row_sums<V, 1>(vector(k), size_, x, size_, dots + k);
+            detail::row_sums<V, 4>(vector(k), stride_, x, size_, dots + k);
+        for (; k < n_vectors_; ++k) detail::row_sums<V, 1>(vector(k), stride_, x, size_, dots + k);
     }
     /// Takes it away.
     void subtract(V* x, Index first) const {
@@ -145,7 +146,7 @@ private:
             const V* const q = vector(k);
             for (Index i = 0; i < size_; ++i) {
                 V sum = x[i];
-                for (Index r = 0; r < 4; ++r) sum = fma(-dots[k + r], q[r * size_ + i], sum);
+                for (Index r = 0; r < 4; ++r) sum = fma(-dots[k + r], q[r * stride_ + i], sum);
                 x[i] = sum;
             }
         }
@@ -176,6 +177,7 @@ private:
         // far from all there are: two of four are compared with the last two vectors alone.
         const bool is_brief = block_ == 1 && !both_ && !restarted_ && 4 * of < size_ && of % 4 < 2;
         const Index first = is_brief ? std::max<Index>(0, n_vectors_ - 2) : 0;
+        std::fill_n(&coefficient(0, of), column(), V{});
         measure(x, first);
         for (Index i = first; i < n_vectors_; ++i) coefficient(i, of) = dots_.data()[i];
         if (n_vectors_ >= size_) return;
@@ -206,6 +208,7 @@ private:
                                       std::isfinite(get_lane(norm, lane)));
         if (has_ended) add_fresh(goes_on);
         ++n_vectors_;
+        ++n_fresh_;
     }
 
     /// Look at the lanes that are not done after `done` products; true if all are now.
@@ -318,10 +321,11 @@ private:
     double* values() const { return small_.data() + 2 * most_ * most_; }
     double* off() const { return values() + most_; }
     double* residuals() const { return off() + most_; }
+    double* sums() const { return residuals() + block_ * most_; }
     double* turns() const { return small_.data() + most_ * most_; }
 
     /// Eigenvalues of the operator on the vectors so far, and `rows` turned into their vectors.
-    bool decompose(int lane, Index done, double* rows, Index n_rows) {
+    bool decompose(int lane, Index done, double* rows, Index n_rows, Index ld) {
         double* const a = matrix();
         // Of single vectors the rest is rounding.
         const Index reach = block_ == 1 && !restarted_ ? 1 : done;
@@ -330,7 +334,8 @@ private:
                 a[i * done + j] = a[j * done + i] =
                     j - i <= reach ? get_lane(coefficient(i, j), lane) : 0;
         }
-        if (!symmetric_eigenvalues(a, done, values(), off(), rows, n_rows, most_)) return false;
+        if (!symmetric_eigenvalues(a, done, values(), off(), rows, n_rows, ld, sums()))
+            return false;
         for (Index i = 0; i < done; ++i) order_[static_cast<std::size_t>(i)] = i;
         std::sort(order_.begin(), order_.begin() + done,
                   [this](Index i, Index j) { return values()[i] > values()[j]; });
@@ -340,19 +345,19 @@ private:
         const Index pending = n_vectors_ - done;
         for (Index r = 0; r < block_; ++r) {
             for (Index j = 0; j < done; ++j)
-                residuals()[r * most_ + j] =
+                residuals()[j * block_ + r] =
                     r < pending ? get_lane(coefficient(done + r, j), lane) : 0;
         }
     }
     bool check_lane(int lane, Index done, bool is_last, V* to) {
         if (!std::isfinite(get_lane(largest_, lane))) return true;  // it stays NaN
         put_residuals(lane, done);
-        if (!decompose(lane, done, residuals(), block_)) return true;
+        if (!decompose(lane, done, residuals(), block_, block_)) return true;
         const auto value = [&](Index i) { return values()[order_[static_cast<std::size_t>(i)]]; };
         const auto residual = [&](Index i) {
             double square = 0;
             for (Index r = 0; r < block_; ++r) {
-                const double x = residuals()[r * most_ + order_[static_cast<std::size_t>(i)]];
+                const double x = residuals()[order_[static_cast<std::size_t>(i)] * block_ + r];
                 square += x * x;
             }
             return std::sqrt(square);
@@ -391,7 +396,7 @@ private:
             std::fill_n(own, most_ * most_, 0.0);
             for (Index i = 0; i < done; ++i) own[i * most_ + i] = 1;
             const bool is_known =
-                std::isfinite(get_lane(largest_, lane)) && decompose(lane, done, own, done);
+                std::isfinite(get_lane(largest_, lane)) && decompose(lane, done, own, done, most_);
             for (Index c = 0; c < kept; ++c) {
                 const Index low = both_ ? kept / 2 : 0;
                 const Index place = c < kept - low ? c : done - kept + c;
@@ -400,11 +405,11 @@ private:
                 for (Index r = 0; r < block_; ++r) {
                     double sum = 0;
                     for (Index j = 0; j < done; ++j)
-                        sum += residuals()[r * most_ + j] * own[j * most_ + column];
+                        sum += residuals()[j * block_ + r] * own[column * most_ + j];
                     set_lane(rows[r * kept + c], lane, sum);
                 }
                 for (Index j = 0; j < done; ++j)
-                    set_lane(turned_.data()[j * most_ + c], lane, own[j * most_ + column]);
+                    set_lane(turned_.data()[j * most_ + c], lane, own[column * most_ + j]);
             }
         }
         // Place by place, the vectors become their combinations.
@@ -429,7 +434,7 @@ private:
         return kept;
     }
 
-    Index size_, n_wanted_;
+    Index size_, stride_, n_wanted_;
     bool both_;
     Index block_, most_;
     Arena<V> basis_, coefficients_, dots_, spare_;
