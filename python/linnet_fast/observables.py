@@ -94,7 +94,7 @@ def ntk_eigenvalues(k: int) -> Measure:
     >>> import linnet_fast as lf
     >>> network, loss = lf.Dense((2, 1, 1)), lf.SquaredLoss(np.eye(2), [[1.0, 0.0]], 1.0)
     >>> seen = lf.observe(network, loss, [[[3.0, 0.0]], [[2.0]]], ("ntk_eigenvalues(3)",))
-    >>> seen["ntk_eigenvalues_3"].round(9).tolist()
+    >>> abs(seen["ntk_eigenvalues_3"].round(9)).tolist()
     [13.0, 4.0, 0.0]
     """
     return measures.ntk_eigenvalues(k)
