@@ -60,7 +60,7 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
     }
     descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
                                           {static_cast<Index>(a.shapes.size())});
-    Arrays<T> arrays(a, descent.record_steps.size());
+    Arrays<T> arrays(a, problem.measures, descent.record_steps.size());
     Memory<T> memory(policy_of(descent.update), start_memory, a.run_shape, a.shapes);
     memory.put_into(problem, arrays.results);
     memory.put_into(arrays.out);
@@ -102,7 +102,7 @@ py::dict train_flow(const Arguments& a, Flow method, const py::array& rtol, cons
     method.rtol = run_array<double>(rtol, "rtol", a.run_shape, {});
     method.atol = run_array<double>(atol, "atol", a.run_shape, {});
     if (from) method.from = run_array<double>(*from, "since", a.run_shape, {});
-    Arrays<double> arrays(a, method.record_times.size());
+    Arrays<double> arrays(a, problem.measures, method.record_times.size());
     arrays.add_final(a);
     arrays.results.stopped_time = arrays.add<double>("stopped_at", a);
     arrays.results.n_steps_taken = arrays.add<std::int64_t>("n_steps", a);
@@ -123,7 +123,7 @@ template <class T>
 py::dict observe_as(const Arguments& a) {
     Calls calls;
     const Problem<T> problem = problem_of<T>(a, calls);
-    Arrays<T> arrays(a, std::nullopt);
+    Arrays<T> arrays(a, problem.measures, std::nullopt);
     const auto work = [&](const Control& control) { observe(problem, arrays.results, control); };
     run_interruptible(a.n_threads, a.progress, work, &calls);
     return arrays.out;
@@ -139,6 +139,7 @@ py::dict known() {
     const auto own_name = [](const auto& row) { return row.name; };
     py::dict all;
     all["observables"] = names_of(observables(), own_name);
+    all["measures"] = names_of(measures(), own_name);
     all["losses"] = names_of(losses(), own_name);
     all["updates"] = names_of(update_policies(), own_name);
     return all;
@@ -158,7 +159,7 @@ void register_train(py::module_& m) {
            std::optional<py::array> stop_loss, std::optional<py::array> stop_gradient_norm,
            Index check_every, Index first_step, Index n_steps,
            std::optional<py::array_t<std::int8_t>> ended, std::vector<std::int64_t> record_steps,
-           std::set<std::string> observables, py::dict evaluate, int n_threads,
+           std::set<std::string> observables, py::dict evaluate, py::dict measures, int n_threads,
            py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
@@ -166,7 +167,8 @@ void register_train(py::module_& m) {
                 std::move(weights),      std::move(loss),        std::move(direction),
                 std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
                 std::move(ended),        std::move(observables), n_threads,
-                std::move(progress),     std::move(evaluate),    {}};
+                std::move(progress),     std::move(evaluate),    {},
+                std::move(measures)};
             Descent descent;
             descent.check_every = check_every;
             descent.first_step = first_step;
@@ -190,7 +192,8 @@ void register_train(py::module_& m) {
         py::arg("weight_decay"), py::arg("stop_loss"), py::arg("stop_gradient_norm"),
         py::arg("check_every"), py::arg("first_step"), py::arg("n_steps"),
         py::arg("ended").noconvert(), py::arg("record_steps"), py::arg("observables"),
-        py::arg("evaluate") = py::dict(), py::arg("n_threads"), py::arg("progress"),
+        py::arg("evaluate") = py::dict(), py::arg("measures") = py::dict(), py::arg("n_threads"),
+        py::arg("progress"),
         "Train a batch of linear networks by gradient descent; see linnet_fast.train.");
     m.def(
         "train_flow",
@@ -201,15 +204,16 @@ void register_train(py::module_& m) {
            std::optional<py::array> stop_gradient_norm, int kind, bool log_time, double begin,
            std::optional<py::array> from, double until, Index max_steps,
            std::optional<py::array_t<std::int8_t>> ended, std::vector<double> record_times,
-           std::set<std::string> observables, py::dict evaluate, std::optional<py::array> mirror,
-           int n_threads, py::object progress) {
+           std::set<std::string> observables, py::dict evaluate, py::dict measures,
+           std::optional<py::array> mirror, int n_threads, py::object progress) {
             Chain chain = chain_of(factors, shapes);
             const Arguments a{
                 std::move(chain),        std::move(shapes),      std::move(run_shape),
                 std::move(weights),      std::move(loss),        std::move(direction),
                 std::move(weight_decay), std::move(stop_loss),   std::move(stop_gradient_norm),
                 std::move(ended),        std::move(observables), n_threads,
-                std::move(progress),     std::move(evaluate),    std::move(mirror)};
+                std::move(progress),     std::move(evaluate),    std::move(mirror),
+                std::move(measures)};
             Flow method;
             require(kind >= 0 && kind <= static_cast<int>(FlowKind::stiff),
                     "kind must be the number of a method for flows");
@@ -228,7 +232,8 @@ void register_train(py::module_& m) {
         py::arg("stop_gradient_norm"), py::arg("kind") = 0, py::arg("log_time") = false,
         py::arg("begin"), py::arg("since") = py::none(), py::arg("until"), py::arg("max_steps"),
         py::arg("ended").noconvert(), py::arg("record_times"), py::arg("observables"),
-        py::arg("evaluate") = py::dict(), py::arg("mirror") = py::none(), py::arg("n_threads"),
+        py::arg("evaluate") = py::dict(), py::arg("measures") = py::dict(),
+        py::arg("mirror") = py::none(), py::arg("n_threads"),
         py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");
     m.def(
@@ -236,7 +241,7 @@ void register_train(py::module_& m) {
         [](const py::list& factors, std::vector<std::vector<Index>> shapes,
            std::vector<Index> run_shape, std::vector<py::array> weights, py::dict loss,
            std::optional<py::array> direction, py::array weight_decay,
-           std::set<std::string> observables, py::dict evaluate, int n_threads) {
+           std::set<std::string> observables, py::dict evaluate, py::dict measures, int n_threads) {
             Arguments a{};
             a.chain = chain_of(factors, shapes);
             a.shapes = std::move(shapes);
@@ -247,6 +252,7 @@ void register_train(py::module_& m) {
             a.weight_decay = std::move(weight_decay);
             a.observables = std::move(observables);
             a.evaluate = std::move(evaluate);
+            a.measures = std::move(measures);
             a.n_threads = n_threads;
             a.progress = py::none();
             check(a);
@@ -255,7 +261,7 @@ void register_train(py::module_& m) {
         py::kw_only(), py::arg("factors"), py::arg("shapes"), py::arg("run_shape"),
         py::arg("weights"), py::arg("loss"), py::arg("direction") = py::none(),
         py::arg("weight_decay"), py::arg("observables"), py::arg("evaluate") = py::dict(),
-        py::arg("n_threads"),
+        py::arg("measures") = py::dict(), py::arg("n_threads"),
         "What a training would record of its weights, by name; see linnet_fast.observe.");
     m.def("known", known, "The names of the observables, losses and updates there are.");
     m.def("status_messages", [] {

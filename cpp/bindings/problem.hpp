@@ -11,6 +11,7 @@
 
 #include "arrays.hpp"
 #include "interruptible.hpp"
+#include "linnet/observables.hpp"
 #include "linnet/train.hpp"
 #include "loss.hpp"
 
@@ -42,6 +43,52 @@ struct Evaluation {
     }
 };
 
+/// An observable with parameters, from a dict; key: how it is called there.
+inline Measure read_measure(const std::string& key, const py::handle& value, const Chain& chain,
+                            const std::vector<Index>& run_shape) {
+    const auto given = field_as<py::dict>(value, key, "a dict");
+    Measure one;
+    for (const auto item : given) {
+        const auto field = py::str(item.first).cast<std::string>();
+        if (field == "kind") {
+            one.kind = measure_of(item.second.cast<std::string>());
+        } else if (field == "count") {
+            one.count = item.second.cast<Index>();
+        } else if (field == "both") {
+            one.both = item.second.cast<bool>();
+        } else if (field == "power") {
+            one.power = item.second.cast<double>();
+        } else {
+            require(field == "arrays" || field == "below" || field == "above" ||
+                        field == "is_recorded",
+                    key + " has no field '" + field + "'");
+        }
+    }
+    require(given.contains("kind"), key + " needs a kind");
+    require(one.count >= 0 && one.count <= Index{1} << 40, key + ": count is out of range");
+    require(one.power > 0, key + ": power must be positive");
+    const MeasureDeclaration& declared = measures()[one.kind];
+    std::vector<std::vector<Index>> shapes;
+    if (declared.arrays != nullptr) shapes = declared.arrays(chain, one);
+    const auto arrays = given.contains("arrays") ? given["arrays"].cast<std::vector<py::array>>()
+                                                 : std::vector<py::array>{};
+    require(arrays.size() == shapes.size(), key + " needs " + std::to_string(shapes.size()) +
+                                                " arrays, got " + std::to_string(arrays.size()));
+    for (std::size_t k = 0; k < arrays.size(); ++k) {
+        const std::string name = key + ": arrays[" + std::to_string(k) + "]";
+        one.arrays.push_back(run_array<double>(arrays[k], name.c_str(), run_shape, shapes[k]));
+    }
+    const auto limit = [&](const char* field, RunArray<double>& to) {
+        if (!given.contains(field) || given[field].is_none()) return;
+        require(declared.shape(chain, one).empty(), key + " is no number to stop by");
+        to = run_array<double>(field_as<py::array>(given[field], key, "an array"), field, run_shape,
+                               {});
+    };
+    limit("below", one.below);
+    limit("above", one.above);
+    return one;
+}
+
 /// What to look at or to train, whatever the method and the number type.
 struct Arguments {
     Chain chain;
@@ -58,6 +105,7 @@ struct Arguments {
     py::object progress;
     py::dict evaluate;  // name -> Evaluation
     std::optional<py::array> mirror;
+    py::dict measures;  // name -> dict
 
     bool is_single() const { return py::isinstance<py::array_t<float>>(weights.front()); }
 };
@@ -126,6 +174,14 @@ Problem<T> problem_of(const Arguments& a, Calls& calls) {
                 run_array<double>(*evaluation.stop, "stop of evaluate", a.run_shape, {});
         }
         problem.evaluated.push_back(std::move(evaluated));
+    }
+    for (const auto item : a.measures) {
+        const auto key = py::str(item.first).cast<std::string>();
+        problem.measures.push_back(read_measure(key, item.second, a.chain, a.run_shape));
+        const bool is_curved = measures()[problem.measures.back().kind].needs_curvature;
+        require(!is_curved || problem.loss.declaration().has_curvature,
+                key + " needs a loss with a second derivative, and a " +
+                    problem.loss.declaration().name + " loss has none");
     }
     if (a.mirror) problem.mirror = run_array<double>(*a.mirror, "mirror", a.run_shape, {n_in});
     if (a.direction)

@@ -19,8 +19,10 @@ struct Arrays {
     Results<T> results;
     py::dict out;
 
-    /// records: one axis of results, of so many; without it there is one record, and no axis.
-    Arrays(const Arguments& a, std::optional<std::size_t> records) {
+    /// measures: of the problem. records: one axis of results, of so many; without it there is one
+    /// record, and no axis.
+    Arrays(const Arguments& a, const std::vector<Measure>& measures,
+           std::optional<std::size_t> records) {
         std::vector<Index> lead;
         if (records) lead.push_back(static_cast<Index>(*records));
         const auto of_records = [&](const std::vector<Index>& shape) {
@@ -45,7 +47,20 @@ struct Arrays {
             }
             return observed;
         };
-        out["observables"] = observe(a.observables, results.observed);
+        py::dict observed = observe(a.observables, results.observed);
+        std::size_t k = 0;
+        for (const auto item : a.measures) {
+            const Measure& one = measures[k++];
+            results.measured.push_back(nullptr);
+            if (py::reinterpret_borrow<py::dict>(item.second).contains("is_recorded") &&
+                !item.second["is_recorded"].cast<bool>())
+                continue;
+            const auto shape = linnet::measures()[one.kind].shape(a.chain, one);
+            auto array = nan_array<double>(a.run_shape, of_records(shape));
+            results.measured.back() = array.mutable_data();
+            observed[item.first] = std::move(array);
+        }
+        out["observables"] = std::move(observed);
         py::dict evaluated;
         for (const auto item : a.evaluate) {
             results.evaluated.emplace_back();

@@ -13,6 +13,7 @@ from linnet_fast import (
     initialization,
     laws,
     layers,
+    observables,
     rank_dynamics,
     regularizers,
 )
@@ -129,6 +130,7 @@ __all__ = [
     "initialization",
     "laws",
     "layers",
+    "observables",
     "observe",
     "open_sweep",
     "paired",

@@ -68,11 +68,12 @@ class TestTrain:
 
     def test_result_file(self, folder):
         assert train("iris", "--scales", "0.1,1", "--step-sizes", "0.01,0.02,0.03", *SMALL,
-                     "--also", "layer_norms,gradient_norm", "--out", "a.npz") == 0  # fmt: skip
+                     "--also", "layer_norms,hessian_eigenvalues(1, both)", "--out", "a.npz") == 0  # fmt: skip
         run = lf.Trajectory.load(folder / "a.npz")
         assert run.run_shape == (2, 3, 2)
         assert run.network == lf.Dense((4, 32, 3))
-        assert set(run.observables) == {"loss", "singular_values", "layer_norms", "gradient_norm"}
+        asked = {"layer_norms", "hessian_eigenvalues_1_both"}
+        assert set(run.observables) == {"loss", "singular_values", *asked}
         assert run.steps.size == 10
         job = run.provenance["job"]
         assert job["run_axes"] == {

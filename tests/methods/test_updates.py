@@ -373,7 +373,7 @@ def test_closed_forms_and_predictions_refuse_other_methods(method):
         turned = lf.train(
             lf.Dense((2, 1)), direction, [np.ones((1, 2))], method=method, n_steps=5, record=angles
         )
-        with pytest.raises(ValueError, match="trajectory must be of plain gradient descent"):
+        with pytest.raises(ValueError, match="trajectory must be one of plain gradient descent"):
             lf.directional_convergence.check_bounds(turned, lf.laws.Gaussian(2), 1)
 
 

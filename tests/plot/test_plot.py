@@ -283,3 +283,32 @@ class TestModes:
         loss = lf.SquaredLoss(np.eye(4), np.zeros((3, 4)), 0.0)
         with pytest.raises(ValueError, match="no linear relation"):
             learned.safe_step_size(NETWORK, loss, lf.initialization.gaussian(NETWORK, rng=0))
+
+
+def test_curvature_spectra_and_overlaps_show_what_was_recorded():
+    network = lf.Dense((3, 4, 2))
+    loss = lf.SquaredLoss(np.eye(3), np.eye(2, 3) * [[2.0], [1.0]], 5.0)
+    start = lf.initialization.gaussian(network, scale=0.2, rng=0, batch_shape=3)
+    names = ("loss", "hessian_eigenvalues(2, both)", "layer_singular_values", "overlap(2)")
+    method = lf.GradientDescent([0.1, 0.05, 0.05], momentum=0.5)
+    run = lf.train(network, loss, start, method=method, n_steps=40,
+                   record=lf.Record.every(10, names))  # fmt: skip
+    ax = plot.curvature(run, run=1)
+    lines = [line.get_ydata() for line in ax.lines]
+    both = run.hessian_eigenvalues[1]
+    sides = [both[:, end, k] for end in (0, 1) for k in (0, 1)]
+    for line, expected in zip(lines[:4], sides, strict=True):
+        assert_array_equal(line, expected)
+    assert_allclose(lines[4], 2 * 1.5 / 0.05)
+    assert len(plot.curvature(run).lines) == 4  # step sizes differ: there is no limit of all
+    figure = plot.spectra(run, run=0)
+    shown = [line.get_ydata() for line in figure.axes[0].lines]
+    assert_array_equal(np.transpose(shown), run.layer_singular_values[0, :, 0, :3])
+    assert len(figure.axes[1].lines) == 2
+    shown = [line.get_ydata() for line in plot.overlaps(run, run=2).lines[1:]]
+    assert_array_equal(np.transpose(shown), run.overlap_2[2])
+    bare = lf.train(network, loss, start, method=method, n_steps=4)
+    for draw in (plot.curvature, plot.overlaps):
+        with pytest.raises(ValueError, match=r"^trajectory must have"):
+            draw(bare)
+    plt.close("all")

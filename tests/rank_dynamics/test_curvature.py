@@ -117,7 +117,6 @@ def test_lanczos_equals_the_dense_spectrum(widths):
     values = np.linalg.eigvalsh(dense_hessian(loss, weights))
     assert len(values) > 64
     assert_allclose(sharpness(loss, weights), values[-1], rtol=1e-8)
-    assert_allclose(sharpness(loss, weights, rtol=1e-2), values[-1], rtol=1e-2)
 
 
 @pytest.mark.parametrize("factor", [1e-120, 1e120])
@@ -347,8 +346,8 @@ def test_bad_arguments_are_refused():
         hessian_vector_product(loss, weights, weights[::-1])
     with pytest.raises(ValueError, match="directions must have 2 arrays"):
         hessian_vector_product(loss, weights, weights[:1])
-    with pytest.raises(ValueError, match="rtol must be > 0"):
-        sharpness(loss, weights, rtol=0)
+    with pytest.raises(ValueError, match="weights must have 2 arrays"):
+        sharpness(loss, weights[:1], network=lf.Dense((3, 4, 2)))
     with pytest.raises(ValueError, match="n_layers must be >= 1"):
         minimum_sharpness(loss, 0)
     with pytest.raises(ValueError, match="rcond must be >= 0"):

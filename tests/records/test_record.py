@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -116,6 +117,9 @@ def test_observables_have_their_shapes(widths):
         "accuracy": (),
         "layer_singular_ratio": (len(widths) - 1,),
         "layer_alignment": (len(widths) - 2,),
+        "layer_singular_values": (len(widths) - 1, max(map(min, pairwise(widths)))),
+        **dict.fromkeys(("effective_rank", "stable_rank"), ()),
+        **{name: () for name, row in OBSERVABLES.items() if row.is_measure},
     }
 
 
@@ -219,7 +223,11 @@ def test_stop_keeps_thresholds_per_run():
 @pytest.mark.parametrize(
     ("arguments", "exception", "message"),
     [
-        ({}, ValueError, "loss, gradient_norm or evaluate must be given, got none of them"),
+        (
+            {},
+            ValueError,
+            "loss, gradient_norm, evaluate, below or above must be given, got none of them",
+        ),
         ({"loss": -1.0}, ValueError, "loss must be >= 0, got -1.0"),
         ({"loss": np.nan}, ValueError, "loss must be finite, got nan"),
         ({"loss": "a"}, TypeError, "loss must be a real number"),

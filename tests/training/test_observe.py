@@ -10,6 +10,7 @@ from support import CHAINS, EVERYTHING, make_loss
 
 import linnet_fast as lf
 from linnet_fast import _core
+from linnet_fast.records.measures import MAKERS, measure_named
 from linnet_fast.records.observables import OBSERVABLES
 from linnet_fast.training.call import core_problem
 
@@ -146,14 +147,20 @@ def test_core_gives_the_weights_as_they_are():
 
 
 def test_core_knows_its_observables():
-    assert set(_core.known()["observables"]) == set(OBSERVABLES)
+    core = _core.known()
+    plain = {name for name, row in OBSERVABLES.items() if not row.is_measure}
+    assert set(core["observables"]) == plain
+    kinds = {row.kind for row in OBSERVABLES.values() if row.is_measure}
+    made = {measure_named(f"{name}(2)").kind for name in MAKERS}
+    assert set(core["measures"]) == kinds | made | {"hessian_product"}
     seen, _ = by_core(observables=set())
     assert seen == {}
 
 
 def test_core_looks_at_numbers_that_are_not_finite():
     bad = [np.full((2, 4, 3), np.nan), np.ones((2, 2, 4))]
-    names = set(EVERYTHING) - {"weights", "layer_norms", "imbalance"}
+    names = {name for name in EVERYTHING if not OBSERVABLES[name].is_measure}
+    names -= {"weights", "layer_norms", "imbalance"}
     seen, _ = by_core(weights=bad, observables=names)
     for name in names:
         assert np.isnan(seen[name]).any(), name

@@ -438,7 +438,7 @@ def test_to_xarray_labels_every_axis(mixed):
     data = mixed.to_xarray()
     assert dict(data.sizes) == {
         "run_0": 2, "run_1": 3, "step": 4, "mode": 3, "out": 4, "in": 3,
-        "hidden_1": 2, "layer": 2, "layer_pair": 1,
+        "hidden_1": 2, "layer": 2, "layer_pair": 1, "mode_of_layer": 2,
     }  # fmt: skip
     assert data["singular_values"].dims == ("run_0", "run_1", "step", "mode")
     assert data["product"].dims == ("run_0", "run_1", "step", "out", "in")

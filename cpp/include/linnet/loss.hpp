@@ -60,10 +60,11 @@ struct LossDeclaration {
     const char* name;
     std::vector<LossField> fields;
     bool needs_one_output = false;
-    bool has_margins = false;  ///< and so an accuracy
-    bool can_draw = false;     ///< samples can be drawn anew for every step
-    bool draws_fresh = false;  ///< of a law, with replacement
-    bool is_called = false;    ///< it calls what the user has written, however long that takes
+    bool has_margins = false;   ///< and so an accuracy
+    bool has_curvature = true;  ///< the residual has a derivative that is known
+    bool can_draw = false;      ///< samples can be drawn anew for every step
+    bool draws_fresh = false;   ///< of a law, with replacement
+    bool is_called = false;     ///< it calls what the user has written, however long that takes
     /// Throws std::invalid_argument unless the fields fit each other; null: there is nothing to
     /// ask.
     void (*check)(const LossData&) = nullptr;

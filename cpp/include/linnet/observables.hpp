@@ -28,4 +28,34 @@ const std::vector<ObservableDeclaration>& observables();
 /// Place of an observable in that list; std::invalid_argument if it is not there.
 std::size_t observable_of(const std::string& name);
 
+/// An observable that takes parameters, with them.
+struct Measure {
+    std::size_t kind = 0;  ///< place in measures()
+    Index count = 1;       ///< how many of its numbers; 0: a single one, without an axis
+    bool both = false;     ///< from both ends of a spectrum
+    double power = 1;
+    std::vector<RunArray<double>> arrays;  ///< what runs are compared with
+    /// Scalars: at or below, or above, which a run ends; no data: no such rule.
+    RunArray<double> below, above;
+
+    bool stops() const { return below.data != nullptr || above.data != nullptr; }
+};
+
+/// What such an observable says of itself, in src/observables/measures.hpp.
+struct MeasureDeclaration {
+    const char* name;
+    std::vector<Index> (*shape)(const Chain&, const Measure&);  ///< of one record
+    /// Inner shapes of its arrays; null: it has none.
+    std::vector<std::vector<Index>> (*arrays)(const Chain&, const Measure&) = nullptr;
+    bool needs_directions = false;       ///< a plan that moves the weights along them
+    bool needs_curvature = false;        ///< a loss that has one
+    bool needs_singular_values = false;  ///< of the product
+};
+
+/// All of these.
+const std::vector<MeasureDeclaration>& measures();
+
+/// Place in that list; std::invalid_argument if it is not there.
+std::size_t measure_of(const std::string& name);
+
 }  // namespace linnet

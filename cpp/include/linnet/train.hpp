@@ -37,6 +37,7 @@ struct Problem {
     std::vector<RunArray<T>> memory;
     LossData loss;
     std::vector<EvaluatedLoss> evaluated;
+    std::vector<Measure> measures;  ///< what is wanted of these
     /// (in): evaluated losses see products P as P (1 - m m^T), for runs are trained in coordinates
     /// mirrored by m; no data: they see P.
     RunArray<double> mirror;
@@ -94,8 +95,9 @@ struct Results {
     std::vector<double*> observed;  ///< by place in observables(); empty: none are wanted
     /// The same of every evaluated loss: of observables that are of a loss.
     std::vector<std::vector<double*>> evaluated;
-    std::vector<T*> weights;  ///< per layer; empty: not wanted
-    double* time = nullptr;   ///< of a descent with a step rule: the sum of its steps
+    std::vector<double*> measured;  ///< the same of every measure; null where it only stops
+    std::vector<T*> weights;        ///< per layer; empty: not wanted
+    double* time = nullptr;         ///< of a descent with a step rule: the sum of its steps
 
     std::vector<T*> final_weights;          ///< per layer, (run, size)
     std::vector<T*> final_memory;           ///< likewise, in the order of the problem's

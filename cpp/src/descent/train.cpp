@@ -15,7 +15,7 @@ bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& 
     const Plan plan = training_plan(problem.chain, batch.by, descent.rule != StepKind::constant,
                                     {policy.stores_gradients, policy.n_memories,
                                      descent.noise != nullptr, descent.radius.data != nullptr});
-    const Plan probe_plan = gradient_plan(problem.chain, batch.by);
+    const Plan probe_plan = batch.probe_plan();
     Costs costs = Costs::of<T>(plan);
     costs.add_loss(problem.loss, descent.draws, native_lanes<T>);
     costs.add_update(plan, policy);

@@ -112,7 +112,9 @@ public:
                             ? plan.multiply_adds(operation)
                             : static_cast<double>(o.rows) * static_cast<double>(o.cols) *
                                   static_cast<double>(inner);
-            if (operation.kind == Product::residual_by_loss) call.work = steering_.work;
+            if (operation.kind == Product::residual_by_loss ||
+                operation.kind == Product::curvature_by_loss)
+                call.work = steering_.work;
             const bool is_product =
                 !is_elementwise(operation.kind) || operation.kind == Product::residual_diagonal;
             call.by_eigen = is_product && call.work >= eigen_from;
@@ -286,6 +288,11 @@ private:
         const Entries<T> product{o.a, o.lda, o.rows, o.cols};
         if (kind == Product::residual_by_loss) {
             steering_.loss->residual(0, product, Places<T>{o.c, o.ldc, o.rows, o.cols});
+            return;
+        }
+        if (kind == Product::curvature_by_loss) {
+            steering_.loss->curvature(0, product, Entries<T>{o.b, o.ldb, o.rows, o.cols},
+                                      Places<T>{o.c, o.ldc, o.rows, o.cols});
             return;
         }
         if (kind == Product::update_stored) {

@@ -223,6 +223,7 @@ LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols,
         case Product::pattern_gradient:
         case Product::pattern_update:
         case Product::residual_by_loss:
+        case Product::curvature_by_loss:
         case Product::set_steps:
         case Product::update_stored:
         case Product::add_noise:

@@ -348,6 +348,12 @@ private:
     }
     void run_steered(Product kind, int group, const LaneOperands<V>& o, int layer) {
         const Entries<V> product{o.a, o.cols, o.rows, o.cols};
+        if (kind == Product::curvature_by_loss) {
+            steering_.loss->curvature(
+                group, product, Entries<V>{static_cast<const V*>(o.b), o.cols, o.rows, o.cols},
+                Places<V>{o.c, o.cols, o.rows, o.cols});
+            return;
+        }
         if (kind == Product::update_stored) {
             steering_.update->apply(group, Places<V>{o.c, o.cols, o.rows, o.cols},
                                     const_cast<V*>(o.a), weights_size_, o.step, o.decay);

@@ -11,7 +11,7 @@ bool flow(const Problem<double>& problem, const Flow& method, const Results<doub
           const Control& control) {
     Batch<double> batch(problem, results, method.record_times.size());
     const Plan plan = slope_plan(problem.chain, batch.by);
-    const Plan probe_plan = gradient_plan(problem.chain, batch.by);
+    const Plan probe_plan = batch.probe_plan();
     // Per slope about eight others are combined.
     Costs costs = Costs::of<double>(plan, 8);
     costs.add_loss(problem.loss, nullptr, native_lanes<double>);

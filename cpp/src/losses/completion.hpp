@@ -65,6 +65,17 @@ public:
         });
     }
 
+    void curvature(int group, const Entries<V>& /*product*/, const Entries<V>& direction,
+                   const Places<V>& to) override {
+        for (Index i = 0; i < to.rows; ++i) std::fill_n(&to(i, 0), to.cols, V{});
+        V factors{};
+        for (int r = 0; r < lanes; ++r) set_lane(factors, r, factor(group * lanes + r));
+        for_each_run(group, [&](int lane, Index i, Index j, T /*target*/) {
+            const T moved = get_lane(direction(i, j), lane) * get_lane(factors, lane);
+            set_lane(to(i, j), lane, moved);
+        });
+    }
+
     V loss(int group, const Entries<V>& product) override {
         V sums[n_sums] = {};
         if (sees_same_entries()) {

@@ -144,6 +144,7 @@ struct CustomLoss {
         custom.fields = {{"parameters", Type::array, {LossAxis::sample}, true},
                          {"function", Type::function}};
         custom.is_called = true;
+        custom.has_curvature = false;
         custom.takes_many = takes_many;
         custom.work_together = [](const LossData& data) {
             return takes_many(data) ? 1.0 / native_lanes<double> : 1.0;

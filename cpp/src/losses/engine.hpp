@@ -36,6 +36,13 @@ public:
             residual(g, products[g - first_group], to[g - first_group]);
     }
     virtual V loss(int group, const Entries<V>& product) = 0;
+    /// to <- the derivative of the residual at a product along a direction, of a loss that has one.
+    virtual void curvature(int /*group*/, const Entries<V>& /*product*/,
+                           const Entries<V>& /*direction*/, const Places<V>& /*to*/) {
+        throw std::logic_error("this loss has no second derivative");
+    }
+    /// Curvatures are going to be asked for.
+    virtual void prepare_curvature() {}
     /// The losses of these groups are asked for next, which a loss may take together.
     virtual void prepare(int /*first_group*/, int /*last_group*/, const Entries<V>* /*products*/) {}
     /// The least of the margins over the norm of the product, of a loss that has margins.

@@ -38,6 +38,25 @@ public:
         const double other = kappa_ - one;
         return piece < split_ ? HQ{other, one} : HQ{one, other};
     }
+    /// The derivative of q at r.
+    double slope(double r) const {
+        const double z = scale_ * r;
+        const std::uint64_t bits = bits_of(z);
+        const std::uint64_t piece = (bits >> shift) - first_;
+        if (piece >= n_pieces_) return slope_outside(z);
+        // Of the polynomial by t, and of t by z: pieces are parts of the octaves of z.
+        const double* const c = gradient_ + piece * SphericalTable::n_coefficients;
+        const double t = place_of_bits(bits);
+        double sum = 0;
+        for (int k = SphericalTable::n_coefficients - 1; k > 0; --k) sum = fma(sum, t, k * c[k]);
+        const int octave = static_cast<int>(bits >> 52) - 1023;
+        sum = std::ldexp(sum, SphericalTable::piece_bits - octave);
+        return scale_ * scale_ * (piece < split_ ? sum : -sum);
+    }
+    /// q(r) / r, at 0 its limit.
+    double mean_slope(double r) const {
+        return r > 0 ? hq(r).q / r : scale_ * scale_ * table_->small[0];
+    }
     /// H, the loss at r v.
     double loss(double r) const {
         const double z = scale_ * r;
@@ -68,18 +87,34 @@ private:
     /// The polynomial of a piece, at what the bits say after those that tell the piece.
     static double polynomial(const double* rows, std::uint64_t piece, std::uint64_t bits) {
         static_assert(SphericalTable::n_coefficients == 8);
-        constexpr std::uint64_t one = std::uint64_t{1023} << 52;
-        constexpr std::uint64_t mantissa = (std::uint64_t{1} << 52) - 1;
-        const std::uint64_t rest = ((bits << SphericalTable::piece_bits) & mantissa) | one;
-        double from_one = 0;
-        std::memcpy(&from_one, &rest, sizeof rest);
-        const double t = from_one - 1.5;
+        const double t = place_of_bits(bits);
         const double* const c = rows + piece * SphericalTable::n_coefficients;
         // By halves, which is sooner done than one term after the other.
         const double t2 = t * t;
         const double low = fma(fma(c[3], t, c[2]), t2, fma(c[1], t, c[0]));
         const double high = fma(fma(c[7], t, c[6]), t2, fma(c[5], t, c[4]));
         return fma(high, t2 * t2, low);
+    }
+    /// What the bits say after those that tell the piece, in [-1/2, 1/2).
+    static double place_of_bits(std::uint64_t bits) {
+        constexpr std::uint64_t one = std::uint64_t{1023} << 52;
+        constexpr std::uint64_t mantissa = (std::uint64_t{1} << 52) - 1;
+        const std::uint64_t rest = ((bits << SphericalTable::piece_bits) & mantissa) | one;
+        double from_one = 0;
+        std::memcpy(&from_one, &rest, sizeof rest);
+        return from_one - 1.5;
+    }
+    double slope_outside(double z) const {
+        const bool is_small = z < table_->low;
+        const double part = is_small ? z / table_->low : table_->high / z;
+        SphericalTable::Series terms{};
+        for (int k = 0; k < SphericalTable::n_series; ++k) {
+            const auto at = static_cast<std::size_t>(k);
+            terms[at] =
+                is_small ? (2 * k + 1) * table_->small[at] : (2 * k + 2) * table_->large[at];
+        }
+        const double sum = series(terms, part * part);
+        return scale_ * scale_ * (is_small ? sum : part * part * sum / z);
     }
     HQ hq_outside(double z) const {
         if (z < table_->low) {

@@ -5,6 +5,8 @@
 //
 //     weigh(chunk, noise, shift)   minus the slope by each output, times e^shift; shift: of the
 //                                  least margin, not 0 only where a slope would underflow
+//     bend(chunk, change, noise)   in `change`, laid out as the outputs: minus the change of the
+//                                  slopes where the outputs change by what is there
 //     value(chunk, noise)          the loss
 //     margin(chunk)                how far it is on the right side; of one that has_margins
 //
@@ -37,6 +39,8 @@ struct OutputChunk {
         return targets == nullptr ? broadcast<P>(1)
                                   : load<P>(targets + k * targets_ld + b * native_lanes<T>);
     }
+    /// Where what belongs to an output of a pack of samples is in an array laid out as they are.
+    Index at(int k, Index b) const { return k * z_ld + b * native_lanes<T>; }
     /// put(k, b, f(output, target)) for all outputs of all samples.
     template <class F>
     void for_each_output(const F& f) const {
@@ -62,6 +66,17 @@ struct OfMargins {
         chunk.for_each_output([&](auto z, auto y) { return Own::of_margin(y * z, noise); });
     }
     template <class T>
+    static void bend(const OutputChunk<T>& chunk, T* change, T noise) {
+        using P = typename OutputChunk<T>::P;
+        for (int k = 0; k < chunk.n_outputs; ++k) {
+            for (Index b = 0; b < chunk.n_packs; ++b) {
+                T* const at = change + chunk.at(k, b);
+                const P y = chunk.target(k, b);
+                store(at, -(y * y * Own::curved(y * chunk.get(k, b), noise) * load<P>(at)));
+            }
+        }
+    }
+    template <class T>
     static void margin(const OutputChunk<T>& chunk) {
         chunk.for_each_output([](auto z, auto y) { return y * z; });
     }
@@ -79,6 +94,10 @@ struct Logistic : OfMargins<Logistic> {
         return falling_logistic(m) - broadcast<P>(noise);
     }
     template <class P, class T>
+    static P curved(P m, T /*noise*/) {
+        return falling_logistic(m) * falling_logistic(-m);
+    }
+    template <class P, class T>
     static P of_margin(P m, T noise) {
         if (noise > T{0.5}) return fma(broadcast<P>(noise - T{1}), m, logistic_loss(-m));
         return fma(broadcast<P>(noise), m, logistic_loss(m));
@@ -94,6 +113,10 @@ struct Exponential : OfMargins<Exponential> {
     static P falling(P m, T noise, T shift) {
         const P kept = kept_part(exponential_loss(m - broadcast<P>(shift)), noise);
         return noise == 0 ? kept : kept - broadcast<P>(noise) * exponential_loss(-m);
+    }
+    template <class P, class T>
+    static P curved(P m, T noise) {
+        return of_margin(m, noise);
     }
     template <class P, class T>
     static P of_margin(P m, T noise) {
@@ -118,6 +141,16 @@ struct Squares {
     template <class T>
     static void weigh(const OutputChunk<T>& chunk, T /*noise*/, T /*shift*/) {
         chunk.for_each_output([](auto z, auto y) { return y - z; });
+    }
+    template <class T>
+    static void bend(const OutputChunk<T>& chunk, T* change, T /*noise*/) {
+        using P = typename OutputChunk<T>::P;
+        for (int k = 0; k < chunk.n_outputs; ++k) {
+            for (Index b = 0; b < chunk.n_packs; ++b) {
+                T* const at = change + chunk.at(k, b);
+                store(at, -load<P>(at));
+            }
+        }
     }
     template <class T>
     static void value(const OutputChunk<T>& chunk, T /*noise*/) {
@@ -156,6 +189,28 @@ struct Softmax {
             for (int k = 0; k < chunk.n_outputs; ++k) {
                 const P q = chunk.target(k, b);
                 chunk.put(k, b, select(less(q, one), fma(-chunk.get(k, b), inverse, q), others));
+            }
+        }
+    }
+    /// The slopes p change by p_k (dz_k - sum_j p_j dz_j).
+    template <class T>
+    static void bend(const OutputChunk<T>& chunk, T* change, T /*noise*/) {
+        using P = typename OutputChunk<T>::P;
+        for (Index b = 0; b < chunk.n_packs; ++b) {
+            const P top = largest(chunk, b);
+            P sum{};
+            P mean{};
+            for (int k = 0; k < chunk.n_outputs; ++k) {
+                const P e = exponential(chunk.get(k, b) - top);
+                chunk.put(k, b, e);
+                sum = sum + e;
+                mean = fma(e, load<P>(change + chunk.at(k, b)), mean);
+            }
+            const P inverse = broadcast<P>(1) / sum;
+            mean = mean * inverse;
+            for (int k = 0; k < chunk.n_outputs; ++k) {
+                T* const at = change + chunk.at(k, b);
+                store(at, chunk.get(k, b) * inverse * (mean - load<P>(at)));
             }
         }
     }

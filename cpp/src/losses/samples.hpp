@@ -97,6 +97,40 @@ public:
         });
     }
 
+    void prepare_curvature() override { changes_ = Arena<T>(n_outputs_ * lanes * sample_chunk); }
+    void curvature(int group, const Entries<V>& product, const Entries<V>& direction,
+                   const Places<V>& to) override {
+        for_each_bunch(group, [&](int first, int count) {
+            const Vectors<const T> w = vectors_of(product, first, count);
+            const Vectors<const T> along = vectors_of(direction, first, count);
+            const int n_vectors = n_outputs_ * count;
+            const int slot = group * lanes + first;
+            bool fresh = true;
+            for_each_chunk(slot, [&](const Samples& samples) {
+                const auto multiply = [&](const Vectors<const T>& with, T* out) {
+                    products(samples.x, samples.chunk.ld, n_features_, samples.n_packs(), with,
+                             n_vectors, out);
+                };
+                multiply(w, outputs_.data());
+                multiply(along, changes_.data());
+                for (int r = 0; r < count; ++r) {
+                    OutputChunk<T> chunk = outputs_of(samples, slot + r, r, count);
+                    T* const change = changes_.data() + r * sample_chunk;
+                    Function::bend(chunk, change, noise_[static_cast<std::size_t>(slot + r)]);
+                    chunk.z = change;
+                    fill_up(chunk, n_outputs_, samples.chunk.n, T{0});
+                }
+                add_weighted(samples.x, samples.chunk.ld, n_features_, samples.n_packs(),
+                             changes_.data(), n_vectors, sums_.data(), fresh);
+                fresh = false;
+            });
+            T factors[lanes];
+            for (int r = 0; r < count; ++r)
+                factors[r] = static_cast<T>(1 / static_cast<double>(n_samples(slot + r)));
+            write_sums(first, count, factors, to);
+        });
+    }
+
     V loss(int group, const Entries<V>& of) override {
         const Entries<V> product = beyond_teacher(group, of);
         V result{};
@@ -340,6 +374,7 @@ private:
     std::optional<Sampler<T>> sampler_;    // of a law
     std::vector<T> noise_;                 // per slot
     Arena<T> outputs_;
+    Arena<T> changes_;  // of outputs, where curvatures are asked for
     Arena<P> sums_;
     Arena<T> fresh_;
     std::optional<PackedNumbers<V>> teacher_;  // of a law with one

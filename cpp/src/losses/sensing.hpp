@@ -49,10 +49,11 @@ protected:
         const double scale = this->is_scaled() ? std::exp(this->log_scale(slot)) : 1;
         return static_cast<T>(scale / static_cast<double>(readings_.n_samples(this->step(slot))));
     }
-    /// Measurements of a chunk -> what they are beyond the targets; 0 where there is no sample.
-    void subtract_targets(int slot, const Chunk& chunk, T* measured) const {
+    /// Measurements of a chunk -> what they are beyond the targets, if they are to be compared; 0
+    /// where there is no sample.
+    void subtract_targets(int slot, const Chunk& chunk, T* measured, bool compare) const {
         const T* const target = of_chunk(targets, slot, chunk);
-        for (Index b = 0; b < chunk.n_vectors(); ++b) {
+        for (Index b = 0; b < chunk.n_vectors() && compare; ++b) {
             T* const at = measured + b * native_lanes<T>;
             store(at, load<P>(at) - load<P>(target + b * native_lanes<T>));
         }
@@ -92,23 +93,11 @@ public:
           flat_(n_features_) {}
 
     void residual(int group, const Entries<V>& product, const Places<V>& to) override {
-        const V* const flat = flattened(product);
-        for_each_bunch(group, [&](int first, int count) {
-            const int slot = group * lanes + first;
-            std::fill_n(sums_.data(), n_features_ * count, P{});
-            this->for_each_chunk(slot, [&](const Chunk& chunk) {
-                const T* const m = measure(chunk, slot, flat, first, count);
-                add_weighted(m, chunk.ld, n_features_, chunk.n_vectors(), errors_.data(), count,
-                             sums_.data());
-            });
-            V factors{};
-            for (int r = 0; r < count; ++r) set_lane(factors, r, this->factor(slot + r));
-            const P* sum = sums_.data();
-            for (Index i = 0; i < to.rows; ++i) {
-                for (Index j = 0; j < to.cols; ++j, sum += count)
-                    write(to(i, j), first, count, sum, factors);
-            }
-        });
+        add_up(group, product, to, true);
+    }
+    void curvature(int group, const Entries<V>& /*product*/, const Entries<V>& direction,
+                   const Places<V>& to) override {
+        add_up(group, direction, to, false);
     }
 
     V loss(int group, const Entries<V>& product) override {
@@ -132,6 +121,27 @@ public:
 private:
     static constexpr std::size_t measurements = 1;
 
+    /// to <- the mean of what is measured of a product, beyond the targets if they are compared,
+    /// times what it is measured by.
+    void add_up(int group, const Entries<V>& product, const Places<V>& to, bool compare) {
+        const V* const flat = flattened(product);
+        for_each_bunch(group, [&](int first, int count) {
+            const int slot = group * lanes + first;
+            std::fill_n(sums_.data(), n_features_ * count, P{});
+            this->for_each_chunk(slot, [&](const Chunk& chunk) {
+                const T* const m = measure(chunk, slot, flat, first, count, compare);
+                add_weighted(m, chunk.ld, n_features_, chunk.n_vectors(), errors_.data(), count,
+                             sums_.data());
+            });
+            V factors{};
+            for (int r = 0; r < count; ++r) set_lane(factors, r, this->factor(slot + r));
+            const P* sum = sums_.data();
+            for (Index i = 0; i < to.rows; ++i) {
+                for (Index j = 0; j < to.cols; ++j, sum += count)
+                    write(to(i, j), first, count, sum, factors);
+            }
+        });
+    }
     template <class Do>
     void for_each_bunch(int group, const Do& do_them) {
         const auto has_run = [this](int slot) { return this->run(slot) >= 0; };
@@ -147,12 +157,13 @@ private:
         return flat_.data();
     }
     /// Sets the errors of `count` runs, and returns the measurements of a chunk.
-    const T* measure(const Chunk& chunk, int slot, const V* flat, int first, int count) {
+    const T* measure(const Chunk& chunk, int slot, const V* flat, int first, int count,
+                     bool compare = true) {
         const T* const m = this->of_chunk(measurements, slot, chunk);
         const Vectors<const T> entries{reinterpret_cast<const T*>(flat) + first, lanes, count, 0};
         products(m, chunk.ld, n_features_, chunk.n_vectors(), entries, count, errors_.data());
         for (int r = 0; r < count; ++r)
-            this->subtract_targets(slot + r, chunk, errors_.data() + r * sample_chunk);
+            this->subtract_targets(slot + r, chunk, errors_.data() + r * sample_chunk, compare);
         return m;
     }
     static void write(V& to, int first, int count, const P* sums, const V& factors) {
@@ -194,27 +205,11 @@ public:
           sums_(n_rows_ * n_cols_) {}
 
     void residual(int group, const Entries<V>& product, const Places<V>& to) override {
-        for_each_run(group, product, [&](int slot) {
-            std::fill_n(sums_.data(), n_rows_ * n_cols_, P{});
-            this->for_each_chunk(slot, [&](const Chunk& chunk) {
-                measure(chunk, slot);
-                const T* const a = this->of_chunk(left, slot, chunk);
-                for (Index i = 0; i < n_rows_; ++i) {
-                    for (Index b = 0; b < chunk.n_vectors() * native_lanes<T>; b += native_lanes<T>)
-                        store(by_row_.data() + i * sample_chunk + b,
-                              load<P>(a + i * chunk.ld + b) * load<P>(errors_.data() + b));
-                }
-                add_weighted(this->of_chunk(right, slot, chunk), chunk.ld, n_cols_,
-                             chunk.n_vectors(), by_row_.data(), static_cast<int>(n_rows_),
-                             sums_.data());
-            });
-            const T factor = this->factor(slot);
-            for (Index i = 0; i < n_rows_; ++i) {
-                for (Index j = 0; j < n_cols_; ++j)
-                    set_lane(to(i, j), slot % lanes,
-                             sum_of_lanes(sums_.data()[j * n_rows_ + i]) * factor);
-            }
-        });
+        add_up(group, product, to, true);
+    }
+    void curvature(int group, const Entries<V>& /*product*/, const Entries<V>& direction,
+                   const Places<V>& to) override {
+        add_up(group, direction, to, false);
     }
 
     V loss(int group, const Entries<V>& product) override {
@@ -233,6 +228,30 @@ public:
 private:
     static constexpr std::size_t left = 1, right = 2;
 
+    /// As of whole matrices.
+    void add_up(int group, const Entries<V>& product, const Places<V>& to, bool compare) {
+        for_each_run(group, product, [&](int slot) {
+            std::fill_n(sums_.data(), n_rows_ * n_cols_, P{});
+            this->for_each_chunk(slot, [&](const Chunk& chunk) {
+                measure(chunk, slot, compare);
+                const T* const a = this->of_chunk(left, slot, chunk);
+                for (Index i = 0; i < n_rows_; ++i) {
+                    for (Index b = 0; b < chunk.n_vectors() * native_lanes<T>; b += native_lanes<T>)
+                        store(by_row_.data() + i * sample_chunk + b,
+                              load<P>(a + i * chunk.ld + b) * load<P>(errors_.data() + b));
+                }
+                add_weighted(this->of_chunk(right, slot, chunk), chunk.ld, n_cols_,
+                             chunk.n_vectors(), by_row_.data(), static_cast<int>(n_rows_),
+                             sums_.data());
+            });
+            const T factor = this->factor(slot);
+            for (Index i = 0; i < n_rows_; ++i) {
+                for (Index j = 0; j < n_cols_; ++j)
+                    set_lane(to(i, j), slot % lanes,
+                             sum_of_lanes(sums_.data()[j * n_rows_ + i]) * factor);
+            }
+        });
+    }
     /// do_it(slot) for the runs of a group, with the columns of its product side by side.
     template <class Do>
     void for_each_run(int group, const Entries<V>& product, const Do& do_it) {
@@ -246,7 +265,7 @@ private:
         }
     }
     /// Sets the errors of a chunk.
-    void measure(const Chunk& chunk, int slot) {
+    void measure(const Chunk& chunk, int slot, bool compare = true) {
         const auto n_rows = static_cast<int>(n_rows_);
         const Vectors<const T> rows{rows_.data(), n_rows_, n_rows, 0};
         products(this->of_chunk(right, slot, chunk), chunk.ld, n_cols_, chunk.n_vectors(), rows,
@@ -259,7 +278,7 @@ private:
                           load<P>(by_row_.data() + i * sample_chunk + b), sum);
             store(errors_.data() + b, sum);
         }
-        this->subtract_targets(slot, chunk, errors_.data());
+        this->subtract_targets(slot, chunk, errors_.data(), compare);
     }
 
     Index n_rows_, n_cols_;

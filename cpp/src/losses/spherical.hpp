@@ -74,6 +74,29 @@ public:
         for (Index j = 0; j < n_features_; ++j) to[j] = to[j] * scale;
     }
 
+    /// The residual is q(r) u beside what is constant, u = w / r.
+    void curvature(int /*group*/, const Entries<V>& of, const Entries<V>& direction,
+                   const Places<V>& to) override {
+        const V* const product = of.data;
+        V square{};
+        for (Index j = 0; j < n_features_; ++j) square = fma(product[j], product[j], square);
+        const V r = square_root(square);
+        V slope{};
+        V across{};
+        for (int lane = 0; lane < lanes; ++lane) {
+            const auto norm = static_cast<double>(get_lane(r, lane));
+            set_lane(slope, lane, static_cast<T>(radial_.slope(norm)));
+            set_lane(across, lane, static_cast<T>(radial_.mean_slope(norm)));
+        }
+        const V inverse = select(less(V{}, r), broadcast<V>(1) / r, V{});
+        V along{};
+        for (Index j = 0; j < n_features_; ++j)
+            along = fma(product[j] * inverse, direction.data[j], along);
+        const V more = (slope - across) * along;
+        for (Index j = 0; j < n_features_; ++j)
+            to.data[j] = fma(more, product[j] * inverse, across * direction.data[j]);
+    }
+
     V loss(int group, const Entries<V>& of) override {
         const V* const product = of.data;
         const V* const v = directions_.of(group);

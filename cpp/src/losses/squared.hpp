@@ -69,6 +69,31 @@ public:
         return beyond_range(product, fma(broadcast<V>(0.5F), total, *least_loss_.of(group)));
     }
 
+    /// The direction times F^T F.
+    void curvature(int group, const Entries<V>& /*product*/, const Entries<V>& direction,
+                   const Places<V>& to) override {
+        const V* const factor = factor_.of(group);
+        for (Index i = 0; i < direction.rows; ++i) {
+            if (is_diagonal_) {
+                for (Index j = 0; j < n_inputs_; ++j)
+                    to(i, j) = direction(i, j) * factor[j] * factor[j];
+                continue;
+            }
+            V* const along = apart_.data();
+            for (Index j = 0; j < n_inputs_; ++j) along[j] = direction(i, j);
+            V* const row = &to(i, 0);
+            for (Index j = 0; j < n_inputs_; ++j) row[j] = V{};
+            for (Index k = 0; k < n_rows_; k += at_once) {
+                V sums[at_once] = {};
+                add_products(along, factor + k * n_inputs_, sums);
+                for (Index r = 0; r < at_once; ++r) {
+                    const V* const of_row = factor + (k + r) * n_inputs_;
+                    for (Index j = 0; j < n_inputs_; ++j) row[j] = fma(sums[r], of_row[j], row[j]);
+                }
+            }
+        }
+    }
+
 private:
     static constexpr Index at_once = 4;
 
@@ -101,12 +126,15 @@ private:
     /// overlap.
     V add_squares(const V* apart, const V* factor, V row) const {
         V sums[at_once] = {};
-        for (Index j = 0; j < n_inputs_; ++j) {
-            for (Index k = 0; k < at_once; ++k)
-                sums[k] = fma(apart[j], factor[k * n_inputs_ + j], sums[k]);
-        }
+        add_products(apart, factor, sums);
         for (const V& x : sums) row = fma(x, x, row);
         return row;
+    }
+    void add_products(const V* with, const V* factor, V (&sums)[at_once]) const {
+        for (Index j = 0; j < n_inputs_; ++j) {
+            for (Index k = 0; k < at_once; ++k)
+                sums[k] = fma(with[j], factor[k * n_inputs_ + j], sums[k]);
+        }
     }
 
     std::vector<Index> run_shape_;

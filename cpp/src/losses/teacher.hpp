@@ -45,6 +45,13 @@ public:
                 to(i, j) = (product(i, j) - teacher[i * product.cols + j]) * factor;
         }
     }
+    void curvature(int group, const Entries<V>& /*product*/, const Entries<V>& direction,
+                   const Places<V>& to) override {
+        const V moment = *moment_.of(group);
+        for (Index i = 0; i < direction.rows; ++i) {
+            for (Index j = 0; j < direction.cols; ++j) to(i, j) = direction(i, j) * moment;
+        }
+    }
     V loss(int group, const Entries<V>& product) override {
         const V* const teacher = teacher_.of(group);
         V total{};

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "linnet/observables.hpp"
+#include "observables/measures.hpp"
 
 namespace linnet {
 
@@ -42,6 +43,19 @@ std::size_t observable_of(const std::string& name) {
         if (name == all[k].name) return k;
     }
     throw std::invalid_argument("unknown observable '" + name + "'");
+}
+
+const std::vector<MeasureDeclaration>& measures() {
+    static const std::vector<MeasureDeclaration> all = AllMeasures::declarations();
+    return all;
+}
+
+std::size_t measure_of(const std::string& name) {
+    const std::vector<MeasureDeclaration>& all = measures();
+    for (std::size_t k = 0; k < all.size(); ++k) {
+        if (name == all[k].name) return k;
+    }
+    throw std::invalid_argument("unknown measure '" + name + "'");
 }
 
 }  // namespace linnet

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <bitset>
+#include <cmath>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -27,6 +29,7 @@ struct Needs {
     static constexpr unsigned direction = 16;
     static constexpr unsigned dense_layers = 32;
     static constexpr unsigned margins = 64;  ///< a loss that has them
+    static constexpr unsigned layer_singular_values = 128;
 };
 
 namespace observable {
@@ -142,6 +145,55 @@ struct GradientNorm : Row {
     }
 };
 
+/// Of the matrix of every array of weights, descending; behind the last one NaN.
+struct LayerSingularValues : Row {
+    static constexpr const char* name = "layer_singular_values";
+    static constexpr bool by_group = true;
+    static constexpr unsigned needs = Needs::layer_singular_values;
+    static std::vector<Index> shape(const Chain& chain) {
+        Index most = 0;
+        for (const Factor& factor : chain.factors) {
+            if (factor.array >= 0) most = std::max(most, std::min(factor.rows, factor.cols));
+        }
+        return {static_cast<Index>(chain.sizes.size()), most};
+    }
+    template <class At, class V>
+    static void evaluate(const At& at, V* to) {
+        at.get_layer_singular_values(to);
+    }
+};
+
+/// e^entropy of s / sum s.
+struct EffectiveRank : Row {
+    static constexpr const char* name = "effective_rank";
+    static constexpr unsigned needs = Needs::singular_values;
+    template <class At>
+    static void write(At& at, double* to) {
+        const std::vector<double>& s = at.singular_values();
+        double sum = 0;
+        for (const double x : s) sum += x / s.front();
+        double entropy = 0;
+        for (const double x : s) {
+            const double p = x / s.front() / sum;
+            if (!(p <= 0)) entropy -= p * std::log(p);
+        }
+        *to = std::exp(entropy);
+        if (s.front() == 0) *to = std::numeric_limits<double>::quiet_NaN();
+    }
+};
+
+/// |P|_F^2 / |P|_2^2.
+struct StableRank : Row {
+    static constexpr const char* name = "stable_rank";
+    static constexpr unsigned needs = Needs::singular_values;
+    template <class At>
+    static void write(At& at, double* to) {
+        const std::vector<double>& s = at.singular_values();
+        *to = 0;
+        for (const double x : s) *to += x / s.front() * (x / s.front());
+    }
+};
+
 struct Norm : Row {
     static constexpr const char* name = "norm";
     template <class At>
@@ -235,7 +287,8 @@ struct List {
 };
 
 using All = List<Loss, SingularValues, Product, Weights, LayerNorms, Imbalance, GradientNorm, Norm,
-                 Angle, LogTanHalfAngle, Margin, Accuracy, LayerSingularRatio, LayerAlignment>;
+                 Angle, LogTanHalfAngle, Margin, Accuracy, LayerSingularRatio, LayerAlignment,
+                 LayerSingularValues, EffectiveRank, StableRank>;
 
 }  // namespace observable
 
@@ -247,12 +300,16 @@ using RowSet = std::bitset<observable::All::size>;
 struct Wanted {
     RowSet rows;
     bool at_record = false, at_check = false;
+    bool measures_at_record = false, measures_at_check = false;
 
-    bool any() const { return rows.any() || at_record || at_check; }
+    bool any_measure() const { return measures_at_record || measures_at_check; }
+    bool any() const { return rows.any() || at_record || at_check || any_measure(); }
     Wanted& operator|=(const Wanted& other) {
         rows |= other.rows;
         at_record = at_record || other.at_record;
         at_check = at_check || other.at_check;
+        measures_at_record = measures_at_record || other.measures_at_record;
+        measures_at_check = measures_at_check || other.measures_at_check;
         return *this;
     }
 };

@@ -16,6 +16,7 @@
 #include "observables/direction.hpp"
 #include "observables/layer_vectors.hpp"
 #include "observables/list.hpp"
+#include "observables/measures.hpp"
 #include "observables/singular_values.hpp"
 
 namespace linnet {
@@ -55,12 +56,15 @@ public:
     using V = std::conditional_t<packed, Pack<double, native_lanes<double>>, double>;
     static constexpr int lanes = packed ? native_lanes<double> : 1;
 
-    /// evaluations, and what they point to, must outlive this.
-    Probe(Machine machine, const ObservableSizes& sizes, const std::vector<Evaluation>& evaluations,
-          bool is_mirrored)
+    /// chain, evaluations and measures, and what they point to, must outlive this.
+    Probe(Machine machine, const Chain& chain, const std::vector<Index>& run_shape,
+          const ObservableSizes& sizes, const std::vector<Evaluation>& evaluations,
+          const std::vector<Measure>& measures, bool is_mirrored)
         : machine_(std::move(machine)),
+          chain_(chain),
           sizes_(sizes),
           evaluations_(evaluations),
+          measures_(measures),
           singular_values_(plan().n_outputs(), plan().n_inputs()),
           twin_values_(packed ? plan().n_outputs() : 1, packed ? plan().n_inputs() : 1) {
         Index per_group = singular_values_.count();
@@ -77,6 +81,11 @@ public:
             });
         }
         const int n_groups = machine_.n_slots() / lanes;
+        bool is_curved = false;
+        for (const Measure& one : measures)
+            is_curved = is_curved || linnet::measures()[one.kind].needs_curvature;
+        if (is_curved) engine().prepare_curvature();
+        if (!measures.empty()) meters_.emplace(chain, measures, run_shape, machine_.n_slots());
         if (is_mirrored) {
             mirrors_ = Arena<V>(plan().n_inputs() * n_groups);
             mirrored_ = Arena<V>(plan().n_outputs() * plan().n_inputs());
@@ -85,6 +94,7 @@ public:
         products_.reserve(static_cast<std::size_t>(n_groups));
         for (int g = 0; g < n_groups; ++g) groups_.push_back(values_.data() + per_group * g);
         product_.resize(static_cast<std::size_t>(plan().n_outputs() * plan().n_inputs()));
+        sorted_.resize(static_cast<std::size_t>(singular_values_.count()));
     }
 
     Machine& machine() { return machine_; }
@@ -94,6 +104,7 @@ public:
     void set_run(int slot, Index run) {
         engine().set_run(slot, run, 0);
         for (const Evaluated& other : evaluated_) other.engine->set_run(slot, run, 0);
+        if (meters_) meters_->set_run(slot, run);
     }
     /// By what the products of a slot are mirrored before losses are evaluated.
     void set_mirror(int slot, const double* normal) {
@@ -111,12 +122,20 @@ public:
         observable::All::for_each([&](auto row, std::size_t place) {
             if (wanted.rows[place]) needs |= decltype(row)::needs;
         });
+        for (const Measure& one : measures_) {
+            if (!is_wanted(wanted, one)) continue;
+            const MeasureDeclaration& declared = measures()[one.kind];
+            if (declared.needs_directions) needs |= Needs::gradients;
+            if (declared.needs_singular_values) needs |= Needs::singular_values;
+        }
         const std::size_t end =
             (needs & Needs::gradients) != 0 ? plan().gradient_end : plan().product_end;
         if (!machine_.run(0, end, first_group, last_group)) return false;
         if ((needs & Needs::grams) != 0 &&
-            !machine_.run(plan().gradient_end, plan().operations.size(), first_group, last_group))
+            !machine_.run(plan().gradient_end, plan().gram_end, first_group, last_group))
             return false;
+        if ((needs & Needs::layer_singular_values) != 0 && layer_values_.empty())
+            add_layer_values();
         prepare(wanted, static_cast<int>(first_group), static_cast<int>(last_group));
         for (std::size_t g = first_group; g < last_group; ++g) {
             const GroupView at(*this, static_cast<int>(g));
@@ -129,8 +148,16 @@ public:
             evaluate_others(wanted, static_cast<int>(g));
         }
         if (pulse()) return false;
-        return (needs & Needs::singular_values) == 0 ||
-               evaluate_singular_values(first_group, last_group, pulse);
+        if ((needs & Needs::singular_values) != 0 &&
+            !evaluate_singular_values(first_group, last_group, pulse))
+            return false;
+        // Last, for they may use the machine's matrices.
+        for (std::size_t g = first_group; g < last_group && wanted.any_measure(); ++g) {
+            if (!meters_->evaluate(machine_, static_cast<int>(g), groups_[g], pulse_,
+                                   [&](const Measure& one) { return is_wanted(wanted, one); }))
+                return false;
+        }
+        return true;
     }
 
     /// What was evaluated of one slot, of a row by groups that is one number.
@@ -144,6 +171,13 @@ public:
         return read(slot, evaluated_[evaluated].places[place_of<Row>]);
     }
 
+    /// The first number of a measure.
+    double measured(int slot, std::size_t k) const { return meters_->value(slot, k); }
+    /// Write all numbers of a measure for one slot.
+    void write_measure(int slot, std::size_t k, double* to) const {
+        for (Index i = 0; i < size_of(measures_[k], chain_); ++i)
+            to[i] = meters_->value(slot, k, i);
+    }
     /// Write what was evaluated for one slot; direction: what angles are measured to, null if to
     /// nothing.
     void write(int slot, const ObservableCells& to, const double* direction) {
@@ -197,6 +231,9 @@ private:
         bool has_grams() const { return !plan().grams.empty(); }
         Entries<V> upper_gram(Index l) const { return view(plan().grams[at(l)].first); }
         Entries<V> lower_gram(Index l) const { return view(plan().grams[at(l)].second); }
+        void get_layer_singular_values(V* to) const {
+            probe_.evaluate_layer_singular_values(group_, to);
+        }
 
     private:
         static std::size_t at(Index l) { return static_cast<std::size_t>(l); }
@@ -231,6 +268,10 @@ private:
             for (Index i = 0; i < n; ++i) to[i] = probe_.read(slot_, i);
             std::sort(to, to + n, [](double x, double y) { return x > y; });
         }
+        const std::vector<double>& singular_values() {
+            get_singular_values(probe_.sorted_.data());
+            return probe_.sorted_;
+        }
         double norm() {
             if (direction_ != nullptr) return to_direction().norm;
             return norm_of(product().data(), static_cast<Index>(product().size()));
@@ -256,6 +297,60 @@ private:
         std::optional<LayerVectors> layer_vectors_;
     };
 
+    static bool is_wanted(const Wanted& wanted, const Measure& one) {
+        return wanted.measures_at_record || (wanted.measures_at_check && one.stops());
+    }
+    /// Singular values of the matrix of an array of weights: of the first factor that has it.
+    struct LayerValues {
+        const Factor* factor;
+        SingularValues<V> values;
+        Arena<V> matrix;  // of a factor that is given by its entries
+    };
+    void add_layer_values() {
+        for (std::size_t a = 0; a < chain_.sizes.size(); ++a) {
+            for (const Factor& factor : chain_.factors) {
+                if (factor.array != static_cast<int>(a)) continue;
+                layer_values_.push_back({&factor,
+                                         {factor.rows, factor.cols},
+                                         Arena<V>(factor.dense ? 0 : factor.rows * factor.cols)});
+                break;
+            }
+        }
+    }
+    void evaluate_layer_singular_values(int group, V* to) const {
+        const Index most = observable::LayerSingularValues::shape(chain_)[1];
+        for (std::size_t a = 0; a < layer_values_.size(); ++a, to += most) {
+            LayerValues& layer = layer_values_[a];
+            const Factor& factor = *layer.factor;
+            const Entries<V> weights = view(group, plan().weights[a]);
+            const V scale = broadcast<V>(factor.scale);
+            V* const matrix = layer.matrix.data();
+            if (!factor.dense) std::fill_n(matrix, factor.rows * factor.cols, V{});
+            for (const Factor::Entry& entry : factor.entries) {
+                V& at = matrix[entry.row * factor.cols + entry.col];
+                const V coefficient = broadcast<V>(entry.coefficient);
+                at = entry.weight < 0 ? at + coefficient
+                                      : fma(coefficient, weights(0, entry.weight), at);
+            }
+            const auto value = [&](Index i, Index j) {
+                if (!factor.dense) return matrix[i * factor.cols + j];
+                if (!factor.plus_identity && factor.scale == 1) return weights(i, j);
+                return fma(scale, weights(i, j),
+                           broadcast<V>(factor.plus_identity && i == j ? 1 : 0));
+            };
+            const V* const found = layer.values.of(value, pulse_);
+            const Index n = layer.values.count();
+            for (Index i = 0; i < most; ++i)
+                to[i] = i < n ? found[i] : broadcast<V>(std::numeric_limits<double>::quiet_NaN());
+            for (Index i = 1; i < n; ++i) {
+                for (Index k = i; k > 0; --k) {
+                    const V above = to[k - 1];
+                    to[k - 1] = larger(above, to[k]);
+                    to[k] = smaller(above, to[k]);
+                }
+            }
+        }
+    }
     /// visit(row, place) for the rows that are of a loss.
     template <class Visit>
     static void for_each_of_loss(const Visit& visit) {
@@ -348,8 +443,13 @@ private:
     }
 
     Machine machine_;
+    const Chain& chain_;
     ObservableSizes sizes_;
     const std::vector<Evaluation>& evaluations_;
+    const std::vector<Measure>& measures_;
+    std::optional<Meters<Machine>> meters_;
+    mutable std::vector<LayerValues> layer_values_;  // where they are asked for
+    std::vector<double> sorted_;
     std::vector<Evaluated> evaluated_;
     std::vector<Entries<V>> products_;  // per group
     Arena<V> mirrors_;                  // normals, per group

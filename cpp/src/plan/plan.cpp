@@ -114,7 +114,9 @@ Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Kept k
 }
 
 Plan gradient_plan(const Chain& chain, ResidualBy by) {
-    return make_plan(chain, by, Purpose::look);
+    Plan plan = make_plan(chain, by, Purpose::look);
+    plan.gram_end = plan.operations.size();
+    return plan;
 }
 
 Plan slope_plan(const Chain& chain, ResidualBy by) { return make_plan(chain, by, Purpose::slope); }

@@ -26,6 +26,7 @@ enum class Product {
     residual,           ///< C = A input_cov - cross_cov
     residual_diagonal,  ///< the same for a diagonal input_cov: the terms left out are exact zeros
     residual_by_loss,   ///< C = dloss / dA, by the loss itself
+    curvature_by_loss,  ///< C = the derivative of dloss / dA along B, by the loss itself
     set_steps,          ///< the step sizes of this step, from the product A and the residual C
     update_stored,      ///< C and what is kept of it, by an update policy, from the gradient A
     add_noise,          ///< C += normal noise
@@ -47,9 +48,10 @@ inline bool is_pattern(Product kind) {
 
 /// Operations that are done by what a machine follows beside its plan.
 inline bool is_steered(Product kind) {
-    return kind == Product::residual_by_loss || kind == Product::set_steps ||
-           kind == Product::update_stored || kind == Product::add_noise ||
-           kind == Product::add_square || kind == Product::climb || kind == Product::go_back;
+    return kind == Product::residual_by_loss || kind == Product::curvature_by_loss ||
+           kind == Product::set_steps || kind == Product::update_stored ||
+           kind == Product::add_noise || kind == Product::add_square || kind == Product::climb ||
+           kind == Product::go_back;
 }
 
 /// Operations that go through their operands entry by entry, not by blocks.
@@ -103,6 +105,13 @@ struct Plan {
     /// Operations before this one give the gradients; the rest updates, grams, or the residual's
     /// power.
     std::size_t gradient_end = 0;
+    std::size_t gram_end = 0;  ///< of a gradient plan: operations before this one give the grams
+    /// In a curvature plan: along which the weights move, side by side, and how the gradients do.
+    std::vector<int> directions, curvatures;
+    int product_tangent = -1;  ///< how the product moves
+    /// Operations tangent_begin ... tangent_end - 1 make that one, those up to curvature_end the
+    /// curvatures.
+    std::size_t tangent_begin = 0, tangent_end = 0, curvature_end = 0;
 
     /// For the size of a factor: its mean square singular value is offset + |weights|^2 / rank.
     struct Size {
@@ -161,6 +170,9 @@ Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule = false
 /// Product, residual, the gradient of the loss by every layer, and grams; everything stays to be
 /// looked at.
 Plan gradient_plan(const Chain& chain, ResidualBy by);
+
+/// The same, and the Hessian of the loss times a direction: the gradient plan, differentiated.
+Plan curvature_plan(const Chain& chain, ResidualBy by);
 
 /// The gradient of the loss by every layer, to be written where the machine is told; the residual
 /// stays to be looked at.

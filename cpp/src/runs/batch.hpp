@@ -57,6 +57,13 @@ public:
             at_check.at_check = at_check.at_check || evaluation.at_check.any();
             evaluations.push_back(evaluation);
         }
+        for (std::size_t k = 0; k < problem.measures.size(); ++k) {
+            const Measure& one = problem.measures[k];
+            if (k < results.measured.size() && results.measured[k] != nullptr)
+                at_record.measures_at_record = true;
+            at_check.measures_at_check = at_check.measures_at_check || one.stops();
+            needs_directions = needs_directions || measures()[one.kind].needs_directions;
+        }
         has_stop_rule = at_check.any();
         // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
         const auto every_decay_is_zero = [&] {
@@ -125,6 +132,11 @@ public:
         return lane_machine<Number>(plan, n_groups, decay,
                                     steering<Pack<Number, lanes>>(descent, n_groups * lanes));
     }
+    /// What a probe goes by.
+    Plan probe_plan() const {
+        return needs_directions ? curvature_plan(problem.chain, by)
+                                : gradient_plan(problem.chain, by);
+    }
     /// The same for a probe, with the loss to look at.
     DirectMachine<double> direct_probe(const Plan& plan) const {
         return {plan, false, steering_of<double>(problem.loss, 1)};
@@ -137,7 +149,13 @@ public:
     }
     template <class Machine>
     Probe<Machine> probe(Machine machine) const {
-        return {std::move(machine), sizes, evaluations, problem.mirror.data != nullptr};
+        return {std::move(machine),
+                problem.chain,
+                problem.run_shape,
+                sizes,
+                evaluations,
+                problem.measures,
+                problem.mirror.data != nullptr};
     }
     /// Let a slot of a probe hold a run.
     template <class AnyProbe>
@@ -171,6 +189,11 @@ public:
                     has_direction ? problem.direction.at(run, problem.run_shape) : nullptr);
         for (std::size_t k = 0; k < results.evaluated.size(); ++k)
             probe.write(slot, cells(results.evaluated[k]), k);
+        for (std::size_t k = 0; k < results.measured.size(); ++k) {
+            if (results.measured[k] == nullptr) continue;
+            const Index size = size_of(problem.measures[k], problem.chain);
+            probe.write_measure(slot, k, results.measured[k] + (run * n_records + record) * size);
+        }
     }
     /// Say of a record of a run that nothing is known of its direction.
     void clear_direction(Index run, Index record) const {
@@ -200,6 +223,14 @@ public:
             if (reached(problem.evaluated[k].stop, probe.template value<observable::Loss>(slot, k)))
                 return true;
         }
+        for (std::size_t k = 0; k < problem.measures.size(); ++k) {
+            const Measure& one = problem.measures[k];
+            if (!one.stops()) continue;
+            const double value = probe.measured(slot, k);
+            if (reached(one.below, value) ||
+                (one.above.data != nullptr && value >= scalar(one.above, run)))
+                return true;
+        }
         return reached(problem.stop_loss, probe.template value<observable::Loss>(slot)) ||
                reached(problem.stop_gradient_norm,
                        probe.template value<observable::GradientNorm>(slot));
@@ -213,6 +244,7 @@ public:
     ResidualBy by = ResidualBy::loss;
     bool shares_moments = false;  ///< do all runs have the same?
     bool has_stop_rule = false, has_decay = false;
+    bool needs_directions = false;  ///< does a measure ask for a plan with them?
     std::vector<Evaluation> evaluations;
     Wanted at_record, at_check;
 

@@ -12,7 +12,7 @@ bool observe(const Problem<T>& problem, const Results<T>& results, const Control
     using Direct = Observer<T, DirectMachine<double>>;
     using Lanes = Observer<T, LaneMachine<double>>;
     Batch<T> batch(problem, results, 1);
-    const Plan plan = gradient_plan(problem.chain, batch.by);
+    const Plan plan = batch.probe_plan();
     Costs costs = Costs::of<double>(plan);
     costs.add_loss(problem.loss, nullptr, native_lanes<double>);
     const auto make_direct = [&](Progress& /*progress*/, Pulse& pulse) {

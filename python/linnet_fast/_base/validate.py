@@ -493,13 +493,13 @@ def floating(name: str, value: object, inner: Shape) -> WeightArray:
     return array
 
 
-def products(value: object, shape: Shape, runs: Shape) -> npt.NDArray[Any]:
+def products(value: object, shape: Shape, runs: Shape, name: str = "product") -> npt.NDArray[Any]:
     """Return end-to-end matrices of shape ``(*batch, *shape)``, finite or not; batch fits `runs`.
 
     Their dtype is float32 or float64.
     """
-    matrix = floating("product", value, shape)
-    broadcast_runs(product=matrix.shape[:-2], loss=runs)
+    matrix = floating(name, value, shape)
+    broadcast_runs(**{name: matrix.shape[:-2], "loss": runs})
     return matrix
 
 

@@ -49,6 +49,7 @@ def train(
     record_steps: Sequence[int],
     observables: Collection[str],
     evaluate: dict[str, dict[str, Any]] = ...,
+    measures: dict[str, dict[str, Any]] = ...,
     n_threads: int,
     progress: Callable[[int], object] | None,
 ) -> Trained: ...
@@ -85,6 +86,7 @@ def train_flow(
     record_times: Sequence[float],
     observables: Collection[str],
     evaluate: dict[str, dict[str, Any]] = ...,
+    measures: dict[str, dict[str, Any]] = ...,
     mirror: npt.NDArray[np.float64] | None = None,
     n_threads: int,
     progress: Callable[[int], object] | None,
@@ -106,12 +108,14 @@ def observe(
     weight_decay: npt.NDArray[np.float64],
     observables: Collection[str],
     evaluate: dict[str, dict[str, Any]] = ...,
+    measures: dict[str, dict[str, Any]] = ...,
     n_threads: int,
 ) -> Observed: ...
 
 @type_check_only
 class Known(TypedDict):
     observables: list[str]
+    measures: list[str]
     losses: list[str]
     updates: list[str]
 

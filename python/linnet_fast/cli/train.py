@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from linnet_fast.cli.arguments import (
 from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.losses.registry import of_data
 from linnet_fast.networks.named import Dense
+from linnet_fast.records.measures import MAKERS
 from linnet_fast.records.observables import OBSERVABLES
 from linnet_fast.records.record import Record
 from linnet_fast.sweeps.batch import Batch, Progress
@@ -231,7 +233,8 @@ def add(commands: Commands) -> None:
         default=(),
         metavar="NAMES",
         help="what to record besides loss and singular values: any of "
-        f"{','.join(name for name in OBSERVABLES if name not in _ALWAYS)}",
+        f"{','.join(name for name in OBSERVABLES if name not in _ALWAYS)}, and with a number such as "
+        f"{','.join(f'{name}(2)' for name in MAKERS)}",
     )
     training.add_argument(
         "--threads", type=count, metavar="N", help="(default: the processors there are)"
@@ -280,7 +283,9 @@ def _widths(text: str) -> Dense:
 
 
 def _observables(text: str) -> tuple[str, ...]:
-    names = tuple(name for name in text.split(",") if name not in _ALWAYS)
+    # Commas within brackets are those of parameters.
+    parts = re.split(r",(?![^(]*\))", text)
+    names = tuple(name.strip() for name in parts if name not in _ALWAYS)
     try:
         Record.geomspace(2, (*_ALWAYS, *names))
     except ValueError as error:

@@ -27,6 +27,17 @@ class SeenInputs(NamedTuple):
     """How many of them are seen."""
 
 
+class KernelMoments(NamedTuple):
+    """Second moments of inputs x and targets y."""
+
+    input_cov: FloatArray
+    """E x x^T, (*run, in, in)."""
+    cross_cov: FloatArray
+    """E y x^T, (*run, out, in)."""
+    output_power: FloatArray
+    """E |y|^2, (*run)."""
+
+
 @cache
 def _names(kind: type[Loss]) -> tuple[str, ...]:
     return tuple(inspect.signature(kind).parameters)
@@ -46,7 +57,7 @@ class Loss(ABC):
     """Name by which the compiled core knows the loss; None: only the reference trains on it."""
     supports: ClassVar[frozenset[str]] = frozenset()
     """What some losses can do: ``"modes"`` (second moments, hence modes that are learned one by one), ``"margin"`` (it has `margins`, and so an accuracy), ``"draws"`` (samples for a step:
-    `chosen` or `drawn`), ``"target_noise"`` (`with_noise`), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"stacking"`` (runs with
+    `chosen` or `drawn`), ``"target_noise"`` (`with_noise`), ``"alignment"`` (`alignment_step`, for the rule of that name), ``"curvature"`` (a second derivative, `curvature`), ``"stacking"`` (runs with
     data of their own are trained in one batch, at a copy of the data per run)."""
     of_inputs: ClassVar[str | None] = None
     """Name of the argument whose last axis is that of the inputs, if all that the loss sees of an end-to-end
@@ -93,6 +104,39 @@ class Loss(ABC):
         -------
         ndarray, shape (*batch, out, in)
         """
+
+    def curvature(self, product: npt.ArrayLike, along: npt.ArrayLike) -> FloatArray:
+        """Return the derivative of the gradient at end-to-end matrices along others; see `supports`.
+
+        Parameters
+        ----------
+        product, along : array_like, shape (*batch, out, in)
+            Matrices; their ``batch`` axes broadcast, also with the run axes.
+
+        Returns
+        -------
+        ndarray of float64, shape (*batch, out, in)
+        """
+        shape, runs = (self.n_outputs, self.n_inputs), self.run_shape
+        matrix, moved = (
+            np.asarray(validate.products(value, shape, runs, name), np.float64)
+            for name, value in (("product", product), ("along", along))
+        )
+        validate.broadcast_runs(product=matrix.shape[:-2], along=moved.shape[:-2], loss=runs)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self._curvature(matrix, moved))
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        raise self._lacks("a second derivative")  # noqa: EM101
+
+    def kernel_moments(self) -> KernelMoments | None:
+        """Return what tangent kernels on its inputs are made of; None where it has no inputs."""
+        return None
+
+    @property
+    def target_matrix(self) -> FloatArray | None:
+        """What end-to-end matrices are to become, (*run, out, in), where the loss says so; or None."""
+        return None
 
     @property
     def run_shape(self) -> Shape:

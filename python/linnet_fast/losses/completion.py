@@ -139,7 +139,16 @@ class EntriesLoss(Loss):
         dtype = np.result_type(matrix, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32, too
             errors = self._errors(matrix, dtype) / dtype.type(self.n_entries)
-        runs = errors.shape[:-1]
+        return self._spread(errors)
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        flat = along.reshape(*along.shape[:-2], -1)
+        seen = _taken(flat, self._places)
+        return self._spread(np.asarray(seen) / self.n_entries)
+
+    def _spread(self, errors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return matrices with numbers (*batch, n) at the entries, summed where one comes twice."""
+        runs, dtype = errors.shape[:-1], errors.dtype
         flat = np.zeros((*runs, self.shape[0] * self.shape[1]), dtype)
         places = np.broadcast_to(self._places, errors.shape).reshape(-1, self.n_entries)
         of_run = np.arange(len(places))[:, None]
@@ -210,7 +219,7 @@ class MatrixCompletionLoss(EntriesLoss):
     """
 
     core: ClassVar[str] = "completion"
-    supports: ClassVar[frozenset[str]] = frozenset({"draws", "stacking"})
+    supports: ClassVar[frozenset[str]] = frozenset({"draws", "stacking", "curvature"})
     data_kind: ClassVar[str | None] = "entries"
 
     def __init__(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast.losses.base import Loss
+from linnet_fast.losses.base import KernelMoments, Loss
 from linnet_fast.losses.columns import columns, core_samples
 from linnet_fast.losses.squared import samples
 
@@ -74,7 +74,7 @@ class CrossEntropyLoss(Loss):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"inputs": 2, "targets": 2})
     core: ClassVar[str] = "cross_entropy"
     of_inputs: ClassVar[str | None] = "inputs"
-    supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws", "stacking"})
+    supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws", "stacking", "curvature"})
     data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("label_smoothing",)
 
@@ -298,6 +298,19 @@ class CrossEntropyLoss(Loss):
             others = np.where(self.targets < 1, e, 0.0).sum(axis=-1, keepdims=True)
             slopes = np.where(self.targets < 1, e / total - self.targets, -others / total)
         return np.asarray(slopes.mT @ self.inputs / self.n_samples)
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:
+        z, moved = self._outputs(product), self._outputs(along)
+        with np.errstate(over="ignore", invalid="ignore"):
+            e = np.exp(z - z.max(axis=-1, keepdims=True))
+            p = e / e.sum(axis=-1, keepdims=True)
+            bent = p * (moved - np.sum(p * moved, axis=-1, keepdims=True))
+        return np.asarray(bent.mT @ self.inputs / self.n_samples)
+
+    def kernel_moments(self) -> KernelMoments:
+        """Return second moments of inputs and probabilities of classes."""
+        x, y, n = self.inputs, self.targets, self.n_samples
+        return KernelMoments(x.mT @ x / n, y.mT @ x / n, np.sum(np.square(y), axis=(-2, -1)) / n)
 
 
 def _plain(name: str, value: object) -> npt.NDArray[Any]:

@@ -66,7 +66,9 @@ class SampledSquaredLoss(SquaredLoss):
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({})
     core: ClassVar[str] = "squared_samples"
     of_inputs: ClassVar[str | None] = "inputs"
-    supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking", "draws", "target_noise"})
+    supports: ClassVar[frozenset[str]] = frozenset(
+        {"modes", "stacking", "draws", "target_noise", "curvature"}
+    )
     data_kind: ClassVar[str | None] = None
 
     inputs: FloatArray
@@ -242,6 +244,11 @@ class SampledSquaredLoss(SquaredLoss):
             x, y = self.inputs.astype(dtype), self.outputs.astype(dtype)
             gradient: WeightArray = ((x @ matrix.mT - y).mT @ x) / dtype.type(self.n_samples)
         return gradient
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        with np.errstate(over="ignore", invalid="ignore"):
+            seen = self.inputs @ along.mT
+            return np.asarray(seen.mT @ self.inputs / self.n_samples)
 
     @property
     def minimizer(self) -> FloatArray:

@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast.losses.base import KernelMoments
 from linnet_fast.losses.binary import BinaryLoss
 from linnet_fast.losses.columns import columns, core_samples
 
@@ -29,7 +30,7 @@ class SampleLoss(BinaryLoss):
         {"inputs": 2, "labels": 1, "label_noise": 0}
     )
     of_inputs: ClassVar[str | None] = "inputs"
-    supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws"})
+    supports: ClassVar[frozenset[str]] = frozenset({"margin", "draws", "curvature"})
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"n_outputs": 1})
     data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("label_noise",)
@@ -243,6 +244,21 @@ class SampleLoss(BinaryLoss):
         mean = ((slopes * self._table).mT @ self.inputs) / self.n_samples
         return np.asarray(mean)
 
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:
+        m, p = self._margins(product), self.label_noise[..., None, None]
+        moved = self._margins(along)  # labels are 1 or -1
+        with np.errstate(over="ignore", invalid="ignore"):
+            one = self._bend(m)
+            kept = np.where(p < 1, (1 - p) * one, 0.0)
+            bent = np.where(p > 0, kept + p * self._bend(-m), one) * moved
+        return np.asarray((bent * self._table).mT @ self.inputs / self.n_samples)
+
+    def kernel_moments(self) -> KernelMoments:
+        """Return second moments of inputs and labels."""
+        y, n = self._table, self.n_samples
+        power = np.sum(np.square(y), axis=(-2, -1)) / n
+        return KernelMoments(self.inputs.mT @ self.inputs / n, y.mT @ self.inputs / n, power)
+
     @abstractmethod
     def _of_margin(self, margin: FloatArray) -> FloatArray:
         """Return the loss of margins."""
@@ -250,6 +266,10 @@ class SampleLoss(BinaryLoss):
     @abstractmethod
     def _slope(self, margin: FloatArray) -> FloatArray:
         """Return its derivative."""
+
+    @abstractmethod
+    def _bend(self, margin: FloatArray) -> FloatArray:
+        """Return its second derivative."""
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -303,6 +323,9 @@ class LogisticLoss(SampleLoss):
     def _slope(self, margin: FloatArray) -> FloatArray:
         return np.asarray(-expit(-margin))
 
+    def _bend(self, margin: FloatArray) -> FloatArray:
+        return np.asarray(expit(margin) * expit(-margin))
+
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class ExponentialLoss(SampleLoss):
@@ -344,3 +367,6 @@ class ExponentialLoss(SampleLoss):
 
     def _slope(self, margin: FloatArray) -> FloatArray:
         return np.asarray(-np.exp(-margin))
+
+    def _bend(self, margin: FloatArray) -> FloatArray:
+        return np.asarray(np.exp(-margin))

@@ -26,7 +26,7 @@ _BLOCK = 16
 class SensingLoss(Loss):
     """The mean over measurements M_k with targets y_k of 1/2 (<M_k, P> - y_k)^2."""
 
-    supports: ClassVar[frozenset[str]] = frozenset({"draws", "stacking"})
+    supports: ClassVar[frozenset[str]] = frozenset({"draws", "stacking", "curvature"})
 
     targets: FloatArray
 
@@ -115,6 +115,12 @@ class SensingLoss(Loss):
             errors = self._measured(matrix.astype(dtype, copy=False)) - self.targets.astype(dtype)
             gradient: WeightArray = self._combined(errors / dtype.type(self.n_samples))
         return gradient
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        moved = self._matrix(along)
+        with np.errstate(over="ignore", invalid="ignore"):
+            measured = self._measured(np.asarray(moved, np.float64))
+            return np.asarray(self._combined(measured / self.n_samples))
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:
         """Return the measurements as the core takes them, in single precision besides where it is used."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.laws.base import SphericalLaw
-from linnet_fast.losses.base import Words
+from linnet_fast.losses.base import KernelMoments, Words
 from linnet_fast.losses.binary import BinaryLoss
 from linnet_fast.losses.samples import LogisticLoss
 
@@ -66,7 +66,7 @@ class SphericalLogisticLoss(BinaryLoss):
 
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({"direction": 1, "label_noise": 0})
     core: ClassVar[str] = "spherical"
-    supports: ClassVar[frozenset[str]] = frozenset({"draws", "alignment"})
+    supports: ClassVar[frozenset[str]] = frozenset({"draws", "alignment", "curvature"})
 
     direction: FloatArray
     law: SphericalLaw
@@ -187,6 +187,32 @@ class SphericalLogisticLoss(BinaryLoss):
         q, h, kappa = self.law._radial.q(r), self.law._radial.h(r), self.law.kappa
         small, large = q * unit - kappa * target, kappa * (unit - target) - h * unit
         return np.where(q < h, small, large)[..., None, :]
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:
+        unit, size, r = self._polar(product)
+        moved = self._rows(along)
+        with np.errstate(over="ignore"):
+            r = (size * r)[..., None]
+        radial = self.law._radial
+        # The gradient is q(r) w / r beside what is constant.
+        slope = radial.q_slope(r)
+        across = np.where(r > 0, radial.q(r) / np.where(r > 0, r, 1.0), slope)
+        along = np.sum(unit * moved, axis=-1, keepdims=True)
+        return np.asarray((slope - across) * along * unit + across * moved)[..., None, :]
+
+    def kernel_moments(self) -> KernelMoments:
+        """Return second moments of inputs and labels, of the population."""
+        runs = self.run_shape
+        cov = np.broadcast_to(self.law.m2 * np.eye(self.n_inputs), (*runs, *2 * (self.n_inputs,)))
+        # E |x_1| is twice kappa.
+        kept = (1 - 2 * self.label_noise)[..., None, None]
+        cross = 2 * self.law.kappa * kept * self.direction[..., None, :]
+        return KernelMoments(cov, cross, np.ones(runs))
+
+    @property
+    def target_matrix(self) -> FloatArray:
+        """The direction, (*run, 1, in)."""
+        return self.direction[..., None, :]
 
     def _polar(self, product: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return unit vectors, 0 of 0, and the norm in two factors, each within the doubles."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.losses.base import Loss, SeenInputs
+from linnet_fast.losses.base import KernelMoments, Loss, SeenInputs
 from linnet_fast.losses.moments import check_input_cov, seen_directions
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class SquaredLoss(Loss):
     follows: ClassVar[frozenset[str]] = frozenset({"residual_power"})
     """Arguments that follow from the others: where a sweep changes those, they do not stay."""
     core: ClassVar[str] = "squared"
-    supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking"})
+    supports: ClassVar[frozenset[str]] = frozenset({"modes", "stacking", "curvature"})
     data_kind: ClassVar[str | None] = "samples"
     dataset_options: ClassVar[tuple[str, ...]] = ("center", "form")
 
@@ -278,6 +278,19 @@ class SquaredLoss(Loss):
         if options.get("center", False):
             x, y = x - training.X.mean(axis=0), y - training.Y.mean(axis=0)
         return cls.from_data(x, y, form=options.get("form", "auto"))
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(along @ self.input_cov)
+
+    def kernel_moments(self) -> KernelMoments:
+        """Return the moments."""
+        return KernelMoments(self.input_cov, self.cross_cov, self.output_power)
+
+    @property
+    def target_matrix(self) -> FloatArray:
+        """The end-to-end matrix of least loss."""
+        return self.minimizer
 
     def for_batches(self) -> Loss:
         """Return the loss of the samples, if they are at hand."""

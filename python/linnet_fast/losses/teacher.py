@@ -74,7 +74,7 @@ class TeacherLoss(SquaredLoss):
     unsaid: ClassVar[Mapping[str, object]] = MappingProxyType({"noise_std": 0.0})
     follows: ClassVar[frozenset[str]] = frozenset()
     core: ClassVar[str] = "teacher"
-    supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws"})
+    supports: ClassVar[frozenset[str]] = frozenset({"stacking", "draws", "curvature"})
     data_kind: ClassVar[str | None] = None
     dataset_options: ClassVar[tuple[str, ...]] = ()
 
@@ -190,6 +190,9 @@ class TeacherLoss(SquaredLoss):
         with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond float32, too
             gradient: WeightArray = (matrix - self.teacher.astype(dtype)) * dtype.type(self.law.m2)
         return gradient
+
+    def _curvature(self, product: FloatArray, along: FloatArray) -> FloatArray:  # noqa: ARG002
+        return np.asarray(self.law.m2 * along)
 
     def kinds_of_runs(self) -> npt.NDArray[np.int64]:
         """Return one for all."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate, combinations_with_replacement, pairwise
-from typing import cast
+from itertools import combinations_with_replacement, pairwise
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,14 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.losses.base import Loss
+from linnet_fast.losses.registry import checked_loss
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics.data import checked_layers, joint_decomposition
+from linnet_fast.training.compatible import check_problem
+from linnet_fast.training.observe import hessian_product, observe
 
 _EPS = float(np.finfo(np.float64).eps)
 _DENSE = 64  # matrices up to this size are diagonalised whole
@@ -22,99 +28,100 @@ _UNCOUPLED = 1e-10  # modes whose inputs are less correlated than this count as 
 
 
 def hessian_vector_product(
-    loss: SquaredLoss, weights: Sequence[npt.ArrayLike], directions: Sequence[npt.ArrayLike]
+    loss: Loss,
+    weights: Sequence[npt.ArrayLike],
+    directions: Sequence[npt.ArrayLike],
+    *,
+    network: Chain | None = None,
 ) -> tuple[FloatArray, ...]:
     """Return the Hessian of the loss, as a function of all weights, times a direction.
 
     Parameters
     ----------
-    loss : SquaredLoss
-        The moments of the data.
-    weights : tuple of array_like, shapes (*run, widths[l + 1], widths[l])
-        Where: the layers of a network of any depth.
+    loss : Loss
+        One with a second derivative: all but a `CustomLoss`.
+    weights : tuple of array_like, shapes (*run, *network.shapes[l])
+        Where.
     directions : tuple of array_like, shapes as `weights`
         What to multiply; run axes of all three broadcast, so that a leading axis here makes many
         products at one point.
+    network : Chain, optional
+        The architecture; by default the weights are the matrices of dense layers.
 
     Returns
     -------
-    tuple of ndarray of float64, shapes (*run, widths[l + 1], widths[l])
+    tuple of ndarray of float64, shapes (*run, *network.shapes[l])
 
     Raises
     ------
     TypeError
         If an argument has the wrong type.
     ValueError
-        If shapes do not match, run axes do not broadcast, a number is not finite, or products
-        overflow or do not fit into memory.
+        If shapes do not match, run axes do not broadcast, a number is not finite, the loss has no
+        second derivative, or products overflow or do not fit into memory.
 
     Notes
     -----
-    Exact: the derivative of the gradient by the product rule. The cost is about that of three
+    Exact: the derivative of the gradient by the product rule. The cost is about that of two to three
     gradients; the Hessian is never formed.
 
     Examples
     --------
     >>> import numpy as np
-    >>> loss = SquaredLoss([[1.0]], [[2.0]], 4.0)  # (1/2) (2 - a b)^2
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)  # (1/2) (2 - a b)^2
     >>> first, second = hessian_vector_product(loss, ([[3.0]], [[1.0]]), ([[1.0]], [[0.0]]))
     >>> float(first[0, 0]), float(second[0, 0])  # b^2 and 2 a b - 2
     (1.0, 4.0)
     """
-    layers = checked_layers("weights", weights, loss)
-    shapes = [layer.shape[-2:] for layer in layers]
-    moves = cast(
-        "tuple[FloatArray, ...]",
-        validate.weights("directions", directions, shapes, dtype=np.float64),
-    )
-    runs = validate.broadcast_runs(
+    chain, layers = _checked(loss, weights, network)
+    moves = validate.weights("directions", directions, chain.shapes, dtype=np.float64)
+    validate.broadcast_runs(
         loss=loss.run_shape,
-        weights=np.broadcast_shapes(*(w.shape[:-2] for w in layers)),
-        directions=np.broadcast_shapes(*(w.shape[:-2] for w in moves)),
+        weights=_run_shape(layers, chain),
+        directions=_run_shape(moves, chain),
     )
-    memory.check_room("directions", 3 * 8 * math.prod(runs) * sum(map(math.prod, shapes)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        result = _Hessian(loss.input_cov, loss.cross_cov, layers)(moves)
+    result = hessian_product(chain, loss, layers, moves)
     if not all(np.isfinite(part).all() for part in result):
         msg = "weights and directions must give products within float64, got an overflow"
         raise ValueError(msg)
-    return tuple(
-        np.broadcast_to(part, (*runs, *shape)) for part, shape in zip(result, shapes, strict=True)
-    )
+    return result
 
 
 def sharpness(
-    loss: SquaredLoss, weights: Sequence[npt.ArrayLike], *, rtol: float = 1e-8
+    loss: Loss, weights: Sequence[npt.ArrayLike], *, network: Chain | None = None
 ) -> FloatArray:
     """Return the largest eigenvalue of the Hessian of the loss at the given weights.
 
-    Near a minimum gradient descent is stable for step sizes up to 2 over it.
+    Near a minimum gradient descent is stable for step sizes up to 2 over it. Along trainings it is
+    the observable ``"sharpness"``; more eigenvalues are `linnet_fast.observables.hessian_eigenvalues`.
 
     Parameters
     ----------
-    loss : SquaredLoss
-        The moments of the data.
-    weights : tuple of array_like, shapes (*run, widths[l + 1], widths[l])
-        The layers of a network of any depth. Run axes broadcast with those of `loss`.
-    rtol : float, default 1e-8
-        Relative accuracy, > 0.
+    loss : Loss
+        One with a second derivative: all but a `CustomLoss`.
+    weights : tuple of array_like, shapes (*run, *network.shapes[l])
+        Where. Run axes broadcast with those of `loss`.
+    network : Chain, optional
+        The architecture; by default the weights are the matrices of dense layers.
 
     Returns
     -------
     ndarray of float64, shape (*run)
-        The largest eigenvalue, >= 0; the one largest in magnitude may be negative.
+        The largest eigenvalue, to 1e-8 relative and better; the one largest in magnitude may be
+        negative.
 
     Raises
     ------
     TypeError
         If an argument has the wrong type.
     ValueError
-        If shapes do not match, run axes do not broadcast, or a number is out of range.
+        If shapes do not match, run axes do not broadcast, a number is out of range, or the loss has no
+        second derivative.
 
     Notes
     -----
-    Lanczos iteration on products with the Hessian, one run after the other; up to 64 weights the
-    Hessian is formed and diagonalised.
+    Lanczos iteration on products with the Hessian, see `linnet_fast.observables.hessian_eigenvalues`.
 
     References
     ----------
@@ -124,40 +131,42 @@ def sharpness(
     Examples
     --------
     >>> import numpy as np
-    >>> loss = SquaredLoss(np.eye(2), np.diag([4.0, 1.0]), 17.0)
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([4.0, 1.0]), 17.0)
     >>> layer = np.diag([2.0, 1.0])
     >>> round(float(sharpness(loss, (layer, layer))), 9)  # |W_1|^2 + |W_2|^2
     8.0
     """
-    layers = checked_layers("weights", weights, loss)
-    rtol = validate.real("rtol", rtol, above=0)
-    shapes = [layer.shape[-2:] for layer in layers]
-    runs = np.broadcast_shapes(loss.run_shape, *(layer.shape[:-2] for layer in layers))
-    cov, cross, *full = (
-        np.broadcast_to(array, (*runs, *array.shape[-2:]))
-        for array in (loss.input_cov, loss.cross_cov, *layers)
-    )
-    ends = np.cumsum([0, *(rows * columns for rows, columns in shapes)])
-    values = np.empty(runs)
-    for run in np.ndindex(*runs):
-        with np.errstate(over="ignore", invalid="ignore"):
-            hessian = _Hessian(cov[run], cross[run], [layer[run] for layer in full])
-
-        def apply(flat: FloatArray, hessian: _Hessian = hessian) -> FloatArray:
-            moves = [
-                flat[..., begin:end].reshape(*flat.shape[:-1], *shape)
-                for (begin, end), shape in zip(pairwise(ends), shapes, strict=True)
-            ]
-            with np.errstate(over="ignore", invalid="ignore"):
-                parts = [part.reshape(*flat.shape[:-1], -1) for part in hessian(moves)]
-            result = np.concatenate(parts, axis=-1)
-            if not np.isfinite(result).all():
-                msg = "weights must have a Hessian within float64, got an overflow"
-                raise ValueError(msg)
-            return result
-
-        values[run] = _largest_eigenvalue(apply, int(ends[-1]), rtol)
+    chain, layers = _checked(loss, weights, network)
+    validate.broadcast_runs(loss=loss.run_shape, weights=_run_shape(layers, chain))
+    values: FloatArray = observe(chain, loss, layers, ("sharpness",))["sharpness"]
+    if not np.isfinite(values).all():
+        msg = "weights must have a Hessian within float64, got an overflow"
+        raise ValueError(msg)
     return values
+
+
+def _checked(
+    loss: object, weights: object, network: Chain | None
+) -> tuple[Chain, tuple[FloatArray, ...]]:
+    """Return network and weights that fit the loss, which has a second derivative."""
+    known = checked_loss(loss)
+    if "curvature" not in known.supports:
+        msg = f"loss must have a second derivative, and a {type(known).__name__} has none"
+        raise ValueError(msg)
+    if network is None:
+        layers = checked_layers("weights", weights, known, type(known))
+        widths = [known.n_inputs, *(layer.shape[-2] for layer in layers)]
+        return Dense(widths), layers
+    check_problem(network, known)
+    given = validate.weights("weights", weights, network.shapes, dtype=np.float64)
+    return network, cast("tuple[FloatArray, ...]", given)
+
+
+def _run_shape(arrays: Sequence[npt.NDArray[Any]], network: Chain) -> tuple[int, ...]:
+    return np.broadcast_shapes(
+        *(w.shape[: w.ndim - len(s)] for w, s in zip(arrays, network.shapes, strict=True))
+    )
 
 
 def minimum_sharpness(
@@ -333,38 +342,6 @@ def aligned_hessian_eigenvalues(
         raise ValueError(msg)
     values = _block_eigenvalues(power, a, b, residual, (n_in, n_hid, n_out))
     return np.sort(np.concatenate([v.reshape(*batch, -1) for v in values], axis=-1), axis=-1)
-
-
-class _Hessian:
-    """The Hessian at given layers, ready to be multiplied with many directions."""
-
-    def __init__(self, cov: FloatArray, cross: FloatArray, layers: Sequence[FloatArray]) -> None:
-        self.layers = layers
-        self.cov = cov
-        self.below = list(accumulate(layers, lambda total, layer: layer @ total))
-        self.above = list(accumulate(layers[::-1], lambda total, layer: total @ layer))[::-1]
-        self.slope = self.below[-1] @ cov - cross  # gradient of the loss in the end-to-end matrix
-
-    def __call__(self, moves: Sequence[FloatArray]) -> list[FloatArray]:
-        """Return the Hessian times the direction `moves`."""
-        layers, last = self.layers, len(self.layers) - 1
-        below, above = [moves[0]], [moves[last]]  # changes of self.below and self.above
-        for i in range(1, last + 1):
-            below.append(moves[i] @ self.below[i - 1] + layers[i] @ below[-1])
-            j = last - i
-            above.append(self.above[j + 1] @ moves[j] + above[-1] @ layers[j])
-        above.reverse()
-        bend = below[-1] @ self.cov  # change of self.slope
-        result = []
-        for i in range(last + 1):
-            slope, change = self.slope, bend
-            if i < last:
-                change = self.above[i + 1].mT @ bend + above[i + 1].mT @ slope
-                slope = self.above[i + 1].mT @ slope
-            if i > 0:
-                change = change @ self.below[i - 1].mT + slope @ below[i - 1].mT
-            result.append(change)
-        return result
 
 
 def _largest_eigenvalue(apply: Callable[[FloatArray], FloatArray], n: int, rtol: float) -> float:

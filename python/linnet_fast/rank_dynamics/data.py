@@ -10,6 +10,7 @@ import numpy as np
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -245,7 +246,9 @@ def require_commuting(
     return modes
 
 
-def checked_layers(name: str, value: object, loss: SquaredLoss) -> tuple[FloatArray, ...]:
+def checked_layers(
+    name: str, value: object, loss: Loss, kind: type[Loss] = SquaredLoss
+) -> tuple[FloatArray, ...]:
     """Return weights of any depth as float64 arrays that fit each other and `loss`.
 
     Parameters
@@ -254,8 +257,10 @@ def checked_layers(name: str, value: object, loss: SquaredLoss) -> tuple[FloatAr
         What errors call them.
     value : tuple of array_like, shapes (*run, widths[l + 1], widths[l])
         At least one layer; run axes broadcast.
-    loss : SquaredLoss
+    loss : Loss
         Gives the first and the last width.
+    kind : type, default SquaredLoss
+        What it has to be.
 
     Returns
     -------
@@ -264,11 +269,11 @@ def checked_layers(name: str, value: object, loss: SquaredLoss) -> tuple[FloatAr
     Raises
     ------
     TypeError
-        If `value` is not a tuple or list of arrays of real numbers, or `loss` no SquaredLoss.
+        If `value` is not a tuple or list of arrays of real numbers, or `loss` no `kind`.
     ValueError
         If a shape does not fit, run axes do not broadcast, or a number is not finite.
     """
-    validate.instance("loss", loss, SquaredLoss)
+    validate.instance("loss", loss, kind)
     if not isinstance(value, (tuple, list)):
         msg = f"{name} must be a tuple of arrays, one per layer, got {type(value).__name__}"
         raise TypeError(msg)

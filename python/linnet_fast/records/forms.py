@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import xlogy
 
 from linnet_fast._base.validate import FloatArray, WeightArray
+from linnet_fast.networks.chain import Chain
 from linnet_fast.records.point import Point
 
 
@@ -26,9 +28,64 @@ def norm_of(array: WeightArray, n_inner: int = 2) -> FloatArray:
 
 def singular_values(at: Point) -> FloatArray:
     """Return the singular values of the end-to-end matrix, NaN where it is not finite."""
-    finite = np.asarray(np.isfinite(at.product).all(axis=(-2, -1), keepdims=True))
-    values = np.linalg.svd(np.where(finite, at.product, 0.0), compute_uv=False)
-    return np.where(finite[..., 0], values, np.nan)
+    return _svd_values(at.product)
+
+
+def layer_singular_shape(network: Chain) -> tuple[int, int]:
+    """Return (arrays of weights, the most singular values of the matrix of one)."""
+    return network.n_arrays, max(min(*sizes) for sizes in _matrix_shapes(network))
+
+
+def _matrix_shapes(network: Chain) -> list[tuple[int, int]]:
+    """Return the shape of the matrix of each array of weights, that of the first layer that has it."""
+    layers = [network.layers[network.share.index(number)] for number in range(network.n_arrays)]
+    return [(layer.n_outputs, layer.n_inputs) for layer in layers]
+
+
+def layer_singular_values(at: Point) -> FloatArray:
+    """Return the singular values of the matrix of each array of weights."""
+    network = at.network
+    matrices = network._matrices(at.weights)
+    values = np.full((*at.product.shape[:-2], *layer_singular_shape(network)), np.nan)
+    for number in range(network.n_arrays):
+        found = _svd_values(matrices[network.share.index(number)])
+        values[..., number, : found.shape[-1]] = found
+    return values
+
+
+def _svd_values(matrix: WeightArray) -> FloatArray:
+    finite = np.asarray(np.isfinite(matrix).all(axis=(-2, -1), keepdims=True))
+    values = np.linalg.svd(np.where(finite, matrix, 0.0), compute_uv=False)
+    return np.asarray(np.where(finite[..., 0], values, np.nan), np.float64)
+
+
+def _parts(at: Point) -> FloatArray:
+    """Return the singular values over the largest one; NaN at zero."""
+    values = singular_values(at)
+    top = values[..., :1]
+    return values / np.where(top > 0, top, np.nan)
+
+
+def effective_rank(at: Point) -> FloatArray:
+    """Return e^entropy of the singular values over their sum."""
+    parts = _parts(at)
+    p = parts / parts.sum(axis=-1, keepdims=True)
+    return np.asarray(np.exp(-np.sum(xlogy(p, p), axis=-1)))
+
+
+def stable_rank(at: Point) -> FloatArray:
+    """Return the squared Frobenius norm over the squared spectral one."""
+    return np.asarray(np.sum(np.square(_parts(at)), axis=-1))
+
+
+def schatten_norm(at: Point, power: float) -> FloatArray:
+    """Return (sum of s^power)^(1 / power) over the singular values."""
+    values = singular_values(at)
+    top = values[..., 0]
+    if np.isinf(power):
+        return top
+    parts = values / np.where(top > 0, top, 1.0)[..., None]
+    return np.asarray(top * np.sum(parts**power, axis=-1) ** (1 / power) + 0 * top)
 
 
 def layer_norms(at: Point) -> FloatArray:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -19,11 +18,14 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records import forms
+from linnet_fast.records.measures import PLAIN, Measure, measure_named
 from linnet_fast.records.named import Named
 from linnet_fast.records.point import Point
+from linnet_fast.records.rows import AnyObservable, CoreObservable, EvaluatedObservable
 
+Asked: TypeAlias = "str | Observable | Measure"
+"""What a record is asked for."""
 Function: TypeAlias = Callable[[tuple[WeightArray, ...], FloatArray], npt.ArrayLike]
-ShapeOf: TypeAlias = Callable[[Chain], Any]
 
 _MOST_AXES = 20
 # What results, and their files, have besides observables.
@@ -31,31 +33,6 @@ _TAKEN = re.compile(
     r"status|stopped_at|step|time|n_steps|linnet_fast|plain_time|weights_\d+|array_.*|loss_function"
     r"|(start|final)_(weights_\d+|memory_.*|inside_.*|status|stopped_at|elapsed)"
 )
-
-
-class AnyObservable(ABC):
-    """What an observable says of itself."""
-
-    name: str
-    dims: tuple[str, ...] | None
-    """Names of the axes of one record; None: they have none of their own."""
-    of_core: bool
-    """Whether the compiled core computes it; else it is a function of what the core records."""
-    needs: tuple[str, ...] = ()
-    """What not every training has: ``"one_output"``, ``"direction"``, ``"margin"``, ``"dense_layers"``."""
-    of: str | None = None
-    """Name of the evaluated loss that it is of; None: of the training itself."""
-
-    @abstractmethod
-    def record_shape(self, network: Chain) -> Any:
-        """Return the shape of one record; of ``weights`` a tuple of them."""
-
-    @abstractmethod
-    def value(self, point: Point) -> Any:
-        """Return the observable, in NumPy, shape (*run, *record_shape)."""
-
-    def check(self, network: Chain, loss: Loss) -> None:  # noqa: B027  (most need nothing)
-        """Raise ValueError unless a network and a loss have what it needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +85,7 @@ class Observable(AnyObservable):
         if not self.name.isidentifier() or self.name.startswith("_"):
             msg = f"name must be an identifier such as 'trace', got {self.name!r}"
             raise ValueError(msg)
-        if self.name in OBSERVABLES or _TAKEN.fullmatch(self.name):
+        if known(self.name) is not None or _TAKEN.fullmatch(self.name):
             msg = f"name must not be that of another result, got {self.name!r}"
             raise ValueError(msg)
         validate.function("function", self.function)
@@ -148,109 +125,6 @@ class Observable(AnyObservable):
             msg = f"observable {self.name!r} must return {expected}, got {got}"
             raise ValueError(msg)
         return found.astype(np.float64).reshape(*runs, *self.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class CoreObservable(AnyObservable):
-    """A row of the registry: the compiled core computes it, by its name.
-
-    Parameters
-    ----------
-    name : str
-        Of the row, of the attribute of a trajectory, and in the core.
-    doc : str
-        What it is, for users.
-    function : callable
-        Its form in NumPy, of a `Point`.
-    shape : callable
-        Function from the network to the shape of one record.
-    dims : tuple of str, optional
-        Names of its axes.
-    needs : tuple of str
-        As of `AnyObservable`.
-    of_loss : bool
-        Whether it asks for no more than the loss and the end-to-end matrix: losses that are only
-        evaluated have it then, too.
-    """
-
-    name: str
-    doc: str
-    function: Callable[[Point], Any]
-    shape: ShapeOf = lambda _network: ()
-    dims: tuple[str, ...] | None = ()
-    needs: tuple[str, ...] = ()
-    of_loss: bool = False
-    of_core = True
-
-    def record_shape(self, network: Chain) -> Any:
-        """Return the shape of one record."""
-        return self.shape(network)
-
-    def is_had_by(self, loss: Loss) -> bool:
-        """Return whether a loss has what it needs of losses."""
-        return set(self.needs) - _NOT_OF_LOSSES <= loss.supports
-
-    def value(self, point: Point) -> Any:
-        """Return the observable in NumPy."""
-        return self.function(point)
-
-    def check(self, network: Chain, loss: Loss) -> None:
-        """Raise ValueError unless a network and a loss have what it needs."""
-        if "dense_layers" in self.needs and not network.is_dense:
-            msg = f"{self.name} is of networks of dense layers, got {network!r}"
-            raise ValueError(msg)
-        if "margin" in self.needs and "margin" not in loss.supports:
-            msg = f"{self.name} is of samples with labels, and a {type(loss).__name__} has none"
-            raise ValueError(msg)
-        if "one_output" in self.needs and network.n_outputs != 1:
-            msg = f"{self.name} is of networks with one output, got {network.n_outputs}"
-            raise ValueError(msg)
-
-
-_NOT_OF_LOSSES = {"one_output", "direction", "dense_layers"}
-
-
-@dataclass(frozen=True, eq=False)
-class EvaluatedObservable(AnyObservable):
-    """A row of the registry, of a loss that is evaluated beside that of the training.
-
-    Parameters
-    ----------
-    row : CoreObservable
-        One that is of a loss.
-    of : str
-        The name of the loss.
-    """
-
-    row: CoreObservable
-    of: str
-    of_core = True
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """By which the trajectory has it."""
-        return f"{self.row.name}_{self.of}"
-
-    @property
-    def dims(self) -> tuple[str, ...] | None:  # type: ignore[override]
-        """Names of the axes of one record."""
-        return self.row.dims
-
-    def record_shape(self, network: Chain) -> Any:
-        """Return the shape of one record."""
-        return self.row.record_shape(network)
-
-    def value(self, point: Point) -> Any:
-        """Return the observable in NumPy."""
-        return self.row.value(replace(point, loss=point.evaluated[self.of]))
-
-    def check(self, network: Chain, loss: Loss) -> None:
-        """Raise ValueError unless a network and the evaluated loss have what it needs."""
-        try:
-            self.row.check(network, loss)
-        except ValueError as error:
-            msg = f"{self.name}: {error}"
-            raise ValueError(msg) from None
 
 
 _ROWS = (
@@ -352,6 +226,25 @@ _ROWS = (
         ("layer_pair",),
         ("dense_layers",),
     ),
+    CoreObservable(
+        "layer_singular_values",
+        "Singular values of the matrix of each array of weights, descending; of layers with fewer than "
+        "others NaN stand behind them. Layers that share an array count once.",
+        forms.layer_singular_values,
+        forms.layer_singular_shape,
+        ("layer", "mode_of_layer"),
+    ),
+    CoreObservable(
+        "effective_rank",
+        "e^entropy of the singular values of the end-to-end matrix over their sum; NaN at zero.",
+        forms.effective_rank,
+    ),
+    CoreObservable(
+        "stable_rank",
+        "Squared Frobenius norm over squared spectral norm of the end-to-end matrix; NaN at zero.",
+        forms.stable_rank,
+    ),
+    *PLAIN,
 )
 
 OBSERVABLES: Mapping[str, CoreObservable] = MappingProxyType({row.name: row for row in _ROWS})
@@ -366,7 +259,19 @@ def dims_of(name: str) -> tuple[str, ...] | None:
     name : str
         Of any observable.
     """
-    return OBSERVABLES[name].dims if name in OBSERVABLES else None
+    row = known(name)
+    return None if row is None else row.dims
+
+
+def known(name: str) -> CoreObservable | None:
+    """Return the row of a name: of the registry, or of one with parameters, such as ``overlap(3)``.
+
+    Parameters
+    ----------
+    name : str
+        Of any observable.
+    """
+    return OBSERVABLES.get(name) or measure_named(name)
 
 
 NO_LOSSES: Named[Any] = Named()
@@ -432,9 +337,7 @@ def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Loss]:
     return Named(losses)
 
 
-def checked(
-    observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES
-) -> tuple[str | Observable, ...]:
+def checked(observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES) -> tuple[Asked, ...]:
     """Return observables, each of which must be a name or an `Observable`, and be there once.
 
     Parameters
@@ -457,15 +360,19 @@ def checked(
         given = validate.sequence("observables", tuple(observables), of="names")
     else:
         given = validate.parts("observables", observables, of="names")
+    # What can be written is: such records are equal, and go into files.
+    given = tuple(one.text if isinstance(one, Measure) and one.text else one for one in given)
     of_evaluated = evaluated_rows(evaluate)
     names: list[str] = []
     for i, one in enumerate(given):
-        name = one.name if isinstance(one, Observable) else one
+        name = one.name if isinstance(one, Observable | Measure) else one
         if name is one:
-            validate.choice(f"observables[{i}]", one, (*OBSERVABLES, *of_evaluated))
+            if measure_named(one, f"observables[{i}]") is None:
+                validate.choice(f"observables[{i}]", one, (*OBSERVABLES, *of_evaluated))
         elif name in of_evaluated:
             msg = f"observables must not have names of what is evaluated, got {name!r}"
             raise ValueError(msg)
+        name = _name_of(name)
         if name in names:
             msg = f"observables must name each observable once, got {name!r} twice"
             raise ValueError(msg)
@@ -476,8 +383,14 @@ def checked(
     return given
 
 
+def _name_of(text: str) -> str:
+    """Return how results call what was asked for."""
+    row = known(text)
+    return text if row is None else row.name
+
+
 def rows(
-    observables: Sequence[str | Observable], evaluate: Mapping[str, Loss] = NO_LOSSES
+    observables: Sequence[Asked], evaluate: Mapping[str, Loss] = NO_LOSSES
 ) -> dict[str, AnyObservable]:
     """Return the observables that are meant, by name.
 
@@ -492,7 +405,7 @@ def rows(
     of_evaluated = evaluated_rows(evaluate)
     found: dict[str, AnyObservable] = {}
     for one in observables:
-        row = one if isinstance(one, Observable) else OBSERVABLES.get(one) or of_evaluated[one]
+        row = one if isinstance(one, Observable | Measure) else known(one) or of_evaluated[one]
         found[row.name] = row
     for name, evaluated in of_evaluated.items():
         row = evaluated.row

@@ -34,6 +34,8 @@ class Point:
         What angles are measured to, of norm 1.
     evaluated : mapping of str to Loss
         Losses that are evaluated besides, by name.
+    begin : tuple of ndarray, shapes (*run, *network.shapes[l]), optional
+        Weights that distances are measured from.
     known_product : ndarray, shape (*run, out, in), optional
         The end-to-end matrix, where it need not be computed.
     """
@@ -45,6 +47,7 @@ class Point:
     direction: FloatArray | None = None
     evaluated: Mapping[str, Loss] = field(default_factory=dict)
     known_product: FloatArray | None = None
+    begin: tuple[WeightArray, ...] | None = None
 
     @cached_property
     def product(self) -> WeightArray:

@@ -16,12 +16,12 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.records.observables import (
     NO_LOSSES,
-    AnyObservable,
-    Observable,
+    Asked,
     checked,
     checked_losses,
     rows,
 )
+from linnet_fast.records.rows import AnyObservable
 
 MAX_STEP = 2**62
 """Largest step a training may reach; far beyond any run, and safe in 64-bit arithmetic."""
@@ -43,8 +43,9 @@ class Record:
         Name of the rule.
     numbers : tuple of int, or of float
         The argument of the rule: ``(n,)``, ``(k,)``, the steps or the times.
-    observables : tuple of str or Observable
-        Names out of `OBSERVABLES`, or observables of your own; each once.
+    observables : tuple of str, Observable or Measure
+        Names out of `OBSERVABLES`, observables with parameters (`linnet_fast.observables`, or as text,
+        ``"overlap(3)"``), or observables of your own; each once.
     direction : tuple of float, optional
         What ``angle`` and ``log_tan_half_angle`` are measured to, of any length but 0; by default the
         direction of a `SphericalLogisticLoss`.
@@ -96,7 +97,7 @@ class Record:
 
     schedule: str
     numbers: tuple[int, ...] | tuple[float, ...]
-    observables: tuple[str | Observable, ...] = _DEFAULT
+    observables: tuple[Asked, ...] = _DEFAULT
     direction: tuple[float, ...] | None = None
     evaluate: Mapping[str, Loss] = NO_LOSSES
 
@@ -130,7 +131,7 @@ class Record:
     def geomspace(
         cls,
         n: int,
-        observables: Iterable[str | Observable] = _DEFAULT,
+        observables: Iterable[Asked] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
         evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
@@ -146,8 +147,8 @@ class Record:
         n : int
             Number of records, at least 2. From step 0 the first record is 0 and the progression
             begins at 1.
-        observables : iterable of str or Observable
-            Names out of `OBSERVABLES`, or observables of your own.
+        observables : iterable of str, Observable or Measure
+            What to record, see `Record`.
         direction : array_like, shape (in,), optional
             What angles are measured to.
         evaluate : mapping of str to Loss, optional
@@ -164,7 +165,7 @@ class Record:
     def every(
         cls,
         k: int,
-        observables: Iterable[str | Observable] = _DEFAULT,
+        observables: Iterable[Asked] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
         evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
@@ -174,8 +175,8 @@ class Record:
         ----------
         k : int
             At least 1. The last step is recorded only if it is a multiple.
-        observables : iterable of str or Observable
-            Names out of `OBSERVABLES`, or observables of your own.
+        observables : iterable of str, Observable or Measure
+            What to record, see `Record`.
         direction : array_like, shape (in,), optional
             What angles are measured to.
         evaluate : mapping of str to Loss, optional
@@ -192,7 +193,7 @@ class Record:
     def at(
         cls,
         steps: Iterable[int],
-        observables: Iterable[str | Observable] = _DEFAULT,
+        observables: Iterable[Asked] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
         evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
@@ -203,8 +204,8 @@ class Record:
         steps : iterable of int
             Absolute steps, strictly increasing, from 0. Steps a training does not reach are an
             error there.
-        observables : iterable of str or Observable
-            Names out of `OBSERVABLES`, or observables of your own.
+        observables : iterable of str, Observable or Measure
+            What to record, see `Record`.
         direction : array_like, shape (in,), optional
             What angles are measured to.
         evaluate : mapping of str to Loss, optional
@@ -220,7 +221,7 @@ class Record:
     def at_times(
         cls,
         time: npt.ArrayLike,
-        observables: Iterable[str | Observable] = _DEFAULT,
+        observables: Iterable[Asked] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
         evaluate: Mapping[str, Loss] = NO_LOSSES,
     ) -> Record:
@@ -231,8 +232,8 @@ class Record:
         time : array_like, shape (n_rec,)
             Absolute times, strictly increasing, from 0. Times a training does not reach are an
             error there.
-        observables : iterable of str or Observable
-            Names out of `OBSERVABLES`, or observables of your own.
+        observables : iterable of str, Observable or Measure
+            What to record, see `Record`.
         direction : array_like, shape (in,), optional
             What angles are measured to.
         evaluate : mapping of str to Loss, optional
@@ -254,12 +255,12 @@ class Record:
         cls,
         schedule: str,
         numbers: tuple[int, ...] | tuple[float, ...],
-        observables: Iterable[str | Observable],
+        observables: Iterable[Asked],
         direction: npt.ArrayLike | None,
         evaluate: Mapping[str, Loss],
     ) -> Record:
         # Names are made a tuple where they are checked.
-        names = cast("tuple[str | Observable, ...]", observables)
+        names = cast("tuple[Asked, ...]", observables)
         return cls(schedule, numbers, names, _vector(direction), evaluate)
 
     def __repr__(self) -> str:

@@ -24,9 +24,11 @@ from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
+from linnet_fast.records.measures import Measure
 from linnet_fast.records.observables import OBSERVABLES, empty_records
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import MAX_STEP, Record
+from linnet_fast.records.rows import AnyObservable
 from linnet_fast.records.stop import Stop
 from linnet_fast.reference.draws import draw, noise_on
 from linnet_fast.reference.observables import end_to_end, gradients, observe
@@ -158,7 +160,15 @@ def train(
                 there = [
                     np.where(_spread(active, n), w, 0) for w, n in zip(weights, inner, strict=True)
                 ]
-                seen = Point(network, _doubles(there), loss, decay, direction, record.evaluate)
+                seen = Point(
+                    network,
+                    _doubles(there),
+                    loss,
+                    decay,
+                    direction,
+                    record.evaluate,
+                    begin=_doubles(state.weights),
+                )
                 for name, row in record.rows.items():
                     value, array = row.value(seen), kept[name]
                     tuples = isinstance(array, tuple)
@@ -168,7 +178,13 @@ def train(
             if stop is not None and step % stop.check_every == 0:
                 status[
                     active
-                    & _meets(stop, Point(network, _doubles(weights), loss, decay), record.evaluate)
+                    & _meets(
+                        stop,
+                        Point(
+                            network, _doubles(weights), loss, decay, begin=_doubles(state.weights)
+                        ),
+                        record.evaluate,
+                    )
                 ] = Status.CONVERGED
                 active &= status == Status.COMPLETED
             if step == last or not active.any():
@@ -342,6 +358,8 @@ def _flow(
         since = float(stopped_at[run]) if status[run] == Status.EXHAUSTED else begin
         own = loss.of_run(run, runs)
         evaluated = {name: other.of_run(run, runs) for name, other in record.evaluate.items()}
+        which = np.array([np.ravel_multi_index(run, runs) if runs else 0])
+        rows = {name: _of_run(row, which, runs) for name, row in record.rows.items()}
 
         def slope(time: float, flat: FloatArray, own: Loss = own, run: Any = run) -> Any:
             moves = gradients(layers_of(flat), own, decay[run][0], network)
@@ -370,8 +388,9 @@ def _flow(
             there = None
             if direction is not None:
                 there = np.broadcast_to(direction, (*runs, direction.shape[-1]))[run]
-            seen = Point(network, at, own, decay[run], there, evaluated)
-            for name, row in record.rows.items():
+            start = tuple(w[run] for w in state.weights)
+            seen = Point(network, at, own, decay[run], there, evaluated, begin=start)
+            for name, row in rows.items():
                 value, array = row.value(seen), kept[name]
                 tuples = isinstance(array, tuple)
                 for target, part in zip(array, value, strict=True) if tuples else [(array, value)]:
@@ -405,4 +424,16 @@ def _meets(stop: Stop, at: Point, evaluate: Mapping[str, Loss]) -> Any:
         met = met | (OBSERVABLES["gradient_norm"].value(at) <= stop.gradient_norm)
     for name, threshold in stop.evaluate.items():
         met = met | (evaluate[name].value(at.product) <= threshold)
+    for row, limits in stop.measures.values():
+        value = row.value(at)
+        met = met | (value <= limits["below"] if "below" in limits else False)
+        met = met | (value >= limits["above"] if "above" in limits else False)
     return met
+
+
+def _of_run(row: AnyObservable, which: npt.NDArray[np.intp], runs: Shape) -> AnyObservable:
+    """Return an observable as one run sees it."""
+    if not isinstance(row, Measure) or not row.run_shape:
+        return row
+    own = row.of_runs(which, runs)
+    return replace(own, given=tuple(array[0] for array in own.given))

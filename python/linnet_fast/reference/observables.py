@@ -15,9 +15,10 @@ from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
+from linnet_fast.records.measures import measure_named
 from linnet_fast.records.observables import (
     OBSERVABLES,
-    Observable,
+    Asked,
     checked,
     direction_of,
     rows,
@@ -122,19 +123,20 @@ def _checked(
 
 
 def observe(
-    name: str | Observable,
+    name: Asked,
     weights: Sequence[WeightArray],
     loss: Loss,
     weight_decay: npt.ArrayLike = 0.0,
     network: Chain | None = None,
     direction: FloatArray | None = None,
+    start: Sequence[WeightArray] | None = None,
 ) -> Any:
     """Return an observable of the weights, computed in float64.
 
     Parameters
     ----------
-    name : str or Observable
-        A name out of `linnet_fast.OBSERVABLES`, or an observable of your own.
+    name : str, Observable or Measure
+        A name out of `linnet_fast.OBSERVABLES`, an observable with parameters or of your own.
     weights : sequence of ndarray, shapes (*run, *network.shapes[l])
         First to last.
     loss : Loss
@@ -145,6 +147,8 @@ def observe(
         The architecture; by default the weights are the matrices of dense layers.
     direction : ndarray, shape (*run, in), optional
         Of norm 1: what angles are measured to, if not to the direction of the loss.
+    start : sequence of ndarray, shapes (*run, *network.shapes[l]), optional
+        What distances are measured from.
 
     Returns
     -------
@@ -163,7 +167,7 @@ def observe(
     >>> observe("layer_norms", [np.array([[2.0]]), np.array([[3.0]])], loss).tolist()
     [2.0, 3.0]
     """
-    if not hasattr(name, "record_shape"):
+    if not hasattr(name, "record_shape") and measure_named(name, "name") is None:
         validate.choice("name", name, OBSERVABLES)
     network, arrays = _checked(network, weights, loss)
     wanted = rows(checked((name,)))
@@ -172,4 +176,8 @@ def observe(
     decay = validate.real_array("weight_decay", weight_decay, at_least=0)
     own = tuple(np.asarray(layer, np.float64) for layer in arrays)
     with np.errstate(over="ignore", invalid="ignore"):
-        return row.value(Point(network, own, loss, decay[..., None], to))
+        begin = None if start is None else validate.layer_arrays("start", start, network.shapes)
+        if row.needs_start and begin is None:
+            msg = f"start must be given for {row.name}: what it is measured from"
+            raise ValueError(msg)
+        return row.value(Point(network, own, loss, decay[..., None], to, begin=begin))

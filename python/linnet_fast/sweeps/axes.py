@@ -77,7 +77,7 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 def _is_per_run(path: str) -> bool:
     """Whether a batch takes this as an array of one number per run, so that such runs go together."""
     *owners, name = path.split(".")
-    if owners == ["stop", "evaluate"]:
+    if len(owners) == 2 and owners[0] == "stop" and owners[1] in ("evaluate", "below", "above"):
         return True
     kinds = plain.kinds(owners[-1]) if owners else ()
     return any(getattr(kind, "inner_axes", {}).get(name) == 0 for kind in kinds)

@@ -272,6 +272,7 @@ def _end_of(
             layer_decays=last_part.method.layer_decays,
             direction=None if record is None else record.direction,
             evaluate=NO_LOSSES if record is None else record.evaluate,
+            start=[array[where] for array in trajectory.start.weights],
             n_threads=n_threads,
         )
         for name in names:

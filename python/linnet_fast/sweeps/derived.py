@@ -18,7 +18,8 @@ import numpy.typing as npt
 from linnet_fast._base import functions, validate
 from linnet_fast.rank_dynamics import joint_decomposition
 from linnet_fast.rank_dynamics import learning_times as times_of
-from linnet_fast.records.observables import OBSERVABLES, evaluated_rows
+from linnet_fast.records.observables import OBSERVABLES, dims_of, evaluated_rows, known
+from linnet_fast.sweeps.over_records import parse
 from linnet_fast.training import plain
 from linnet_fast.training.trajectory import Trajectory
 
@@ -125,17 +126,42 @@ def resolve(derived: object) -> tuple[Derived, ...]:
             msg = f"derived must be names or a mapping of functions, got {got}"
             raise TypeError(msg)
         listed = validate.parts("derived", derived, of="names, or a mapping of functions")
-        items = [(name, name) for name in listed]
+        items = [(_name_of(name), name) for name in listed]
     result: list[Derived] = []
     for name, value in items:
         if not isinstance(name, str) or not name.isidentifier():
             msg = f"derived must have names such as 'gap', got {validate.brief(name)}"
             raise ValueError(msg)
-        if name in (*OBSERVABLES, "status", "stopped_at") or name in (d.name for d in result):
+        if (
+            known(name) is not None
+            or name in ("status", "stopped_at")
+            or name in (d.name for d in result)
+        ):
             msg = f"derived must have names of their own, got {name!r}"
             raise ValueError(msg)
         result.append(_one(name, value))
     return tuple(result)
+
+
+def _name_of(text: object) -> object:
+    """Return what a result is called that is given as text alone."""
+    if not isinstance(text, str):
+        return text
+    over = parse("derived", text)
+    row = known(text.removeprefix("final_")) if text.startswith("final_") else None
+    return over.name if over is not None else text if row is None else f"final_{row.name}"
+
+
+def _named(value: str, argument: str) -> Derived:
+    """Return what comes with the library under a name, or is written as text."""
+    over = parse(argument, value)
+    if over is not None:
+        dims = dims_of(over.observable)
+        return Derived(over.name, over.function, over.text, dims, (over.observable,))
+    row = known(value.removeprefix("final_")) if value.startswith("final_") else None
+    if row is not None and row.name != "weights":
+        return _final(row.name)
+    return _of_evaluated(value) or BUILT_IN[validate.choice(argument, value, BUILT_IN)]
 
 
 def _one(name: str, value: Any) -> Derived:
@@ -150,17 +176,8 @@ def _one(name: str, value: Any) -> Derived:
     if isinstance(value, Derived):
         return replace(value, name=name, dims=value.dims if dims is None else dims)
     if isinstance(value, str) and ":" not in value:
-        known = (
-            _of_evaluated(value) or BUILT_IN[validate.choice(f"derived[{name!r}]", value, BUILT_IN)]
-        )
-        return Derived(
-            name,
-            known.function,
-            known.identity,
-            known.dims if dims is None else dims,
-            known.needs,
-            known.of_end,
-        )
+        found = _named(value, f"derived[{name!r}]")
+        return replace(found, name=name, dims=found.dims if dims is None else dims)
     if isinstance(value, str):
         return Derived(name, _imported(name, value), value, dims)
     if not callable(value):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast.records.observables import NO_LOSSES, OBSERVABLES, evaluated_rows
+from linnet_fast.records.observables import NO_LOSSES, evaluated_rows, known
 from linnet_fast.sweeps import derived as _derived
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.batch import recording
@@ -316,7 +316,7 @@ def _spec(
         record = training_of_group.record
         evaluated = evaluated_rows(NO_LOSSES if record is None else record.evaluate)
         for d in functions:
-            if d.of_end and not set(d.needs) <= {*OBSERVABLES, *evaluated}:
+            if d.of_end and not all(known(name) or name in evaluated for name in d.needs):
                 got = ", ".join(evaluated) or "none of them"
                 msg = f"record must evaluate a loss for {d.name} to be that of {d.needs[0]}, got {got}"
                 raise ValueError(msg)

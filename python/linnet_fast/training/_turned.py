@@ -73,6 +73,8 @@ def turned(call: CoreCall) -> tuple[CoreCall, Turn | None]:
         v is not None
         and target is not None
         and any(name in call.record.rows for name in ANGLES)
+        # These would have to be turned, too.
+        and not any(row.is_measure for row in call.record.rows.values())
         and np.array_equal(v, target)
         and isinstance(network.layers[0], layers.Dense)
         and network.share.count(network.share[0]) == 1

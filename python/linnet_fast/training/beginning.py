@@ -72,6 +72,7 @@ def beginning(
             layer_decays=method.layer_decays,
             direction=record.direction,
             evaluate=record.evaluate,
+            start=begin.weights,
             n_threads=1,
         )
         inside = (slice(None),) * len(runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import files, machine, memory, validate
-from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, core_factors
+from linnet_fast.records.measures import Measure
 from linnet_fast.records.observables import (
     OBSERVABLES,
-    AnyObservable,
-    EvaluatedObservable,
     record_bytes,
 )
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record
+from linnet_fast.records.rows import AnyObservable, EvaluatedObservable
 from linnet_fast.records.stop import Stop
 from linnet_fast.training.state import State
 
@@ -77,6 +77,15 @@ class CoreCall:
     def check(self, n_records: int) -> None:
         """Refuse a wrong number of threads; MemoryError, naming the bytes, if the result would not fit."""
         machine.checked_threads(self.n_threads)
+        rows = [*self.record.rows.values()]
+        rows += [row for row, _ in ({} if self.stop is None else self.stop.measures).values()]
+        for row in rows:
+            if row.needs_start and (self.begin.step or self.begin.time):
+                msg = (
+                    f"{row.name} must be given a state to measure from where a training is "
+                    f"continued: lf.observables.{row.name}(state)"
+                )
+                raise ValueError(msg)
         check_memory(self.network, self.begin, self.method, self.record, n_records)
 
     def arguments(self) -> dict[str, Any]:
@@ -94,6 +103,7 @@ class CoreCall:
             "stop_gradient_norm": None if stop is None else _over(stop.gradient_norm, runs, 0),
             "ended": np.require(~self.going, np.int8, "C") if has_ended else None,
             "observables": self._of_core(),
+            "measures": self._measures(),
             "evaluate": core_evaluate(self.record.rows, self.record.evaluate, runs, self.stop),
             "n_threads": threads,
         }
@@ -105,6 +115,22 @@ class CoreCall:
 
     def _of_core(self) -> set[str]:
         return core_names(self.record.rows) | set(self.needed)
+
+    def _measures(self) -> dict[str, Any]:
+        """Return measures as the core takes them: those that are recorded, and those that end runs."""
+        own = core_measures(
+            self.record.rows, self.network, self.loss, self.begin.weights, self.runs
+        )
+        for name, (row, limits) in ({} if self.stop is None else self.stop.measures).items():
+            fields = own.setdefault(
+                name,
+                {
+                    **row.core_fields(self.network, self.loss, self.begin.weights, self.runs),
+                    "is_recorded": False,
+                },
+            )
+            fields |= {side: _over(limit, self.runs, 0) for side, limit in limits.items()}
+        return own
 
     def observed(self, result: Any) -> dict[str, Any]:
         """Return what was recorded, by name, functions of it included."""
@@ -140,7 +166,24 @@ def _needed(record: Record) -> tuple[str, ...]:
 
 def core_names(rows: Mapping[str, AnyObservable]) -> set[str]:
     """Return which observables of the training the core computes."""
-    return {name for name, row in rows.items() if row.of_core and row.of is None}
+    return {
+        name for name, row in rows.items() if row.of_core and row.of is None and not row.is_measure
+    }
+
+
+def core_measures(
+    rows: Mapping[str, AnyObservable],
+    network: Chain,
+    loss: Loss,
+    begin: Sequence[WeightArray] | None,
+    runs: Shape,
+) -> dict[str, Any]:
+    """Return observables with parameters as the core takes them; begin: what is measured from."""
+    return {
+        name: cast("Measure", row).core_fields(network, loss, begin, runs)
+        for name, row in rows.items()
+        if row.is_measure
+    }
 
 
 def core_evaluate(

@@ -94,6 +94,8 @@ def check_training(
                 got = f"{name!r}, and it evaluates {', '.join(evaluate) or 'none'}"
                 msg = f"stop must have thresholds on losses that the record evaluates, got {got}"
                 raise ValueError(msg)
+        for row, _ in stop.measures.values():
+            row.check(network, loss)
     method.check_network(network)
     if method.batches is not None and "draws" not in loss.supports:
         msg = f"loss must have samples or a law to draw from for {type(method).__name__}, "

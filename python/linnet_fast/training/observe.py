@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from linnet_fast import _core
 from linnet_fast._base import machine, memory, validate
+from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import (
     NO_LOSSES,
     OBSERVABLES,
-    Observable,
+    Asked,
     checked,
     checked_losses,
     direction_of,
@@ -24,7 +25,13 @@ from linnet_fast.records.observables import (
     rows,
 )
 from linnet_fast.records.point import Point
-from linnet_fast.training.call import core_evaluate, core_names, core_problem, of_core
+from linnet_fast.training.call import (
+    core_evaluate,
+    core_measures,
+    core_names,
+    core_problem,
+    of_core,
+)
 from linnet_fast.training.compatible import check_core, check_evaluated, check_problem
 
 
@@ -32,12 +39,13 @@ def observe(
     network: Chain,
     loss: Loss,
     weights: Sequence[npt.ArrayLike],
-    observables: Iterable[str | Observable],
+    observables: Iterable[Asked],
     *,
     weight_decay: npt.ArrayLike = 0.0,
     layer_decays: npt.ArrayLike | None = None,
     direction: npt.ArrayLike | None = None,
     evaluate: Mapping[str, Loss] = NO_LOSSES,
+    start: Sequence[npt.ArrayLike] | None = None,
     n_threads: int | None = None,
 ) -> dict[str, Any]:
     """Return what a training would record at these weights, of as many runs as there are.
@@ -52,14 +60,16 @@ def observe(
         The loss; its run axes broadcast against those of the weights.
     weights : sequence of array_like, shapes (*run, *network.shapes[l])
         Finite, float64 or float32.
-    observables : iterable of str or Observable
-        Names out of `linnet_fast.OBSERVABLES`, or observables of your own.
+    observables : iterable of str, Observable or Measure
+        What to look at, as in `Record`.
     weight_decay : array_like, shape (*run), default 0
         Coefficient, for ``gradient_norm``.
     direction : array_like, shape (in,), optional
         What angles are measured to, if not to the direction of the loss.
     evaluate : mapping of str to Loss, optional
         Losses to evaluate besides, see `Record`.
+    start : sequence of array_like, shapes (*run, *network.shapes[l]), optional
+        What ``weight_distance`` and ``kernel_distance`` are measured from.
     n_threads : int, optional
         As of `train`.
 
@@ -98,12 +108,18 @@ def observe(
         validate.broadcast_runs(weight_decay=decay.shape, layer_decays=factors.shape[:-1])
         decays = decays * factors
     arrays = validate.weights("weights", weights, network.shapes)
-    lead = (w.shape[: w.ndim - len(s)] for w, s in zip(arrays, network.shapes, strict=True))
+    begin = None if start is None else validate.weights("start", start, network.shapes)
+    for row in found.values():
+        if row.needs_start and begin is None:
+            msg = f"start must be given for {row.name}: what it is measured from"
+            raise ValueError(msg)
     runs = validate.broadcast_runs(
-        weights=np.broadcast_shapes(*lead),
+        weights=_run_shape(arrays, network),
         loss=loss.run_shape,
         weight_decay=decays.shape[:-1],
+        start=() if begin is None else _run_shape(begin, network),
         **{f"evaluate[{name!r}]": other.run_shape for name, other in others.items()},
+        **{f"observables[{name!r}]": row.run_shape for name, row in found.items()},
     )
     full = tuple(
         np.broadcast_to(w, (*runs, *s)) for w, s in zip(arrays, network.shapes, strict=True)
@@ -118,7 +134,8 @@ def observe(
         copies = network.n_weights
     memory.check_room("weights", math.prod(runs) * (8 * copies + record_bytes(made, network)))
     known: Any = {}
-    if own or others:
+    measures = core_measures(found, network, loss, begin, runs)
+    if own or others or measures:
         check_core((loss, *others.values()))
         known = _core.observe(
             **core_problem(network, loss, full, runs),
@@ -126,6 +143,7 @@ def observe(
             weight_decay=validate.over_runs(decays, runs, 1),
             observables=own,
             evaluate=core_evaluate(found, others, runs),
+            measures=measures,
             n_threads=threads,
         )
     result: dict[str, Any] = {}
@@ -139,3 +157,52 @@ def observe(
             product = known["observables"]["product"]
             result[name] = row.value(Point(network, doubles, loss, known_product=product))
     return result
+
+
+def hessian_product(
+    network: Chain,
+    loss: Loss,
+    weights: Sequence[npt.NDArray[Any]],
+    directions: Sequence[npt.NDArray[Any]],
+) -> tuple[FloatArray, ...]:
+    """Return the Hessian of the loss, as a function of all weights, times directions.
+
+    Parameters
+    ----------
+    network, loss
+        That fit each other; the loss has a second derivative.
+    weights, directions : sequence of ndarray of float64, shapes (*run, *network.shapes[l])
+        Checked already; all run axes broadcast.
+    """
+    shapes, n = network.shapes, network.n_weights
+    runs = np.broadcast_shapes(
+        loss.run_shape, _run_shape(weights, network), _run_shape(directions, network)
+    )
+    memory.check_room("directions", 8 * 4 * math.prod(runs) * n)
+
+    def full(arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        return [np.broadcast_to(a, (*runs, *s)) for a, s in zip(arrays, shapes, strict=True)]
+
+    flat = np.concatenate([part.reshape(*runs, -1) for part in full(directions)], axis=-1)
+    flat = validate.over_runs(flat, runs, 1)
+    found = _core.observe(
+        **core_problem(network, loss, tuple(full(weights)), runs),
+        direction=None,
+        weight_decay=validate.over_runs(np.zeros(network.n_arrays), runs, 1),
+        observables=set(),
+        measures={"product": {"kind": "hessian_product", "count": n, "arrays": [flat]}},
+        n_threads=machine.checked_threads(None),
+    )
+    result: FloatArray = found["observables"]["product"]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    return tuple(
+        part.reshape(*runs, *shape)
+        for part, shape in zip(np.split(result, ends, axis=-1), shapes, strict=True)
+    )
+
+
+def _run_shape(arrays: Sequence[npt.NDArray[Any]], network: Chain) -> Shape:
+    """Return the common shape of the run axes of weights."""
+    return np.broadcast_shapes(
+        *(w.shape[: w.ndim - len(s)] for w, s in zip(arrays, network.shapes, strict=True))
+    )

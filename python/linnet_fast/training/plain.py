@@ -34,6 +34,8 @@ from linnet_fast.records.stop import Stop
 from linnet_fast.training.phase import Phase
 
 _MOST_INLINE = 64
+_MAPPINGS = ("evaluate", "below", "above")
+"""Arguments that are mappings of names: of losses, of thresholds."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 """Digest -> array."""
@@ -159,7 +161,7 @@ def decode(name: str, data: object, arrays: Mapping[str, npt.NDArray[Any]] | Non
     """
     *owners, own = name.split(".")
     own = own.partition("[")[0]  # of one in a list
-    if own == "evaluate" and isinstance(data, Mapping):
+    if own in _MAPPINGS and isinstance(data, Mapping):
         return {key: decode(f"{name}.{key}", value, arrays) for key, value in data.items()}
     if owners and owners[-1] == "evaluate":
         own = "loss"

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.losses.base import Loss
-from linnet_fast.records.observables import EvaluatedObservable
+from linnet_fast.records.measures import Measure
+from linnet_fast.records.observables import Asked
+from linnet_fast.records.rows import AnyObservable, EvaluatedObservable
 from linnet_fast.training.call import CoreCall, Outcome, core_names
 from linnet_fast.training.observe import observe
 from linnet_fast.training.reduced import LEAST_WORK, Reduced, beside, find, norms, pays, work
@@ -109,6 +111,7 @@ class Reduction:
     def _observed(self, small: tuple[WeightArray, ...], names: set[str]) -> dict[str, FloatArray]:
         """Return what the core finds at the weights of the records, a few of them at a time."""
         call = self.call
+        rows = call.record.rows
         axis = len(call.runs)
         at_once = max(1, _MOST_OBSERVED // (call.network.n_weights * call.begin.status.size))
         parts: list[dict[str, Any]] = []
@@ -123,9 +126,11 @@ class Reduction:
                 call.network,
                 call.loss,
                 [np.moveaxis(w, axis, 0) for w in clean],
-                sorted(names),
+                [_asked(rows, name) for name in sorted(names)],
                 weight_decay=call.method.weight_decay,
+                layer_decays=call.method.layer_decays,
                 direction=call.direction,
+                start=call.begin.weights,
                 n_threads=call.n_threads,
             )
             there = {}
@@ -297,14 +302,23 @@ def _seen_by(problem: Reduced, loss: Loss) -> Loss | None:
 def _may_be_reduced(call: CoreCall) -> bool:
     """Return whether a training commutes with turning its hidden spaces and inputs."""
     method = call.method
+    if call.stop is not None and call.stop.measures:
+        return False
     if not method.is_equivariant or work(call.network, call.loss) < LEAST_WORK:
         return False
     return method.rule is None or method.rule.kind != "alignment"
 
 
+def _asked(rows: Mapping[str, AnyObservable], name: str) -> Asked:
+    """Return what `observe` is to be asked for."""
+    row = rows.get(name)
+    return row if isinstance(row, Measure) else name
+
+
 def _wanted(call: CoreCall) -> set[str]:
     """Return what is asked for of the core."""
-    return core_names(call.record.rows) | set(call.needed)
+    measures = {name for name, row in call.record.rows.items() if row.is_measure}
+    return core_names(call.record.rows) | measures | set(call.needed)
 
 
 def _direct(call: CoreCall, problem: Reduced) -> set[str]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base.runs import noun_of, taken
 from linnet_fast._base.validate import Shape
+from linnet_fast.records.measures import Measure
 from linnet_fast.training.call import CoreCall, Outcome
 from linnet_fast.training.clock import clock_of
 from linnet_fast.training.state import State
@@ -67,6 +68,10 @@ def _of_runs(call: CoreCall, which: Which) -> CoreCall:
         begin.memory_from,
     )
     evaluate = {k: noun_of(loss, which, runs) for k, loss in call.record.evaluate.items()}
+    observables = tuple(
+        one.of_runs(which, runs) if isinstance(one, Measure) else one
+        for one in call.record.observables
+    )
     direction = call.direction
     if direction is not None:
         direction = taken(direction, 1, which, runs)
@@ -75,7 +80,7 @@ def _of_runs(call: CoreCall, which: Which) -> CoreCall:
         loss=noun_of(call.loss, which, runs),
         begin=state,
         method=call.method.of_runs(which, runs),
-        record=replace(call.record, evaluate=evaluate),
+        record=replace(call.record, evaluate=evaluate, observables=observables),
         stop=None if call.stop is None else noun_of(call.stop, which, runs),
         direction=direction,
     )

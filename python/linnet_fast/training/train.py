@@ -16,7 +16,7 @@ from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
-from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.observables import known
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
@@ -287,7 +287,7 @@ class _Trained:
 def _refuse_taken_names(record: Record) -> None:
     """Refuse observables whose names a trajectory has for something else."""
     for name in record.rows:
-        if name not in OBSERVABLES and name in {
+        if known(name) is None and name in {
             *vars(Trajectory),
             *Trajectory.__dataclass_fields__,
         }:

@@ -18,12 +18,14 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.text import parse
+from linnet_fast.records.measures import MAKERS
 from linnet_fast.records.observables import (
     NO_LOSSES,
     OBSERVABLES,
     checked_losses,
     dims_of,
     evaluated_rows,
+    known,
 )
 from linnet_fast.training import plain, trajectory_file
 from linnet_fast.training.phase import Phase
@@ -187,7 +189,7 @@ class Trajectory:
             return
         validate.plain_array(name, array)
         values = np.asarray(array)
-        row = OBSERVABLES.get(name) or evaluated_rows(self.evaluated).get(name)
+        row = known(name) or evaluated_rows(self.evaluated).get(name)
         if row is None:
             if name.startswith("_") or not name.isidentifier() or name in _names_of_its_own():
                 validate.choice("observables", name, OBSERVABLES)
@@ -199,6 +201,8 @@ class Trajectory:
     def __getattr__(self, name: str) -> Any:
         """Return what was recorded under a name."""
         # Not before the fields are there, as when a copy is made.
+        if not name.startswith("_") and name not in OBSERVABLES:
+            name = self._full_name(name)
         if name.startswith("_") or name not in {
             *OBSERVABLES,
             *self.__dict__.get("observables", ()),
@@ -210,6 +214,14 @@ class Trajectory:
             msg = f"{name} was not recorded, only {listed}; name it in Record's observables"
             raise AttributeError(msg)
         return self.observables[name]
+
+    def _full_name(self, name: str) -> str:
+        """Return the name with parameters of the one observable that is called so without them."""
+        recorded = self.__dict__.get("observables", ())
+        if name in recorded or name not in MAKERS:
+            return name
+        full = [other for other in recorded if other.startswith(f"{name}_")]
+        return full[0] if len(full) == 1 else name
 
     def __dir__(self) -> list[str]:
         """List what was recorded, too."""

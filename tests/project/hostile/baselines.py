@@ -44,7 +44,8 @@ def method():
 
 @cache
 def trajectory():
-    record = lf.Record.every(5, ("loss", "singular_values", "weights", "product"))
+    observed = ("sharpness", "overlap(2)", "layer_singular_values")
+    record = lf.Record.every(5, ("loss", "singular_values", "weights", "product", *observed))
     return lf.train(network(), commuting(), aligned(), method=method(), n_steps=40, record=record)
 
 
@@ -300,6 +301,7 @@ COMMON = {
     "predictor": predictor,
     "probabilities": lambda: np.array([0.25, 0.75]),
     "product": lambda: np.array([[1.0, 0.5, 0.25], [0.5, 2.0, 1.0]]),
+    "along": lambda: np.array([[1.0, 0.5, 0.25], [0.5, 2.0, 1.0]]),
     "progress": lambda: False,
     "r": lambda: np.array([0.5, 2.0]),
     "radii": lambda: np.array([0.5, 1.5]),
@@ -445,7 +447,19 @@ SPECIAL = {
         "times": lambda: [0.5, 2.0],
     },
     "linnet_fast.Training": {"start": lambda: lf.Start("gaussian")},
-    "linnet_fast.Stop": {"loss": lambda: 1e-3, "evaluate": lambda: {"test": 0.5}},
+    "linnet_fast.Stop": {
+        "loss": lambda: 1e-3,
+        "evaluate": lambda: {"test": 0.5},
+        "below": lambda: {"sharpness": 0.5},
+        "above": lambda: {"sharpness": 2.0},
+    },
+    "linnet_fast.observables": {
+        "which": lambda: "both",
+        "p": lambda: 0.5,
+        "target": lambda: SAMPLES[:2],
+        "name": lambda: "own",
+        "state": lambda: trajectory().final,
+    },
     "linnet_fast.Start": {"kind": lambda: "gaussian", "fan": lambda: "in"},
     "linnet_fast.Phase": {"until": lambda: None, "streams": lambda: 1},
     "linnet_fast.StepRule": {
@@ -468,14 +482,17 @@ SPECIAL = {
     "linnet_fast.StochasticGradientDescent": {"seed": lambda: 1},
     "linnet_fast.LogisticLoss": {
         "product": lambda: np.array([[1.0, 0.5, 0.25]]),
+        "along": lambda: np.array([[1.0, 0.5, 0.25]]),
         "norm": lambda: np.array([0.5, 2.0]),
     },
     "linnet_fast.ExponentialLoss": {
         "product": lambda: np.array([[1.0, 0.5, 0.25]]),
+        "along": lambda: np.array([[1.0, 0.5, 0.25]]),
         "norm": lambda: np.array([0.5, 2.0]),
     },
     "linnet_fast.SphericalLogisticLoss": {
         "product": lambda: np.array([[1.0, 0.5, 0.25]]),
+        "along": lambda: np.array([[1.0, 0.5, 0.25]]),
         "norm": lambda: np.array([0.5, 2.0]),
     },
     "linnet_fast.SharpnessAware": {"rho": lambda: 0.1},
@@ -494,17 +511,20 @@ SPECIAL = {
         "classes": lambda: [0, 1, 2],
         "label_smoothing": lambda: 0.125,
         "product": lambda: SAMPLES[:3],
+        "along": lambda: SAMPLES[:3],
     },
     "linnet_fast.CustomLoss": {
         "function": lambda: half_square,
         "shape": lambda: (2, 3),
         "parameters": lambda: np.array([0.5, 1.0]),
         "product": lambda: SAMPLES[:2],
+        "along": lambda: SAMPLES[:2],
     },
     "linnet_fast.TeacherLoss": {
         "teacher": lambda: SAMPLES[:2],
         "noise_std": lambda: 0.5,
         "product": lambda: SAMPLES[1:3],
+        "along": lambda: SAMPLES[1:3],
     },
     "linnet_fast.MatrixCompletionLoss": {
         "rows": lambda: [0, 1, 1],
@@ -691,6 +711,7 @@ SPECIAL = {
     "linnet_fast.plot.curves": {"x": lambda: "scale", "by": lambda: "seed"},
     "linnet_fast.plot.heatmap": {"x": lambda: "scale", "y": lambda: "seed", "select": dict},
     "linnet_fast.plot.direction": {"trajectory": direction_trajectory},
+    "linnet_fast.plot.overlaps": {"name": lambda: "overlap_2"},
     "linnet_fast.plot.loss": {"levels": lambda: np.array([0.5])},
     "linnet_fast.plot.stages": {"trajectory": trajectories, "scales": lambda: np.array([0.1, 0.2])},
     "linnet_fast.plot.path_distance": {

@@ -38,7 +38,14 @@ PLOTS = ("heatmap", "curves")
 """Kinds of pictures."""
 
 _SWEEP = ("replicates", "rng", "derived", "common_seeds", "keep_records")
-_INNER = ("method.step_size", "loss.law", "record.evaluate", "stop.evaluate")  # within objects
+_INNER = (  # within objects
+    "method.step_size",
+    "loss.law",
+    "record.evaluate",
+    "stop.evaluate",
+    "stop.below",
+    "stop.above",
+)
 _ROOTS = (*OBJECTS, *SCALARS, PHASES)
 _PLOT = ("kind", "of", "x", "y", "by", "select", "title")
 
