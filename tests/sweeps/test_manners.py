@@ -132,3 +132,44 @@ def test_threads_are_those_of_the_task(monkeypatch):
     for nothing in ("", "0", "many"):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", nothing)
         assert machine.n_threads() >= 1
+
+
+def gap(trajectory):
+    return trajectory.loss[..., -1]
+
+
+@pytest.mark.parametrize(
+    "derived",
+    [("final_loss", "learning_times"), {"worst": "max(loss)"}, {"gap": gap, "last": "final_loss"}],
+)
+def test_the_spec_of_a_store_is_that_of_the_sweep(derived, tmp_path):
+    axis = lf.Axis(
+        ["a", "b"], {"n_steps": [3, 4], "method": [lf.GradientDescent(0.1), lf.Adam(0.1)]}
+    )
+    spec = lf.grid(
+        training(),
+        {"start.scale": np.geomspace(0.1, 1, 100), "how": axis},
+        derived=derived,
+        replicates=2,
+    )
+    data = lf.sweep(spec, tmp_path / "s.zarr")
+    own = {"gap": gap} if "gap" in derived else None
+    again = lf.open_spec(tmp_path / "s.zarr", derived=own)
+    assert again.id == spec.id
+    assert repr(again) == repr(spec)
+    assert_array_equal(lf.sweep(again, tmp_path / "s.zarr").status, data.status)  # nothing is left
+    for name in spec.axes:
+        assert list(again.axes[name].labels) == list(spec.axes[name].labels)
+
+
+def test_functions_of_a_store_are_given_again_and_never_imported(tmp_path):
+    lf.sweep(lf.grid(training(), {"n_steps": [2, 3]}, derived={"gap": gap}), tmp_path / "s.zarr")
+    with pytest.raises(ValueError, match=r"^derived must have 'gap' given: the store keeps it by"):
+        lf.open_spec(tmp_path / "s.zarr")
+    with pytest.raises(ValueError, match="name in derived must be one of gap"):
+        lf.open_spec(tmp_path / "s.zarr", derived={"gap": gap, "gop": gap})
+    with pytest.raises(lf.SweepError, match="must be a sweep's store"):
+        lf.open_spec(tmp_path)
+    lf.sweep(lf.grid(training(), {"n_steps": [2, 3]}), tmp_path / "t.zarr")
+    with pytest.raises(ValueError, match="^derived must have 'final_loss' left out"):
+        lf.open_spec(tmp_path / "t.zarr", derived={"final_loss": gap})

@@ -143,6 +143,11 @@ def resolve(derived: object) -> tuple[Derived, ...]:
     return tuple(result)
 
 
+def is_built_in(text: str) -> bool:
+    """Return whether what a spec says of a function means one that comes with the library."""
+    return not any(sign in text for sign in ":#(") or parse("derived", text) is not None
+
+
 def _name_of(text: object) -> object:
     """Return what a result is called that is given as text alone."""
     if not isinstance(text, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ from linnet_fast.sweeps.batch import Arrays
 from linnet_fast.sweeps.chunk import shape_of
 from linnet_fast.sweeps.cost import SweepEstimate
 from linnet_fast.sweeps.cost import estimate as _estimate
+from linnet_fast.sweeps.derived import is_built_in, resolve
 from linnet_fast.sweeps.designs import grid, paired, sampled
 from linnet_fast.sweeps.engine import Done, Hooks, Job, Slots, run_by, run_here
 from linnet_fast.sweeps.form import SweepError, attributes_of
 from linnet_fast.sweeps.layout import Layout, coordinates, layout_of
 from linnet_fast.sweeps.meter import Meter, Progress, SweepProgress, check_progress, metered
 from linnet_fast.sweeps.results import with_names
-from linnet_fast.sweeps.spec import SweepSpec
+from linnet_fast.sweeps.spec import SweepSpec, decode
 from linnet_fast.sweeps.store import Chunks, Store, chunk_shape
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "SweepSpec",
     "estimate_sweep",
     "grid",
+    "open_spec",
     "open_sweep",
     "paired",
     "sampled",
@@ -212,6 +214,64 @@ def open_sweep(store: str | Path) -> xarray.Dataset:
     """
     validate.path("store", store)
     return _store.open_dataset(_store.path_of(store))
+
+
+def open_spec(store: str | Path, *, derived: Mapping[str, Any] | None = None) -> SweepSpec:
+    """Return the spec of the sweep that a store is of: to look at, to vary, to go on with.
+
+    Parameters
+    ----------
+    store : path
+        The store that `sweep` made.
+    derived : mapping, optional
+        What it keeps by functions of yours: name -> function, as it was given. Nothing is imported from
+        a store; what comes with the library is known.
+
+    Returns
+    -------
+    SweepSpec
+        With the ``id`` of the store, if functions are what they were.
+
+    Raises
+    ------
+    SweepError
+        If there is no such store.
+    TypeError, ValueError
+        If functions are missing, or given that it does not keep.
+    ImportError
+        If Zarr is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import linnet_fast as lf
+    >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
+    >>> training = lf.Training(lf.Dense((2, 2, 2)), loss, lf.Start("gaussian"), lf.GradientDescent(0.1), n_steps=9)
+    >>> spec = lf.grid(training, {"start.scale": [0.1, 0.2]}, replicates=3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = lf.sweep(spec, f"{folder}/runs.zarr")
+    ...     again = lf.open_spec(f"{folder}/runs.zarr")
+    >>> again, again.id == spec.id
+    (<SweepSpec of 6 runs: 2 scale x 3 seed>, True)
+    """
+    files.optional("zarr", "sweep")
+    kept = Store.open(_store.path_of(store))
+    own = {} if derived is None else validate.mapping("derived", derived)
+    asked: dict[str, Any] = {}
+    for one in kept.spec_data["derived"]:
+        name, text, dims = one["name"], one["function"], one["dims"]
+        is_own = not is_built_in(text)
+        if is_own != (name in own):
+            of = "given" if is_own else "left out of what is given"
+            msg = f"derived must have {name!r} {of}: the store keeps it by {text}"
+            raise ValueError(msg)
+        function = own[name] if is_own else text
+        is_pair = dims is None or isinstance(function, tuple)
+        asked[name] = function if is_pair else (function, tuple(dims))
+    for name in own:
+        validate.choice("name in derived", name, asked)
+    return decode(kept.spec_data, resolve(asked), kept.spec_arrays())
 
 
 # -- how it is done --------------------------------------------------------------------------------

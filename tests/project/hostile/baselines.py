@@ -397,6 +397,7 @@ SPECIAL = {
         "log_tan_half_angle": lambda: 1.0,
     },
     "linnet_fast.open_sweep": {"store": stored},
+    "linnet_fast.open_spec": {"store": stored, "derived": dict},
     "linnet_fast.datasets.read_array": {"file": array_file, "name": lambda: "X"},
     "linnet_fast.datasets.split": {"data": own_data},
     "linnet_fast.datasets.load_entries": {"source": array_file},
