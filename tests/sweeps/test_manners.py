@@ -171,5 +171,5 @@ def test_functions_of_a_store_are_given_again_and_never_imported(tmp_path):
     with pytest.raises(lf.SweepError, match="must be a sweep's store"):
         lf.open_spec(tmp_path)
     lf.sweep(lf.grid(training(), {"n_steps": [2, 3]}), tmp_path / "t.zarr")
-    with pytest.raises(ValueError, match="^derived must have 'final_loss' left out"):
+    with pytest.raises(ValueError, match=r"^derived must have 'final_loss' left out"):
         lf.open_spec(tmp_path / "t.zarr", derived={"final_loss": gap})

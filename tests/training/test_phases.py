@@ -96,6 +96,17 @@ def test_memory_is_kept_or_reset():
     anew = lf.train(NETWORK, LOSS, first.final.weights, method=HEAVY, n_steps=20)
     assert_array_equal(again, anew.final.weights[0])
     assert (again != whole).any()
+    # What a method inside of another remembers is that of the method inside.
+    upper = lf.SharpnessAware(HEAVY, 0.01)
+    by_hand = lf.train(NETWORK, LOSS, first.final, method=upper, n_steps=20)
+    assert_array_equal(end(lf.Phase(upper, 20)), by_hand.final.weights[0])
+    other = lf.SharpnessAware(lf.RMSProp(0.01), 0.01)  # one array, too, but no velocities
+    by_hand = lf.train(NETWORK, LOSS, first.final.weights, method=other, n_steps=20)
+    assert_array_equal(end(lf.Phase(other, 20)), by_hand.final.weights[0])
+    # Adam's corrections count from where its memory was nothing.
+    adam = lf.Adam(0.01)
+    by_hand = lf.train(NETWORK, LOSS, first.final.weights, method=adam, n_steps=20)
+    assert_array_equal(end(lf.Phase(adam, 20)), by_hand.final.weights[0])
     # Another momentum goes on with the velocities; plain descent has none, and forgets them.
     lighter = lf.GradientDescent(0.02, momentum=0.5)
     by_hand = lf.train(NETWORK, LOSS, first.final, method=lighter, n_steps=20)

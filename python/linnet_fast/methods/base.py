@@ -150,6 +150,11 @@ class Method(ABC):
         """Whether weights shrink by step size * weight decay, in place of a decay in the gradient."""
         return False
 
+    @property
+    def remembers(self) -> str:
+        """What its memory is of: methods of one name can go on with each other's."""
+        return type(self).__name__
+
     def array_decays(self, n_arrays: int) -> FloatArray:
         """Return the weight decay of each array of weights, shape (*run, n_arrays).
 

@@ -102,6 +102,11 @@ class SharpnessAware(SteppingMethod):
         """Whether the method inside is."""
         return self.method.is_equivariant
 
+    @property
+    def remembers(self) -> str:
+        """What the method inside does."""
+        return self.method.remembers
+
     def _remembered(self) -> int:
         """Return how many arrays the method inside keeps."""
         return self.method.n_memories

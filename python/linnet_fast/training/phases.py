@@ -212,7 +212,7 @@ def _entered(state: State, part: Planned, before: Method) -> State:
         status = np.where(state.status == Status.CONVERGED, np.int8(0), state.status)
         state = replace(state, status=status.astype(np.int8))
     had = len(state.memory[0]) if state.memory else 0
-    is_same = type(part.method) is type(before) and part.method.n_memories == had
+    is_same = part.method.remembers == before.remembers and part.method.n_memories == had
     return state if is_same and not part.reset else _without_memory(state, part.method)
 
 
