@@ -64,7 +64,7 @@ public:
         largest_ = V{};
         n_fresh_ = 0;
         n_vectors_ = 0;
-        restarted_ = false;
+        n_kept_ = 0;
         for (; n_vectors_ < block_; ++n_vectors_, ++n_fresh_) add_fresh(V{});
         Index done = 0;  // vectors that the operator was applied to
         Index next_check = first_check();
@@ -168,32 +168,44 @@ private:
         const auto stays = less(V{}, goes_on);
         for (Index i = 0; i < size_; ++i) to[i] = select(stays, to[i], x[i] * inverse);
     }
+    /// Takes from spare_, in the lanes whose norm is less than `below`, what it has along the vectors
+    /// from some on, and adds that to the coefficients of `of`. Returns the norm that is left.
+    V take_away(Index of, Index first, V norm, V below) {
+        V* const x = spare_.data();
+        const auto is_meant = less(norm, below);
+        measure(x, first);
+        for (Index i = first; i < n_vectors_; ++i) {
+            V& dot = dots_.data()[i];
+            dot = select(is_meant, dot, V{});
+            coefficient(i, of) = coefficient(i, of) + dot;
+        }
+        subtract(x, first);
+        return select(is_meant, norm_of(x), norm);
+    }
     /// spare_ is the operator times vector `of`: its coefficients, and what is left as a vector.
     void add(Index of) {
         V* const x = spare_.data();
         const V before = norm_of(x);
         largest_ = larger(largest_, before);
-        // Single vectors lose their orthogonality by no more than a few digits in two steps, if they are
-        // far from all there are: two of four are compared with the last two vectors alone.
-        const bool is_brief = block_ == 1 && !both_ && !restarted_ && 4 * of < size_ && of % 4 < 2;
-        const Index first = is_brief ? std::max<Index>(0, n_vectors_ - 2) : 0;
         std::fill_n(&coefficient(0, of), column(), V{});
-        measure(x, first);
-        for (Index i = first; i < n_vectors_; ++i) coefficient(i, of) = dots_.data()[i];
+        // First along the vectors that a product reaches. The others then hold next to nothing of x:
+        // to compare with all of them at once, each time, would multiply what is not orthogonal by
+        // before / norm at each vector, until no digit was right.
+        const V infinite = broadcast<V>(std::numeric_limits<double>::infinity());
+        const bool reaches_all = n_kept_ > 0 && of < n_kept_ + block_;
+        // From 0 on, whatever the norm is: what is not finite is to be seen in the coefficients.
+        V norm = take_away(of, reaches_all ? 0 : std::max<Index>(0, of - block_), V{}, infinite);
         if (n_vectors_ >= size_) return;
-        subtract(x, first);
-        V norm = norm_of(x);
-        // Once more, with all of them, where little is left, and rounding a part of it.
-        const auto is_little = less(norm, broadcast<V>(0.03) * before);
-        if (any(is_little)) {
-            measure(x, 0);
-            for (Index i = 0; i < n_vectors_; ++i) {
-                V& dot = dots_.data()[i];
-                dot = select(is_little, dot, V{});
-                coefficient(i, of) = coefficient(i, of) + dot;
-            }
-            subtract(x, 0);
-            norm = select(is_little, norm_of(x), norm);
+        // Then along all. Single vectors multiply what is not orthogonal by no more than about the
+        // operator / norm a step, so that two of four can do without while they are far from all
+        // there are, but where little is left.
+        const bool is_brief = block_ == 1 && !both_ && n_kept_ == 0 && 4 * of < size_ && of % 4 < 2;
+        V more = is_brief ? broadcast<V>(0.03) * largest_ : infinite;
+        for (int pass = 0; pass < 3 && any(less(norm, more)); ++pass) {
+            const V left = norm;
+            norm = take_away(of, 0, norm, more);
+            // Once more where that took much of it, and rounding may be a part of the rest.
+            more = broadcast<V>(0.5) * left;
         }
         V* const to = vector(n_vectors_);
         const auto is_something = less(broadcast<V>(1e-13) * largest_, norm);
@@ -213,7 +225,7 @@ private:
 
     /// Look at the lanes that are not done after `done` products; true if all are now.
     bool check(Index done, bool is_last, V* to) {
-        if (block_ == 1 && !both_ && !restarted_) return check_top(done, is_last, to);
+        if (block_ == 1 && !both_ && n_kept_ == 0) return check_top(done, is_last, to);
         bool all = true;
         for (int lane = 0; lane < lanes; ++lane) {
             if (done_[lane]) continue;
@@ -328,7 +340,7 @@ private:
     bool decompose(int lane, Index done, double* rows, Index n_rows, Index ld) {
         double* const a = matrix();
         // Of single vectors the rest is rounding.
-        const Index reach = block_ == 1 && !restarted_ ? 1 : done;
+        const Index reach = block_ == 1 && n_kept_ == 0 ? 1 : done;
         for (Index i = 0; i < done; ++i) {
             for (Index j = i; j < done; ++j)
                 a[i * done + j] = a[j * done + i] =
@@ -430,7 +442,7 @@ private:
             for (Index r = 0; r < pending; ++r) coefficient(kept + r, c) = rows[r * kept + c];
         }
         n_vectors_ = kept + pending;
-        restarted_ = true;
+        n_kept_ = kept;
         return kept;
     }
 
@@ -443,8 +455,7 @@ private:
     std::vector<double> starts_, fresh_;
     std::vector<Index> order_;
     bool done_[lanes] = {};
-    bool restarted_ = false;
-    Index n_vectors_ = 0, n_fresh_ = 0;
+    Index n_vectors_ = 0, n_fresh_ = 0, n_kept_ = 0;
     V largest_{};
 };
 
