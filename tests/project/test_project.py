@@ -3,6 +3,7 @@ from __future__ import annotations
 import doctest
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -147,3 +148,15 @@ def test_files_of_the_project_do_not_point_outside_it():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).resolve().is_relative_to(ROOT), target
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_nothing_large_is_kept():
+    """A core dump was, once."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("is no checkout")
+    for name in filter(None, done.stdout.split("\0")):
+        if (ROOT / name).exists():
+            assert (ROOT / name).stat().st_size < 500_000, name
