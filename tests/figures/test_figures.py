@@ -16,8 +16,10 @@ from linnet_fast import datasets
 from linnet_fast.cli.main import main
 from linnet_fast.figures import Claim, Figure, Settings, report, reproduce
 from linnet_fast.figures.arora2019 import experiments as arora2019
+from linnet_fast.figures.cohen2021 import experiments as cohen2021
 from linnet_fast.figures.dai2021 import experiments as dai2021
 from linnet_fast.figures.gidel2019 import experiments as gidel2019
+from linnet_fast.figures.haochen2021 import experiments as haochen2021
 from linnet_fast.figures.lin2021 import experiments as lin2021
 from linnet_fast.figures.soudry2018 import experiments as soudry2018
 
@@ -28,6 +30,8 @@ PAPERS = {
     "lin2021": (lin2021, 211),
     "arora2019": (arora2019, 21),
     "soudry2018": (soudry2018, 27),
+    "cohen2021": (cohen2021, 49),
+    "haochen2021": (haochen2021, 16),
 }
 EXPERIMENTS = [
     (paper, name) for paper, (module, _) in PAPERS.items() for name in module.EXPERIMENTS

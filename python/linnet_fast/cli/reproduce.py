@@ -25,6 +25,10 @@ papers:
                2019: matrices completed by one to four layers, beside the least nuclear norm
   soudry2018   Soudry, Hoffer, Nacson, Gunasekar, Srebro, "The implicit bias of gradient descent on
                separable data", JMLR 2018: the slow way to the largest margin, of two and more classes
+  cohen2021    Cohen, Kaur, Li, Kolter, Talwalkar, "Gradient descent on neural networks typically occurs
+               at the edge of stability", ICLR 2021: sharpness rises to 2 / step size and hovers there
+  haochen2021  HaoChen, Wei, Lee, Ma, "Shape matters: understanding the implicit bias of the noise
+               covariance", COLT 2021: label noise finds sparse vectors from large starts
 
 exit codes: 0 all claims hold, 1 some fail or a file cannot be written, 2 bad usage or data, 130
 interrupted by Ctrl-C"""

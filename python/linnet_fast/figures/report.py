@@ -27,6 +27,8 @@ PAPERS: Mapping[str, str] = MappingProxyType(
         "lin2021": "Faster directional convergence of linear neural networks under spherically symmetric data",
         "arora2019": "Implicit regularization in deep matrix factorization",
         "soudry2018": "The implicit bias of gradient descent on separable data",
+        "cohen2021": "Gradient descent on neural networks typically occurs at the edge of stability",
+        "haochen2021": "Shape matters: understanding the implicit bias of the noise covariance",
     }
 )
 """Name of each paper that can be reproduced -> its title."""

@@ -1,0 +1,1 @@
+"""The edge of stability, after Cohen, Kaur, Li, Kolter and Talwalkar (2021)."""

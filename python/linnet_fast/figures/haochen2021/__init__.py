@@ -1,0 +1,1 @@
+"""Label noise and sparse vectors, after HaoChen, Wei, Lee and Ma (2021)."""
