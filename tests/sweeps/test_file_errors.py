@@ -66,7 +66,7 @@ class TestErrors:
             ({"record": {"observables": ["loss"]}}, "record must have one of .*got none"),
             ({"record": {"every": 3, "observables": ["los"]}}, "did you mean 'loss'"),
             ({"stop": {"los": 3}}, "key of stop must be one of .*did you mean 'loss'"),
-            ({"stop": {}}, "loss, gradient_norm or evaluate must be given"),
+            ({"stop": {}}, "loss, gradient_norm, evaluate, below or above must be given"),
             ({"dtype": "float16"}, "dtype must be float64 or float32"),
             ({"n_steps": 2.5}, "n_steps must be an integer, got float 2.5"),
             ({"until": 1.0}, "until"),

@@ -30,9 +30,15 @@ import linnet_fast as lf
 def test_nothing_swept():
     training = training_of(SMALL)
     data = sweep(lf.grid(training, {}, rng=4))
-    assert data.sizes == {"step": 3, "mode": 2, "out": 2, "in": 3, "layer": 2, "layer_pair": 1} | {
-        name: size for name, size in data.sizes.items() if name.startswith("weights_")
-    }
+    assert data.sizes == {
+        "step": 3,
+        "mode": 2,
+        "out": 2,
+        "in": 3,
+        "layer": 2,
+        "layer_pair": 1,
+        "mode_of_layer": 3,
+    } | {name: size for name, size in data.sizes.items() if name.startswith("weights_")}
     assert_run(data, (), recorded(alone(SMALL, 4)) | ended(alone(SMALL, 4)))
     bare = sweep(lf.grid(training_of(SMALL | {"record": None}), {}, rng=4))
     assert dict(bare.sizes) == {}

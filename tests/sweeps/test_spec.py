@@ -157,7 +157,7 @@ NEAR = [
     ("start.scal", "parameter of start must be one of kind, scale, fan, width, .*; .* did you mean 'scale'"),
     ("stop.gradientnorm", "did you mean 'gradient_norm'"),
     ("loss.label_noise", "parameter of loss must be one of input_cov, cross_cov, output_power, residual_power; got 'label_noise'"),
-    ("method.rtol", "parameter of method must be one of step_size, weight_decay, layer_multipliers, momentum, nesterov, batches; got 'rtol'"),
+    ("method.rtol", "parameter of method must be one of step_size, weight_decay, layer_multipliers, momentum, nesterov, batches, .*; got 'rtol'"),
     ("method.step_size.scale", "method.step_size must be an object that has 'scale', got"),
     ("n_steps.x", "n_steps must be an object that has 'x', got a int"),
     ("until.x", "until must be an object that has 'x', got None"),

@@ -159,7 +159,7 @@ TABLE = [
     ("observables", (), ValueError, "observables must name at least one"),
     ("observables", (1,), TypeError, r"observables\[0\] must be a string"),
     ("stop", 0.1, TypeError, "stop must be a Stop, got float"),
-    ("stop", lf.Stop, ValueError, "loss, gradient_norm or evaluate must be given"),
+    ("stop", lf.Stop, ValueError, "loss, gradient_norm, evaluate, below or above must be given"),
     ("stop_loss", -1.0, ValueError, "loss must be >= 0"),
     ("stop_loss", NAN, ValueError, "loss must be finite"),
     ("stop_loss", ones(3), ValueError, r"run axes must broadcast .* stop \(3,\)"),

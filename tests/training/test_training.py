@@ -253,9 +253,13 @@ def test_what_does_not_go_together_is_refused(changes, exception, message):
     ("changes", "exception", "message"),
     [
         (
-            {"network": lf.Diagonal(3), "loss": make_loss((3, 1)), "start": lf.Start("orthogonal")},
+            {
+                "network": lf.Convolution(3, 2),
+                "loss": make_loss((3, 1)),
+                "start": lf.Start("orthogonal"),
+            },
             TypeError,
-            "network must be a Dense, got Diagonal",
+            "network must be a Dense, got Convolution",
         ),
         (ONE | {"start": lf.Start("aligned")}, TypeError, "loss must be a SquaredLoss"),
         (

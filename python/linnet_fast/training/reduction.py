@@ -114,6 +114,8 @@ class Reduction:
         rows = call.record.rows
         axis = len(call.runs)
         at_once = max(1, _MOST_OBSERVED // (call.network.n_weights * call.begin.status.size))
+        # What had ended before begins with anything, and its records are missing.
+        start = [np.where(np.isfinite(w), w, 0.0) for w in call.begin.weights]
         parts: list[dict[str, Any]] = []
         for first in range(0, small[0].shape[axis], at_once):
             some = (*(slice(None),) * axis, slice(first, first + at_once))
@@ -130,7 +132,7 @@ class Reduction:
                 weight_decay=call.method.weight_decay,
                 layer_decays=call.method.layer_decays,
                 direction=call.direction,
-                start=call.begin.weights,
+                start=start,
                 n_threads=call.n_threads,
             )
             there = {}
