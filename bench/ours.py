@@ -8,32 +8,39 @@ import linnet_fast as lf
 
 if TYPE_CHECKING:
     from bench.problem import Problem, Run, Weights
+    from linnet_fast.methods.base import Method
 
 
 OURS = "linnet_fast"
 """Our name among the competitors."""
 
 
-def training(problem: Problem, n_records: int = 0) -> Run:
-    """Return the training of a problem.
+def training(
+    problem: Problem,
+    n_records: int = 0,
+    *,
+    observables: tuple[str, ...] = ("loss", "singular_values"),
+    method: Method | None = None,
+) -> Run:
+    """Return the training of a problem, by default by gradient descent.
 
-    It records loss and singular values `n_records` times, or the last loss alone if that is 0. The
-    networks are trained as they stand: it is the kernels that are measured.
+    It records `observables` `n_records` times, or the last loss alone if that is 0. The networks are
+    trained as they stand: it is the kernels that are measured.
     """
     network = lf.Dense((problem.width,) * (problem.n_layers + 1))
     loss = lf.SquaredLoss(problem.input_cov, problem.cross_cov, problem.output_power)
-    method = lf.GradientDescent(step_size=problem.step_size)
+    how = lf.GradientDescent(step_size=problem.step_size) if method is None else method
 
     def run(n_steps: int) -> Weights:
         if n_records:
-            record = lf.Record.geomspace(n_records, observables=("loss", "singular_values"))
+            record = lf.Record.geomspace(n_records, observables=observables)
         else:
             record = lf.Record.at([n_steps], observables=("loss",))
         trajectory = lf.train(
             network,
             loss,
             problem.weights,
-            method=method,
+            method=how,
             n_steps=n_steps,
             record=record,
             n_threads=problem.n_threads,

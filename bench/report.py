@@ -30,6 +30,12 @@ HEADINGS = {
     "records": Heading(
         "Time added by records of loss and singular values", "added", at_most=True, percent=True
     ),
+    "observed": Heading(
+        "What a record of an observable costs, in steps of the training", "steps", at_most=True
+    ),
+    "methods": Heading(
+        "Steps of a method over steps of plain descent, two layers; time", "ratio", at_most=True
+    ),
     "threads": Heading("More threads over one", "ratio"),
     "flow": Heading(
         "Gradient flow, two layers, scale 1e-6 to time 200; runs per second", "over it"

@@ -12,7 +12,17 @@ from bench.sections.flow import flow
 from bench.sections.reduced import reduced
 from bench.sections.samples import classes, minibatch, samples
 from bench.sections.sweep import sweep, sweep_layer, sweep_million, sweep_workers
-from bench.sections.training import batched, depth, float32, peak, records, single, threads
+from bench.sections.training import (
+    batched,
+    depth,
+    float32,
+    methods,
+    observed,
+    peak,
+    records,
+    single,
+    threads,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +37,8 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "float32": float32,
     "peak": peak,
     "records": records,
+    "observed": observed,
+    "methods": methods,
     "threads": threads,
     "flow": flow,
     "chain": chain,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import linnet_fast as lf
 from bench.ours import OURS, training
 from bench.problem import make_problem
 from bench.rivals import RIVALS
@@ -19,11 +20,12 @@ from bench.timing import (
 from linnet_fast import _core
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bench.problem import Problem
     from bench.sections.base import Goal, Row
     from bench.timing import Settings
+    from linnet_fast.methods.base import SteppingMethod
 
 
 def _against_rivals(problem: Problem, goal: Goal, settings: Settings) -> Row:
@@ -115,6 +117,46 @@ def records(goal: Goal, settings: Settings) -> Iterator[Row]:
     row = own_ratio(goal, result, "none", "records")
     # From a ratio of rates to the share of time that is added.
     yield replace(row, value=(row.value or 1) - 1, median=(row.median or 1) - 1)
+
+
+def observed(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Train with records of an observable and without; what one record costs, in steps."""
+    problem = make_problem(
+        goal["m"], goal["batch"], n_layers=goal["L"], n_threads=settings.n_threads
+    )
+    recorded = training(problem, goal["n_records"], observables=(goal["observable"],))
+    runs = {"none": training(problem), "records": recorded}
+    result = race(
+        {name: rate_of_steps(run, problem.batch, goal["n_steps"]) for name, run in runs.items()},
+        settings,
+    )
+    row = own_ratio(goal, result, "none", "records")
+    per_record = goal["n_steps"] / goal["n_records"]
+    yield replace(
+        row,
+        value=((row.value or 1) - 1) * per_record,
+        median=((row.median or 1) - 1) * per_record,
+    )
+
+
+# Step sizes far below what is stable: it is the steps that are timed.
+METHODS: dict[str, Callable[[], SteppingMethod]] = {
+    "momentum": lambda: lf.GradientDescent(1e-4, momentum=0.9),
+    "adam": lambda: lf.Adam(1e-5),
+    "rmsprop": lambda: lf.RMSProp(1e-5),
+    "spectral": lambda: lf.SpectralDescent(1e-5),
+    "muon": lambda: lf.SpectralDescent(1e-5, iterations=5),
+    "sharpness-aware": lambda: lf.SharpnessAware(lf.GradientDescent(1e-4), 1e-3),
+}
+
+
+def methods(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Train by a method and by plain descent; how many times as long a step takes."""
+    problem = make_problem(goal["m"], goal["batch"], n_threads=settings.n_threads)
+    runs = {"plain": training(problem)}
+    runs[goal["method"]] = training(problem, method=METHODS[goal["method"]]())
+    measures = {name: rate_of(run, problem.batch, settings.seconds) for name, run in runs.items()}
+    yield own_ratio(goal, race(measures, settings), "plain", goal["method"])
 
 
 def threads(goal: Goal, settings: Settings) -> Iterator[Row]:

@@ -20,6 +20,8 @@ RACED = {
     "float32": {"float32", "float64"},
     "peak": {"our flop/s", "peak flop/s"},
     "records": {"none", "records"},
+    "observed": {"none", "records"},
+    "methods": {"plain", "momentum"},
     "threads": {"1 thread", "all threads"},
     "flow": {"linnet_fast", "scipy"},
     "chain": {"linnet_fast", "reference"},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.networks.chain import Chain
 
@@ -24,6 +25,11 @@ class Options(NamedTuple):
     layer_scales: FloatArray | None
     """Factors on each array of weights, (*run, n_arrays)."""
     dtype: np.dtype[Any]
+
+    def check_room(self, network: Chain) -> None:
+        """Refuse weights, and what they are made from, that memory has no room for."""
+        n = math.prod(self.runs) * (1 + network.n_weights)
+        memory.check_room("batch_shape", 2 * 8 * n)
 
     def scale_of(self, number: int) -> FloatArray:
         """Return the factor on an array of weights."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import functions, memory, seeds, validate
+from linnet_fast._base import functions, seeds, validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.initialization import options
@@ -68,7 +67,7 @@ def given(
     arrays = validate.weights("weights", weights, network.shapes, dtype=np.float64)
     for array, shape in zip(arrays, network.shapes, strict=True):
         validate.fits_batch("weights", array.shape[: array.ndim - len(shape)], known.runs)
-    memory.check_room("batch_shape", 2 * 8 * math.prod(known.runs) * (1 + network.n_weights))
+    known.check_room(network)
     return tuple(
         known.finish(np.asarray(array, np.float64), number, len(network.shapes[number]))
         for number, array in enumerate(arrays)
@@ -139,7 +138,7 @@ def custom(
     known = options.checked(scale, batch_shape, dtype, network=network, layer_scales=layer_scales)
     made = functions.imported("function", function) if isinstance(function, str) else function
     validate.function("function", made)
-    memory.check_room("batch_shape", 2 * 8 * math.prod(known.runs) * (1 + network.n_weights))
+    known.check_room(network)
     numbers, which = numbered(streams, known.runs)
     key = seeds.generator(rng).integers(0, 2**64, size=2, dtype=np.uint64)
     rows = [_made(network, made, key, int(number)) for number in numbers]

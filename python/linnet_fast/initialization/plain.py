@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import memory
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.initialization import options
 from linnet_fast.layers.pattern import Layer
@@ -62,7 +61,7 @@ def constant(
     """
     checked_network(network, Chain)
     given = options.checked(scale, batch_shape, dtype, network=network, layer_scales=layer_scales)
-    _check_room(network, given)
+    given.check_room(network)
     return tuple(
         given.finish(np.ones(shape), number, len(shape))
         for number, shape in enumerate(network.shapes)
@@ -123,7 +122,7 @@ def identity(
     """
     checked_network(network, Chain)
     given = options.checked(scale, batch_shape, dtype, network=network, layer_scales=layer_scales)
-    _check_room(network, given)
+    given.check_room(network)
     found: dict[int, FloatArray] = {}
     for layer, number in zip(network.layers, network.share, strict=True):
         if number is not None:
@@ -151,8 +150,3 @@ def _diagonal_of(layer: Layer) -> FloatArray:
         msg = f"network must have layers that can be the identity, got {layer!r}"
         raise ValueError(msg)
     return values
-
-
-def _check_room(network: Chain, given: options.Options) -> None:
-    n_runs = int(np.prod(given.runs, dtype=object))
-    memory.check_room("batch_shape", 2 * 8 * n_runs * (1 + network.n_weights))

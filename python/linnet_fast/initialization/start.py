@@ -29,15 +29,17 @@ class _Kind(NamedTuple):
     needs: str | None = None
     draws: bool = True
     """Whether there is chance in it."""
+    networks: tuple[type[Chain], ...] = (Chain,)
+    """Those that it is for."""
 
 
 KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         "gaussian": _Kind(("layer_scales", "fan", "width", "width_exponent")),
-        "orthogonal": _Kind(("layer_scales", "width")),
-        "balanced": _Kind(("product",)),
+        "orthogonal": _Kind(("layer_scales", "width"), networks=(Dense, Diagonal)),
+        "balanced": _Kind(("product",), networks=(Dense, Diagonal)),
         "lambda_balanced": _Kind(("imbalance", "product"), "imbalance"),
-        "aligned": _Kind(("strengths", "scale_of")),
+        "aligned": _Kind(("strengths", "scale_of"), networks=(Dense,)),
         "spectral": _Kind(("singular_values", "layer_scales"), "singular_values"),
         "constant": _Kind(("layer_scales",), draws=False),
         "identity": _Kind(("layer_scales",), draws=False),
@@ -223,24 +225,20 @@ class Start:
         TypeError, ValueError
             As `draw` would.
         """
-        if self.kind == "custom":
-            return  # a function is called where weights are needed, and no sooner
-        simple = (self.width, self.width_exponent, self.layer_scales)
-        if self.kind in {"gaussian", "constant"} and all(part is None for part in simple):
-            return
-        if self.kind in {"orthogonal", "balanced"}:
-            if not isinstance(network, Diagonal):
-                checked_network(network, Dense)
-            if self.product is None and all(part is None for part in simple):
-                return
+        kind = KINDS[self.kind]
+        if not isinstance(network, kind.networks):
+            checked_network(network, kind.networks[0])
+        if self.function is not None:
+            return  # it is called where weights are needed, and no sooner
         if self.kind == "aligned":
-            dense = checked_network(network, Dense)
             validate.instance("loss", loss, SquaredLoss)
             n_modes = 1 if self.strengths is None else self.strengths.size
-            if n_modes > dense.max_rank:
-                msg = f"strengths must have at most {dense.max_rank} modes, min(widths), got {n_modes}"
+            if n_modes > network.max_rank:
+                msg = f"strengths must have at most {network.max_rank} modes, min(widths), got {n_modes}"
                 raise ValueError(msg)
             return
+        if kind.draws and all(getattr(self, name) is None for name in kind.takes):
+            return  # nothing that could not suit, and what is drawn may be large
         self.draw(network, loss, rng=0, batch_shape=self.run_shape)
 
     def draw(

@@ -78,6 +78,7 @@ class Adam(SteppingMethod):
     beta1: FloatArray
     beta2: FloatArray
     eps: FloatArray
+    decoupled: bool
     amsgrad: bool
 
     def __init__(
@@ -99,7 +100,7 @@ class Adam(SteppingMethod):
         object.__setattr__(self, "beta1", below_one("beta1", beta1))
         object.__setattr__(self, "beta2", below_one("beta2", beta2))
         object.__setattr__(self, "eps", validate.real_array("eps", eps, at_least=0))
-        self.__dict__["_decoupled"] = validate.flag("decoupled", decoupled)
+        object.__setattr__(self, "decoupled", validate.flag("decoupled", decoupled))
         object.__setattr__(self, "amsgrad", validate.flag("amsgrad", amsgrad))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -107,12 +108,6 @@ class Adam(SteppingMethod):
         parts = {**super()._shown(), "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
         flags = {"decoupled": self.decoupled, "amsgrad": self.amsgrad}
         return parts | {name: True for name, flag in flags.items() if flag}
-
-    @property
-    def decoupled(self) -> bool:
-        """Whether weights shrink by step size * weight decay, in place of a decay in the gradient."""
-        known: bool = self.__dict__["_decoupled"]
-        return known
 
     def _remembered(self) -> int:
         """Return 3 of AMSGrad, else 2."""

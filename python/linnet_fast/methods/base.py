@@ -78,6 +78,8 @@ class Method(ABC):
     """Whether times are log(1 + t)."""
     weight_decay: FloatArray
     """Coefficient of the weight decay, shape (*run)."""
+    decoupled: bool = False
+    """Whether weights shrink by step size * weight decay, in place of a decay in the gradient."""
     layer_decays: FloatArray | None = None
     """Factors on it for each array of weights, shape (*run, n_arrays); None: all are 1."""
 
@@ -144,11 +146,6 @@ class Method(ABC):
     def n_memories(self) -> int:
         """How many arrays are kept for each array of weights."""
         return 0
-
-    @property
-    def decoupled(self) -> bool:
-        """Whether weights shrink by step size * weight decay, in place of a decay in the gradient."""
-        return False
 
     @property
     def remembers(self) -> str:

@@ -83,6 +83,7 @@ class SignDescent(SteppingMethod):
 
     momentum: FloatArray
     memory_momentum: FloatArray | None
+    decoupled: bool
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class SignDescent(SteppingMethod):
         if memory_momentum is not None:
             slower = below_one("memory_momentum", memory_momentum)
         object.__setattr__(self, "memory_momentum", slower)
-        self.__dict__["_decoupled"] = validate.flag("decoupled", decoupled)
+        object.__setattr__(self, "decoupled", validate.flag("decoupled", decoupled))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     def _shown(self) -> dict[str, object]:
@@ -113,12 +114,6 @@ class SignDescent(SteppingMethod):
         if self.memory_momentum is not None:
             parts["memory_momentum"] = self.memory_momentum
         return {**parts, "decoupled": True} if self.decoupled else parts
-
-    @property
-    def decoupled(self) -> bool:
-        """Whether weights shrink by step size * weight decay, in place of a decay in the gradient."""
-        known: bool = self.__dict__["_decoupled"]
-        return known
 
     @property
     def _slower(self) -> FloatArray:
@@ -218,6 +213,7 @@ class SpectralDescent(SteppingMethod):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
         {**SteppingMethod.inner_axes, "momentum": 0}
     )
+    decoupled = True
     of_core: ClassVar[bool] = True
     usual_step_size: ClassVar[float | None] = 1e-3
 
@@ -253,11 +249,6 @@ class SpectralDescent(SteppingMethod):
         if self.nesterov:
             parts["nesterov"] = True
         return parts if self.iterations is None else {**parts, "iterations": self.iterations}
-
-    @property
-    def decoupled(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_equivariant(self) -> bool:

@@ -23,7 +23,7 @@ class SharpnessAware(SteppingMethod):
 
     With g the gradient of the loss by all weights w together, the method gets the gradient at ``w + rho *
     g / |g|``, on the same samples, in place of that at w; its weight decay is that of w. A step takes
-    twice as long.
+    two gradients.
 
     Parameters
     ----------
@@ -71,6 +71,7 @@ class SharpnessAware(SteppingMethod):
             inner.noise,
         )
         object.__setattr__(self, "method", inner)
+        object.__setattr__(self, "decoupled", inner.decoupled)
         object.__setattr__(self, "rho", validate.real_array("rho", rho, at_least=0))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -91,11 +92,6 @@ class SharpnessAware(SteppingMethod):
     def radius(self) -> FloatArray:
         """How far up the gradient gradients are taken, shape (*run)."""
         return self.rho
-
-    @property
-    def decoupled(self) -> bool:
-        """Whether weights shrink by step size * weight decay, in place of a decay in the gradient."""
-        return self.method.decoupled
 
     @property
     def is_equivariant(self) -> bool:
