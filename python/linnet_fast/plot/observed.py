@@ -183,6 +183,7 @@ def spectra(trajectory: Trajectory, *, run: int | tuple[int, ...] = ()) -> Figur
         ax.set_ylim(bottom=0)
         if layer % columns == 0:
             ax.set_ylabel("singular values")
+    legend(max(np.ravel(axes), key=lambda ax: len(ax.lines)), "best", title="mode")
     return figure  # type: ignore[no-any-return]
 
 

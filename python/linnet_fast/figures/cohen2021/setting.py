@@ -12,13 +12,10 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.chain import Chain
-from linnet_fast.observables import hessian_eigenvalues
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
 N_INPUTS = 10
-CURVATURE = hessian_eigenvalues(2)
-"""Two, of which the larger is the sharpness: blocks of vectors are kept orthogonal to all others."""
 _N_SAMPLES = 40
 
 
@@ -36,11 +33,6 @@ def badly_conditioned(n_outputs: int, power: float, *, size: float = 1.0) -> Squ
     return SquaredLoss.from_data(x, x @ teacher.T)
 
 
-def largest(run: Any) -> FloatArray:
-    """Return the sharpness at the records of a training, (*runs, n_rec)."""
-    return np.asarray(run.observables["hessian_eigenvalues_2"][..., 0])
-
-
 def follow_flow(
     network: Chain, loss: SquaredLoss, start: Any, times: FloatArray, n_threads: int | None
 ) -> tuple[FloatArray, FloatArray]:
@@ -51,10 +43,10 @@ def follow_flow(
         start,
         method=GradientFlow(1e-9),
         until=float(times[-1]),
-        record=Record.at_times(times, observables=("loss", CURVATURE)),
+        record=Record.at_times(times, observables=("loss", "sharpness")),
         n_threads=n_threads,
     )
-    return largest(run), run.loss
+    return run.sharpness, run.loss
 
 
 def follow(
@@ -76,6 +68,6 @@ def follow(
             record=record,
             n_threads=n_threads,
         )
-        for record in (Record.every(1, ("loss",)), Record.at(steps.tolist(), (CURVATURE,)))
+        for record in (Record.every(1, ("loss",)), Record.at(steps.tolist(), ("sharpness",)))
     )
-    return largest(seen), whole.loss
+    return seen.sharpness, whole.loss

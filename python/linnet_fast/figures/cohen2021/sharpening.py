@@ -9,11 +9,9 @@ import numpy as np
 from linnet_fast import initialization
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.cohen2021.setting import (
-    CURVATURE,
     N_INPUTS,
     badly_conditioned,
     follow_flow,
-    largest,
 )
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
 from linnet_fast.methods.descent import GradientDescent
@@ -116,7 +114,7 @@ def _sharpness(
         start,
         method=GradientDescent(step_size),
         n_steps=3000,
-        record=Record.at([3000], (CURVATURE,)),
+        record=Record.at([3000], ("sharpness",)),
         n_threads=settings.n_threads,
     )
-    return flow, largest(run)[:, -1] * step_size / 2
+    return flow, run.sharpness[:, -1] * step_size / 2
