@@ -4,6 +4,7 @@
 
 #include "arrays.hpp"
 #include "interruptible.hpp"
+#include "linnet/algebra.hpp"
 #include "linnet/reduction.hpp"
 #include "register.hpp"
 

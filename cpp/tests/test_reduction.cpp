@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
+#include "linnet/algebra.hpp"
 #include "linnet/reduction.hpp"
 
 using namespace linnet;

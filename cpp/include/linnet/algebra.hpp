@@ -1,8 +1,8 @@
 // Linear algebra that makes data and starts, outside the training loop.
 //
 // Its bits are a function of the numbers that go in alone: every sum has a fixed order, nothing is
-// fused, so they do not depend on the instruction set, on threads or on a BLAS. Matrices are in C
-// order.
+// fused, so they do not depend on the instruction set, on threads or on a BLAS; eigenvectors, which are
+// Eigen's, on the instruction set too. Matrices are in C order.
 #pragma once
 
 #include <cstdint>
@@ -48,5 +48,10 @@ void factored_least_squares(const RunArray<double>& factor, const RunArray<std::
                             const std::vector<Index>& run_shape, Index n, Index n_rows,
                             double* solution, double* explained, double* left,
                             const Control& control);
+
+/// Run by run: eigenvalues (n), ascending, and eigenvectors (n, n), as columns, of a symmetric matrix,
+/// good to rounding of the largest eigenvalue.
+void symmetric_eigenvectors(const RunArray<double>& matrix, const std::vector<Index>& run_shape,
+                            Index n, double* values, double* vectors, const Control& control);
 
 }  // namespace linnet

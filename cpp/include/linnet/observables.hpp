@@ -55,6 +55,9 @@ struct MeasureDeclaration {
 /// All of these.
 const std::vector<MeasureDeclaration>& measures();
 
+/// How many numbers a measure has.
+Index size_of(const Measure& one, const Chain& chain);
+
 /// Place in that list; std::invalid_argument if it is not there.
 std::size_t measure_of(const std::string& name);
 

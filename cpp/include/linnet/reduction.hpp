@@ -42,9 +42,4 @@ struct Subspaces {
 
 void find_subspaces(const SubspaceProblem& problem, const Subspaces& out, const Control& control);
 
-/// Run by run: eigenvalues (n), ascending, and eigenvectors (n, n), as columns, of a symmetric matrix,
-/// good to rounding of the largest eigenvalue.
-void symmetric_eigenvectors(const RunArray<double>& matrix, const std::vector<Index>& run_shape,
-                            Index n, double* values, double* vectors, const Control& control);
-
 }  // namespace linnet

@@ -207,7 +207,8 @@ private:
                 wanted |= own;
                 continue;
             }
-            if (first < group && !probe_.evaluate(wanted, first, group, pulse_)) return false;
+            if (first < group && !probe_.evaluate(wanted, first, group, std::ref(pulse_)))
+                return false;
             wanted = Wanted{};
             first = group + lanes;
         }

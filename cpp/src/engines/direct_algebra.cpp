@@ -97,7 +97,67 @@ DirectKernel<T> direct_kernel(Product kind, Index n_rows, Index n_vectors) {
     }
 }
 
+template <class T>
+void direct_update_by(const DirectOperands<T>& o) {
+    for (Index i = 0; i < o.rows; ++i) {
+        for (Index j = 0; j < o.ldc; ++j) {
+            T& out = o.c[i * o.ldc + j];
+            out = descend(out, o.a[i * o.lda + j], *o.step, o.decay);
+        }
+    }
+}
+
+template <class T>
+void direct_combine(const DirectOperands<T>& o, bool copy) {
+    for (Index i = 0; i < o.rows; ++i) {
+        for (Index j = 0; j < o.ldc; ++j) {
+            const T a = o.a[i * o.lda + j];
+            T& out = o.c[i * o.ldc + j];
+            out = copy ? o.factor * a : fma(o.factor, out, a);
+        }
+    }
+}
+
+template <class T>
+void direct_residual_diagonal(const DirectOperands<T>& o, bool fused) {
+    for (Index i = 0; i < o.rows; ++i) {
+        const T* const a = o.a + i * o.lda;
+        T check{};
+        for (Index j = 0; j < o.cols && o.cols > 1; ++j) check = fma(a[j], T{0}, check);
+        for (Index j = 0; j < o.cols; ++j) {
+            const T subtract = o.subtract[i * o.ldc + j];
+            o.c[i * o.ldc + j] =
+                (fused ? fma(a[j], o.b[j], -subtract) : a[j] * o.b[j] - subtract) + check;
+        }
+    }
+}
+
+template <class T>
+void transpose(const T* from, Index ld_from, Index rows, Index cols, T* to, Index ld_to) {
+    constexpr int lanes = native_lanes<T>;
+    using V = Pack<T, lanes>;
+    for (Index i = 0; i < rows; i += lanes) {
+        for (Index j = 0; j < cols; j += lanes) {
+            const T* const block = from + i * ld_from + j;
+            T* const image = to + j * ld_to + i;
+            V row[lanes];
+            for (int r = 0; r < lanes; ++r)
+                row[r] = *reinterpret_cast<const V*>(block + r * ld_from);
+            transpose_square(row);
+            for (int r = 0; r < lanes; ++r) *reinterpret_cast<V*>(image + r * ld_to) = row[r];
+        }
+    }
+}
+
 template DirectKernel<double> direct_kernel(Product, Index, Index);
+template void direct_update_by(const DirectOperands<double>&);
+template void direct_combine(const DirectOperands<double>&, bool);
+template void direct_residual_diagonal(const DirectOperands<double>&, bool);
+template void transpose(const double*, Index, Index, Index, double*, Index);
 template DirectKernel<float> direct_kernel(Product, Index, Index);
+template void direct_update_by(const DirectOperands<float>&);
+template void direct_combine(const DirectOperands<float>&, bool);
+template void direct_residual_diagonal(const DirectOperands<float>&, bool);
+template void transpose(const float*, Index, Index, Index, float*, Index);
 
 }  // namespace linnet

@@ -30,66 +30,27 @@ template <class T>
 using DirectKernel = void (*)(const DirectOperands<T>&, Index row, Index col);
 
 /// The kernel of an operation for blocks of n_rows x n_vectors, 1 ... direct_tile_rows and 1 ...
-/// direct_tile_vectors; null if it is not done by blocks. Defined for double and float.
+/// direct_tile_vectors; null if it is not done by blocks. This and what follows is defined for double
+/// and float.
 template <class T>
 DirectKernel<T> direct_kernel(Product kind, Index n_rows, Index n_vectors);
 
 /// C -= step (A + decay C)
 template <class T>
-void direct_update_by(const DirectOperands<T>& o) {
-    for (Index i = 0; i < o.rows; ++i) {
-        for (Index j = 0; j < o.ldc; ++j) {
-            T& out = o.c[i * o.ldc + j];
-            out = descend(out, o.a[i * o.lda + j], *o.step, o.decay);
-        }
-    }
-}
+void direct_update_by(const DirectOperands<T>& o);
 
 /// C = A + factor C, or C = factor A
 template <class T>
-void direct_combine(const DirectOperands<T>& o, bool copy) {
-    for (Index i = 0; i < o.rows; ++i) {
-        for (Index j = 0; j < o.ldc; ++j) {
-            const T a = o.a[i * o.lda + j];
-            T& out = o.c[i * o.ldc + j];
-            out = copy ? o.factor * a : fma(o.factor, out, a);
-        }
-    }
-}
+void direct_combine(const DirectOperands<T>& o, bool copy);
 
 /// C = A input_cov - cross_cov with a diagonal input_cov, given by its diagonal in b. As in the
 /// full product, an infinite entry of A makes its whole row NaN; fused: as the small kernels round,
 /// else as Eigen's do.
 template <class T>
-void direct_residual_diagonal(const DirectOperands<T>& o, bool fused) {
-    for (Index i = 0; i < o.rows; ++i) {
-        const T* const a = o.a + i * o.lda;
-        T check{};
-        for (Index j = 0; j < o.cols && o.cols > 1; ++j) check = fma(a[j], T{0}, check);
-        for (Index j = 0; j < o.cols; ++j) {
-            const T subtract = o.subtract[i * o.ldc + j];
-            o.c[i * o.ldc + j] =
-                (fused ? fma(a[j], o.b[j], -subtract) : a[j] * o.b[j] - subtract) + check;
-        }
-    }
-}
+void direct_residual_diagonal(const DirectOperands<T>& o, bool fused);
 
 /// to (cols, rows) = from (rows, cols)^T, both padded to whole vectors both ways.
 template <class T>
-void transpose(const T* from, Index ld_from, Index rows, Index cols, T* to, Index ld_to) {
-    constexpr int lanes = native_lanes<T>;
-    using V = Pack<T, lanes>;
-    for (Index i = 0; i < rows; i += lanes) {
-        for (Index j = 0; j < cols; j += lanes) {
-            const T* const block = from + i * ld_from + j;
-            T* const image = to + j * ld_to + i;
-            V row[lanes];
-            for (int r = 0; r < lanes; ++r)
-                row[r] = *reinterpret_cast<const V*>(block + r * ld_from);
-            transpose_square(row);
-            for (int r = 0; r < lanes; ++r) *reinterpret_cast<V*>(image + r * ld_to) = row[r];
-        }
-    }
-}
+void transpose(const T* from, Index ld_from, Index rows, Index cols, T* to, Index ld_to);
 
 }  // namespace linnet

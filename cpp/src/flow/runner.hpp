@@ -130,8 +130,7 @@ private:
         if (direction_.is_on())
             direction_.set_direction(slot,
                                      batch_.problem.direction.at(run, batch_.problem.run_shape));
-        probe_.machine().set_rates(slot, state_.no_rates.data(),
-                                   batch_.decays(run));
+        probe_.machine().set_rates(slot, state_.no_rates.data(), batch_.decays(run));
     }
 
     /// Slopes and first steps of groups with new runs; records and stop rules where a run begins.
@@ -309,7 +308,8 @@ private:
     template <class Fill>
     bool observe(int group, const Wanted& wanted, const Fill& fill) {
         fill(probe_.machine().weights(group));
-        return !wanted.any() || probe_.evaluate(wanted, group * lanes, (group + 1) * lanes, pulse_);
+        return !wanted.any() ||
+               probe_.evaluate(wanted, group * lanes, (group + 1) * lanes, std::ref(pulse_));
     }
     void record(int s) {
         FlowSlot& slot = at(s);

@@ -58,4 +58,10 @@ std::size_t measure_of(const std::string& name) {
     throw std::invalid_argument("unknown measure '" + name + "'");
 }
 
+Index size_of(const Measure& one, const Chain& chain) {
+    Index size = 1;
+    for (const Index extent : measures()[one.kind].shape(chain, one)) size *= extent;
+    return size;
+}
+
 }  // namespace linnet

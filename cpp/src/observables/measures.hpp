@@ -193,13 +193,6 @@ using AllMeasures =
                 measure::KernelEigenvalues, measure::KernelDistance, measure::KernelAlignment,
                 measure::WeightDistance, measure::Overlap, measure::SchattenNorm>;
 
-/// How many numbers a measure has.
-inline Index size_of(const Measure& one, const Chain& chain) {
-    Index size = 1;
-    for (const Index extent : measures()[one.kind].shape(chain, one)) size *= extent;
-    return size;
-}
-
 /// The measures of a problem at work, on a machine of the probe.
 template <class Machine>
 class Meters {

@@ -66,7 +66,7 @@ public:
                 if (at(s).run >= 0 || refill(s)) n_slots_used = s + 1;
             }
             if (n_active_ == 0 || enough()) return true;
-            if (!probe_.evaluate(batch_.at_record, 0, n_slots_used, pulse_)) return false;
+            if (!probe_.evaluate(batch_.at_record, 0, n_slots_used, std::ref(pulse_))) return false;
             for (int s = 0; s < n_slots_used; ++s) {
                 if (at(s).run < 0) continue;
                 batch_.write_record(probe_, s, at(s).run, 0);

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "base/tasks.hpp"
-#include "linnet/reduction.hpp"
+#include "linnet/algebra.hpp"
 
 namespace linnet {
 
