@@ -12,10 +12,11 @@ from support import ROOT
 from linnet_fast.cli import main, train
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SWEEPS = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language, page=README):
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
 
 
 def commands():
@@ -32,13 +33,13 @@ def test_python_runs_and_prints_what_its_comments_say(code, capsys, tmp_path, mo
     runpy.run_path("readme.py")
     printed = capsys.readouterr().out.splitlines()
     said = re.findall(r"^print\(.*\)\s+# ([^:\n]*(?:: \d+ completed)?)", code, re.MULTILINE)
-    assert len(said) == len(printed) > 1
+    assert len(said) == len(printed) > 0
     for line, comment in zip(printed, said, strict=True):
         assert line == comment
 
 
 def test_there_is_python():
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 1
 
 
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
@@ -57,7 +58,7 @@ def test_command_lines_parse(arguments):
 def test_all_command_lines_are_found():
     assert ["sweep", "examples/scale_step_digits.toml"] in commands()
     assert ["info"] in commands()
-    assert len(commands()) == 12
+    assert len(commands()) == 11
 
 
 def test_examples_of_the_help_parse():
@@ -74,9 +75,13 @@ def test_the_test_command_is_marked():
 
 
 def test_output_is_of_the_main_job():
-    (output,) = blocks("text")
+    (output,) = (block for block in blocks("text", SWEEPS) if block.startswith("data "))
     assert "9,176 = 37 scale x 31 step_size x 8 seed, 500 steps each" in output
     assert "9,176 runs: 7,562 completed, 1,614 diverged" in output
+
+
+def test_it_is_read_in_a_few_minutes():
+    assert len(README.split()) < 700
 
 
 def test_picture_is_there_and_small():
