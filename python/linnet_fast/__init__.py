@@ -5,26 +5,12 @@ Start with `train`; `show_config` tells what this installation runs on.
 
 from __future__ import annotations
 
+import importlib
 import logging
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from linnet_fast import (
-    directional_convergence,
-    initialization,
-    laws,
-    layers,
-    observables,
-    rank_dynamics,
-    regularizers,
-)
+from linnet_fast import initialization, laws, layers, observables
 from linnet_fast._base.config import show_config
-from linnet_fast.costs.design import NoParameterizationError, Verification, parameterize, verify
-from linnet_fast.costs.induced import InducedRegularizer, what_is
-from linnet_fast.costs.representation_cost import (
-    RepresentationCost,
-    depth_limit,
-    representation_cost,
-)
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
@@ -49,20 +35,6 @@ from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Re
 from linnet_fast.records.observables import OBSERVABLES, Observable
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.sweeps.sweep import (
-    Axis,
-    SweepError,
-    SweepEstimate,
-    SweepProgress,
-    SweepSpec,
-    estimate_sweep,
-    grid,
-    open_spec,
-    open_sweep,
-    paired,
-    sampled,
-    sweep,
-)
 from linnet_fast.training.description import Training
 from linnet_fast.training.observe import observe
 from linnet_fast.training.phase import Phase
@@ -71,7 +43,40 @@ from linnet_fast.training.state import State, Status
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import DivergenceError, Trajectory
 
-__version__ = version("linnet-fast")
+if TYPE_CHECKING:
+    from linnet_fast import (  # noqa: F401  (attributes, not for `import *`)
+        datasets,
+        directional_convergence,
+        figures,
+        plot,
+        rank_dynamics,
+        reference,
+        regularizers,
+        sklearn,
+    )
+    from linnet_fast.costs.design import NoParameterizationError, Verification, parameterize, verify
+    from linnet_fast.costs.induced import InducedRegularizer, what_is
+    from linnet_fast.costs.representation_cost import (
+        RepresentationCost,
+        depth_limit,
+        representation_cost,
+    )
+    from linnet_fast.sweeps.sweep import (
+        Axis,
+        SweepError,
+        SweepEstimate,
+        SweepProgress,
+        SweepSpec,
+        estimate_sweep,
+        grid,
+        open_spec,
+        open_sweep,
+        paired,
+        sampled,
+        sweep,
+    )
+
+__version__: str
 
 __all__ = [
     "OBSERVABLES",
@@ -150,9 +155,61 @@ __all__ = [
     "what_is",
 ]
 
+# What is imported when it is first asked for: importing all of it would take twice as long.
+_MODULES = (
+    "datasets",
+    "directional_convergence",
+    "figures",
+    "plot",
+    "rank_dynamics",
+    "reference",
+    "regularizers",
+    "sklearn",
+)
+_PLACES = {
+    "NoParameterizationError": "linnet_fast.costs.design",
+    "Verification": "linnet_fast.costs.design",
+    "parameterize": "linnet_fast.costs.design",
+    "verify": "linnet_fast.costs.design",
+    "InducedRegularizer": "linnet_fast.costs.induced",
+    "what_is": "linnet_fast.costs.induced",
+    "RepresentationCost": "linnet_fast.costs.representation_cost",
+    "depth_limit": "linnet_fast.costs.representation_cost",
+    "representation_cost": "linnet_fast.costs.representation_cost",
+    "Axis": "linnet_fast.sweeps.sweep",
+    "SweepError": "linnet_fast.sweeps.sweep",
+    "SweepEstimate": "linnet_fast.sweeps.sweep",
+    "SweepProgress": "linnet_fast.sweeps.sweep",
+    "SweepSpec": "linnet_fast.sweeps.sweep",
+    "estimate_sweep": "linnet_fast.sweeps.sweep",
+    "grid": "linnet_fast.sweeps.sweep",
+    "open_spec": "linnet_fast.sweeps.sweep",
+    "open_sweep": "linnet_fast.sweeps.sweep",
+    "paired": "linnet_fast.sweeps.sweep",
+    "sampled": "linnet_fast.sweeps.sweep",
+    "sweep": "linnet_fast.sweeps.sweep",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what has not been needed so far."""
+    if name in _MODULES:
+        return importlib.import_module(f"linnet_fast.{name}")
+    if name in _PLACES:
+        found: object = getattr(importlib.import_module(_PLACES[name]), name)
+        globals()[name] = found
+        return found
+    if name == "__version__":
+        version: str = importlib.import_module("importlib.metadata").version("linnet-fast")
+        globals()[name] = version
+        return version
+    message = f"module 'linnet_fast' has no attribute {name!r}"
+    raise AttributeError(message)
+
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __dir__() -> list[str]:
     """List what is public."""
-    return __all__
+    return sorted({*__all__, *_MODULES})

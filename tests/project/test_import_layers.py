@@ -71,6 +71,21 @@ def test_import_pulls_in_no_optional_package():
     loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
     assert "linnet_fast" in loaded
     assert loaded & OPTIONAL == set()
+    # Nor what takes its time and is needed by few.
+    slow = {"scipy.special", "scipy.optimize", "scipy.integrate", "scipy.sparse", "scipy.linalg"}
+    own = {
+        f"linnet_fast.{name}" for name in ("directional_convergence", "costs", "sweeps", "figures")
+    }
+    assert (slow | own) & set(json.loads(done.stdout)) == set()
+
+
+def test_what_is_imported_later_is_all_there():
+    code = "import linnet_fast as lf; print(len([getattr(lf, name) for name in dir(lf)]), dir(lf) == sorted(dir(lf)))"
+    assert python(code).stdout.split() == [str(len(dir(lf))), "True"]
+    assert set(lf.__all__) < set(dir(lf))
+    assert {"plot", "datasets", "sklearn"} < set(dir(lf))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = lf.nothing
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import expit, log_expit
+import scipy
 
 from linnet_fast._base.validate import FloatArray
 
@@ -21,8 +21,10 @@ _FAR = 300.0  # from here on e^-x is nothing beside e^x, which is not far from o
 
 def log_grown(low: FloatArray, gap: FloatArray) -> FloatArray:
     """Return ln((1 + e^(2 s)) / (1 + e^(2 low))) at s = low + gap, with gap >= 0."""
-    near = np.log1p(expit(2 * low) * np.expm1(2 * np.minimum(gap, _FAR)))
-    far = np.logaddexp(log_expit(-2 * low), log_expit(2 * low) + 2 * gap)
+    near = np.log1p(scipy.special.expit(2 * low) * np.expm1(2 * np.minimum(gap, _FAR)))
+    far = np.logaddexp(
+        scipy.special.log_expit(-2 * low), scipy.special.log_expit(2 * low) + 2 * gap
+    )
     return np.asarray(np.where(gap < _FAR, near, far))
 
 
@@ -38,14 +40,14 @@ def large_norm(start: FloatArray, end: FloatArray, power: int) -> FloatArray:
     low, gap = np.minimum(start, end), np.abs(start - end)
     if power < 0:
         grown = 2 * low + _log_expm1(2 * gap) - np.log(2)
-        return np.asarray(np.logaddexp(_log(gap), grown) + log_expit(-2 * start))
+        return np.asarray(np.logaddexp(_log(gap), grown) + scipy.special.log_expit(-2 * start))
     if power == 0:
         return _log(gap)
     # Below, the integrand is constant to rounding.
     flat_end = -np.log(power) / 2 - 20
     flat = np.clip(flat_end - low, 0, gap)
     first = np.maximum(low, flat_end)
-    last = np.log1p(np.expm1(_NEGLIGIBLE / power) / expit(2 * first)) / 2
+    last = np.log1p(np.expm1(_NEGLIGIBLE / power) / scipy.special.expit(2 * first)) / 2
     rest = _integral(power, np.minimum(gap - flat, last), lambda x: log_grown(first, x))
     return np.asarray(_log(flat + rest) + power * np.where(start > low, log_grown(low, gap), 0.0))
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+import scipy
 
 from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray, Shape
@@ -114,7 +114,7 @@ def angle(s: FloatArray) -> FloatArray:
 
 def one_minus_cos(s: FloatArray) -> FloatArray:
     with np.errstate(over="ignore", under="ignore"):
-        value: FloatArray = 2 * expit(2 * s)
+        value: FloatArray = 2 * scipy.special.expit(2 * s)
         return value
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+import scipy
 
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
@@ -366,7 +366,9 @@ def _row(
 
 def _turn_in_records(law: SphericalLaw, t: FloatArray, s: FloatArray, r: FloatArray) -> PhaseSwitch:
     """Return the first records whose norm rises; the bounds may be restarted from any of these."""
-    rises = law.h(np.nan_to_num(r, nan=1.0)) >= 2 * law.kappa * expit(2 * s)  # not at NaN
+    rises = law.h(np.nan_to_num(r, nan=1.0)) >= 2 * law.kappa * scipy.special.expit(
+        2 * s
+    )  # not at NaN
     where = np.argmax(rises, axis=-1)[..., None]
     time, norm, angle = (np.take_along_axis(x, where, axis=-1) for x in (t, r, s))
     never = ~np.take_along_axis(rises, where, axis=-1)

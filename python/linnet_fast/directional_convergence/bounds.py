@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_expit
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
@@ -216,7 +216,7 @@ def norm_bounds(
         ratio = _growth.log_ratio(2 * law.max_rh if sharp else PAPER, t, r, 2 / n)
         upper = _growth.scaled(r, n / 2 * np.logaddexp(0, ratio))
         if sharp:
-            lower = np.maximum(lower, _growth.scaled(r, n * log_expit(-2 * s)))
+            lower = np.maximum(lower, _growth.scaled(r, n * scipy.special.log_expit(-2 * s)))
             grown = np.logaddexp(0, _norm_ratio(law, n, t, r)) * n / (n + 2)
             upper = np.minimum(upper, _growth.scaled(r, grown))
         return lower, np.asarray(upper + np.zeros(lower.shape))
@@ -278,7 +278,7 @@ def global_bounds(
     with np.errstate(over="ignore", under="ignore"):
         slow = s - kappa * t + np.zeros(r.shape)
         if n != 2:
-            log_least = np.log(r) + n * log_expit(-2 * s)
+            log_least = np.log(r) + n * scipy.special.log_expit(-2 * s)
             rate = _growth.log(kappa) + (1 - 2 / n) * log_least
             slow = s - np.where(t > 0, np.exp(rate + np.log(np.where(t > 0, t, 1.0))), 0.0)
         gain = _growth.power_gain(r, 2, _norm_ratio(law, n, t, r), 2 * n / (n + 2))

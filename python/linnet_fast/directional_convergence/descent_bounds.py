@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
@@ -142,10 +142,10 @@ def _descended(
         total = np.cumsum(eta / sizes, axis=-1)
         total = np.concatenate([np.zeros((*total.shape[:-1], 1)), total], axis=-1)
         factor = part * 2 / np.pi * total
-        x = factor * expit(-2 * s)
+        x = factor * scipy.special.expit(-2 * s)
         # tan^2 goes to tan^2 e^-x / (1 + tan^2 (1 - e^-x)), whose tan^2 x is factor (1 - cos) / 2.
         shrunk = np.where(x > 1e-8, -np.expm1(-x) / np.where(x > 0, x, 1), 1 - x / 2)
-        grown = np.logaddexp(0, np.log(factor) + log_expit(2 * s) + np.log(shrunk))
+        grown = np.logaddexp(0, np.log(factor) + scipy.special.log_expit(2 * s) + np.log(shrunk))
         return np.asarray(s - (x + grown) / 2)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import nnls
+import scipy
 
 from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray
@@ -241,7 +241,7 @@ def _hull_point(z: FloatArray) -> tuple[FloatArray, FloatArray, float]:
     system = np.vstack([z.T, np.ones(n)])
     target = np.zeros(d + 1)
     target[d] = 1
-    alpha, _ = nnls(system, target, maxiter=100 * (n + d))
+    alpha, _ = scipy.optimize.nnls(system, target, maxiter=100 * (n + d))
     point = z.T @ alpha
     if not np.linalg.norm(point) > 0:
         return alpha, point, 0.0

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.integrate import solve_ivp
-from scipy.special import betainc, betaln, expit, log_expit, logit
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
@@ -136,7 +135,7 @@ def falling_time_bound(
     n, r, s = checked_start(law, n_layers, norm, angle, log_tan_half_angle)
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         fall = np.log(np.maximum(s - _turning(law, r), 0.0)) - np.log(law.kappa)
-        log_least = np.log(r) + (0.0 if n == 1 else n * log_expit(-2 * s))
+        log_least = np.log(r) + (0.0 if n == 1 else n * scipy.special.log_expit(-2 * s))
         # One factor of the product may be beyond the range where the other is 0 or tiny.
         slow = (2 / n - 1) * log_least if n != 2 else np.zeros(r.shape)
         return np.asarray(np.exp(np.where(np.isneginf(fall), fall, fall + slow)))
@@ -162,7 +161,9 @@ def _turning(law: SphericalLaw, norm: FloatArray) -> FloatArray:
     """Return the s above which the norm falls."""
     part = law.h(norm) / (2 * law.kappa)
     late = (np.log(law.a2) - np.log(2 * law.kappa)) / 2 - np.log(norm)  # h is a2 / norm^2 there
-    return np.asarray(np.where(part > _TINY_PULL, logit(np.maximum(part, _TINY_PULL)) / 2, late))
+    return np.asarray(
+        np.where(part > _TINY_PULL, scipy.special.logit(np.maximum(part, _TINY_PULL)) / 2, late)
+    )
 
 
 def _turn_by_angle(
@@ -178,7 +179,10 @@ def _turn_by_angle(
     bend = 1 - 2 / n
 
     def pull(log_norm: float, s: float) -> float:
-        return float(2 * expit(2 * min(s, 400.0)) - law.h(np.exp(max(log_norm, -700.0))) / kappa)
+        return float(
+            2 * scipy.special.expit(2 * min(s, 400.0))
+            - law.h(np.exp(max(log_norm, -700.0))) / kappa
+        )
 
     def velocity(x: float, state: FloatArray) -> list[float]:
         fall = -n * pull(state[0], start - x)
@@ -199,7 +203,7 @@ def _turn_by_angle(
     log_nothing = float(np.log(_NOTHING) + np.log(4 * kappa) - np.log(law.m2))
     x, log_r, spent, has_turned = 0.0, log_start, 0.0, turns(0.0, np.array([log_start])) <= 0
     if not has_turned and log_start > log_nothing:
-        done = solve_ivp(
+        done = scipy.integrate.solve_ivp(
             velocity, (0, min(start + 800, _LONGEST)), [log_start, 0.0], "DOP853",
             events=[turns, vanishes], rtol=1e-12, atol=1e-13,
         )  # fmt: skip
@@ -224,5 +228,7 @@ def _log_rest(n: int, s: float, log_cosh: float) -> float:
         return float(np.log(np.tanh(s)))
     if n == 2:
         return float(np.log(s))
-    part = betainc(0.5, n / 2 - 1, np.tanh(s) ** 2)
-    return float((n - 2) * log_cosh + betaln(0.5, n / 2 - 1) - np.log(2) + np.log(part))
+    part = scipy.special.betainc(0.5, n / 2 - 1, np.tanh(s) ** 2)
+    return float(
+        (n - 2) * log_cosh + scipy.special.betaln(0.5, n / 2 - 1) - np.log(2) + np.log(part)
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_expit
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
@@ -159,7 +159,7 @@ def log_lyapunov(
     _polar.result_shape(norm=r.shape, angle=s.shape)
     # cos^2(angle / 2) = 1 / (1 + e^(2 s))
     with np.errstate(over="ignore"):
-        return np.asarray(np.log(r) + depth * log_expit(-2 * s))[()]
+        return np.asarray(np.log(r) + depth * scipy.special.log_expit(-2 * s))[()]
 
 
 def log_small_norm_invariant(

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
@@ -254,7 +254,7 @@ def _fit(t: FloatArray, s: FloatArray) -> tuple[float, float, float, bool]:
     misfit = np.sum(project(_GRID)[1] ** 2, axis=-1)
     best = int(np.argmin(misfit))
     bracket = _GRID[max(best - 1, 0)], _GRID[min(best + 1, len(_GRID) - 1)]
-    found = minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda b: float(np.sum(project(b)[1] ** 2)),
         bounds=bracket,
         method="bounded",

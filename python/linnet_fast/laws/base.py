@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
+import scipy
 
 from linnet_fast._base import memory, validate
 from linnet_fast._base.seeds import Seed, generator
@@ -299,7 +299,8 @@ class SphericalLaw(ABC):
         value = slope(z)
         tops = np.flatnonzero((value[:-1] > 0) & (value[1:] <= 0))
         found = [
-            brentq(lambda x: float(slope(np.asarray(x))), z[k], z[k + 1], rtol=1e-14) for k in tops
+            scipy.optimize.brentq(lambda x: float(slope(np.asarray(x))), z[k], z[k + 1], rtol=1e-14)
+            for k in tops
         ]
         return np.array(found, dtype=np.float64)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
@@ -321,10 +321,10 @@ class LogisticLoss(SampleLoss):
         return np.logaddexp(0, -margin)
 
     def _slope(self, margin: FloatArray) -> FloatArray:
-        return np.asarray(-expit(-margin))
+        return np.asarray(-scipy.special.expit(-margin))
 
     def _bend(self, margin: FloatArray) -> FloatArray:
-        return np.asarray(expit(margin) * expit(-margin))
+        return np.asarray(scipy.special.expit(margin) * scipy.special.expit(-margin))
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import digamma, expit
+import scipy
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.rank_dynamics._wide import Wide
@@ -56,8 +56,8 @@ def advance_below(x: Wide, gap: Wide, lag: Wide, n_layers: int) -> tuple[Wide, F
     guess = np.where(target < -1.5 / (1 - a), first - np.log(-np.expm1(first)), target)
     low = np.full(target.shape, np.log(bound + 4) / (a - 1) - 1)
     z = _solve(tau, slope, target, guess, low, np.maximum(target, 0.0) + 8)
-    remaining = np.where(far, 1 - early.double(), expit(-z))
-    return Wide.where(far, early, Wide(expit(z))), remaining
+    remaining = np.where(far, 1 - early.double(), scipy.special.expit(-z))
+    return Wide.where(far, early, Wide(scipy.special.expit(z))), remaining
 
 
 def advance_above(x: Wide, gap: Wide, lag: Wide, n_layers: int) -> tuple[Wide, FloatArray]:
@@ -103,15 +103,15 @@ def _series(s: FloatArray, a: float) -> FloatArray:
 
 def _beta(z: FloatArray, a: float, *, shifted: bool = False) -> FloatArray:
     """Return the integral of r^(a - 1) / (1 - r) from 0 to expit(z), less 1 / a if `shifted`."""
-    s, gap = np.minimum(expit(z), 0.5), np.minimum(expit(-z), 0.5)
+    s, gap = np.minimum(scipy.special.expit(z), 0.5), np.minimum(scipy.special.expit(-z), 0.5)
     log_s = _log_expit(z)
     if shifted:  # of small a, 1 / a would cancel
         rest = s * _series(s, a + 1)
         below = np.exp(a * log_s) * rest + np.expm1(a * log_s) / a
-        constant = digamma(a + 1) + np.euler_gamma
+        constant = scipy.special.digamma(a + 1) + np.euler_gamma
     else:
         below = np.exp(a * log_s) * _series(s, a)
-        constant = digamma(a) + np.euler_gamma
+        constant = scipy.special.digamma(a) + np.euler_gamma
     # Near 1, the logarithm and a series of the integral of (1 - r^(a - 1)) / (1 - r).
     factors = np.cumprod([a - 1, *((n - a) / n for n in range(2, _TERMS))])
     above = np.zeros_like(gap)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.linalg import LinearOperator, eigsh
+import scipy
 
 from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray
@@ -353,8 +353,12 @@ def _largest_eigenvalue(apply: Callable[[FloatArray], FloatArray], n: int, rtol:
     scale = float(np.abs(apply(begin)).max())
     if scale == 0:  # the iteration would not start
         return 0.0
-    operator = LinearOperator((n, n), matvec=lambda v: apply(v.ravel()) / scale, dtype=np.float64)
-    (value,) = eigsh(operator, k=1, which="LA", v0=begin, tol=rtol, return_eigenvectors=False)
+    operator = scipy.sparse.linalg.LinearOperator(
+        (n, n), matvec=lambda v: apply(v.ravel()) / scale, dtype=np.float64
+    )
+    (value,) = scipy.sparse.linalg.eigsh(
+        operator, k=1, which="LA", v0=begin, tol=rtol, return_eigenvectors=False
+    )
     return float(value) * scale
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+import scipy
 
 from linnet_fast import _core
 from linnet_fast._base import validate
@@ -361,9 +361,11 @@ def _two_layers(
         logit = (start.gap / part).log()[by_logit]
         z = _core.logit_descent(logit=logit, rate=x[by_logit], steps=steps.tolist())
         # From z, 1 - lam w / sigma = expit(z); of large z it is x = e^-z that is wanted.
-        share = Wide.where(z > 0, Wide.exp(-z) / (Wide.exp(-z) + 1.0), Wide(expit(-z)))
+        share = Wide.where(
+            z > 0, Wide.exp(-z) / (Wide.exp(-z) + 1.0), Wide(scipy.special.expit(-z))
+        )
         put(by_logit, _column(_pick(Wide(s) / lm, by_logit)) * share)
-        left[by_logit] = expit(z)
+        left[by_logit] = scipy.special.expit(z)
     if grows.any():
         growth = _column(_pick(drive, grows).log1p()) * (2.0 * steps)
         put(grows, _column(_pick(start.strength, grows)) * Wide.exp(growth.double()))

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray, WeightArray
@@ -180,8 +179,10 @@ def _between(below: Layer, above: Layer) -> list[_Conserved]:
         np.concatenate([side.unit for side in sides]),
         np.concatenate([side.weight + at for side, at in zip(sides, starts, strict=True)]),
     ]
-    graph = coo_array((np.ones(len(ends[0])), (ends[0], ends[1])), shape=(n_nodes, n_nodes))
-    n_sets, label = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(ends[0])), (ends[0], ends[1])), shape=(n_nodes, n_nodes)
+    )
+    n_sets, label = scipy.sparse.csgraph.connected_components(graph, directed=False)
     alive = np.ones(n_sets, bool)
     for side, at in zip(sides, starts, strict=True):
         alive[label[np.flatnonzero(side.dead_units)]] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import xlogy
+import scipy
 
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.networks.chain import Chain
@@ -70,7 +70,7 @@ def effective_rank(at: Point) -> FloatArray:
     """Return e^entropy of the singular values over their sum."""
     parts = _parts(at)
     p = parts / parts.sum(axis=-1, keepdims=True)
-    return np.asarray(np.exp(-np.sum(xlogy(p, p), axis=-1)))
+    return np.asarray(np.exp(-np.sum(scipy.special.xlogy(p, p), axis=-1)))
 
 
 def stable_rank(at: Point) -> FloatArray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy.integrate import solve_ivp
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
@@ -368,7 +368,7 @@ def _flow(
 
         flat = np.concatenate([w[run].ravel() for w in weights])
         with np.errstate(over="ignore", invalid="ignore"):
-            solution = solve_ivp(
+            solution = scipy.integrate.solve_ivp(
                 slope,
                 (since, end),
                 flat,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
@@ -319,7 +319,9 @@ class OWL(Regularizer):
     def _prox(self, x: FloatArray, step: FloatArray) -> Any:
         order = np.argsort(-np.abs(x), axis=-1)
         moved = np.take_along_axis(np.abs(x), order, -1) - step[:, None] * np.array(self.weights)
-        level = np.array([isotonic_regression(row, increasing=False).x for row in moved])
+        level = np.array(
+            [scipy.optimize.isotonic_regression(row, increasing=False).x for row in moved]
+        )
         result = np.empty_like(x)
         np.put_along_axis(result, order, np.maximum(level, 0.0), -1)
         return np.sign(x) * result

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import linprog, nnls
+import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
@@ -207,7 +207,9 @@ class Atomic(Regularizer):
         flat = x.reshape(-1, x.shape[-1])
         values = np.zeros(len(flat))
         for i in np.flatnonzero(flat.any(axis=-1)):
-            found = linprog(np.ones(both.shape[1]), A_eq=both, b_eq=flat[i], options=_EXACT)
+            found = scipy.optimize.linprog(
+                np.ones(both.shape[1]), A_eq=both, b_eq=flat[i], options=_EXACT
+            )
             if found.status not in (0, 2):
                 raise RuntimeError(found.message)
             values[i] = found.fun if found.status == 0 else np.inf
@@ -237,7 +239,7 @@ def _shortest(atoms: FloatArray, x: FloatArray, step: float) -> FloatArray:
     bound = np.maximum(both.T @ x - step / np.hstack([size, size]), -2 * np.linalg.norm(x))
     system = np.vstack([both, bound])
     target = np.append(np.zeros(len(x)), 1.0)
-    weights, _ = nnls(system, target, maxiter=100 * system.shape[1])
+    weights, _ = scipy.optimize.nnls(system, target, maxiter=100 * system.shape[1])
     # The active bounds are known now: y meets them exactly.
     active = weights > 0
     return np.asarray(np.linalg.lstsq(both[:, active].T, bound[active])[0])

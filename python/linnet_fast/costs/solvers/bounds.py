@@ -8,7 +8,7 @@ from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+import scipy
 
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
@@ -237,7 +237,9 @@ def _largest_form(forms: FloatArray, b: FloatArray) -> float:
             slope = np.einsum("ij,ijk->k", matrix, forms) - b / inner
             return math.log(s[0]) + math.log(total) / power - math.log(inner), slope
 
-        found = minimize(objective, z, jac=True, method="L-BFGS-B", options={"maxiter": 60})
+        found = scipy.optimize.minimize(
+            objective, z, jac=True, method="L-BFGS-B", options={"maxiter": 60}
+        )
         if np.isfinite(found.fun):
             z = found.x / np.linalg.norm(found.x)
         norm = float(np.linalg.svd(forms @ z, compute_uv=False)[0])

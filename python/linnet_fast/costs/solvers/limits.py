@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linprog
+import scipy
 
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
@@ -103,7 +103,7 @@ def _least_power(frequencies: FloatArray, n_taps: int) -> float:
                 np.column_stack([-row(points), np.zeros(len(points))]),
             ]
         )
-        found = linprog(
+        found = scipy.optimize.linprog(
             np.append(np.zeros(n_taps - 1), -1.0),
             A_ub=upper,
             b_ub=np.ones(len(upper)),

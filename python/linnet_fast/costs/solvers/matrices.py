@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linprog
+import scipy
 
 from linnet_fast import layers
 from linnet_fast._base.validate import FloatArray
@@ -300,7 +300,9 @@ def _sparsest(atoms: FloatArray, b: FloatArray, n_layers: int) -> tuple[FloatArr
     if np.isnan(some).any():
         return some, math.nan
     split = np.hstack([atoms, -atoms])
-    result = linprog(np.ones(2 * m), A_eq=split, b_eq=b, bounds=(0, None), method="highs")
+    result = scipy.optimize.linprog(
+        np.ones(2 * m), A_eq=split, b_eq=b, bounds=(0, None), method="highs"
+    )
     if not result.success:  # of rounding, as there are coefficients
         return some, 0.0
     c = result.x[:m] - result.x[m:]

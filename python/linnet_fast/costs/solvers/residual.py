@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import wrightomega
+import scipy
 
 from linnet_fast._base.validate import FloatArray
 
@@ -78,7 +78,9 @@ def two_layer_blocks(t: npt.ArrayLike, n_blocks: int) -> tuple[FloatArray, Float
 def _root(log_target: FloatArray) -> FloatArray:
     """Return the x with x exp(x) = exp(log_target): Lambert's W, which does not overflow."""
     finite = np.isfinite(log_target)
-    return np.where(finite, np.real(wrightomega(np.where(finite, log_target, 0.0))), 0.0)
+    return np.where(
+        finite, np.real(scipy.special.wrightomega(np.where(finite, log_target, 0.0))), 0.0
+    )
 
 
 def depth_limit(t: npt.ArrayLike, strength: float = 1.0) -> FloatArray:

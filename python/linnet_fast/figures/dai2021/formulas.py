@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linprog
-from scipy.special import lambertw
+import scipy
 
 from linnet_fast._base.validate import FloatArray
 
@@ -50,7 +49,7 @@ def _log(t: FloatArray) -> FloatArray:
 
 def rho_limit(t: FloatArray) -> FloatArray:
     """Return the cost by very many blocks I + W / sqrt(N): s^2 + s with 2 s = lambertw(2 t^2)."""
-    s = lambertw(2 * np.asarray(t, float) ** 2).real / 2
+    s = scipy.special.lambertw(2 * np.asarray(t, float) ** 2).real / 2
     result: FloatArray = s**2 + s
     return result
 
@@ -98,7 +97,9 @@ def depth_limit_of_kernels(modes: npt.NDArray[np.intp], extent: int, width: int)
     )
     cost = np.zeros(size + 1)
     cost[-1] = -1
-    found = linprog(cost, A_ub=rows, b_ub=np.ones(len(rows)), bounds=(None, None), method="highs")
+    found = scipy.optimize.linprog(
+        cost, A_ub=rows, b_ub=np.ones(len(rows)), bounds=(None, None), method="highs"
+    )
     return float(1 / -found.fun)
 
 

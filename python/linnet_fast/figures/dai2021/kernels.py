@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+import scipy
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.representation_cost import representation_cost
@@ -348,7 +348,7 @@ def nuclear_bound(beta: FloatArray, taps: tuple[int, ...]) -> float:
         return np.log(s[0]) + np.log(total) / order - np.log(inner), slope - beta / inner
 
     for order in 4.0 ** np.arange(1, 12):
-        found = minimize(
+        found = scipy.optimize.minimize(
             objective, z, (order,), jac=True, method="BFGS", options={"gtol": 1e-9, "maxiter": 400}
         )
         z = found.x / np.linalg.norm(found.x)
