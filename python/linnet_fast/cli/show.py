@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from linnet_fast import plot
 from linnet_fast.cli import outputs, sweep_lines, sweep_picture, sweep_summary, sweep_table
 from linnet_fast.cli.arguments import Commands, new_command
 from linnet_fast.cli.outputs import BadInput, Failed
@@ -22,6 +23,7 @@ examples:
   linnet-fast show runs.zarr
   linnet-fast show runs.zarr --of learned_rank --select n_layers=3 --plot rank.png
   linnet-fast show runs.zarr --csv runs.csv
+  linnet-fast show runs.zarr --html runs.html
 
 exit codes: 0 done, 1 no such store, or a file cannot be written, 2 bad usage"""
 
@@ -51,6 +53,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--csv", metavar="FILE", help="write results as a table, a line per run: .csv, or .parquet"
     )
+    parser.add_argument(
+        "--html",
+        metavar="PAGE",
+        help="write a page to look through in a browser: any result over any two parameters, and curves",
+    )
 
 
 def _selection(text: str) -> tuple[str, Any]:
@@ -69,6 +76,10 @@ def run(options: argparse.Namespace) -> None:
     if listed is not None and listed.suffix not in sweep_lines.SUFFIXES:
         msg = f"--csv must end in .csv or .parquet, got {listed}"
         raise BadInput(msg)
+    page = None if options.html is None else outputs.named(options.html)
+    if page is not None and page.suffix != ".html":
+        msg = f"--html must end in .html, got {page}"
+        raise BadInput(msg)
     tell = outputs.teller(quiet=False)
     names = ("of", "x", "y", "by", "kind")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -80,6 +91,9 @@ def run(options: argparse.Namespace) -> None:
         tell(f"\n{table}\n")
         if listed is not None:
             outputs.write(listed, partial(sweep_lines.save, data, chosen["select"], listed), tell)
+        if page is not None:
+            title = options.store.stem
+            outputs.write(page, lambda: plot.page(data, page, title=title), tell)
         if picture is not None:
             save = partial(sweep_picture.save, data, chosen, options.store.stem, picture)
             outputs.write(picture, save, tell)

@@ -712,6 +712,7 @@ SPECIAL = {
     "linnet_fast.plot.curves": {"x": lambda: "scale", "by": lambda: "seed"},
     "linnet_fast.plot.heatmap": {"x": lambda: "scale", "y": lambda: "seed", "select": dict},
     "linnet_fast.plot.direction": {"trajectory": direction_trajectory},
+    "linnet_fast.plot.page": {"file": lambda: place("page.html"), "title": lambda: "runs"},
     "linnet_fast.plot.overlaps": {"name": lambda: "overlap_2"},
     "linnet_fast.plot.loss": {"levels": lambda: np.array([0.5])},
     "linnet_fast.plot.stages": {"trajectory": trajectories, "scales": lambda: np.array([0.1, 0.2])},
