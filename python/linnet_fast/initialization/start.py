@@ -14,6 +14,7 @@ from linnet_fast import initialization
 from linnet_fast._base import functions, validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast._base.value import Value
 from linnet_fast.initialization import nominal
 from linnet_fast.initialization.own import Drawing
 from linnet_fast.losses.base import Loss
@@ -51,7 +52,7 @@ KINDS: Mapping[str, _Kind] = MappingProxyType(
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class Start:
+class Start(Value):
     """How weights start: described rather than drawn, so that a sweep can vary it.
 
     Parameters

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast._base.value import Value, arguments_of
 
 Words: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
 """Numbers of blocks (n,) -> random words of 32 bits (4, n): those of one step of one run."""
@@ -38,12 +37,7 @@ class KernelMoments(NamedTuple):
     """E |y|^2, (*run)."""
 
 
-@cache
-def _names(kind: type[Loss]) -> tuple[str, ...]:
-    return tuple(inspect.signature(kind).parameters)
-
-
-class Loss(ABC):
+class Loss(Value, ABC):
     """A loss of the end-to-end matrix of a network.
 
     A loss does not change, and what it is made with are attributes of the same names. Arrays among
@@ -175,7 +169,7 @@ class Loss(ABC):
 
     def arguments(self) -> dict[str, Any]:
         """Return what the loss is made with, by name."""
-        return {name: getattr(self, name) for name in _names(type(self))}
+        return {name: getattr(self, name) for name in arguments_of(self)}
 
     @classmethod
     def stacked(cls, losses: Sequence[Loss], index: npt.NDArray[np.intp]) -> Self:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from linnet_fast._base import elementary, validate
 from linnet_fast._base.runs import noun_of
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast._base.value import Value
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.step_rule import StepRule
@@ -56,7 +57,7 @@ class AtStep:
         return array.reshape(*array.shape, *(1,) * self.n_inner)
 
 
-class Method(ABC):
+class Method(Value, ABC):
     """A way to go down a loss.
 
     A method is a frozen dataclass whose fields are the arguments it is made with. Arrays among them
@@ -215,7 +216,7 @@ class Method(ABC):
         """What is left open of a number that is recorded, besides rounding: 0 of steps."""
         return 0.0
 
-    def check_network(self, network: Chain) -> None:  # noqa: B027  (most have nothing to check)
+    def check_network(self, network: Chain) -> None:
         """Raise ValueError unless the method can train a network.
 
         Parameters

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.value import Value
 
 MOST_STREAMS = 2**32
 """Runs that can have random numbers of their own."""
@@ -24,7 +25,7 @@ _MOST_SIZE = 2**31
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class Batches:
+class Batches(Value):
     """Which samples a step of training sees: a batch of them, drawn anew for every step.
 
     Give it to a method that takes steps, as ``batches``. Samples are those of the loss, or, of the

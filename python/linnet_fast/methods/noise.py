@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.value import Value
 from linnet_fast.methods.batches import MOST_STREAMS, numbered
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class GaussianNoise:
+class GaussianNoise(Value):
     """Normal noise on all weights after every step: Langevin dynamics.
 
     Give it to a method that takes steps, as ``noise``. A step of size eta then ends with

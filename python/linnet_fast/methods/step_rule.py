@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.value import Value
 
 KINDS = (
     "constant",
@@ -30,7 +31,7 @@ KINDS = (
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class StepRule:
+class StepRule(Value):
     """A rule for the step size eta_n of step n = 0, 1, ... of gradient descent.
 
     Make one by `power`, `geometric`, `piecewise`, `cosine`, `inverse_sqrt`, `loss_normalized`,

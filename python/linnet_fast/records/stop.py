@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.value import Value
 from linnet_fast.records.measures import PLAIN, Measure, measure_named
 from linnet_fast.records.named import Named
 from linnet_fast.records.observables import NO_LOSSES, checked_names
@@ -18,7 +19,7 @@ from linnet_fast.records.record import MAX_STEP
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class Stop:
+class Stop(Value):
     """When a run stops before its last step, as converged.
 
     A run stops at the first absolute step, a multiple of `check_every`, at which its loss, its

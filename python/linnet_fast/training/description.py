@@ -11,6 +11,7 @@ import numpy as np
 
 from linnet_fast._base import validate
 from linnet_fast._base.seeds import Seed
+from linnet_fast._base.value import Value
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
@@ -26,7 +27,7 @@ from linnet_fast.training.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
+class Training(Value):
     """What `train` takes, described: the same names, with a `Start` in place of start weights.
 
     Parameters

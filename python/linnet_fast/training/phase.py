@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape
+from linnet_fast._base.value import Value
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.batches import Batches
@@ -19,7 +20,7 @@ from linnet_fast.records.stop import Stop
 
 
 @dataclass(frozen=True, eq=False)
-class Phase:
+class Phase(Value):
     """A part of a training: what is given differs from what `train` is told, the rest does not.
 
     Give a sequence of them to `train` or `Training` as `phases`. They run one after another, on one

@@ -59,7 +59,7 @@ class Inside:
     """Numbers of the runs that it is of, in C order, if not of all."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class State:
     """Where a training stands: give it to `train` in place of the start weights to continue.
 
@@ -109,6 +109,14 @@ class State:
     inside: tuple[Inside, ...] = ()
     clock: Clock | None = None
     memory_from: int = 0
+
+    def __repr__(self) -> str:
+        """Say how many runs there are, how far they got and what the weights look like."""
+        n_runs = self.status.size
+        runs = f"{n_runs:,} run{'' if n_runs == 1 else 's'}"
+        reached = f"step {self.step:,}" if self.time is None else f"time {self.time:g}"
+        shapes = ", ".join(str(array.shape) for array in self.weights)
+        return f"<State of {runs} at {reached}: weights of shape {shapes}, {self.weights[0].dtype}>"
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""

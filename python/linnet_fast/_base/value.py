@@ -1,0 +1,62 @@
+"""Descriptions that are values: equal if what they are made with is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+
+@cache
+def _arguments(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(kind).parameters)
+
+
+def arguments_of(value: object) -> tuple[str, ...]:
+    """Return the names of the arguments that something was made with."""
+    kind: Any = type(value)
+    return _arguments(kind)
+
+
+class Value:
+    """What does not change, and has its arguments as attributes of the same names."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another of the same class was made with the same: arrays have the same dtype, shape and numbers."""
+        if self is other:
+            return True
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(getattr(self, name), getattr(other, name)) for name in arguments_of(self))
+
+    def __hash__(self) -> int:
+        """Hash of the class and of what is not an array; of arrays their shapes."""
+        return hash((type(self), *(_key(getattr(self, name)) for name in arguments_of(self))))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        if type(a) is not type(b) or a.dtype != b.dtype or a.shape != b.shape:
+            return False
+        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, (tuple, list)) and type(a) is type(b):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return type(a) is type(b) and bool(a == b)
+
+
+def _key(part: Any) -> object:
+    if isinstance(part, np.ndarray):
+        return part.shape
+    if isinstance(part, Mapping):
+        return tuple(part)
+    if isinstance(part, Sequence) and not isinstance(part, (str, bytes)):
+        return tuple(map(_key, part))
+    try:
+        return hash(part)
+    except TypeError:
+        return type(part)
