@@ -43,9 +43,56 @@ def test_what_it_is_made_with(capsys):
     np.testing.assert_allclose(np.unique(method.step_size), [1e-3, 1e-2])
 
 
+SCHEDULES = {
+    "constant": ({"warmup_steps": 8}, lambda s: lf.StepRule.warmup(8, s)),
+    "power": ({"exponent": -0.5}, lambda s: lf.StepRule.power(s, -0.5)),
+    "geometric": ({"ratio": 0.99}, lambda s: lf.StepRule.geometric(s, 0.99)),
+    "piecewise": (
+        {"values": "1,0.1", "boundaries": 30},
+        lambda s: lf.StepRule.piecewise([s, s / 10], [30]),
+    ),
+    "cosine": (
+        {"warmup_steps": 10, "floor": 0.1},
+        lambda s: lf.StepRule.warmup(10, lf.StepRule.cosine(s, 30, 0.1, 10)),
+    ),
+    "inverse-sqrt": ({"n_steps": 5}, lambda s: lf.StepRule.inverse_sqrt(s, 5)),
+    "loss-normalized": ({}, lf.StepRule.loss_normalized),
+    "norm-proportional": ({}, lf.StepRule.norm_proportional),
+    "gradient-normalized": ({}, lf.StepRule.gradient_normalized),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules(name, capsys):
+    given, rule = SCHEDULES[name]
+    options = [o for k, v in given.items() for o in ("--schedule-option", f"{k}={v}")]
+    assert train("--schedule", name, *options, "--step-sizes", "1e-3,1e-2") == 0
+    assert f"schedule   {name}" in capsys.readouterr().out
+    run = lf.Trajectory.load("linnet_fast_iris.npz")
+    for i, step in enumerate((1e-3, 1e-2)):
+        start = [w[0, i] for w in run.start.weights]
+        own = lf.train(
+            run.network, run.loss_function, start, method=lf.GradientDescent(rule(step)), n_steps=40
+        )
+        for found, wanted in zip(run.final.weights, own.final.weights, strict=True):
+            np.testing.assert_allclose(found[0, i], wanted, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--schedule", "linear"), "invalid choice: 'linear'"),
+        (("--schedule-option", "floor=0"), "--schedule-option floor: constant has warmup_steps"),
+        (
+            ("--schedule", "cosine", *("--schedule-option", "floor=1") * 2),
+            "--schedule-option floor: given twice",
+        ),
+        (
+            ("--schedule", "cosine", "--schedule-option", "floor=2"),
+            "--schedule-option: floor must be <= 1, got 2",
+        ),
+        (("--schedule", "loss-normalized"), "--schedule loss-normalized needs --step-sizes"),
+        (("--schedule", "piecewise"), "--schedule-option: values must be given for a rule"),
         (("--method", "newton"), "invalid choice: 'newton'"),
         (("--method-option", "momentum"), "'momentum' is not NAME=VALUE"),
         (("--method-option", "step-size=0.1"), "--method-option step_size: --step-size says it"),

@@ -21,6 +21,8 @@ from linnet_fast.figures.dai2021 import experiments as dai2021
 from linnet_fast.figures.gidel2019 import experiments as gidel2019
 from linnet_fast.figures.haochen2021 import experiments as haochen2021
 from linnet_fast.figures.lin2021 import experiments as lin2021
+from linnet_fast.figures.muon import experiments as muon
+from linnet_fast.figures.pesme2021 import experiments as pesme2021
 from linnet_fast.figures.soudry2018 import experiments as soudry2018
 
 # Each with a number of claims.
@@ -32,6 +34,8 @@ PAPERS = {
     "soudry2018": (soudry2018, 27),
     "cohen2021": (cohen2021, 49),
     "haochen2021": (haochen2021, 16),
+    "muon": (muon, 32),
+    "pesme2021": (pesme2021, 14),
 }
 EXPERIMENTS = [
     (paper, name) for paper, (module, _) in PAPERS.items() for name in module.EXPERIMENTS

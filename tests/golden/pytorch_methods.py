@@ -28,6 +28,11 @@ OPTIMISERS = {
     "amsgrad": ("Adam", {"lr": 0.002, "amsgrad": True}),
     "rmsprop": ("RMSprop", {"lr": 0.0002, "alpha": 0.9, "eps": 0.05, "weight_decay": 0.01}),
     "rmsprop_momentum": ("RMSprop", {"lr": 0.0001, "momentum": 0.8}),
+    "rmsprop_centered": ("RMSprop", {"lr": 0.0002, "alpha": 0.9, "eps": 0.05, "centered": True}),
+    "rmsprop_centered_momentum": (
+        "RMSprop",
+        {"lr": 0.0002, "eps": 0.02, "momentum": 0.8, "centered": True, "weight_decay": 0.01},
+    ),
     "adagrad": (
         "Adagrad",
         {"lr": 0.02, "lr_decay": 0.001, "initial_accumulator_value": 0.1, "weight_decay": 0.01},

@@ -23,6 +23,8 @@ METHODS = {
     "amsgrad": lf.Adam(0.002, amsgrad=True),
     "rmsprop": lf.RMSProp(0.0002, 0.01, alpha=0.9, eps=0.05),
     "rmsprop_momentum": lf.RMSProp(0.0001, momentum=0.8),
+    "rmsprop_centered": lf.RMSProp(0.0002, alpha=0.9, eps=0.05, centered=True),
+    "rmsprop_centered_momentum": lf.RMSProp(0.0002, 0.01, eps=0.02, momentum=0.8, centered=True),
     "adagrad": lf.Adagrad(0.02, 0.01, step_decay=0.001, initial=0.1),
 }
 

@@ -26,6 +26,12 @@ METHODS = {
     "amsgrad": lambda **o: lf.Adam(STEP, DECAY, beta2=0.8, amsgrad=True, **o),
     "rmsprop": lambda **o: lf.RMSProp(STEP / 4, DECAY, alpha=[0.9, 0.99, 0.5], **o),
     "rmsprop momentum": lambda **o: lf.RMSProp(STEP / 4, DECAY, momentum=[0.0, 0.5, 0.9], **o),
+    "centered": lambda **o: lf.RMSProp(
+        STEP / 4, DECAY, alpha=[0.9, 0.99, 0.5], eps=0.01, centered=True, **o
+    ),
+    "centered momentum": lambda **o: lf.RMSProp(
+        STEP / 4, DECAY, momentum=[0.0, 0.5, 0.9], eps=0.01, centered=True, **o
+    ),
     "layers": lambda **o: lf.RMSProp(STEP / 4, DECAY, per="layer", **o),
     "layers momentum": lambda **o: lf.RMSProp(STEP / 4, DECAY, momentum=0.5, per="layer", **o),
     "adagrad": lambda **o: lf.Adagrad(
@@ -383,6 +389,7 @@ def test_closed_forms_and_predictions_refuse_other_methods(method):
         (lambda: lf.Adam(0.1, beta1=1.0), "beta1 must be < 1, got 1.0"),
         (lambda: lf.Adam(0.1, eps=-1.0), "eps must be >= 0"),
         (lambda: lf.RMSProp(0.1, per="row"), "per must be one of entry, layer"),
+        (lambda: lf.RMSProp(0.1, per="layer", centered=True), "centered must be False with per="),
         (lambda: lf.Adagrad(0.1, step_decay=-1.0), "step_decay must be >= 0"),
         (lambda: lf.SignDescent(0.1, memory_momentum=1.0), "memory_momentum must be < 1"),
         (lambda: lf.SpectralDescent(0.1, iterations=0), "iterations must be"),

@@ -185,6 +185,7 @@ def test_python_and_core_know_the_same_nouns():
         *(lf.GradientDescent(0.1, **o) for o in ({}, half, {**half, "dampening": 0.5})),
         *(lf.Adam(0.1, amsgrad=a) for a in (True, False)),
         *(lf.RMSProp(0.1, per=p, **o) for p in ("entry", "layer") for o in ({}, half)),
+        *(lf.RMSProp(0.1, centered=True, **o) for o in ({}, half)),
         lf.Adagrad(0.1),
         *(lf.SignDescent(0.1, **o) for o in ({}, half)),
         lf.SharpnessAware(lf.GradientDescent(0.1)),

@@ -289,6 +289,25 @@ def test_a_start_at_zero_stays_there():
     assert_allclose(run.final.weights[0], best, atol=1e-6)
 
 
+def test_a_stop_rule_below_the_tolerance_is_never_met_and_said_to_be(tmp_path):
+    network, loss, start = problem((3, 3, 3))
+    flow = lf.GradientFlow(1e-6, max_steps=1500)
+    run, met = (
+        lf.train(network, loss, start, method=flow, until=1e9, stop=lf.Stop(gradient_norm=least))
+        for least in (1e-10, 1e-4)
+    )
+    assert met.message == "1 run: 1 converged"
+    assert met.n_steps < 100
+    assert run.message.endswith("; a stop rule below what rtol=1e-06 can reach is never met")
+    run.save(tmp_path / "run.npz")
+    assert lf.Trajectory.load(tmp_path / "run.npz").message == run.message
+    phases = [lf.Phase(flow, until=1.0), lf.Phase(flow, until=1e9, stop=lf.Stop(loss=0.0))]
+    assert "a stop rule below" in lf.train(network, loss, start, phases=phases).message
+    more = lf.train(network, loss, run.final, method=flow, until=1e9)
+    assert more.status == lf.Status.EXHAUSTED
+    assert "stop rule" not in more.message
+
+
 def test_too_few_steps_exhaust_a_run_and_no_neighbour_notices():
     network, loss, start = problem((3, 3, 3), (9,))
     scales = np.ones(9)
@@ -300,7 +319,12 @@ def test_too_few_steps_exhaust_a_run_and_no_neighbour_notices():
     run = lf.train(network, loss, start, method=lf.GradientFlow(max_steps=most + 1), until=10.0)
     assert run.status[4] == lf.Status.EXHAUSTED
     assert 0 < run.stopped_at[4] < 10
-    assert "1 exhausted (first: run (4,) at time" in run.message
+    told = (
+        f"1 exhausted (first: run (4,) at time {run.stopped_at[4]} of 10, after {most + 1} steps)"
+    )
+    assert told in repr(run)
+    assert run.message.endswith(f"{told}; they go on where the training is continued, with more "
+                                "max_steps or a method for stiff flows")  # fmt: skip
     assert run.n_steps[4] == most + 1
     assert np.isnan(run.loss[4, -1])
     assert np.isfinite(run.loss[4, 0])

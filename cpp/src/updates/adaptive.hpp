@@ -73,6 +73,33 @@ struct RmsPropOf : Policy {
     }
 };
 
+/// a is the variance of g with weights alpha^age, m its mean; steps as of RmsPropOf. The difference
+/// of the mean of g^2 and m^2 could fall below 0.
+template <bool remembers>
+struct CenteredRmsPropOf : Policy {
+    static constexpr const char* name =
+        remembers ? "rmsprop_centered_with_momentum" : "rmsprop_centered";
+    static constexpr int n_memories = remembers ? 3 : 2;
+    static constexpr std::array<const char*, 3> parameters{"alpha", "eps", "momentum"};
+    static constexpr int n_factors = 2;
+
+    static void find_factors(const double* parameter, const double* /*power*/, double /*n*/,
+                             double* factor) {
+        factor[0] = 1 - parameter[0];
+        factor[1] = parameter[0] * factor[0];
+    }
+    template <class V>
+    static V apply(V weight, V gradient, V* memory, V step, const V* number,
+                   const int* /*choice*/) {
+        const V apart = gradient - memory[1];
+        memory[0] = fma(number[4] * apart, apart, number[0] * memory[0]);
+        memory[1] = fma(number[3], apart, memory[1]);
+        V move = root_quotient(gradient, memory[0], broadcast<V>(1), number[1]);
+        if constexpr (remembers) move = memory[2] = fma(number[2], memory[2], move);
+        return fma(-step, move, weight);
+    }
+};
+
 /// a is the sum of all g^2; w -= step / (1 + (n - 1) decay) g / (sqrt(initial + a) + eps).
 struct Adagrad : Policy {
     static constexpr const char* name = "adagrad";

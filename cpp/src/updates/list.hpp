@@ -23,8 +23,9 @@ namespace linnet {
 using UpdateList =
     std::tuple<Plain,  // first: the default
                PlainStored, Momentum, DampedMomentum, Adam, AmsGrad, RmsPropOf<false, false>,
-               RmsPropOf<false, true>, RmsPropOf<true, false>, RmsPropOf<true, true>, Adagrad,
-               SignOf<false>, SignOf<true>, SpectralOf<false, false>, SpectralOf<false, true>,
+               RmsPropOf<false, true>, RmsPropOf<true, false>, RmsPropOf<true, true>,
+               CenteredRmsPropOf<false>, CenteredRmsPropOf<true>, Adagrad, SignOf<false>,
+               SignOf<true>, SpectralOf<false, false>, SpectralOf<false, true>,
                SpectralOf<true, false>, SpectralOf<true, true>>;
 
 }  // namespace linnet

@@ -29,6 +29,10 @@ papers:
                at the edge of stability", ICLR 2021: sharpness rises to 2 / step size and hovers there
   haochen2021  HaoChen, Wei, Lee, Ma, "Shape matters: understanding the implicit bias of the noise
                covariance", COLT 2021: label noise finds sparse vectors from large starts
+  muon         Fan, Schmidt, Thrampoulidis, "Implicit bias of spectral descent and Muon on multiclass
+               separable data", NeurIPS 2025: each norm's steepest steps come to its largest margin
+  pesme2021    Pesme, Pillaud-Vivien, Flammarion, "Implicit bias of SGD for diagonal linear networks: a
+               provable benefit of stochasticity", NeurIPS 2021: noise of batches leads to sparser vectors
 
 exit codes: 0 all claims hold, 1 some fail or a file cannot be written, 2 bad usage or data, 130
 interrupted by Ctrl-C"""

@@ -18,7 +18,14 @@ import numpy as np
 
 from linnet_fast import datasets
 from linnet_fast._base import files, machine, spacing
-from linnet_fast.cli import outputs, train_data, train_method, train_report, train_sweep
+from linnet_fast.cli import (
+    outputs,
+    train_data,
+    train_method,
+    train_report,
+    train_schedule,
+    train_sweep,
+)
 from linnet_fast.cli.arguments import (
     Commands,
     at_least,
@@ -66,6 +73,10 @@ examples:
       arrays measurements (n, outputs, inputs) and targets (n)
   linnet-fast train digits --method adam --step-sizes 1e-3 --method-option beta2=0.99
       another method, and what it is made with
+  linnet-fast train digits --schedule cosine --schedule-option warmup_steps=500
+      step sizes that grow for 500 steps and then fall to 0
+  linnet-fast train digits --schedule piecewise --schedule-option values=1,0.1 --schedule-option boundaries=15000
+      a tenth of the step size after 15,000 steps
   linnet-fast train iris --init balanced --weight-decay 0.01 --stop-loss 0.14 --plot none
 
 reading a result in Python:
@@ -209,6 +220,24 @@ def add(commands: Commands) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="an argument of the method, such as momentum=0.9 or decoupled=true; may be repeated",
+    )
+    training.add_argument(
+        "--schedule",
+        choices=list(train_schedule.OPTIONS),
+        default="constant",
+        help="how step sizes change over the steps; --step-sizes are what they begin with or are "
+        "multiplied by (default constant). Phases, with a method or a loss of their own, are of "
+        "sweep files: [[phases]], see linnet-fast sweep",
+    )
+    training.add_argument(
+        "--schedule-option",
+        type=train_method.option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the schedule: exponent of power, ratio of geometric, values and "
+        "boundaries of piecewise (values times the step size), n_steps, floor and begin of cosine (default all steps), n_steps of "
+        "inverse-sqrt; of all, warmup_steps; may be repeated",
     )
     training.add_argument(
         "--weight-decay",

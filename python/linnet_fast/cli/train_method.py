@@ -11,6 +11,7 @@ from linnet_fast._base import wording
 from linnet_fast.cli.outputs import BadInput
 from linnet_fast.methods.base import SteppingMethod
 from linnet_fast.methods.registry import METHODS
+from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.training import plain
 
 _OF_THE_GRID = ("step_size", "weight_decay")
@@ -26,7 +27,7 @@ def names() -> Mapping[str, type[Any]]:
 
 
 def option(text: str) -> tuple[str, Any]:
-    """Return name and value of ``NAME=VALUE``: a number, true, false or a word."""
+    """Return name and value of ``NAME=VALUE``: a number, numbers A,B, true, false or a word."""
     name, sign, value = text.partition("=")
     if not (name and sign and value):
         msg = f"{wording.quoted(text)} is not NAME=VALUE"
@@ -35,6 +36,8 @@ def option(text: str) -> tuple[str, Any]:
 
 
 def _value(text: str) -> Any:
+    if "," in text:
+        return [_value(part) for part in text.split(",")]
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
@@ -45,7 +48,7 @@ def _value(text: str) -> Any:
     return text
 
 
-def method_of(options: argparse.Namespace, step_size: float) -> SteppingMethod:
+def method_of(options: argparse.Namespace, step_size: float | StepRule) -> SteppingMethod:
     """Return the method that the options describe. Raises TypeError or ValueError."""
     given: dict[str, Any] = {}
     for name, value in options.method_option:

@@ -53,12 +53,15 @@ def summary(options: argparse.Namespace, spec: SweepSpec, data: str, n_threads: 
         "runs": f"{spec.n_runs:,} = {' x '.join(counts)}, {spec.training.n_steps or 0:,} steps each",
         "method": " ".join([options.method, *(f"{k}={v}" for k, v in options.method_option)]),
         "step size": steps,
+        "schedule": " ".join([options.schedule, *(f"{k}={v}" for k, v in options.schedule_option)]),
         "machine": f"{_plural(n_threads, 'thread')}, instruction set {isa}, {options.dtype}",
     }
     if options.loss == "squared":  # the kind that is meant where nothing is said
         del lines["loss"]
     if lines["method"] == "gradient-descent":
         del lines["method"]
+    if lines["schedule"] == "constant":
+        del lines["schedule"]
     return "\n".join(f"{name:10} {line}" for name, line in lines.items())
 
 

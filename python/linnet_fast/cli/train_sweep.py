@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from linnet_fast._base import spacing
 from linnet_fast._base.validate import FloatArray, WeightArray
+from linnet_fast.cli import train_schedule
 from linnet_fast.cli.outputs import BadInput
 from linnet_fast.cli.tame_steps import tame_step_size
 from linnet_fast.cli.train_method import method_of, names
 from linnet_fast.initialization.start import Start
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
+from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Dense
 from linnet_fast.rank_dynamics.learned import safe_step_size
@@ -50,6 +52,7 @@ def spec_of(options: argparse.Namespace, loss: Loss) -> SweepSpec:
     if options.init == "aligned" and not known:
         msg = f"--init aligned is for --loss squared, got {options.loss}"
         raise BadInput(msg)
+    train_schedule.check(options)
     # A step on samples costs more than one on their moments.
     seeds = options.seeds or (20 if known else 5)
     n_steps = options.steps or (20_000 if known else 5_000)
@@ -62,18 +65,23 @@ def spec_of(options: argparse.Namespace, loss: Loss) -> SweepSpec:
         steps = np.array([usual])
     if steps is None:
         steps = np.array([_step_size(options, network, loss, scales.max(), seeds)])
+    step: float | StepRule = float(steps[0])
+    path = "method.step_size"
+    if train_schedule.is_rule(options):
+        step = train_schedule.rule_of(options, float(steps[0]), n_steps)
+        path += ".scale"
     training = Training(
         network,
         loss,
         LayerStart(options.init),
-        method=method_of(options, float(steps[0])),
+        method=method_of(options, step),
         n_steps=n_steps,
         stop=None if options.stop_loss is None else Stop(loss=options.stop_loss),
         dtype=options.dtype,
     )
     return SweepSpec(
         training,
-        {"scale": _axis("start.scale", scales), "step_size": _axis("method.step_size", steps)},
+        {"scale": _axis("start.scale", scales), "step_size": _axis(path, steps)},
         seeds,
         derived=(),
         rng=options.rng,

@@ -29,6 +29,8 @@ PAPERS: Mapping[str, str] = MappingProxyType(
         "soudry2018": "The implicit bias of gradient descent on separable data",
         "cohen2021": "Gradient descent on neural networks typically occurs at the edge of stability",
         "haochen2021": "Shape matters: understanding the implicit bias of the noise covariance",
+        "muon": "Implicit bias of spectral descent and Muon on multiclass separable data",
+        "pesme2021": "Implicit bias of SGD for diagonal linear networks: a provable benefit of stochasticity",
     }
 )
 """Name of each paper that can be reproduced -> its title."""

@@ -148,7 +148,9 @@ class RMSProp(SteppingMethod):
     """RMSProp: steps along gradients over roots of means of their squares, by entries or by layers.
 
     ``a <- alpha * a + (1 - alpha) * g^2`` and ``W_l -= step_size * u`` with ``u = g / (sqrt(a) + eps)``, or,
-    with momentum, ``W_l -= step_size * b`` with ``b <- momentum * b + u``. 0 over 0 is 0.
+    with momentum, ``W_l -= step_size * b`` with ``b <- momentum * b + u``. 0 over 0 is 0. Centered, `a` is
+    less the square of ``m <- alpha * m + (1 - alpha) * g``: the variance of gradients, which is kept as such,
+    ``a <- alpha * a + alpha * (1 - alpha) * (g - m)^2`` with the m before, and is never below 0.
 
     Parameters
     ----------
@@ -167,6 +169,8 @@ class RMSProp(SteppingMethod):
     per : {"entry", "layer"}, default "entry"
         Whether every entry has an ``a`` of its own, or every layer one: of the mean of ``g^2`` over its
         entries.
+    centered : bool, default False
+        Whether `a` is the variance of gradients, in place of the mean of squares; by entries only.
     batches : Batches, optional
         Which samples a step sees; by default all of the loss.
     noise : GaussianNoise, optional
@@ -177,7 +181,8 @@ class RMSProp(SteppingMethod):
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a number is out of range or not finite, or run axes do not broadcast.
+        If a number is out of range or not finite, run axes do not broadcast, or variances are asked for
+        by layers.
 
     References
     ----------
@@ -193,6 +198,9 @@ class RMSProp(SteppingMethod):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
         {**SteppingMethod.inner_axes, "alpha": 0, "eps": 0, "momentum": 0}
     )
+    unsaid: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {**SteppingMethod.unsaid, "centered": False}
+    )
     of_core: ClassVar[bool] = True
     usual_step_size: ClassVar[float | None] = 1e-3
 
@@ -200,6 +208,7 @@ class RMSProp(SteppingMethod):
     eps: FloatArray
     momentum: FloatArray
     per: str
+    centered: bool
 
     def __init__(
         self,
@@ -211,6 +220,7 @@ class RMSProp(SteppingMethod):
         eps: npt.ArrayLike = 1e-8,
         momentum: npt.ArrayLike = 0.0,
         per: str = "entry",
+        centered: bool = False,
         batches: Batches | None = None,
         layer_decays: npt.ArrayLike | None = None,
         noise: GaussianNoise | None = None,
@@ -220,22 +230,33 @@ class RMSProp(SteppingMethod):
         object.__setattr__(self, "eps", validate.real_array("eps", eps, at_least=0))
         object.__setattr__(self, "momentum", below_one("momentum", momentum))
         object.__setattr__(self, "per", validate.choice("per", per, ("entry", "layer")))
+        object.__setattr__(self, "centered", validate.flag("centered", centered))
+        if self.centered and self.per != "entry":
+            msg = f"centered must be False with per={self.per!r}, got True"
+            raise ValueError(msg)
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     def _shown(self) -> dict[str, object]:
         parts = {**super()._shown(), "alpha": self.alpha, "eps": self.eps}
         if self.momentum.any():
             parts["momentum"] = self.momentum
+        if self.centered:
+            parts["centered"] = True
         return parts if self.per == "entry" else {**parts, "per": self.per}
 
+    @property
+    def remembers(self) -> str:
+        """Means of squares, or variances."""
+        return f"{type(self).__name__}{' (centered)' if self.centered else ''}"
+
     def _remembered(self) -> int:
-        """Return 2 with momentum, else 1."""
-        return 1 + int(self.momentum.any())
+        """Return 1, one more with momentum, and one more with means of gradients."""
+        return 1 + int(self.centered) + int(self.momentum.any())
 
     def update(
         self, weights: WeightArray, gradient: WeightArray, memory: Memory, at: AtStep
     ) -> tuple[WeightArray, Memory]:
-        """Return an array of weights after a step, and the mean of squares.
+        """Return an array of weights after a step, and the mean of squares, or variance and mean.
 
         Parameters
         ----------
@@ -246,23 +267,29 @@ class RMSProp(SteppingMethod):
         at : AtStep
             The step.
         """
+        part, fresh = at.spread(self.alpha), at.spread(1 - self.alpha)
         square = gradient**2
         if self.per == "layer":
             inner = tuple(range(gradient.ndim - at.n_inner, gradient.ndim))
             square = square.mean(axis=inner, keepdims=True)
-        root = at.spread(self.alpha) * memory[0] + at.spread(1 - self.alpha) * square
-        move = over(gradient, np.sqrt(root) + at.spread(self.eps))
-        kept: Memory = (root,)
-        if self.n_memories > 1:
-            move = at.spread(self.momentum) * memory[1] + move
-            kept = (root, move)
+        kept: Memory = (part * memory[0] + fresh * square,)
+        if self.centered:
+            apart = gradient - memory[1]
+            variance = part * memory[0] + at.spread(self.alpha * (1 - self.alpha)) * apart**2
+            kept = (variance, memory[1] + fresh * apart)
+        move = over(gradient, np.sqrt(kept[0]) + at.spread(self.eps))
+        if self.n_memories > len(kept):
+            move = at.spread(self.momentum) * memory[len(kept)] + move
+            kept = (*kept, move)
         return weights - at.rate * move, kept
 
     def core_fields(self, runs: Shape) -> dict[str, Any]:
         """Return the update as the core takes it."""
         name = "rmsprop" if self.per == "entry" else "rmsprop_by_layer"
+        if self.centered:
+            name = "rmsprop_centered"
         numbers = {"alpha": self.alpha, "eps": self.eps, "momentum": self.momentum}
-        suffix = "_with_momentum" if self.n_memories > 1 else ""
+        suffix = "_with_momentum" if self.n_memories > 1 + int(self.centered) else ""
         return {"name": name + suffix, **over_all(numbers, runs)}
 
 

@@ -146,6 +146,11 @@ class GradientDescent(SteppingMethod):
         """Whether there is no noise."""
         return self.noise is None
 
+    @property
+    def remembers(self) -> str:
+        """Velocities, which those who draw samples go on with, too."""
+        return GradientDescent.__name__
+
     def _remembered(self) -> int:
         """Return 1 with momentum, else 0."""
         return int(self.momentum.any())

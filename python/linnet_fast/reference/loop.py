@@ -233,6 +233,7 @@ def train(
         memory if state.memory else (),
         clock=clock,
         memory_from=state.memory_from,
+        memory_of=state.memory_of,
     )
     going = state.going
     return Trajectory(

@@ -86,6 +86,7 @@ def begin_state(
             np.broadcast_to(np.zeros((), kind), runs),
             None if method.counts_steps else 0.0,
             memory=no_memory(full, method),
+            memory_of=name_of_memory(method),
         )
     if not method.counts_steps:
         _check_flow(state)
@@ -101,6 +102,11 @@ def no_memory(
     return tuple(
         (np.broadcast_to(np.zeros((), w.dtype), w.shape),) * method.n_memories for w in weights
     )
+
+
+def name_of_memory(method: Method) -> str | None:
+    """Return whose memory a state has that a method begins with."""
+    return method.remembers if method.n_memories else None
 
 
 def _continued(network: Chain, state: State, method: Method, dtype: npt.DTypeLike | None) -> State:
@@ -121,8 +127,14 @@ def _continued(network: Chain, state: State, method: Method, dtype: npt.DTypeLik
         msg = f"start must be weights, or a state of a method like {method} with {wanted}, got {had}; "
         msg += "start anew from its weights: state.weights"
         raise ValueError(msg)
+    own = name_of_memory(method)
+    if state.memory_of is not None and state.memory and state.memory_of != own:
+        msg = f"start must be weights, or a state whose memory is of {own}, got one of {state.memory_of}; "
+        msg += "start anew from its weights, state.weights, or by a Phase with reset=True"
+        raise ValueError(msg)
     # Made by hand, or read from elsewhere, its arrays may lie in any order.
-    return replace(state, weights=_in_order(state.weights, state.status.shape, network.shapes))
+    weights = _in_order(state.weights, state.status.shape, network.shapes)
+    return replace(state, weights=weights, memory_of=own)
 
 
 def _in_order(

@@ -90,6 +90,7 @@ def beginning(
         None if method.rule is None else np.zeros(runs),
         begin.memory,
         clock=clock_of(begin, method),
+        memory_of=begin.memory_of,
     )
     n_taken = np.zeros(runs, np.int64)
     return Trajectory(

@@ -90,5 +90,6 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
         kept,
         clock=clock,
         memory_from=begin.memory_from,
+        memory_of=begin.memory_of,
     )
     return Outcome(result, steps, time, final, np.where(going, stopped_at - first, 0))

@@ -42,7 +42,7 @@ class Phase(Value):
         When to end a run before.
     reset : bool, default False
         Whether the phase begins without a memory, such as velocities. It does so anyway where the
-        class of the method is another one than before.
+        memory of the method is of something else than the one there is: `State.memory_of`.
 
     Raises
     ------

@@ -143,10 +143,9 @@ def in_phases(
         axis = record.times(begin.time or 0.0, ends[-1])
         check(network, begin, plan[0].method, record, 2 * len(axis))
     state, done, parts = begin, 0, []
-    before = plan[0].method
     for i, (part, end) in enumerate(zip(plan, ends, strict=True)):
         if i > 0 or isinstance(start, State):
-            state = _entered(state, part, before)
+            state = _entered(state, part)
         # What is recorded where a phase ends is of that phase.
         last = len(axis) if i == len(plan) - 1 else int(np.searchsorted(axis, end, side="right"))
         own, done = axis[done:last], last
@@ -161,7 +160,7 @@ def in_phases(
             stop=part.stop,
         )
         parts.append(_Part(run, len(own)))
-        state, before = run.final, part.method
+        state = run.final
     return _joined(begin, plan, axis, parts)
 
 
@@ -206,13 +205,13 @@ def _ends(begin: State, plan: Sequence[Planned]) -> list[Any]:
     return [int(end) for end in ends]
 
 
-def _entered(state: State, part: Planned, before: Method) -> State:
+def _entered(state: State, part: Planned) -> State:
     """Return the state that a phase begins with."""
     if part.wakes:
         status = np.where(state.status == Status.CONVERGED, np.int8(0), state.status)
         state = replace(state, status=status.astype(np.int8))
     had = len(state.memory[0]) if state.memory else 0
-    is_same = part.method.remembers == before.remembers and part.method.n_memories == had
+    is_same = state.memory_of in (None, part.method.remembers) and part.method.n_memories == had
     return state if is_same and not part.reset else _without_memory(state, part.method)
 
 
@@ -220,7 +219,7 @@ def _without_memory(state: State, method: Method) -> State:
     if not (method.n_memories or state.memory):
         return state
     memory = no_memory(state.weights, method)
-    return replace(state, memory=memory, memory_from=state.step or 0, inside=())
+    return replace(state, memory=memory, memory_from=state.step or 0, memory_of=None, inside=())
 
 
 def _at(record: Record, axis: npt.NDArray[Any]) -> Record:

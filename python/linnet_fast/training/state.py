@@ -88,6 +88,9 @@ class State:
         Of gradient descent with a constant step size: how time goes on, also with another.
     memory_from : int, default 0
         Of gradient descent: the step at which the memory was zero, from which methods count.
+    memory_of : str, optional
+        Whose memory it is, `Method.remembers`: methods of another name refuse to go on with it. None
+        of no memory, or of one made by hand.
     inside : tuple of Inside
         Made by `train` where it trained a smaller network, so that it goes on with that one.
 
@@ -109,6 +112,7 @@ class State:
     inside: tuple[Inside, ...] = ()
     clock: Clock | None = None
     memory_from: int = 0
+    memory_of: str | None = None
 
     def __repr__(self) -> str:
         """Say how many runs there are, how far they got and what the weights look like."""
@@ -135,6 +139,8 @@ class State:
         most = 0 if self.step is None else self.step
         begun = validate.integer("memory_from", self.memory_from, low=0, high=most)
         object.__setattr__(self, "memory_from", begun)
+        if self.memory_of is not None:
+            validate.one_of("memory_of", self.memory_of, str)
         if not self.weights:
             msg = "weights must have one array per layer, got none"
             raise ValueError(msg)

@@ -66,6 +66,7 @@ def _of_runs(call: CoreCall, which: Which) -> CoreCall:
         inside,
         None if begin.clock is None else begin.clock.of_runs(which, runs),
         begin.memory_from,
+        begin.memory_of,
     )
     evaluate = {k: noun_of(loss, which, runs) for k, loss in call.record.evaluate.items()}
     observables = tuple(
@@ -138,6 +139,7 @@ def merged(call: CoreCall, parts: Sequence[tuple[Which, Outcome]]) -> Outcome:
         inside,
         clock,
         end.memory_from,
+        end.memory_of,
     )
     time = first.time
     if first.steps is not None:

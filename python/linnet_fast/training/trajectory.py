@@ -173,7 +173,7 @@ class Trajectory:
     def __repr__(self) -> str:
         """Show sizes and the outcome."""
         names = ", ".join(self.observables)
-        return f"<Trajectory of {self.message}; {self.time.shape[-1]} records of {names}>"
+        return f"<Trajectory of {self._ends}; {self.time.shape[-1]} records of {names}>"
 
     def _check_observable(self, name: str, array: Observable) -> None:
         """Refuse an observable of another shape or dtype; of functions only the axes are known."""
@@ -325,7 +325,19 @@ class Trajectory:
 
     @property
     def message(self) -> str:
-        """One line on how the runs ended."""
+        """One line on how the runs ended; of exhausted ones, why that may be and what helps."""
+        if not (self.status == Status.EXHAUSTED).any():
+            return self._ends
+        advice = "they go on where the training is continued, with more max_steps or a method for "
+        advice += "stiff flows"
+        asked = self.provenance.get("parameters", {}).get("stop")
+        if asked is not None or any(phase.stop is not None for phase in self.phases):
+            error = self.method.relative_error
+            advice += f"; a stop rule below what rtol={error:g} can reach is never met"
+        return f"{self._ends}; {advice}"
+
+    @property
+    def _ends(self) -> str:
         n_runs = self.status.size
         parts = []
         for status in Status:
@@ -338,7 +350,10 @@ class Trajectory:
                 place = f"first: run {first} at" if first else "at"
                 flow = "ln(1 + time)" if self.method.log_time else "time"
                 unit = flow if self.steps is None else "step"
-                part += f" ({place} {unit} {self.stopped_at[first]})"
+                part += f" ({place} {unit} {self.stopped_at[first]}"
+                if status == Status.EXHAUSTED:
+                    part += f" of {self.final.time:g}, after {self.n_steps[first]} steps"
+                part += ")"
             parts.append(part)
         return f"{n_runs} run{'s' if n_runs != 1 else ''}: {', '.join(parts)}"
 

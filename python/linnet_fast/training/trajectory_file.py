@@ -58,6 +58,7 @@ def state_parts(name: str, state: State, arrays: Arrays) -> dict[str, Any]:
         "has_elapsed": state.elapsed is not None,
         "n_memories": len(state.memory[0]) if state.memory else 0,
         **({"memory_from": state.memory_from} if state.memory_from else {}),
+        **({"memory_of": state.memory_of} if state.memory_of else {}),
         **_inside_header(inside),
         **({} if clock is None else {"has_clock": True}),
     }
@@ -111,6 +112,7 @@ def state_whole(
         inside,
         _clock(name, header, array, method),
         header.get("memory_from", 0),
+        header.get("memory_of"),
     )
 
 
