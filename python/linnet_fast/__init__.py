@@ -63,6 +63,7 @@ from linnet_fast.sweeps.sweep import (
     sampled,
     sweep,
 )
+from linnet_fast.teachers.teacher import Teacher
 from linnet_fast.training.description import Training
 from linnet_fast.training.observe import observe
 from linnet_fast.training.phase import Phase
@@ -119,6 +120,7 @@ __all__ = [
     "SweepEstimate",
     "SweepProgress",
     "SweepSpec",
+    "Teacher",
     "TeacherLoss",
     "Training",
     "Trajectory",

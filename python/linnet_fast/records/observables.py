@@ -16,6 +16,7 @@ import numpy.typing as npt
 from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
+from linnet_fast.losses.problem import Population, Problem
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records import forms
 from linnet_fast.records.measures import PLAIN, Measure, measure_named
@@ -317,12 +318,12 @@ def checked_names(evaluate: object, argument: str = "evaluate") -> Mapping[str, 
     return names
 
 
-def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Loss]:
+def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Any]:
     """Return losses by name, to be evaluated beside that of the training.
 
     Parameters
     ----------
-    evaluate : mapping of str to Loss
+    evaluate : mapping of str to Loss, Teacher or "population"
     argument : str
         How the caller calls it.
 
@@ -331,9 +332,15 @@ def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Loss]:
     TypeError, ValueError
         If it is something else; see `checked_names`.
     """
-    losses = checked_names(evaluate, argument)
+    losses = dict(checked_names(evaluate, argument))
     for name, loss in losses.items():
-        validate.instance(f"{argument}[{name!r}]", loss, Loss)  # type: ignore[type-abstract]
+        where = f"{argument}[{name!r}]"
+        if isinstance(loss, str):
+            validate.choice(where, loss, (Population.text,))
+            losses[name] = Population()
+        elif not isinstance(loss, Problem):
+            msg = f"{where} must be a Loss, a Teacher or 'population', got {type(loss).__name__}"
+            raise TypeError(msg)
     return Named(losses)
 
 
