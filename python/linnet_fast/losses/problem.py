@@ -47,18 +47,20 @@ class Seeding:
         )
         return words[_OF_STARTS:]
 
-    def key(self, purpose: int, variant: int = 0) -> npt.NDArray[np.uint64]:
-        """Return the key of what is drawn for one purpose; each variant has other numbers.
+    def key(self, purpose: int, task: int = 0, variant: int = 0) -> npt.NDArray[np.uint64]:
+        """Return the key of what is drawn for one purpose; each task and variant has other numbers.
 
         Parameters
         ----------
         purpose : int
             0 to 7.
+        task : int
+            From 0 up.
         variant : int
             From 0 up, such as a number of samples.
         """
         key = self._words[2 * purpose : 2 * purpose + 2].copy()
-        key[1] ^= np.uint64(variant)
+        key ^= np.array([task, variant], np.uint64)
         return key
 
 

@@ -78,7 +78,9 @@ class Batch:
             parts["record"] = parts["record"].for_runs(seeding, problem)
         parts["method"] = parts["method"].with_streams(batches)
         if parts["phases"] is not None:
-            parts["phases"] = tuple(phase.with_streams(batches) for phase in parts["phases"])
+            parts["phases"] = tuple(
+                phase.for_runs(seeding, problem).with_streams(batches) for phase in parts["phases"]
+            )
         return cls(training=training, streams=streams, **parts)
 
     @classmethod

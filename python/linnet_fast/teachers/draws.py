@@ -29,11 +29,14 @@ class Numbers:
         For its key.
     seeds : ndarray of int64, shape (n_seeds,)
         Different ones, ascending.
+    task : int
+        Each has numbers of its own.
     """
 
-    def __init__(self, seeding: Seeding, seeds: npt.NDArray[np.int64]) -> None:
+    def __init__(self, seeding: Seeding, seeds: npt.NDArray[np.int64], task: int) -> None:
         machine.check_rounding()
         self._seeding = seeding
+        self._task = task
         self.seeds = seeds
 
     def normal(self, purpose: int, shape: Shape, variant: int = 0) -> FloatArray:
@@ -48,7 +51,7 @@ class Numbers:
         n = math.prod(shape)
         # What is drawn, its quantiles, and what is made of them.
         memory.check_room("n_samples", 3 * 8 * len(self.seeds) * n)
-        key = self._seeding.key(purpose, variant)
+        key = self._seeding.key(purpose, self._task, variant)
         return of_streams(key, self.seeds, n, normal=normal).reshape(len(self.seeds), *shape)
 
 

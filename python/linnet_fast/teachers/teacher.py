@@ -86,6 +86,9 @@ class Teacher(Problem):
         What the network is to find: P_0 x + noise, by the squared loss; the signs of P_0 x, by the logistic
         loss; which entry of P_0 x is the largest, by the cross-entropy. With infinitely many samples signs
         are of one output and of inputs without `input_cov`, and there are no classes.
+    task : int, default 0
+        From 0 up. Another task has another teacher and other samples from the same data seed: for a phase,
+        or to be evaluated besides.
     rank : int, optional
         Of low-rank teachers, which need it.
     strengths : array_like, shape (min(out, in),), optional
@@ -143,6 +146,7 @@ class Teacher(Problem):
             "n_samples": None,
             "input_cov": None,
             "target": "values",
+            "task": 0,
             **dict.fromkeys(name for kind in KINDS.values() for name in kind.takes),
         }
     )
@@ -153,6 +157,7 @@ class Teacher(Problem):
     n_samples: int | None
     input_cov: FloatArray | tuple[str, float] | None
     target: str
+    task: int
     rank: int | None
     strengths: FloatArray | None
     exponent: FloatArray | None
@@ -171,6 +176,7 @@ class Teacher(Problem):
         n_samples: int | None = None,
         input_cov: InputCov | None = None,
         target: str = "values",
+        task: int = 0,
         rank: int | None = None,
         strengths: npt.ArrayLike | None = None,
         exponent: npt.ArrayLike | None = None,
@@ -206,6 +212,7 @@ class Teacher(Problem):
             put(name, None if given[name] is None else check(name, given[name]))
         put("scale", validate.real_array("scale", scale, at_least=0))
         put("target", validate.choice("target", target, TARGETS))
+        put("task", validate.integer("task", task, low=0, high=_MOST))
         put("noise", validate.real_array("noise", noise, at_least=0))
         if n_samples is not None:
             n_samples = validate.integer("n_samples", n_samples, low=1, high=_MOST)
@@ -411,7 +418,7 @@ class Rows:
         self.which = which
         self._values = {name: column[first] for name, column in flat.items()}
         seeds, self._seed_of_row = np.unique(self._values["seed"], return_inverse=True)
-        self.numbers = Numbers(seeding, seeds)
+        self.numbers = Numbers(seeding, seeds, teacher.task)
 
     def parameter(self, name: str) -> FloatArray:
         """Return a parameter of different runs, (n_rows,)."""

@@ -157,7 +157,10 @@ class Training:
         plan = planned(
             self.network,
             checked_problem(self.loss).example,
-            parts,
+            [
+                validate.instance(f"phases[{i}]", part, Phase).example
+                for i, part in enumerate(parts)
+            ],
             method=self.method,
             record=self._example_record,
             stop=self.stop,
@@ -239,7 +242,10 @@ class Training:
             stop=self.stop,
             n_threads=n_threads,
             reduce=self.reduce,
-            phases=self.phases and tuple(phase.with_streams(batch) for phase in self.phases),
+            phases=self.phases
+            and tuple(
+                phase.for_runs(seeding, self.loss).with_streams(batch) for phase in self.phases
+            ),
         )
 
 

@@ -456,6 +456,7 @@ SPECIAL = {
         "n_samples": lambda: 4,
         "input_cov": lambda: ("power_law", 1.0),
         "target": lambda: "values",
+        "task": lambda: 1,
         **dict.fromkeys(
             ("rank", "strengths", "exponent", "n_nonzero", "positive", "matrix"), lambda: None
         ),

@@ -114,11 +114,12 @@ class Objects:
             where = f"{PHASES}[{i}]"
             parts = dict(as_table(where, table))
             refuse_unknown(where, parts, plain.arguments(Phase))
-            loss = parts.pop("loss", None)
-            if loss is not None:
-                loss = self._loss(as_table(f"{where}.loss", loss), f"{where}.loss")
+            table_of_loss = parts.pop("loss", None)
             phase: Phase = _decode(where, parts)
-            found.append(replace(phase, loss=loss))
+            if table_of_loss is not None:
+                made = self._loss(as_table(f"{where}.loss", table_of_loss), f"{where}.loss")
+                phase = replace(phase, loss=made)
+            found.append(phase)
         return tuple(found)
 
     def made(self, name: str, value: Any, where: str | None = None) -> Any:
