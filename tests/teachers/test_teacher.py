@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -232,8 +234,6 @@ def test_batches_are_of_the_samples_or_fresh():
 
 
 def test_many_small_teachers_are_drawn_at_once():
-    import time
-
     teacher = make("gaussian", n_samples=10, noise=0.1)
     teacher.loss(batch_shape=2)
     begin = time.perf_counter()
@@ -304,7 +304,10 @@ def test_wrong_seeds_are_refused(seed):
 
 def test_train_says_how_to_draw_a_loss():
     network, teacher = lf.Dense((3, 2)), make("gaussian")
-    with pytest.raises(
-        TypeError, match=r"got Teacher, of which teacher.loss\(seed=...\) draws one"
-    ):
-        lf.train(network, teacher, [np.zeros((2, 3))], method=lf.GradientDescent(0.1), n_steps=1)
+    train = partial(lf.train, start=[np.zeros((2, 3))], method=lf.GradientDescent(0.1), n_steps=1)
+    with pytest.raises(TypeError, match=r"^loss must .*got Teacher, of which teacher.loss\(seed="):
+        train(network, teacher)
+    for one in (teacher, "population"):
+        record = lf.Record.every(1, evaluate={"risk": one})
+        with pytest.raises(TypeError, match=r"^evaluate\['risk'\] must .*\.loss\(seed="):
+            train(network, teacher.loss(0), record=record)

@@ -69,6 +69,8 @@ class Problem(ABC):
 
     supports: ClassVar[frozenset[str]] = frozenset()
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    hint: ClassVar[str] = ""
+    """How to come from it to a loss, where one is needed."""
 
     @property
     @abstractmethod
@@ -111,6 +113,9 @@ class Problem(ABC):
 class Population(Problem):
     """Of what is trained on, with infinitely many samples: the risk of each run."""
 
+    hint: ClassVar[str] = (
+        "which only a Training on a Teacher knows: evaluate teacher.population.loss(seed=...)"
+    )
     text: ClassVar[str] = "population"
     """What it is written as."""
 

@@ -48,11 +48,11 @@ def of_data() -> dict[str, type[Loss]]:
     }
 
 
-def checked_loss(loss: object) -> Loss:
+def checked_loss(loss: object, name: str = "loss") -> Loss:
     """Return `loss`, which must be a loss."""
     if not isinstance(loss, Loss):
-        hint = ", of which teacher.loss(seed=...) draws one" if isinstance(loss, Problem) else ""
-        msg = f"loss must be one of {', '.join(LOSSES)}, got {type(loss).__name__}{hint}"
+        hint = f", {loss.hint}" if isinstance(loss, Problem) else ""
+        msg = f"{name} must be one of {', '.join(LOSSES)}, got {type(loss).__name__}{hint}"
         raise TypeError(msg)
     return loss
 

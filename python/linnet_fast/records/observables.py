@@ -318,12 +318,12 @@ def checked_names(evaluate: object, argument: str = "evaluate") -> Mapping[str, 
     return names
 
 
-def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Any]:
+def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Loss]:
     """Return losses by name, to be evaluated beside that of the training.
 
     Parameters
     ----------
-    evaluate : mapping of str to Loss, Teacher or "population"
+    evaluate : mapping of str to Loss
     argument : str
         How the caller calls it.
 
@@ -332,9 +332,27 @@ def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Any]:
     TypeError, ValueError
         If it is something else; see `checked_names`.
     """
-    losses = dict(checked_names(evaluate, argument))
+    losses = checked_names(evaluate, argument)
     for name, loss in losses.items():
-        where = f"{argument}[{name!r}]"
+        validate.instance(f"{argument}[{name!r}]", loss, Loss)  # type: ignore[type-abstract]
+    return Named(losses)
+
+
+def checked_problems(evaluate: object) -> Named[Any]:
+    """Return what is to be evaluated beside the loss of a training, by name: also what runs draw first.
+
+    Parameters
+    ----------
+    evaluate : mapping of str to Loss, Teacher or "population"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else; see `checked_names`.
+    """
+    losses = dict(checked_names(evaluate))
+    for name, loss in losses.items():
+        where = f"evaluate[{name!r}]"
         if isinstance(loss, str):
             validate.choice(where, loss, (Population.text,))
             losses[name] = Population()

@@ -19,7 +19,7 @@ from linnet_fast.records.observables import (
     NO_LOSSES,
     Asked,
     checked,
-    checked_losses,
+    checked_problems,
     rows,
 )
 from linnet_fast.records.rows import AnyObservable
@@ -130,7 +130,7 @@ class Record:
                 raise ValueError(msg)
             numbers = (validate.integer("numbers[0]", one[0], low=low, high=MAX_STEP),)
         object.__setattr__(self, "numbers", numbers)
-        object.__setattr__(self, "evaluate", checked_losses(self.evaluate))
+        object.__setattr__(self, "evaluate", checked_problems(self.evaluate))
         object.__setattr__(self, "observables", checked(self.observables, self.evaluate))
 
     @classmethod

@@ -133,6 +133,7 @@ class Teacher(Problem):
     0.005
     """
 
+    hint: ClassVar[str] = "of which teacher.loss(seed=...) draws one"
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)
     """What files may call it."""
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
