@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 from sweep_files import refused
 
 import linnet_fast as lf
@@ -205,6 +206,63 @@ def test_tasks_in_phases_and_as_tests():
     assert_allclose(run.loss[-1], second.loss(4).value(run.product[-1]), rtol=1e-11)
 
 
+@pytest.mark.parametrize(
+    "design",
+    [
+        lambda t: lf.grid(
+            t,
+            {
+                "loss.input_cov": {
+                    "none": None,
+                    "law": ("power_law", 1.0),
+                    "own": np.diag([1.0, 2.0]),
+                },
+                "loss.exponent": [0.5, 2.0],
+                "data_seed": np.arange(2),
+            },
+        ),
+        lambda t: lf.sampled(
+            t, {"loss.noise": stats.loguniform(1e-3, 1), "data_seed": stats.randint(0, 99)}, 5
+        ),
+        lambda t: lf.paired(t, {"loss.scale": [1, 2, 3.0], "data_seed": [5, 5, 7]}),
+        lambda t: lf.paired(t, {"loss.scale": [1, 2, 3.0]}),
+        lambda t: lf.grid(t, {"loss.n_samples": [None, 3]}, replicates=2, common_seeds=False),
+    ],
+)
+def test_every_design_has_each_run_as_it_is_alone(design):
+    teacher = lf.Teacher("power_law", n_inputs=2, n_outputs=2, exponent=1.0, n_samples=4, noise=0.1)
+    start = lf.Start("aligned", 0.1)  # with the data that are drawn
+    spec = design(
+        lf.Training(
+            lf.Dense((2, 3, 2)),
+            teacher,
+            start,
+            lf.GradientDescent(0.1),
+            9,
+            record=lf.Record.at([9], ("loss",), evaluate={"risk": "population"}),
+        )
+    )
+    data = swept(spec)
+    for number in range(spec.n_runs):
+        run = spec.run(number)
+        for name in ("loss", "loss_risk"):
+            assert_array_equal(data[name].values[spec.index(number)], getattr(run, name))
+    if "data_seed" in data.coords:
+        assert data["data_seed"].dtype == np.int64
+
+
+def test_a_run_says_what_its_data_were_drawn_from(tmp_path):
+    run = training().train(rng=4, stream=3)
+    run.save(tmp_path / "run.npz")
+    for one in (run, lf.Trajectory.load(tmp_path / "run.npz")):
+        said = one.provenance["data"]
+        assert said["data_seed"] == 3
+        assert said["rng"] == "4"
+        assert said["from"]["kind"] == "sparse"
+        assert_array_equal(one.loss_function.cross_cov, TEACHER.loss(3, rng=4).cross_cov)
+    assert "data" not in training(loss=TEACHER.loss(0), record=None).train(rng=0).provenance
+
+
 @pytest.mark.parametrize("target", ["signs", "classes"])
 def test_labels_are_swept(target):
     teacher = lf.Teacher("gaussian", n_inputs=6, n_outputs=3, n_samples=9, target=target, noise=0.1)
@@ -252,7 +310,7 @@ def test_a_file_describes_the_same_sweep(make):
 
 
 def test_files_that_are_wrong(make):
-    refused(make, "kind must be one of .*did you mean 'sparse'", "loss.kind=sparce", **FILE)
+    refused(make, "kind must be one of .*did you mean 'sparse'", "loss.kind=sparze", **FILE)
     refused(make, "key of loss must be one of .*'n_sample'; did you", "loss.n_sample=4", **FILE)
     refused(make, "n_nonzero must be .*6, got 7", "loss.n_nonzero=7", **FILE)
     refused(make, "data_seed must be one of seed; got 'sead'", 'data_seed="sead"', **FILE)

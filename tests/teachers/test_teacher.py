@@ -262,7 +262,7 @@ def test_plain_data_and_pickle_bring_it_back(kind):
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"kind": "gausian"}, "kind must be one of gaussian, .*did you mean 'gaussian'"),
+        ({"kind": "gaussain"}, "kind must be one of gaussian, .*did you mean 'gaussian'"),
         ({"n_inputs": None}, "n_inputs must be given"),
         ({"n_inputs": 0}, "n_inputs must be >= 1, got 0"),
         ({"rank": 2}, "rank must be left out of a teacher that is gaussian, it is for low_rank"),

@@ -58,7 +58,7 @@ class Column:
 
     def shown(self) -> npt.NDArray[Any] | None:
         """Return the values as a coordinate, if they can be one."""
-        if self.numbers is not None:
+        if self.numbers is not None and self.path not in DATA_SEEDS:
             return self.numbers
         if all(isinstance(value, int | float | str) for value in self.values):
             return np.array(self.values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
+from linnet_fast.training import plain
 from linnet_fast.training.compatible import check_training
 from linnet_fast.training.phase import Phase
 from linnet_fast.training.phases import planned
@@ -231,7 +232,7 @@ class Training:
         loss = self.loss.for_runs(seeding, self.loss)
         record = None if self.record is None else self.record.for_runs(seeding, self.loss)
         weights = self.start.draw(self.network, loss, rng=rng, streams=number, dtype=self.dtype)
-        return train(
+        made = train(
             self.network,
             loss,
             weights,
@@ -247,6 +248,10 @@ class Training:
                 phase.for_runs(seeding, self.loss).with_streams(batch) for phase in self.phases
             ),
         )
+        if loss is self.loss:
+            return made
+        drawn = {"from": plain.encode(self.loss), "data_seed": data, "rng": validate.brief(rng)}
+        return replace(made, provenance={**made.provenance, "data": drawn})
 
 
 def seeds_of(data_seed: object, batch_seed: object) -> dict[str, Any]:
