@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,6 +15,7 @@ from sweep_files import refused
 
 import linnet_fast as lf
 from linnet_fast._base import machine
+from linnet_fast.cli import main
 
 TEACHER = lf.Teacher(
     "sparse", n_inputs=6, n_nonzero=2, n_samples=8, noise=0.1, input_cov=("wishart", 12)
@@ -57,7 +56,7 @@ def test_an_entry_is_the_run_of_a_teacher_drawn_by_hand(rng):
             "start.scale": [0.1, 0.5],
             "loss.noise": [0.0, 0.3],
             "loss.n_samples": [4, 8],
-            "network.n_layers": [2, 3],
+            "network.n_layers": [2],
             "data_seed": [9, 2, 70],
         },
         rng=rng,
@@ -71,7 +70,7 @@ def test_an_entry_is_the_run_of_a_teacher_drawn_by_hand(rng):
         "data_seed",
         "step",
     )
-    for number in (0, 17, 29, 47):
+    for number in (0, 10, 17, 23):
         labels = {
             name: axis.labels[i].item()
             for (name, axis), i in zip(spec.axes.items(), spec.index(number), strict=True)
@@ -322,19 +321,13 @@ def test_files_that_are_wrong(make):
     )
 
 
-def test_the_command_line(tmp_path, make):
+def test_the_command_line(tmp_path, make, monkeypatch, capsys):
     make(**FILE, grid={"data_seed": [0, 1]})
-
-    def told(*words):
-        command = [sys.executable, "-m", "linnet_fast", *words]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=True
-        ).stdout
-
-    assert "data       Teacher('sparse', n_inputs=6" in told(
-        "sweep", "sweep.toml", "--plot", "none"
-    )
-    assert "loss       Teacher('sparse', n_inputs=6" in told("show", "sweep.zarr")
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["sweep", "sweep.toml", "--plot", "none", "--set", "loss.noise=0.2"]) == 0
+    assert "data       Teacher('sparse', n_inputs=6, noise=0.2" in capsys.readouterr().out
+    assert main.main(["show", "sweep.zarr"]) == 0
+    assert "loss       Teacher('sparse', n_inputs=6, noise=0.2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,22 @@ def test_wishart_covariances_and_inputs():
     assert np.linalg.matrix_rank(few.input_cov) == 2
 
 
+def test_samples_of_many_inputs_need_no_covariance():
+    for cov in (None, ("power_law", 0.5)):
+        teacher = lf.Teacher("sparse", n_inputs=10**5, n_nonzero=2, n_samples=3, input_cov=cov)
+        assert teacher.loss(1).inputs.shape == (3, 10**5)
+        with pytest.raises(ValueError, match="n_inputs must fit into memory"):
+            lf.Teacher("sparse", n_inputs=10**6, n_nonzero=2, input_cov=cov).loss()
+
+
+def test_inputs_of_a_singular_covariance_stay_in_its_range():
+    cov = np.outer([1.0, 2.0, 0.0], [1.0, 2.0, 0.0])
+    x = make("gaussian", input_cov=cov, n_samples=1).loss(batch_shape=MANY).inputs[:, 0]
+    assert_allclose(x[:, 1], 2 * x[:, 0], rtol=1e-14)
+    assert not x[:, 2].any()
+    fits(x[:, 0], "norm")
+
+
 def test_labels_are_wrong_as_often_as_said():
     options = {"n_inputs": 3, "n_samples": 10_000}
     signs = [

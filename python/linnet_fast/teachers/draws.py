@@ -6,7 +6,7 @@ What is drawn has a row per different seed, or none where there is no chance in 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,8 @@ class Numbers:
     def _drawn(self, purpose: int, shape: Shape, variant: int, *, normal: bool) -> FloatArray:
         n = math.prod(shape)
         # What is drawn, its quantiles, and what is made of them.
-        memory.check_room("n_samples", 3 * 8 * len(self.seeds) * n)
+        name = "n_samples" if purpose in (INPUTS, NOISE) else "n_inputs"
+        memory.check_room(name, 3 * 8 * len(self.seeds) * n)
         key = self._seeding.key(purpose, self._task, variant)
         return of_streams(key, self.seeds, n, normal=normal).reshape(len(self.seeds), *shape)
 
@@ -109,42 +110,116 @@ def sparse(numbers: Numbers, shape: Shape, n_nonzero: int, *, positive: bool) ->
     return result.reshape(-1, *shape)
 
 
-class InputLaw(NamedTuple):
-    """Of normal inputs x = root^T z, z standard normal."""
+@dataclass(frozen=True)
+class InputLaw:
+    """Of normal inputs x = root^T z, z standard normal: here independent and standard, too.
 
-    cov: FloatArray
-    """(*row, in, in)."""
-    root: FloatArray | None
-    """(*row, k, in) or, of a diagonal one, (in,); None for independent standard normal inputs."""
+    Parameters
+    ----------
+    n_inputs : int
+        Number of inputs.
+    """
+
+    n_inputs: int
+
+    @property
+    def cov(self) -> FloatArray:
+        """Covariance of the inputs, (*row, in, in)."""
+        memory.check_room("n_inputs", 2 * 8 * self.n_inputs**2)
+        return np.eye(self.n_inputs)
+
+    @property
+    def n_sources(self) -> int:
+        """How many numbers z an input is made of."""
+        return self.n_inputs
+
+    def mixed(self, z: FloatArray) -> FloatArray:
+        """Return inputs (n_seeds, n, in) made of numbers (n_seeds, n, n_sources)."""
+        return z
 
     def drawn(self, numbers: Numbers, n_samples: int) -> FloatArray:
         """Return inputs (n_seeds, n_samples, in)."""
-        n_inputs = self.cov.shape[-1]
-        k = n_inputs if self.root is None or self.root.ndim == 1 else self.root.shape[-2]
-        z = numbers.normal(INPUTS, (n_samples, k), n_samples)
-        if self.root is None:
-            return z
-        return z * self.root if self.root.ndim == 1 else algebra.product(z, self.root)
+        return self.mixed(numbers.normal(INPUTS, (n_samples, self.n_sources), n_samples))
 
 
-def isotropic(n_inputs: int) -> InputLaw:
-    """Return the law of independent standard normal inputs."""
-    return InputLaw(np.eye(n_inputs), None)
+@dataclass(frozen=True)
+class Independent(InputLaw):
+    """Of independent inputs.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of inputs.
+    variances : ndarray, shape (in,)
+    """
+
+    variances: FloatArray
+
+    @property
+    def cov(self) -> FloatArray:
+        """Variances on the diagonal."""
+        return InputLaw(self.n_inputs).cov * self.variances
+
+    def mixed(self, z: FloatArray) -> FloatArray:
+        """Return numbers times standard deviations."""
+        return z * np.sqrt(self.variances)
 
 
-def independent(variances: FloatArray) -> InputLaw:
-    """Return the law of independent inputs of given variances."""
-    return InputLaw(np.diag(variances), np.sqrt(variances))
+@dataclass(frozen=True)
+class Correlated(InputLaw):
+    """Of a given covariance.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of inputs.
+    given : ndarray, shape (in, in)
+    """
+
+    given: FloatArray
+
+    @property
+    def cov(self) -> FloatArray:
+        """The covariance."""
+        return self.given
+
+    def mixed(self, z: FloatArray) -> FloatArray:
+        """Return numbers times a root of the covariance, some of them unused where it is singular."""
+        solved = algebra.least_squares(self.given, np.zeros((1, self.n_inputs)))
+        if solved.is_diagonal:
+            return z * solved.factor
+        return algebra.product(z[..., : solved.factor.shape[-2]], solved.factor)
 
 
-def wishart(numbers: Numbers, n_inputs: int, dof: int) -> InputLaw:
-    """Return laws whose covariance is that of `dof` standard normal samples, drawn for each seed."""
-    samples = numbers.normal(INPUT_COV, (dof, n_inputs), dof)
-    cov = algebra.cross_products(samples, samples) / dof
-    return InputLaw((cov + cov.mT) / 2, samples / math.sqrt(dof))
+@dataclass(frozen=True)
+class Wishart(InputLaw):
+    """Of covariances that are those of some standard normal samples.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of inputs.
+    samples : ndarray, shape (n_seeds, dof, in)
+    """
+
+    samples: FloatArray
+
+    @property
+    def cov(self) -> FloatArray:
+        """The covariance of each seed's samples."""
+        cov = algebra.cross_products(self.samples, self.samples) / self.n_sources
+        return np.asarray((cov + cov.mT) / 2)
+
+    @property
+    def n_sources(self) -> int:
+        """As many as samples."""
+        return int(self.samples.shape[-2])
+
+    def mixed(self, z: FloatArray) -> FloatArray:
+        """Return mixtures of the samples."""
+        return algebra.product(z, self.samples) / math.sqrt(self.n_sources)
 
 
-def of_cov(cov: FloatArray) -> InputLaw:
-    """Return the law of a given covariance."""
-    solved = algebra.least_squares(cov, np.zeros((1, cov.shape[-1])))
-    return InputLaw(cov, solved.factor)
+def wishart(numbers: Numbers, n_inputs: int, dof: int) -> Wishart:
+    """Return the law of covariances of `dof` standard normal samples, which are drawn for each seed."""
+    return Wishart(n_inputs, numbers.normal(INPUT_COV, (dof, n_inputs), dof))

@@ -60,16 +60,17 @@ class Values(Target):
     def _of_moments(
         self, teacher: Teacher, rows: Rows, matrices: FloatArray, noise: FloatArray
     ) -> Loss:
-        law = teacher.input_law(rows.numbers)
-        cov = law.cov if law.cov.ndim == 2 else rows.of(law.cov)
+        is_isotropic = teacher.input_cov is None
+        cov = teacher.input_law(rows.numbers).cov
+        cov = cov if cov.ndim == 2 else rows.of(cov)
         with np.errstate(over="ignore", invalid="ignore"):
-            cross = matrices if law.root is None else algebra.product(matrices, cov)
+            cross = matrices if is_isotropic else algebra.product(matrices, cov)
             flat = (np.reshape(a, (rows.n, -1, 1)) for a in (matrices, cross))
             rest = teacher.n_outputs * noise * noise
             power = algebra.cross_products(*flat)[:, 0, 0] + rest
         _check_finite(power)
         made = SquaredLoss(cov, cross, power, rest)
-        if law.root is None:  # of independent inputs alone batches are fresh samples
+        if is_isotropic:  # of independent inputs alone batches are fresh samples
             made = made.drawing(TeacherLoss(laws.Gaussian(teacher.n_inputs), matrices, noise))
         return made.spread(rows.which, rows.runs)
 

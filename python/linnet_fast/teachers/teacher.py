@@ -383,14 +383,15 @@ class Teacher(Problem):
 
     def input_law(self, numbers: Numbers) -> InputLaw:
         """Return the law of the inputs, with a row per seed where it is drawn."""
+        n = self.n_inputs
         if self.input_cov is None:
-            return draws.isotropic(self.n_inputs)
+            return InputLaw(n)
         if isinstance(self.input_cov, np.ndarray):
-            return draws.of_cov(self.input_cov)
+            return draws.Correlated(n, self.input_cov)
         name, number = self.input_cov
         if name == "wishart":
-            return draws.wishart(numbers, self.n_inputs, int(number))
-        return draws.independent(draws.powers(self.n_inputs, number))
+            return draws.wishart(numbers, n, int(number))
+        return draws.Independent(n, draws.powers(n, number))
 
 
 class Rows:
