@@ -21,7 +21,8 @@ from linnet_fast.losses.teacher import TeacherLoss
 from linnet_fast.teachers import draws
 
 if TYPE_CHECKING:
-    from linnet_fast.teachers.teacher import Rows, Teacher
+    from linnet_fast.teachers.rows import Rows
+    from linnet_fast.teachers.teacher import Teacher
 
 
 class Target(ABC):

@@ -20,6 +20,7 @@ from linnet_fast.losses.moments import check_input_cov
 from linnet_fast.losses.problem import Problem, Seeding
 from linnet_fast.teachers import draws
 from linnet_fast.teachers.draws import InputLaw, Numbers
+from linnet_fast.teachers.rows import Rows
 from linnet_fast.teachers.targets import TARGETS
 
 InputCov: TypeAlias = (
@@ -269,15 +270,20 @@ class Teacher(Problem):
     @property
     def run_shape(self) -> Shape:
         """Common shape of the run axes of the parameters that have some."""
+        return validate.broadcast_runs(**{name: a.shape for name, a in self._parameters.items()})
+
+    @property
+    def _parameters(self) -> dict[str, FloatArray]:
         arrays = {name: getattr(self, name) for name in self.inner_axes}
-        shapes = {name: array.shape for name, array in arrays.items() if array is not None}
-        return validate.broadcast_runs(**shapes)
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def _rows(self, seeding: Seeding) -> Rows:
+        return Rows(self._parameters, seeding, self.task)
 
     @cached_property
     def example(self) -> Loss:
         """The loss of data seed 0, of the first of the runs."""
-        arrays = {name: getattr(self, name) for name in self.inner_axes}
-        first = {name: a.flat[0] for name, a in arrays.items() if a is not None and a.size}
+        first = {name: a.flat[0] for name, a in self._parameters.items() if a.size}
         one = self._with(**first) if self.run_shape else self
         return one.for_runs(Seeding(0, 0), one)
 
@@ -343,12 +349,12 @@ class Teacher(Problem):
         -------
         ndarray of float64, shape (*run, out, in)
         """
-        rows = Rows(self, _seeding(seed, rng, batch_shape))
+        rows = self._rows(_seeding(seed, rng, batch_shape))
         return rows.of_runs(self.matrices(rows))
 
     def for_runs(self, seeding: Seeding, training: Problem) -> Loss:  # noqa: ARG002
         """Return the loss of runs, each by its own data seed."""
-        return TARGETS[self.target].loss(self, Rows(self, seeding))
+        return TARGETS[self.target].loss(self, self._rows(seeding))
 
     # -- what targets are made of: a row for each run that differs ---------------------------------
 
@@ -392,48 +398,6 @@ class Teacher(Problem):
         if name == "wishart":
             return draws.wishart(numbers, n, int(number))
         return draws.Independent(n, draws.powers(n, number))
-
-
-class Rows:
-    """Which of runs differ in their data, and the random numbers of those.
-
-    Parameters
-    ----------
-    teacher : Teacher
-    seeding : Seeding
-    """
-
-    def __init__(self, teacher: Teacher, seeding: Seeding) -> None:
-        shapes = {"seed": seeding.numbers.shape, "loss": teacher.run_shape}
-        self.runs = validate.broadcast_runs(**shapes)
-        arrays = {name: getattr(teacher, name) for name in teacher.inner_axes}
-        columns = {"seed": seeding.numbers} | {k: a for k, a in arrays.items() if a is not None}
-        flat = {k: np.broadcast_to(a, self.runs).reshape(-1) for k, a in columns.items()}
-        n_runs = math.prod(self.runs)
-        code = np.zeros(n_runs, np.int64)
-        for name, column in flat.items():
-            if columns[name].size > 1:
-                own = np.unique(column, return_inverse=True)[1]
-                code = np.unique(code * (own.max(initial=0) + 1) + own, return_inverse=True)[1]
-        different, first, which = np.unique(code, return_index=True, return_inverse=True)
-        self.n = len(different)
-        self.which = which
-        self._values = {name: column[first] for name, column in flat.items()}
-        seeds, self._seed_of_row = np.unique(self._values["seed"], return_inverse=True)
-        self.numbers = Numbers(seeding, seeds, teacher.task)
-
-    def parameter(self, name: str) -> FloatArray:
-        """Return a parameter of different runs, (n_rows,)."""
-        return self._values[name]
-
-    def of(self, array: FloatArray) -> FloatArray:
-        """Return what has a row per seed with a row per different run."""
-        is_same = len(array) == self.n and (np.diff(self._seed_of_row) == 1).all()
-        return array if is_same else array[self._seed_of_row]
-
-    def of_runs(self, array: FloatArray) -> FloatArray:
-        """Return what has a row per different run with all run axes."""
-        return array[self.which].reshape((*self.runs, *array.shape[1:]))
 
 
 def _seeding(seed: npt.ArrayLike | None, rng: Seed, batch_shape: int | Sequence[int]) -> Seeding:
