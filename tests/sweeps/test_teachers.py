@@ -14,8 +14,9 @@ from scipy import stats
 from sweep_files import refused
 
 import linnet_fast as lf
+from linnet_fast import plot
 from linnet_fast._base import machine
-from linnet_fast.cli import main
+from linnet_fast.cli import main, sweep_table
 
 TEACHER = lf.Teacher(
     "sparse", n_inputs=6, n_nonzero=2, n_samples=8, noise=0.1, input_cov=("wishart", 12)
@@ -114,6 +115,19 @@ def test_seeds_are_axes_tied_or_held():
     still = losses({"data_seed": [0, 1, 2]})  # batches are those of seed 0, as is the start
     assert following[0] == still[0]
     assert (following != still)[1:].all()
+
+
+def test_data_seeds_are_seeds():
+    """They come last, and tables and pictures take medians over them."""
+    spec = lf.grid(training(), {"data_seed": [0, 1, 2], "start.scale": [0.1, 0.5]}, replicates=2)
+    assert spec.dims == ("scale", "data_seed", "seed")
+    data = swept(spec)
+    text = sweep_table.table(data, "loss_risk")
+    assert "median over 3 data_seeds and 2 seeds" in text
+    median = np.median(data["loss_risk"].values[0, ..., -1])
+    assert f"{median:.4g}" in text
+    axes = plot.curves(data, "loss_risk", x="scale", select={"step": 20})
+    assert len(axes.lines) == 1
 
 
 def test_bits_do_not_depend_on_who_trains(tmp_path, monkeypatch):

@@ -24,6 +24,8 @@ from linnet_fast.training.trajectory import Trajectory
 
 SEED = "seed"
 """Name of the dimension of replicates."""
+SEEDS = (SEED, *DATA_SEEDS)
+"""Dimensions over which pictures and tables take medians."""
 
 _ROOTS = (
     "loss",
@@ -91,7 +93,7 @@ class SweepSpec:
         object.__setattr__(self, "rng", rng)
         for name in ("common_seeds", "keep_records"):
             object.__setattr__(self, name, validate.flag(name, getattr(self, name)))
-        axes = dict(sorted(self.axes.items(), key=lambda item: not _is_structural(item[1])))
+        axes = dict(sorted(self.axes.items(), key=_place))
         object.__setattr__(self, "axes", axes)
         _check_paths(axes, self.training)
         _check_seeds(axes, self.training)
@@ -402,8 +404,12 @@ def apply(training: Training, settings: Mapping[str, Any]) -> Training:
     return Training(**parts)
 
 
-def _is_structural(axis: Axis) -> bool:
-    return any(column.kind == "choices" for column in axis.columns)
+def _place(item: tuple[str, Axis]) -> int:
+    """Return where an axis comes: first what changes the shape of networks, then numbers, then seeds."""
+    name, axis = item
+    if any(column.kind == "choices" for column in axis.columns):
+        return 0
+    return 2 if name in SEEDS else 1
 
 
 def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
