@@ -210,10 +210,10 @@ def about(data: Dataset, store: Path) -> str:
 
 
 def _loss_line(kind: str, note: str | None) -> str:
-    """Return what is trained on; a note may name the kind itself."""
-    if not note or kind in note.partition(",")[0]:
-        return note or kind
-    return f"{kind} of {note}"
+    """Return what is trained on; the note of a teacher names its kind itself."""
+    if note and repr(kind) in note:
+        return note
+    return f"{kind} of {note}" if note else kind
 
 
 def ending(data: Dataset) -> str:
