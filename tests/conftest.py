@@ -29,6 +29,7 @@ sys.path += [
             "project",
             "rank_dynamics",
             "sweeps",
+            "teachers",
             "training",
         )
     ),

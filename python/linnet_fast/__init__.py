@@ -35,6 +35,7 @@ from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Re
 from linnet_fast.records.observables import OBSERVABLES, Observable
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
+from linnet_fast.teachers.teacher import Teacher
 from linnet_fast.training.description import Training
 from linnet_fast.training.observe import observe
 from linnet_fast.training.phase import Phase
@@ -124,6 +125,7 @@ __all__ = [
     "SweepEstimate",
     "SweepProgress",
     "SweepSpec",
+    "Teacher",
     "TeacherLoss",
     "Training",
     "Trajectory",

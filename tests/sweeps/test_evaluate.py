@@ -157,7 +157,7 @@ def test_what_is_evaluated_is_part_of_the_identity():
         ({"parameters": {"stop.evaluate.tset": [0.1]}}, "stop must be an object that has 'evaluate', got None"),
         ({"training": training(stop=lf.Stop(evaluate={"test": 0.5})), "parameters": {"stop.evaluate.tset": [0.1]}}, "parameter of stop.evaluate must be one of test; got 'tset'"),
         ({"parameters": {"record.evaluate.tset": [TEST]}}, "parameter of record.evaluate must be one of test; got 'tset'"),
-        ({"parameters": {"split": lf.Axis([0, 1], {"record.evaluate.test": [TEST, 0.5]})}}, r"evaluate\['test'\] must be a Loss, got float"),
+        ({"parameters": {"split": lf.Axis([0, 1], {"record.evaluate.test": [TEST, 0.5]})}}, r"evaluate\['test'\] must be a Loss, a Teacher or 'population', got float"),
     ],
 )  # fmt: skip
 def test_what_is_refused(options, message):

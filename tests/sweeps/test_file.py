@@ -464,7 +464,9 @@ class TestPlot:
         refused(make, message, plot=table)
 
 
-@pytest.mark.parametrize("name", ["scale_step_digits", "depth_scale", "edge_of_stability"])
+@pytest.mark.parametrize(
+    "name", ["scale_step_digits", "depth_scale", "edge_of_stability", "sparse_teacher"]
+)
 def test_examples(name):
     file = reader.read(ROOT / "examples" / f"{name}.toml")
     assert file.spec.n_runs > 400

@@ -150,7 +150,7 @@ def test_bad_axes_are_refused(labels, values, exception, message):
 NEAR = [
     ("metthod.step_size", "parameter must be one of .*; got 'metthod'; did you mean 'method'"),
     ("nsteps", "got 'nsteps'; did you mean 'n_steps'"),
-    ("scale", "parameter must be one of loss, network, start, method, n_steps, until, record, stop, dtype, phases; got 'scale'"),
+    ("scale", "parameter must be one of loss, network, start, method, n_steps, until, record, stop, dtype, phases, data_seed, batch_seed; got 'scale'"),
     ("method.stepsize", "parameter of method must be one of step_size, .* did you mean 'step_size'"),
     ("network.hiddn", "parameter of network must be one of widths, hidden, n_layers; got 'hiddn'; did you mean 'hidden'"),
     ("network.n_layer", "did you mean 'n_layers'"),

@@ -42,7 +42,17 @@ def test_arguments_are_kept():
     assert (made.method, made.n_steps, made.until) == (DEFAULTS["method"], 30, None)
     assert (made.record, made.stop, made.dtype) == (record, stop, "float32")
     names = [field.name for field in dataclasses.fields(made)]
-    assert names == [*DEFAULTS, "until", "record", "stop", "dtype", "reduce", "phases"]
+    assert names == [
+        *DEFAULTS,
+        "until",
+        "record",
+        "stop",
+        "dtype",
+        "reduce",
+        "phases",
+        "data_seed",
+        "batch_seed",
+    ]
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.n_steps = 3
 

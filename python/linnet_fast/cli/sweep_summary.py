@@ -201,12 +201,19 @@ def about(data: Dataset, store: Path) -> str:
         axes[axis["name"]] = _Swept(data[axis["name"]].to_numpy().tolist(), values)
     lines = {
         "store": f"{store}, begun {made.get('created')} by {by}",
-        "loss": f"{spec['training']['loss']['kind']}{f' of {note}' if note else ''}",
+        "loss": _loss_line(spec["training"]["loss"]["kind"], note),
         **_described(spec["training"], axes, spec["replicates"]),
         "keeps": ", ".join(keeps),
         "done": f"{there:,} of {status.size:,} runs ({100 * there / max(status.size, 1):.0f} %)",
     }
     return _aligned(lines)
+
+
+def _loss_line(kind: str, note: str | None) -> str:
+    """Return what is trained on; the note of a teacher names its kind itself."""
+    if note and repr(kind) in note:
+        return note
+    return f"{kind} of {note}" if note else kind
 
 
 def ending(data: Dataset) -> str:

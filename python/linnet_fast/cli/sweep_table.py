@@ -15,6 +15,7 @@ from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.sweeps.layout import PENDING
 from linnet_fast.sweeps.results import RECORDS, Runs, Sweep, held_on, matches, together
+from linnet_fast.sweeps.spec import SEEDS
 from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def selected(data: Dataset, select: Mapping[str, Any]) -> Dataset:
 
 def parameters_of(data: Dataset) -> list[str]:
     """Return the swept parameters but seeds: those of several values, the most of them first."""
-    names = [str(dim) for dim in data["status"].dims if dim != "seed"]
+    names = [str(dim) for dim in data["status"].dims if dim not in SEEDS]
     several = [name for name in names if data.sizes[name] > 1] or names
     return sorted(several, key=lambda name: -data.sizes[name])
 
@@ -193,11 +194,11 @@ def _tables(
 ) -> Iterator[str]:
     """Give a title, a table for each value of a few other parameters, notes."""
     over = [dim for dim in cells.dims if dim not in (rows.dim, columns and columns.dim)]
-    apart = [dim for dim in over if dim != "seed" and data.sizes[dim] > 1]
+    apart = [dim for dim in over if dim not in SEEDS and data.sizes[dim] > 1]
     if math.prod(data.sizes[dim] for dim in apart) > _MOST_TABLES:
         apart = []
     pooled = [
-        wording.count(data.sizes[dim], dim) if dim == "seed" else dim
+        wording.count(data.sizes[dim], dim) if dim in SEEDS else dim
         for dim in over
         if dim not in apart
     ]

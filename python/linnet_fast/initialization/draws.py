@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.seeds import Seed
+from linnet_fast._base.streams import Draw, normal_numbers
 from linnet_fast._base.validate import WeightArray
 from linnet_fast.initialization import nominal, options
-from linnet_fast.initialization.streams import Draw, normal_numbers
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.named import Dense, Diagonal
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.seeds import Seed
+from linnet_fast._base.streams import Draw
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.initialization import options
 from linnet_fast.initialization.options import Options
-from linnet_fast.initialization.streams import Draw
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.networks.named import Dense, Diagonal

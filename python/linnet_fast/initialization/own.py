@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from linnet_fast._base import functions, seeds, validate
 from linnet_fast._base.seeds import Seed
+from linnet_fast._base.streams import numbered
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.initialization import options
-from linnet_fast.initialization.streams import numbered
 from linnet_fast.networks.chain import Chain, checked_network
 
 Drawing: TypeAlias = Callable[[Chain, np.random.Generator], Sequence[npt.ArrayLike]]

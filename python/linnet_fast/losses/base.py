@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast._base.value import Value, arguments_of
+from linnet_fast._base.value import arguments_of
+from linnet_fast.losses.problem import Problem, Seeding
 
 Words: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
 """Numbers of blocks (n,) -> random words of 32 bits (4, n): those of one step of one run."""
@@ -37,7 +38,7 @@ class KernelMoments(NamedTuple):
     """E |y|^2, (*run)."""
 
 
-class Loss(Value, ABC):
+class Loss(Problem):
     """A loss of the end-to-end matrix of a network.
 
     A loss does not change, and what it is made with are attributes of the same names. Arrays among
@@ -62,14 +63,19 @@ class Loss(Value, ABC):
     """Names of what `from_dataset` takes besides."""
 
     @property
-    @abstractmethod
-    def n_inputs(self) -> int:
-        """Number of inputs."""
+    def example(self) -> Loss:
+        """The loss itself."""
+        return self
 
     @property
-    @abstractmethod
-    def n_outputs(self) -> int:
-        """Number of outputs."""
+    def population(self) -> Problem:
+        """Refuse to guess where samples are from."""
+        msg = f"loss must be a Teacher for its population to be known, got a {type(self).__name__}"
+        raise ValueError(msg)
+
+    def for_runs(self, seeding: Seeding, training: Problem) -> Loss:  # noqa: ARG002
+        """Return the loss itself."""
+        return self
 
     @abstractmethod
     def value(self, product: npt.ArrayLike) -> FloatArray:
@@ -194,6 +200,27 @@ class Loss(Value, ABC):
             known = all(part is not None for part in parts)
             values[name] = np.stack(parts)[which] if known else None
         return cls(**values)
+
+    def spread(self, which: npt.NDArray[np.intp], runs: Shape) -> Self:
+        """Return the loss of runs, each of which has the data of one row of this one's only run axis.
+
+        Parameters
+        ----------
+        which : ndarray of int
+            A row for each run.
+        runs : tuple of int
+            Shape of their run axes.
+        """
+        return type(self)(**self._with_rows(which, runs))
+
+    def _with_rows(self, which: npt.NDArray[np.intp], runs: Shape) -> dict[str, Any]:
+        """Return arguments with other run axes; what has none stays without."""
+        values = self.arguments()
+        for name, n_inner in self.inner_axes.items():
+            array = values[name]
+            if array is not None and array.ndim > n_inner:
+                values[name] = array[which].reshape((*runs, *array.shape[1:]))
+        return values
 
     def for_batches(self) -> Loss:
         """Return the form of the loss that batches are drawn of; most have only one form."""

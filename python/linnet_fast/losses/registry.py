@@ -7,6 +7,7 @@ from linnet_fast.losses.base import Loss
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
 from linnet_fast.losses.custom import CustomLoss
+from linnet_fast.losses.problem import Problem
 from linnet_fast.losses.sampled import SampledSquaredLoss
 from linnet_fast.losses.samples import ExponentialLoss, LogisticLoss
 from linnet_fast.losses.sensing import MatrixSensingLoss, RankOneSensingLoss
@@ -47,9 +48,15 @@ def of_data() -> dict[str, type[Loss]]:
     }
 
 
-def checked_loss(loss: object) -> Loss:
+def checked_loss(loss: object, name: str = "loss") -> Loss:
     """Return `loss`, which must be a loss."""
     if not isinstance(loss, Loss):
-        msg = f"loss must be one of {', '.join(LOSSES)}, got {type(loss).__name__}"
+        hint = f", {loss.hint}" if isinstance(loss, Problem) else ""
+        msg = f"{name} must be one of {', '.join(LOSSES)}, got {type(loss).__name__}{hint}"
         raise TypeError(msg)
     return loss
+
+
+def checked_problem(loss: object) -> Problem:
+    """Return `loss`, which must be a loss, or a recipe of one."""
+    return loss if isinstance(loss, Problem) else checked_loss(loss)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -148,6 +148,10 @@ class SampledSquaredLoss(SquaredLoss):
     def kinds_of_runs(self) -> npt.NDArray[np.int64]:
         """Return one for all."""
         return Loss.kinds_of_runs(self)
+
+    def spread(self, which: npt.NDArray[np.intp], runs: Shape) -> Self:
+        """Return the loss of runs, each of which has the data of one row."""
+        return Loss.spread(self, which, runs)
 
     def padded(self, n_more: int) -> Loss | None:
         """Return the loss with so many more inputs, which are 0."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -296,6 +296,36 @@ class SquaredLoss(Loss):
         """Return the loss of the samples, if they are at hand."""
         sampled: Loss | None = self.__dict__.get("_samples")
         return self if sampled is None else sampled
+
+    def drawing(self, of: Loss) -> SquaredLoss:
+        """Return the same loss, of which batches are those of another.
+
+        Parameters
+        ----------
+        of : Loss
+            With the same values and gradients.
+        """
+        loss = self._with(self.input_cov, self.cross_cov, self.residual_power)
+        loss.__dict__["_samples"] = of
+        return loss
+
+    def spread(self, which: npt.NDArray[np.intp], runs: Shape) -> Self:
+        """Return the loss of runs, each of which has the data of one row; nothing is solved again."""
+        loss = type(self).__new__(type(self))
+        loss._keep(**self._with_rows(which, runs))
+        solved = self._solved
+        inner = {"factor": 1 if solved.is_diagonal else 2, "solution": 2, "explained": 0, "left": 1}
+        arrays = {name: getattr(solved, name) for name in inner}
+        loss.__dict__["_solved"] = solved._replace(
+            **{
+                name: array[which].reshape((*runs, *array.shape[1:]))
+                for name, array in arrays.items()
+                if array.ndim > inner[name]
+            }
+        )
+        if (sampled := self.__dict__.get("_samples")) is not None:
+            loss.__dict__["_samples"] = sampled.spread(which, runs)
+        return loss
 
     def kinds_of_runs(self) -> npt.NDArray[np.int64]:
         """Return how many directions of the inputs each run sees; below 0 where none are turned."""

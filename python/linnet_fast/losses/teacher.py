@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -198,9 +198,18 @@ class TeacherLoss(SquaredLoss):
         """Return one for all."""
         return Loss.kinds_of_runs(self)
 
+    @property
+    def population(self) -> Loss:
+        """The loss itself."""
+        return self
+
     def seen_inputs(self) -> SeenInputs | None:
         """Return None: a law has all directions of the inputs, and each like the others."""
         return None
+
+    def spread(self, which: npt.NDArray[np.intp], runs: Shape) -> Self:
+        """Return the loss of runs, each of which has the data of one row."""
+        return Loss.spread(self, which, runs)
 
     def padded(self, n_more: int) -> Loss | None:  # noqa: ARG002
         """Return None: inputs that are not seen have no law."""

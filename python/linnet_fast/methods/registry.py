@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar, cast
+
 from linnet_fast._base.registry import Registry
 from linnet_fast.losses.base import Loss
+from linnet_fast.losses.problem import Problem
 from linnet_fast.methods.adaptive import Adagrad, Adam, RMSProp
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.descent import GradientDescent
@@ -11,6 +14,8 @@ from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.normalized import SignDescent, SpectralDescent
 from linnet_fast.methods.sharpness import SharpnessAware
 from linnet_fast.methods.stochastic import StochasticGradientDescent
+
+AnyProblem = TypeVar("AnyProblem", bound=Problem)
 
 METHODS: Registry[type[Method]] = Registry(
     [
@@ -59,17 +64,17 @@ def checked_method(method: object, n_steps: object, until: object) -> Method:
     return method
 
 
-def fitting_loss(loss: Loss, method: Method) -> Loss:
-    """Return the form of a loss that a method trains on; anything else as it is, to be refused.
+def fitting_loss(loss: AnyProblem, method: Method) -> AnyProblem:
+    """Return the form of a loss that a method trains on; anything else as it is.
 
     Parameters
     ----------
-    loss : Loss
-        As it was given.
+    loss : Loss or Teacher
+        As it was given; a teacher stays, until it has drawn a loss.
     method : Method
         How to train.
     """
     given: tuple[object, object] = (loss, method)
     if isinstance(given[0], Loss) and isinstance(given[1], Method) and given[1].batches is not None:
-        return given[0].for_batches()
+        return cast("AnyProblem", given[0].for_batches())
     return loss

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
+from linnet_fast.losses.problem import Population, Problem
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records import forms
 from linnet_fast.records.measures import PLAIN, Measure, measure_named
@@ -334,6 +335,30 @@ def checked_losses(evaluate: object, argument: str = "evaluate") -> Named[Loss]:
     losses = checked_names(evaluate, argument)
     for name, loss in losses.items():
         validate.instance(f"{argument}[{name!r}]", loss, Loss)  # type: ignore[type-abstract]
+    return Named(losses)
+
+
+def checked_problems(evaluate: object) -> Named[Any]:
+    """Return what is to be evaluated beside the loss of a training, by name: also what runs draw first.
+
+    Parameters
+    ----------
+    evaluate : mapping of str to Loss, Teacher or "population"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else; see `checked_names`.
+    """
+    losses = dict(checked_names(evaluate))
+    for name, loss in losses.items():
+        where = f"evaluate[{name!r}]"
+        if isinstance(loss, str):
+            validate.choice(where, loss, (Population.text,))
+            losses[name] = Population()
+        elif not isinstance(loss, Problem):
+            msg = f"{where} must be a Loss, a Teacher or 'population', got {type(loss).__name__}"
+            raise TypeError(msg)
     return Named(losses)
 
 

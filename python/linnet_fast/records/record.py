@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import ClassVar, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import elementary, spacing, validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.losses.base import Loss
+from linnet_fast.losses.problem import Problem, Seeding
+from linnet_fast.records.named import Named
 from linnet_fast.records.observables import (
     NO_LOSSES,
     Asked,
     checked,
-    checked_losses,
+    checked_problems,
     rows,
 )
 from linnet_fast.records.rows import AnyObservable
@@ -28,6 +29,9 @@ MAX_STEP = 2**62
 
 
 _DEFAULT = ("loss", "singular_values")
+
+Evaluated: TypeAlias = Problem | str
+"""What can be evaluated: a loss, a recipe of one, or the population of what is trained on."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,7 +55,9 @@ class Record:
         direction of a `SphericalLogisticLoss`.
     evaluate : mapping of str to Loss, optional
         Losses that are evaluated beside that of the training, at the same records: with ``{"test":
-        loss}`` the result has ``loss_test``. They are of any kind, with the inputs and outputs of the
+        loss}`` the result has ``loss_test``. In a `Training` on a `Teacher` also another `Teacher`, drawn by
+        the same data seeds, or ``"population"``: that of the training with infinitely many samples, its
+        exact risk. They are of any kind, with the inputs and outputs of the
         network; run axes of theirs broadcast with those of the training. What else is asked for of the
         training's loss, such as ``margin``, is recorded of those that have it (``margin_test``), and
         can be named in `observables` itself. They change nothing of the training, and cost nothing
@@ -99,7 +105,7 @@ class Record:
     numbers: tuple[int, ...] | tuple[float, ...]
     observables: tuple[Asked, ...] = _DEFAULT
     direction: tuple[float, ...] | None = None
-    evaluate: Mapping[str, Loss] = NO_LOSSES
+    evaluate: Mapping[str, Any] = NO_LOSSES
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -124,7 +130,7 @@ class Record:
                 raise ValueError(msg)
             numbers = (validate.integer("numbers[0]", one[0], low=low, high=MAX_STEP),)
         object.__setattr__(self, "numbers", numbers)
-        object.__setattr__(self, "evaluate", checked_losses(self.evaluate))
+        object.__setattr__(self, "evaluate", checked_problems(self.evaluate))
         object.__setattr__(self, "observables", checked(self.observables, self.evaluate))
 
     @classmethod
@@ -133,7 +139,7 @@ class Record:
         n: int,
         observables: Iterable[Asked] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
-        evaluate: Mapping[str, Loss] = NO_LOSSES,
+        evaluate: Mapping[str, Evaluated] = NO_LOSSES,
     ) -> Record:
         """Record at `n` steps in geometric progression, the first and the last step among them.
 
@@ -167,7 +173,7 @@ class Record:
         k: int,
         observables: Iterable[Asked] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
-        evaluate: Mapping[str, Loss] = NO_LOSSES,
+        evaluate: Mapping[str, Evaluated] = NO_LOSSES,
     ) -> Record:
         """Record at all multiples of `k`, step 0 among them.
 
@@ -195,7 +201,7 @@ class Record:
         steps: Iterable[int],
         observables: Iterable[Asked] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
-        evaluate: Mapping[str, Loss] = NO_LOSSES,
+        evaluate: Mapping[str, Evaluated] = NO_LOSSES,
     ) -> Record:
         """Record at the given steps.
 
@@ -223,7 +229,7 @@ class Record:
         time: npt.ArrayLike,
         observables: Iterable[Asked] = _DEFAULT,
         direction: npt.ArrayLike | None = None,
-        evaluate: Mapping[str, Loss] = NO_LOSSES,
+        evaluate: Mapping[str, Evaluated] = NO_LOSSES,
     ) -> Record:
         """Record a flow at the given times.
 
@@ -257,7 +263,7 @@ class Record:
         numbers: tuple[int, ...] | tuple[float, ...],
         observables: Iterable[Asked],
         direction: npt.ArrayLike | None,
-        evaluate: Mapping[str, Loss],
+        evaluate: Mapping[str, Evaluated],
     ) -> Record:
         # Names are made a tuple where they are checked.
         names = cast("tuple[Asked, ...]", observables)
@@ -275,6 +281,21 @@ class Record:
     def rows(self) -> dict[str, AnyObservable]:
         """The observables that are meant, by name."""
         return rows(self.observables, self.evaluate)
+
+    def for_runs(self, seeding: Seeding, training: Problem) -> Record:
+        """Return the record with what runs evaluate by their data seeds.
+
+        Parameters
+        ----------
+        seeding : Seeding
+            Whose numbers have the run axes.
+        training : Loss or Teacher
+            What is trained on.
+        """
+        made = {name: _drawn(name, one, seeding, training) for name, one in self.evaluate.items()}
+        if all(made[name] is one for name, one in self.evaluate.items()):
+            return self
+        return replace(self, evaluate=Named(made))
 
     def n_records(self, first: int, last: int) -> int:
         """Return how many records a training from step `first` to step `last` makes.
@@ -387,6 +408,14 @@ class Record:
             times = np.append(0.0, spacing.geomspace(until / 1000, until, n - 1) if many else until)
         times[0], times[-1] = begin, until
         return np.unique(times)
+
+
+def _drawn(name: str, one: Problem, seeding: Seeding, training: Problem) -> Problem:
+    try:
+        return one.for_runs(seeding, training)
+    except (TypeError, ValueError) as error:
+        msg = f"evaluate[{name!r}] must be of what is trained on: {error}"
+        raise type(error)(msg) from error
 
 
 def _vector(direction: npt.ArrayLike | None) -> tuple[float, ...] | None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast.networks.chain import Chain
 from linnet_fast.training import plain
+from linnet_fast.training.description import DATA_SEEDS
 
 _MOST_STACKED = 2**17  # bytes of the moments of one run that are worth a copy for each run
 
@@ -31,6 +32,8 @@ class Column:
         values = [value.item() if isinstance(value, np.generic) else value for value in values]
         self.values: Sequence[Any] = values
         array = np.asarray(values) if _is_per_run(path) and _are_numbers(values) else None
+        if path in DATA_SEEDS and array is not None and array.dtype.kind != "i":
+            array = None  # refused where it is used
         self.numbers = None if array is None else array.astype(np.float64)
         if self.numbers is not None:
             self.kind = "numbers"
@@ -38,6 +41,11 @@ class Column:
             self.kind = "stacked"
         else:
             self.kind = "choices"
+
+    @property
+    def ends(self) -> tuple[Any, Any]:
+        """Least and largest of the values, of numbers."""
+        return min(self.values), max(self.values)
 
     @cached_property
     def codes(self) -> npt.NDArray[np.int64]:
@@ -50,7 +58,7 @@ class Column:
 
     def shown(self) -> npt.NDArray[Any] | None:
         """Return the values as a coordinate, if they can be one."""
-        if self.numbers is not None:
+        if self.numbers is not None and self.path not in DATA_SEEDS:
             return self.numbers
         if all(isinstance(value, int | float | str) for value in self.values):
             return np.array(self.values)
@@ -60,7 +68,7 @@ class Column:
 
     def encoded(self, arrays: plain.Arrays | None = None) -> Any:
         """Return the values as plain data; many numbers as an array."""
-        if self.numbers is not None:
+        if self.numbers is not None and self.path not in DATA_SEEDS:
             return plain.encode(self.numbers, arrays)
         kinds = {type(value) for value in self.values}
         if kinds in ({int}, {float}):
@@ -77,6 +85,8 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 def _is_per_run(path: str) -> bool:
     """Whether a batch takes this as an array of one number per run, so that such runs go together."""
     *owners, name = path.split(".")
+    if path in DATA_SEEDS:
+        return True
     if len(owners) == 2 and owners[0] == "stop" and owners[1] in ("evaluate", "below", "above"):
         return True
     kinds = plain.kinds(owners[-1]) if owners else ()

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast.losses.problem import Seeding
 from linnet_fast.records.observables import NO_LOSSES, rows
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
@@ -16,7 +17,7 @@ from linnet_fast.sweeps.derived import Derived
 from linnet_fast.sweeps.spec import SweepSpec
 from linnet_fast.training import plain
 from linnet_fast.training.beginning import beginning
-from linnet_fast.training.description import Training
+from linnet_fast.training.description import DATA_SEEDS, Training, streams_of
 from linnet_fast.training.observe import observe
 from linnet_fast.training.phase import Phase
 from linnet_fast.training.phases import Planned, planned
@@ -40,6 +41,7 @@ class Batch:
     record: Record | None
     """That of the training, with evaluated losses as the runs have them."""
     loss: Any
+    """With the data that runs draw."""
     method: Any
     stop: Stop | None
     start: Any
@@ -54,7 +56,7 @@ class Batch:
         """
         n_axes = len(spec.axes)
         training = spec.training_at([int(i.flat[0]) for i in indices[:n_axes]])
-        parts: dict[str, Any] = {name: getattr(training, name) for name in _PARTS}
+        parts: dict[str, Any] = {name: getattr(training, name) for name in (*_PARTS, *DATA_SEEDS)}
         settings: dict[str, npt.NDArray[np.float64]] = {}
         for axis, index in zip(spec.axes.values(), indices, strict=False):
             for column in axis.columns:
@@ -68,9 +70,17 @@ class Batch:
             root, *rest = path.split(".")
             parts[root] = plain.replaced(root, parts[root], rest, numbers)
         streams = spec.streams_of(indices)
-        parts["method"] = parts["method"].with_streams(streams)
+        seeds = (parts.pop(name) for name in DATA_SEEDS)
+        data, batches = streams_of(streams, *(_whole(seed) for seed in seeds))
+        seeding, problem = Seeding(spec.rng, data), parts["loss"]
+        parts["loss"] = problem.for_runs(seeding, problem)
+        if parts["record"] is not None:
+            parts["record"] = parts["record"].for_runs(seeding, problem)
+        parts["method"] = parts["method"].with_streams(batches)
         if parts["phases"] is not None:
-            parts["phases"] = tuple(phase.with_streams(streams) for phase in parts["phases"])
+            parts["phases"] = tuple(
+                phase.for_runs(seeding, problem).with_streams(batches) for phase in parts["phases"]
+            )
         return cls(training=training, streams=streams, **parts)
 
     @classmethod
@@ -151,6 +161,11 @@ class Batch:
             dtype=self.training.dtype,
         )
         return weights
+
+
+def _whole(seed: Any) -> Any:
+    """Return seeds of runs as integers; what is one for all as it is."""
+    return seed.astype(np.int64) if isinstance(seed, np.ndarray) else seed
 
 
 def recording(spec: SweepSpec, training: Training, record: Record | None) -> Record:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.sweeps.spec import SEEDS
 from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Sweep:
         """Return the parameters that are not taken, seeds left out; one for each dim of a grid."""
         names = []
         for dim in self.swept:
-            if dim == "seed" or dim in taken:
+            if dim in SEEDS or dim in taken:
                 continue
             if along := together(self.data, dim):
                 names += [name for name in along if name not in taken]

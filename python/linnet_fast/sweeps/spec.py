@@ -13,17 +13,19 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape
-from linnet_fast.losses.registry import checked_loss
+from linnet_fast.losses.registry import checked_problem
 from linnet_fast.methods.batches import MOST_STREAMS
 from linnet_fast.networks.named import Dense
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.derived import Derived
 from linnet_fast.training import plain
-from linnet_fast.training.description import Training
+from linnet_fast.training.description import DATA_SEEDS, Training, seeds_of
 from linnet_fast.training.trajectory import Trajectory
 
 SEED = "seed"
 """Name of the dimension of replicates."""
+SEEDS = (SEED, *DATA_SEEDS)
+"""Dimensions over which pictures and tables take medians."""
 
 _ROOTS = (
     "loss",
@@ -36,6 +38,7 @@ _ROOTS = (
     "stop",
     "dtype",
     "phases",
+    *DATA_SEEDS,
 )
 NUMERICS = 3
 """Counts up with every change of the library that alters the bits of results."""
@@ -90,9 +93,10 @@ class SweepSpec:
         object.__setattr__(self, "rng", rng)
         for name in ("common_seeds", "keep_records"):
             object.__setattr__(self, name, validate.flag(name, getattr(self, name)))
-        axes = dict(sorted(self.axes.items(), key=lambda item: not _is_structural(item[1])))
+        axes = dict(sorted(self.axes.items(), key=_place))
         object.__setattr__(self, "axes", axes)
         _check_paths(axes, self.training)
+        _check_seeds(axes, self.training)
         if self.n_runs > _MOST_RUNS:
             msg = f"a sweep must have at most 2**48 runs, got {self.n_runs:,}"
             raise ValueError(msg)
@@ -389,7 +393,7 @@ def apply(training: Training, settings: Mapping[str, Any]) -> Training:
         by_root.setdefault(root, {})[tuple(rest)] = value
     if "loss" in by_root:
         changes = by_root.pop("loss")
-        parts["loss"] = loss = checked_loss(plain.replaced_all("loss", parts["loss"], changes))
+        parts["loss"] = loss = checked_problem(plain.replaced_all("loss", parts["loss"], changes))
         network = parts["network"]
         if () not in by_root.get("network", {}) and isinstance(network, Dense):
             # Data of other sizes change the ends of a dense network.
@@ -400,8 +404,12 @@ def apply(training: Training, settings: Mapping[str, Any]) -> Training:
     return Training(**parts)
 
 
-def _is_structural(axis: Axis) -> bool:
-    return any(column.kind == "choices" for column in axis.columns)
+def _place(item: tuple[str, Axis]) -> int:
+    """Return where an axis comes: first what changes the shape of networks, then numbers, then seeds."""
+    name, axis = item
+    if any(column.kind == "choices" for column in axis.columns):
+        return 0
+    return 2 if name in SEEDS else 1
 
 
 def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
@@ -424,6 +432,21 @@ def _check_paths(axes: Mapping[str, Axis], training: Training) -> None:
             outer = any(c.path == root for a in axes.values() for c in a.columns)
             if rest and not outer:
                 plain.check_path(root, getattr(training, root), rest)
+
+
+def _check_seeds(axes: Mapping[str, Axis], training: Training) -> None:
+    """Refuse seeds that no data or batches have."""
+    for axis in axes.values():
+        for column in axis.columns:
+            if column.path not in DATA_SEEDS:
+                continue
+            known: dict[str, Any] = dict.fromkeys(DATA_SEEDS, "seed")
+            # They increase together, so that the ends say it of all.
+            ends = [*column.values] if column.numbers is None else column.ends
+            for value in ends:
+                seeds_of(**known | {column.path: value})
+                if column.path == "data_seed" and training.batch_seed == "data_seed":
+                    seeds_of("seed", value)
 
 
 TAKEN = (

@@ -20,7 +20,7 @@ from linnet_fast.records.stop import Stop
 def check_problem(network: Chain, loss: Loss, name: str = "loss") -> None:
     """Raise unless these are a network and a loss, called so, of as many inputs and outputs."""
     checked_network(network, Chain)
-    checked_loss(loss)
+    checked_loss(loss, name)
     if (loss.n_outputs, loss.n_inputs) != (network.n_outputs, network.n_inputs):
         got = f"{loss.n_inputs} inputs and {loss.n_outputs} outputs"
         msg = f"{name} must match the network's widths {network.widths}, got {got}"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import Shape
 from linnet_fast._base.value import Value
-from linnet_fast.losses.base import Loss
+from linnet_fast.losses.problem import Problem, Seeding
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.batches import Batches
 from linnet_fast.records.record import MAX_STEP
@@ -34,8 +34,8 @@ class Phase(Value):
         Steps of the phase, of a method that takes steps.
     until : float, optional
         The time at which the phase ends, of a flow: counted from the very start.
-    loss : Loss, optional
-        What is trained on: another task.
+    loss : Loss or Teacher, optional
+        What is trained on: another task. In a `Training` it may be a `Teacher`, such as one of another `task`.
     batches : Batches, optional
         Which samples the steps of the method see.
     stop : Stop, optional
@@ -72,7 +72,7 @@ class Phase(Value):
     method: Method | None = None
     n_steps: int | None = None
     until: float | None = None
-    loss: Loss | None = None
+    loss: Problem | None = None
     batches: Batches | None = None
     stop: Stop | None = None
     reset: bool = False
@@ -90,7 +90,7 @@ class Phase(Value):
             object.__setattr__(self, "until", validate.real("until", self.until, at_least=0))
         kinds: dict[str, type] = {
             "method": Method,
-            "loss": Loss,
+            "loss": Problem,
             "batches": Batches,
             "stop": Stop,
         }
@@ -111,6 +111,25 @@ class Phase(Value):
     def wakes(self) -> bool:
         """Whether runs that have converged go on: by another loss or stop rule."""
         return self.loss is not None or self.stop is not None
+
+    @property
+    def example(self) -> Phase:
+        """The phase with a loss by which to check it, where data are to be drawn."""
+        return self if self.loss is None else replace(self, loss=self.loss.example)
+
+    def for_runs(self, seeding: Seeding, training: Problem) -> Phase:
+        """Return the phase with the data of runs, where they draw some.
+
+        Parameters
+        ----------
+        seeding : Seeding
+            Whose numbers have the run axes.
+        training : Loss or Teacher
+            What is trained on in other phases.
+        """
+        if self.loss is None:
+            return self
+        return replace(self, loss=self.loss.for_runs(seeding, training))
 
     def with_streams(self, streams: npt.ArrayLike) -> Phase:
         """Return the phase with random streams of these numbers, where it has any.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import Loss
+from linnet_fast.losses.registry import checked_loss
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.registry import fitting_loss
 from linnet_fast.networks.chain import Chain
@@ -78,7 +79,7 @@ def planned(
         plan.append(
             Planned(
                 own,
-                fitting_loss(loss if phase.loss is None else phase.loss, own),
+                checked_loss(fitting_loss(loss if phase.loss is None else phase.loss, own)),
                 stop if phase.stop is None else phase.stop,
                 phase.n_steps,
                 phase.until,

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from linnet_fast._base import functions, validate
 from linnet_fast.initialization.start import Start
 from linnet_fast.laws.spherical import LAWS
+from linnet_fast.losses.problem import Population
 from linnet_fast.losses.registry import LOSSES
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.noise import GaussianNoise
@@ -31,6 +32,7 @@ from linnet_fast.networks.named import Dense
 from linnet_fast.networks.text import parse
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
+from linnet_fast.teachers.teacher import Teacher
 from linnet_fast.training.phase import Phase
 
 _MOST_INLINE = 64
@@ -54,9 +56,9 @@ _OTHERS: Mapping[str, tuple[type, ...]] = {
 
 def kinds(name: str) -> tuple[type, ...]:
     """Return what objects a parameter of this name may hold; the first is meant where no kind is given."""
-    return {"loss": tuple(LOSSES.values()), "method": tuple(METHODS.values())}.get(
-        name, _OTHERS.get(name, ())
-    )
+    if name == "loss":
+        return (*LOSSES.values(), Teacher, Population)
+    return tuple(METHODS.values()) if name == "method" else _OTHERS.get(name, ())
 
 
 def _known() -> set[type]:
@@ -181,7 +183,9 @@ def decode(name: str, data: object, arrays: Mapping[str, npt.NDArray[Any]] | Non
 def _decode_object(
     name: str, own: str, data: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None
 ) -> Any:
-    known_kinds = {kind.__name__: kind for kind in kinds(own)}
+    known_kinds = {
+        word: kind for kind in kinds(own) for word in getattr(kind, "kinds", (kind.__name__,))
+    }
     if not known_kinds:
         msg = f"{name} must be a number, a text or a list, got a table"
         raise ValueError(msg)
@@ -193,6 +197,8 @@ def _decode_object(
     else:
         made = known_kinds[validate.choice(f"{name}.kind", chosen, known_kinds)]
         given = {key: value for key, value in data.items() if key != "kind"}
+        if hasattr(made, "kinds"):
+            given["kind"] = chosen
     known = arguments(made)
     for key in given:
         validate.choice(f"key of {name}", key, known)

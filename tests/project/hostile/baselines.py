@@ -448,6 +448,21 @@ SPECIAL = {
         "times": lambda: [0.5, 2.0],
     },
     "linnet_fast.Training": {"start": lambda: lf.Start("gaussian")},
+    "linnet_fast.Teacher": {
+        "kind": lambda: "gaussian",
+        "n_inputs": lambda: 3,
+        "n_outputs": lambda: 2,
+        "noise": lambda: 0.5,
+        "n_samples": lambda: 4,
+        "input_cov": lambda: ("power_law", 1.0),
+        "target": lambda: "values",
+        "task": lambda: 1,
+        **dict.fromkeys(
+            ("rank", "strengths", "exponent", "n_nonzero", "positive", "matrix"), lambda: None
+        ),
+        "seed": lambda: [0, 5],
+        "batch_shape": lambda: 2,
+    },
     "linnet_fast.Stop": {
         "loss": lambda: 1e-3,
         "evaluate": lambda: {"test": 0.5},

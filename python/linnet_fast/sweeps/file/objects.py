@@ -11,17 +11,19 @@ from linnet_fast import datasets
 from linnet_fast._base import validate
 from linnet_fast.datasets.kinds import Data
 from linnet_fast.losses.base import Loss
+from linnet_fast.losses.problem import Problem
 from linnet_fast.losses.registry import LOSSES
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Residual
 from linnet_fast.records.record import Record
 from linnet_fast.sweeps.file.toml import Table, as_table, as_text, listed, refuse_unknown, shown
+from linnet_fast.teachers.teacher import Teacher
 from linnet_fast.training import plain
-from linnet_fast.training.description import Training
+from linnet_fast.training.description import DATA_SEEDS, Training
 from linnet_fast.training.phase import Phase
 
 OBJECTS = ("loss", "network", "start", "method", "record", "stop")
-SCALARS = ("n_steps", "until", "dtype", "reduce")
+SCALARS = ("n_steps", "until", "dtype", "reduce", *DATA_SEEDS)
 PHASES = "phases"
 """Name of the tables of phases, of which there are several."""
 
@@ -112,11 +114,12 @@ class Objects:
             where = f"{PHASES}[{i}]"
             parts = dict(as_table(where, table))
             refuse_unknown(where, parts, plain.arguments(Phase))
-            loss = parts.pop("loss", None)
-            if loss is not None:
-                loss = self._loss(as_table(f"{where}.loss", loss), f"{where}.loss")
+            table_of_loss = parts.pop("loss", None)
             phase: Phase = _decode(where, parts)
-            found.append(replace(phase, loss=loss))
+            if table_of_loss is not None:
+                made = self._loss(as_table(f"{where}.loss", table_of_loss), f"{where}.loss")
+                phase = replace(phase, loss=made)
+            found.append(phase)
         return tuple(found)
 
     def made(self, name: str, value: Any, where: str | None = None) -> Any:
@@ -134,7 +137,7 @@ class Objects:
                 return self._record(value)
         return _decode(name, value)
 
-    def losses(self, varied: Mapping[str, list[Any]]) -> list[Loss]:
+    def losses(self, varied: Mapping[str, list[Any]]) -> list[Problem]:
         """Return a loss for each of equally many values of what makes it."""
         table = as_table("loss", self._tree["loss"])
         names = [name[5:] for name in varied]
@@ -143,15 +146,25 @@ class Objects:
             for values in zip(*varied.values(), strict=True)
         ]
 
-    def _evaluated(self, name: str, table: Table) -> Loss:
+    def _evaluated(self, name: str, value: Any) -> Problem | str:
         """Return a loss that is evaluated, by default of the kind of that of the training."""
+        if isinstance(value, str):
+            return value
+        table = as_table(name, value)
         of_training = as_table("loss", self._tree["loss"]).get("kind", "SquaredLoss")
         return self._loss({"kind": of_training, **table}, name)
 
-    def _loss(self, table: Table, where: str = "loss") -> Loss:
-        kind = LOSSES[
-            validate.choice(f"{where}.kind", table.get("kind", "SquaredLoss"), list(LOSSES))
-        ]
+    def _loss(self, table: Table, where: str = "loss") -> Problem:
+        chosen = validate.choice(
+            f"{where}.kind", table.get("kind", "SquaredLoss"), (*LOSSES, *Teacher.kinds)
+        )
+        if chosen in Teacher.kinds:
+            teacher: Teacher = _decode(where, table)
+            self._tell(where, repr(teacher))
+            return teacher
+        return self._loss_of(LOSSES[chosen], table, where)
+
+    def _loss_of(self, kind: type[Loss], table: Table, where: str) -> Loss:
         fields = plain.arguments(kind)
         more = tuple(name for name in kind.dataset_options if name not in fields)
         options: tuple[str, ...] = ()
@@ -237,8 +250,7 @@ class Objects:
         if "evaluate" in table:
             losses = as_table("record.evaluate", table["evaluate"])
             options["evaluate"] = {
-                name: self._evaluated(f"{_EVALUATE}{name}", as_table(f"{_EVALUATE}{name}", loss))
-                for name, loss in losses.items()
+                name: self._evaluated(f"{_EVALUATE}{name}", loss) for name, loss in losses.items()
             }
         return _SCHEDULES[schedules[0]](table[schedules[0]], **options)
 

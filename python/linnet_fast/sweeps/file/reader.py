@@ -33,6 +33,7 @@ from linnet_fast.sweeps.file.toml import (
 )
 from linnet_fast.sweeps.file.values import WAYS, drawn, first, spaced
 from linnet_fast.sweeps.sweep import Axis, SweepSpec, grid, paired, sampled
+from linnet_fast.training.description import DATA_SEEDS
 
 PLOTS = ("heatmap", "curves")
 """Kinds of pictures."""
@@ -372,7 +373,8 @@ def _fill(tree: Table, values: Mapping[str, Any], columns: Mapping[str, Table]) 
     for axis in columns.values():
         varied |= {name: column[0] for name, column in axis.items()}
     # Outer objects before what is in them.
-    for name in sorted(varied, key=lambda name: name.count(".")):
+    named = (name for name in varied if name not in DATA_SEEDS)  # these have a value that says more
+    for name in sorted(named, key=lambda name: name.count(".")):
         *path, last = name.split(".")
         table: Any = tree
         if path and path[0] in NEEDED and path[0] not in tree:

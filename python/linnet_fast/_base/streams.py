@@ -43,12 +43,7 @@ class Draw:
         memory.check_room("batch_shape", 3 * 8 * math.prod(runs) * (1 + sum(sizes)))
         numbers, self._which = numbered(streams, runs)
         key = seeds.generator(rng).integers(0, 2**64, size=2, dtype=np.uint64)
-        ends = np.flatnonzero(np.diff(numbers) != 1) + 1
-        flat = [
-            _standard_normal(key, int(stretch[0]), len(stretch), sum(sizes))
-            for stretch in np.split(numbers, ends)
-        ]
-        drawn = flat[0] if len(flat) == 1 else np.concatenate(flat)
+        drawn = of_streams(key, numbers, sum(sizes))
         parts = np.split(drawn, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
         self.blocks = [
             part.reshape(len(numbers), *shape) for part, shape in zip(parts, shapes, strict=True)
@@ -96,10 +91,37 @@ def numbered(
     return different, None if len(different) == n_runs and (which[1:] > which[:-1]).all() else which
 
 
+def of_streams(
+    key: npt.NDArray[np.uint64], numbers: npt.NDArray[np.int64], n: int, *, normal: bool = True
+) -> FloatArray:
+    """Return n numbers of each stream, (n_streams, n): standard normal, or uniform within (0, 1).
+
+    Parameters
+    ----------
+    key : ndarray of uint64, shape (2,)
+        Of Philox.
+    numbers : ndarray of int64, shape (n_streams,)
+        Different streams, ascending, at least one.
+    n : int
+        How many.
+    normal : bool
+        Else uniform.
+    """
+    make = _standard_normal if normal else _uniform
+    ends = np.flatnonzero(np.diff(numbers) != 1) + 1
+    flat = [make(key, int(part[0]), len(part), n) for part in np.split(numbers, ends)]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat)
+
+
 def _standard_normal(
     key: npt.NDArray[np.uint64], first_run: int, n_runs: int, n: int
 ) -> FloatArray:
-    """Return n standard normal numbers for each of the runs first_run ... first_run + n_runs - 1.
+    """Return n standard normal numbers for each of the runs first_run ... first_run + n_runs - 1."""
+    return elementary.normal_quantile(_uniform(key, first_run, n_runs, n))
+
+
+def _uniform(key: npt.NDArray[np.uint64], first_run: int, n_runs: int, n: int) -> FloatArray:
+    """Return n uniform numbers for each of the runs first_run ... first_run + n_runs - 1.
 
     Run i owns the ceil(n / 4) counters of Philox from i * ceil(n / 4) on. So any stretch of runs is
     one vectorised draw, and a run's numbers are the same in every stretch.
@@ -109,4 +131,4 @@ def _standard_normal(
     uniform = source.random((n_runs, counters * _WORDS_PER_COUNTER))[:, :n]
     # The middle of each of the 2**53 cells of [0, 1); above 1/2 it rounds to an end, which must not
     # be 1.
-    return elementary.normal_quantile(np.minimum(uniform + 2.0**-54, 1 - 2.0**-53))
+    return np.minimum(uniform + 2.0**-54, 1 - 2.0**-53)

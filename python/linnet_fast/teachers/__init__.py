@@ -1,0 +1,1 @@
+"""Data as a recipe: teachers that are drawn anew for every seed."""
