@@ -284,7 +284,8 @@ class Trajectory:
             raise ValueError(msg)
         clock = self.final.clock
         if clock is not None and not self.phases:
-            after = (wanted - clock.time[..., None]) / clock.step_size[..., None]
+            with np.errstate(over="ignore"):  # inf steps away, then
+                after = (wanted - clock.time[..., None]) / clock.step_size[..., None]
             return np.asarray(clock.step[..., None] + after)
         n = wanted.shape[-1]
         whole = np.broadcast_to(wanted, (*self.run_shape, n))

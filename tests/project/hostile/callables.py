@@ -73,9 +73,11 @@ LACKING = re.compile(r"is not a norm|and a \w+ has none")
 
 FILES = {
     "linnet_fast.open_sweep",
+    "linnet_fast.open_spec",
     "linnet_fast.sweep",
     "linnet_fast.Trajectory.load",
     "linnet_fast.Trajectory.save",
+    "linnet_fast.plot.page",
     "linnet_fast.datasets.load",
     "linnet_fast.datasets.load_entries",
     "linnet_fast.datasets.load_measurements",
