@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.special import ndtri
 
-from linnet_fast.initialization import aligned, balanced, gaussian, orthogonal, streams
+from linnet_fast._base import streams
+from linnet_fast.initialization import aligned, balanced, gaussian, orthogonal
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.named import Dense
 

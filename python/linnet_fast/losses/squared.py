@@ -306,7 +306,7 @@ class SquaredLoss(Loss):
             With the same values and gradients.
         """
         loss = self._with(self.input_cov, self.cross_cov, self.residual_power)
-        loss.__dict__["_samples"] = of
+        loss.__dict__.update(_solved=self._solved, _samples=of)
         return loss
 
     def spread(self, which: npt.NDArray[np.intp], runs: Shape) -> Self:
