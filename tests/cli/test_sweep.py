@@ -554,7 +554,7 @@ def test_examples_of_the_help_parse():
 
     text = sweep._EPILOG + show._EPILOG
     lines = re.findall(r"^  linnet-fast (.*)$", text, re.MULTILINE)
-    assert len(lines) == 7
+    assert len(lines) == 8
     for line in lines:
         assert main.parser().parse_args(shlex.split(line)).command in ("sweep", "show")
 
