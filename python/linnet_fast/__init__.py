@@ -157,7 +157,7 @@ __all__ = [
     "what_is",
 ]
 
-# What is imported when it is first asked for: importing all of it would take twice as long.
+# What is imported when it is first asked for, for few need it and it takes its time.
 _MODULES = (
     "datasets",
     "directional_convergence",
@@ -168,29 +168,26 @@ _MODULES = (
     "regularizers",
     "sklearn",
 )
-_PLACES = {
-    "NoParameterizationError": "linnet_fast.costs.design",
-    "Verification": "linnet_fast.costs.design",
-    "parameterize": "linnet_fast.costs.design",
-    "verify": "linnet_fast.costs.design",
-    "InducedRegularizer": "linnet_fast.costs.induced",
-    "what_is": "linnet_fast.costs.induced",
-    "RepresentationCost": "linnet_fast.costs.representation_cost",
-    "depth_limit": "linnet_fast.costs.representation_cost",
-    "representation_cost": "linnet_fast.costs.representation_cost",
-    "Axis": "linnet_fast.sweeps.sweep",
-    "SweepError": "linnet_fast.sweeps.sweep",
-    "SweepEstimate": "linnet_fast.sweeps.sweep",
-    "SweepProgress": "linnet_fast.sweeps.sweep",
-    "SweepSpec": "linnet_fast.sweeps.sweep",
-    "estimate_sweep": "linnet_fast.sweeps.sweep",
-    "grid": "linnet_fast.sweeps.sweep",
-    "open_spec": "linnet_fast.sweeps.sweep",
-    "open_sweep": "linnet_fast.sweeps.sweep",
-    "paired": "linnet_fast.sweeps.sweep",
-    "sampled": "linnet_fast.sweeps.sweep",
-    "sweep": "linnet_fast.sweeps.sweep",
+_NAMES = {
+    "costs.design": ("NoParameterizationError", "Verification", "parameterize", "verify"),
+    "costs.induced": ("InducedRegularizer", "what_is"),
+    "costs.representation_cost": ("RepresentationCost", "depth_limit", "representation_cost"),
+    "sweeps.sweep": (
+        "Axis",
+        "SweepError",
+        "SweepEstimate",
+        "SweepProgress",
+        "SweepSpec",
+        "estimate_sweep",
+        "grid",
+        "open_spec",
+        "open_sweep",
+        "paired",
+        "sampled",
+        "sweep",
+    ),
 }
+_PLACES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
@@ -199,14 +196,13 @@ def __getattr__(name: str) -> object:
         return importlib.import_module(f"linnet_fast.{name}")
     if name in _PLACES:
         found: object = getattr(importlib.import_module(_PLACES[name]), name)
-        globals()[name] = found
-        return found
-    if name == "__version__":
-        version: str = importlib.import_module("importlib.metadata").version("linnet-fast")
-        globals()[name] = version
-        return version
-    message = f"module 'linnet_fast' has no attribute {name!r}"
-    raise AttributeError(message)
+    elif name == "__version__":
+        found = importlib.import_module("importlib.metadata").version("linnet-fast")
+    else:
+        message = f"module 'linnet_fast' has no attribute {name!r}"
+        raise AttributeError(message)
+    globals()[name] = found
+    return found
 
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -96,6 +96,21 @@ def test_points_and_curves_alone(tmp_path):
     assert content(tmp_path / "page.html")["maps"] == []
 
 
+def test_medians_are_over_all_seeds(tmp_path):
+    teacher = lf.Teacher("gaussian", n_inputs=3, n_outputs=2)
+    drawn = lf.Training(
+        lf.Dense((3, 2)), teacher, lf.Start("gaussian"), method=lf.GradientDescent(0.1), n_steps=5
+    )
+    axes = {"start.scale": [0.1, 1.0], "data_seed": range(3)}
+    made = lf.sweep(lf.grid(drawn, axes, replicates=2, derived="final_loss"), progress=False)
+    page(made, tmp_path / "page.html")
+    found = content(tmp_path / "page.html")
+    assert [dim["name"] for dim in found["dims"]] == ["scale"]
+    assert found["n_seeds"] == 6
+    medians = made["final_loss"].median(["seed", "data_seed"])
+    np.testing.assert_allclose(found["maps"][0]["values"], medians, rtol=1e-5)
+
+
 def test_bad_input(data, tmp_path):
     with pytest.raises(ValueError, match=r"file must end in \.html, got"):
         page(data, tmp_path / "page.txt")

@@ -34,44 +34,6 @@ struct Leading {
     std::vector<double> left, right;
 };
 
-/// matrix^T matrix, or matrix matrix^T if `of_rows`, of entries over `scale`.
-std::vector<double> gram_of(const Matrix& matrix, double scale, bool of_rows) {
-    const Index n = of_rows ? matrix.rows : matrix.cols;
-    const Index length = of_rows ? matrix.cols : matrix.rows;
-    std::vector<double> lines(matrix.entries.size());  // one after the other
-    for (Index i = 0; i < n; ++i) {
-        for (Index k = 0; k < length; ++k)
-            lines[static_cast<std::size_t>(i * length + k)] =
-                (of_rows ? matrix(i, k) : matrix(k, i)) / scale;
-    }
-    std::vector<double> gram(static_cast<std::size_t>(n * n));
-    for (Index i = 0; i < n; ++i) {
-        for (Index j = 0; j <= i; ++j) {
-            const double sum =
-                ordered_dot(lines.data() + i * length, lines.data() + j * length, length);
-            gram[static_cast<std::size_t>(i * n + j)] = sum;
-            gram[static_cast<std::size_t>(j * n + i)] = sum;
-        }
-    }
-    return gram;
-}
-
-/// The unit vector along matrix times x, or matrix^T x if `transposed`.
-std::vector<double> direction_of(const Matrix& matrix, bool transposed, double scale,
-                                 const std::vector<double>& x) {
-    std::vector<double> y(static_cast<std::size_t>(transposed ? matrix.cols : matrix.rows));
-    for (Index i = 0; i < matrix.rows; ++i) {
-        for (Index j = 0; j < matrix.cols; ++j) {
-            const auto to = static_cast<std::size_t>(transposed ? j : i);
-            const auto from = static_cast<std::size_t>(transposed ? i : j);
-            y[to] += matrix(i, j) / scale * x[from];
-        }
-    }
-    const double norm = std::sqrt(ordered_dot(y.data(), y.data(), static_cast<Index>(y.size())));
-    for (double& entry : y) entry /= norm;
-    return y;
-}
-
 /// The vectors come from the smaller Gram matrix: its first eigenvector is as well determined as the
 /// first singular vector, s1^2 - s2^2 being at least s1 (s1 - s2).
 Leading leading_of(const Matrix& matrix, const std::function<bool()>& pulse) {
@@ -82,25 +44,31 @@ Leading leading_of(const Matrix& matrix, const std::function<bool()>& pulse) {
     SingularValues<double> solver(matrix.rows, matrix.cols);
     const double* const values = solver.of(matrix, pulse);
     for (Index i = 0; i < solver.count(); ++i) {
-        if (values[i] > found.first) {
-            found.second = found.first;
-            found.first = values[i];
-        } else {
-            found.second = std::max(found.second, values[i]);
-        }
+        found.second = std::max(found.second, std::min(found.first, values[i]));
+        found.first = std::max(found.first, values[i]);
     }
-    const bool of_rows = matrix.rows < matrix.cols;
+    // The matrix or its transpose, whichever has no more columns than rows.
+    const bool is_wide = matrix.rows < matrix.cols;
+    const Index n_rows = std::max(matrix.rows, matrix.cols);
     const Index n = solver.count();
-    const std::vector<double> gram = gram_of(matrix, largest, of_rows);
-    std::vector<double> squares(static_cast<std::size_t>(n));
-    std::vector<double> vectors(gram.size());
-    symmetric_eigenvectors({gram.data(), {}}, {}, n, squares.data(), vectors.data(), {1, {}});
-    std::vector<double> last(static_cast<std::size_t>(n));
-    for (Index i = 0; i < n; ++i)
-        last[static_cast<std::size_t>(i)] = vectors[static_cast<std::size_t>(i * n + n - 1)];
-    std::vector<double> other = direction_of(matrix, of_rows, largest, last);
-    found.left = of_rows ? last : other;
-    found.right = of_rows ? std::move(other) : std::move(last);
+    const auto size = [](Index count) { return static_cast<std::size_t>(count); };
+    std::vector<double> tall(size(n_rows * n));
+    for (Index i = 0; i < n_rows; ++i) {
+        for (Index j = 0; j < n; ++j)
+            tall[size(i * n + j)] = (is_wide ? matrix(j, i) : matrix(i, j)) / largest;
+    }
+    const Control alone{1, {}};
+    std::vector<double> gram(size(n * n)), squares(size(n)), vectors(size(n * n));
+    cross_products({tall.data(), {}}, {tall.data(), {}}, {}, n_rows, n, n, gram.data(), alone);
+    symmetric_eigenvectors({gram.data(), {}}, {}, n, squares.data(), vectors.data(), alone);
+    std::vector<double> lesser(size(n)), greater(size(n_rows));
+    for (Index j = 0; j < n; ++j) lesser[size(j)] = vectors[size(j * n + n - 1)];
+    for (Index i = 0; i < n_rows; ++i)
+        greater[size(i)] = ordered_dot(tall.data() + i * n, lesser.data(), n);
+    const double norm = std::sqrt(ordered_dot(greater.data(), greater.data(), n_rows));
+    for (double& entry : greater) entry /= norm;
+    found.left = is_wide ? lesser : greater;
+    found.right = is_wide ? std::move(greater) : std::move(lesser);
     return found;
 }
 

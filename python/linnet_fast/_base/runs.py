@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base.validate import Shape
+from linnet_fast._base.value import made_with
 
 _T = TypeVar("_T")
 
@@ -37,8 +37,8 @@ def noun_of(noun: _T, which: npt.NDArray[np.intp], runs: Shape) -> _T:
     """
     axes: Mapping[str, int] = getattr(noun, "inner_axes", {})
     values = {}
-    for name in inspect.signature(type(noun)).parameters:
-        value = getattr(noun, name)
+    for name, made in made_with(noun).items():
+        value = made
         if isinstance(value, np.ndarray) and name in axes:
             value = taken(value, axes[name], which, runs)
         elif isinstance(value, Mapping):

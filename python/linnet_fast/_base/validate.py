@@ -406,6 +406,12 @@ def broadcast_runs(**shapes: Shape) -> Shape:
         raise ValueError(msg) from None
 
 
+def batch_shape(value: object) -> Shape:
+    """Return the run axes that `batch_shape` gives as a number or as a sequence of numbers."""
+    several = value if isinstance(value, Iterable) else (value,)
+    return integers("batch_shape", several, low=1, high=2**62, most=_MOST_AXES)
+
+
 def fits_batch(name: str, shape: Shape, batch_shape: Shape) -> None:
     """Refuse run axes that do not broadcast to `batch_shape`."""
     try:

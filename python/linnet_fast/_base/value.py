@@ -11,14 +11,15 @@ import numpy as np
 
 
 @cache
-def _arguments(kind: type[Any]) -> tuple[str, ...]:
+def arguments(kind: Any) -> tuple[str, ...]:
+    """Return the names of the arguments a class is made with; each is an attribute, too."""
     return tuple(inspect.signature(kind).parameters)
 
 
-def arguments_of(value: object) -> tuple[str, ...]:
-    """Return the names of the arguments that something was made with."""
+def made_with(value: object) -> dict[str, Any]:
+    """Return what something was made with, by the names of its arguments."""
     kind: Any = type(value)
-    return _arguments(kind)
+    return {name: getattr(value, name) for name in arguments(kind)}
 
 
 class Value:
@@ -30,11 +31,11 @@ class Value:
             return True
         if type(other) is not type(self):
             return NotImplemented
-        return all(_same(getattr(self, name), getattr(other, name)) for name in arguments_of(self))
+        return _same(made_with(self), made_with(other))
 
     def __hash__(self) -> int:
         """Hash of the class and of what is not an array; of arrays their shapes."""
-        return hash((type(self), *(_key(getattr(self, name)) for name in arguments_of(self))))
+        return hash((type(self), *map(_key, made_with(self).values())))
 
 
 def _same(a: Any, b: Any) -> bool:

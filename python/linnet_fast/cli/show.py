@@ -73,13 +73,9 @@ def run(options: argparse.Namespace) -> None:
     picture = None if options.plot is None else outputs.named(options.plot)
     outputs.check_picture(picture)
     listed = None if options.csv is None else outputs.named(options.csv)
-    if listed is not None and listed.suffix not in sweep_lines.SUFFIXES:
-        msg = f"--csv must end in .csv or .parquet, got {listed}"
-        raise BadInput(msg)
+    outputs.check_file("--csv", listed, sweep_lines.SUFFIXES)
     page = None if options.html is None else outputs.named(options.html)
-    if page is not None and page.suffix != ".html":
-        msg = f"--html must end in .html, got {page}"
-        raise BadInput(msg)
+    outputs.check_file("--html", page, (".html",))
     tell = outputs.teller(quiet=False)
     names = ("of", "x", "y", "by", "kind")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -92,8 +88,8 @@ def run(options: argparse.Namespace) -> None:
         if listed is not None:
             outputs.write(listed, partial(sweep_lines.save, data, chosen["select"], listed), tell)
         if page is not None:
-            title = options.store.stem
-            outputs.write(page, lambda: plot.page(data, page, title=title), tell)
+            save_page = partial(plot.page, data, page, title=options.store.stem)
+            outputs.write(page, save_page, tell)
         if picture is not None:
             save = partial(sweep_picture.save, data, chosen, options.store.stem, picture)
             outputs.write(picture, save, tell)

@@ -14,6 +14,7 @@ import numpy as np
 from linnet_fast._base import wording
 from linnet_fast._base.config import config
 from linnet_fast.cli.sweep_workers import n_there
+from linnet_fast.losses.registry import LOSSES
 from linnet_fast.sweeps.file.reader import SweepFile
 from linnet_fast.sweeps.form import is_store
 from linnet_fast.sweeps.layout import PENDING
@@ -183,7 +184,6 @@ def about(data: Dataset, store: Path) -> str:
     """Return what a store is and how far it has got."""
     spec = json.loads(data.attrs["spec"])
     made = json.loads(data.attrs["provenance"])
-    note = made.get("note")
     status = data["status"].to_numpy()
     there = int(np.count_nonzero(status != PENDING))
     by = f"linnet-fast {made.get('version')}, instruction set {made.get('isa')}"
@@ -201,7 +201,7 @@ def about(data: Dataset, store: Path) -> str:
         axes[axis["name"]] = _Swept(data[axis["name"]].to_numpy().tolist(), values)
     lines = {
         "store": f"{store}, begun {made.get('created')} by {by}",
-        "loss": _loss_line(spec["training"]["loss"]["kind"], note),
+        "loss": _loss_line(spec["training"]["loss"]["kind"], made.get("note")),
         **_described(spec["training"], axes, spec["replicates"]),
         "keeps": ", ".join(keeps),
         "done": f"{there:,} of {status.size:,} runs ({100 * there / max(status.size, 1):.0f} %)",
@@ -210,10 +210,10 @@ def about(data: Dataset, store: Path) -> str:
 
 
 def _loss_line(kind: str, note: str | None) -> str:
-    """Return what is trained on; the note of a teacher names its kind itself."""
-    if note and repr(kind) in note:
-        return note
-    return f"{kind} of {note}" if note else kind
+    """Return what is trained on: a loss of data, or a recipe, whose note says all."""
+    if note is None:
+        return kind
+    return f"{kind} of {note}" if kind in LOSSES else note
 
 
 def ending(data: Dataset) -> str:

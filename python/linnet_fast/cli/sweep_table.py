@@ -292,7 +292,7 @@ def _best(data: Dataset, of: str, cells: _Cells) -> str:
         diverged = np.count_nonzero(ended[run] == Status.DIVERGED)
         row = [wording.label(of_runs[run]) for of_runs in labels]
         lines.append([*row, _median(medians[[run]]), str(diverged)])
-    seeds = wording.count(data.sizes.get("seed", 0), "seed")
-    over = f", median over {seeds}" if "seed" in data.sizes else ""
+    seeds = [wording.count(data.sizes[dim], dim) for dim in cells.dims if dim in SEEDS]
+    over = f", median over {' and '.join(seeds)}" if seeds else ""
     title = f"{of}{over}, the {len(order)} least of {wording.count(data.sizes['run'], 'run')}"
     return f"{title}\n\n{wording.ruled(lines)}"

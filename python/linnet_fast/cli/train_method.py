@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from linnet_fast._base import wording
+from linnet_fast._base.value import arguments
 from linnet_fast.cli.outputs import BadInput
 from linnet_fast.methods.base import SteppingMethod
 from linnet_fast.methods.registry import METHODS
@@ -60,8 +61,8 @@ def method_of(options: argparse.Namespace, step_size: float | StepRule) -> Stepp
     kind: Any = names()[options.method]
     own = {**given, "step_size": step_size, "weight_decay": options.weight_decay}
     for name in given:
-        if name not in plain.arguments(kind):
-            known = ", ".join(n for n in plain.arguments(kind) if n not in _OF_THE_GRID)
+        if name not in arguments(kind):
+            known = ", ".join(n for n in arguments(kind) if n not in _OF_THE_GRID)
             msg = f"--method-option {name}: {options.method} has {known}"
             raise BadInput(msg)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,6 @@ import numpy.typing as npt
 from linnet_fast._base import memory, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.networks.chain import Chain
-
-_MOST_AXES = 30
 
 
 class Options(NamedTuple):
@@ -76,10 +74,7 @@ def checked(
     TypeError, ValueError
         If something is of a wrong type, out of range, or does not broadcast.
     """
-    one = not isinstance(batch_shape, Iterable)
-    runs = validate.integers(
-        "batch_shape", (batch_shape,) if one else batch_shape, low=1, high=2**62, most=_MOST_AXES
-    )
+    runs = validate.batch_shape(batch_shape)
     factor = validate.real_array("scale", scale, at_least=0)
     validate.fits_batch("scale", factor.shape, runs)
     factors = None

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from linnet_fast import initialization
 from linnet_fast._base import functions, validate
+from linnet_fast._base.kinds import check_options
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast._base.value import Value
@@ -181,14 +182,8 @@ class Start(Value):
             "weights": weights,
             "function": function,
         }
+        check_options("start", kind, given, KINDS)
         for name, value in given.items():
-            if value is not None and name not in KINDS[kind].takes:
-                kinds = ", ".join(other for other, of in KINDS.items() if name in of.takes)
-                msg = f"{name} must be left out of a start that is {kind}, it is for {kinds} ones"
-                raise ValueError(msg)
-            if value is None and KINDS[kind].needs == name:
-                msg = f"{name} must be given for a start that is {kind}"
-                raise ValueError(msg)
             put(self, name, None if value is None else _CHECKS[name](name, value))
         _ = self.run_shape  # refuses run axes that do not broadcast
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast._base.value import arguments_of
+from linnet_fast._base.value import made_with
 from linnet_fast.losses.problem import Problem, Seeding
 
 Words: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint64]]
@@ -175,7 +175,7 @@ class Loss(Problem):
 
     def arguments(self) -> dict[str, Any]:
         """Return what the loss is made with, by name."""
-        return {name: getattr(self, name) for name in arguments_of(self)}
+        return made_with(self)
 
     @classmethod
     def stacked(cls, losses: Sequence[Loss], index: npt.NDArray[np.intp]) -> Self:

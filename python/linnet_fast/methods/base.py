@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from linnet_fast._base import elementary, validate
 from linnet_fast._base.runs import noun_of
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast._base.value import Value
+from linnet_fast._base.value import Value, made_with
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.step_rule import StepRule
@@ -358,8 +357,7 @@ class SteppingMethod(Method):
         return {name: part for name, part in parts.items() if part is not None}
 
     def _with(self, changed: Mapping[str, object]) -> Self:
-        values = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        return type(self)(**{**values, **changed})
+        return type(self)(**made_with(self) | dict(changed))
 
     def with_streams(self, streams: npt.ArrayLike) -> Self:
         """Return the method with random streams of these numbers, where it has any.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
-from linnet_fast._base.value import Value
+from linnet_fast._base.value import Value, made_with
 
 KINDS = (
     "constant",
@@ -309,8 +308,7 @@ class StepRule(Value):
         if then.kind == "alignment" or then.warmup_steps.any():
             msg = f"then must be a rule that can be warmed up to, and is not yet, got {then}"
             raise ValueError(msg)
-        parts = {name: getattr(then, name) for name in inspect.signature(cls).parameters}
-        return cls(**parts | {"warmup_steps": steps})
+        return cls(**made_with(then) | {"warmup_steps": steps})
 
     @classmethod
     def loss_normalized(cls, scale: npt.ArrayLike) -> StepRule:

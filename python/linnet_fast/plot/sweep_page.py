@@ -19,6 +19,7 @@ import numpy.typing as npt
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.sweeps.results import RECORDS, Sweep, readable, together
+from linnet_fast.sweeps.spec import SEEDS
 from linnet_fast.training.state import Status
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def page(data: Dataset, file: str | PathLike[str], *, title: str | None = None) 
 def _content(sweep: Sweep, title: str) -> dict[str, Any]:
     """Return all that a page shows, as plain numbers and text."""
     data = sweep.data
-    swept = [dim for dim in sweep.swept if dim != "seed"]
+    swept = [dim for dim in sweep.swept if dim not in SEEDS]
     status = data["status"].transpose(*swept, ...).to_numpy()
     if status.size > _MOST_CELLS:
         msg = f"data must have at most {_MOST_CELLS:,} runs, got {status.size:,}"

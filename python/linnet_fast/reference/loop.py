@@ -18,6 +18,7 @@ import scipy
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
+from linnet_fast._base.value import made_with
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import AtStep, Method, SteppingMethod
 from linnet_fast.methods.batches import Batches
@@ -32,7 +33,6 @@ from linnet_fast.records.rows import AnyObservable
 from linnet_fast.records.stop import Stop
 from linnet_fast.reference.draws import draw, noise_on
 from linnet_fast.reference.observables import end_to_end, gradients, observe
-from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.clock import clock_of, time_of
 from linnet_fast.training.compatible import check_training
@@ -315,7 +315,7 @@ def _step_sizes(method: SteppingMethod, whole: Loss, here: Point, step: int) -> 
 
 
 def _provenance(method: Method, **length: float) -> dict[str, Any]:
-    parameters = {name: getattr(method, name) for name in plain.arguments(type(method))}
+    parameters = made_with(method)
     return {
         "engine": "linnet_fast.reference",
         "python": platform.python_version(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import memory, validate
+from linnet_fast._base.kinds import check_options
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape
+from linnet_fast._base.value import made_with
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.moments import check_input_cov
 from linnet_fast.losses.problem import Problem, Seeding
@@ -28,7 +30,6 @@ InputCov: TypeAlias = (
 )
 
 _MOST = 2**31 - 1
-_MOST_AXES = 30
 
 
 class _Kind(NamedTuple):
@@ -196,14 +197,7 @@ class Teacher(Problem):
             "positive": positive,
             "matrix": matrix,
         }
-        for name, value in given.items():
-            if value is not None and name not in KINDS[kind].takes:
-                kinds = ", ".join(other for other, of in KINDS.items() if name in of.takes)
-                msg = f"{name} must be left out of a teacher that is {kind}, it is for {kinds} ones"
-                raise ValueError(msg)
-            if value is None and KINDS[kind].needs == name:
-                msg = f"{name} must be given for a teacher that is {kind}"
-                raise ValueError(msg)
+        check_options("teacher", kind, given, KINDS)
         put("matrix", None if matrix is None else _matrix("matrix", matrix))
         known = (None, None) if self.matrix is None else self.matrix.shape
         put(
@@ -264,8 +258,7 @@ class Teacher(Problem):
 
     def _with(self, **changes: Any) -> Teacher:
         """Return the teacher with other arguments."""
-        names = ("kind", "n_inputs", *self.unsaid)
-        return Teacher(**{name: getattr(self, name) for name in names} | changes)
+        return Teacher(**made_with(self) | changes)
 
     @property
     def run_shape(self) -> Shape:
@@ -401,10 +394,7 @@ class Teacher(Problem):
 
 
 def _seeding(seed: npt.ArrayLike | None, rng: Seed, batch_shape: int | Sequence[int]) -> Seeding:
-    one = not isinstance(batch_shape, Iterable)
-    runs = validate.integers(
-        "batch_shape", (batch_shape,) if one else batch_shape, low=1, high=2**62, most=_MOST_AXES
-    )
+    runs = validate.batch_shape(batch_shape)
     if seed is None:
         memory.check_room("batch_shape", 8 * math.prod(runs))
         return Seeding(rng, np.arange(math.prod(runs)).reshape(runs))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
 import json
 import math
 import re
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import npy
 from linnet_fast._base.validate import Shape
+from linnet_fast._base.value import arguments
 from linnet_fast.networks.named import Convolution, Diagonal, Grouped, Residual
 
 FORMAT = "linnet_fast.Trajectory"
@@ -174,7 +174,7 @@ def check_network(text: str, shapes: Mapping[str, Shape]) -> None:
         raise ValueError(too_large)
     if tree.func.id not in _SHORT_FORMS:
         return
-    names = tuple(inspect.signature(_SHORT_FORMS[tree.func.id]).parameters)
+    names = arguments(_SHORT_FORMS[tree.func.id])
     given = [*zip(names, tree.args, strict=False), *((k.arg, k.value) for k in tree.keywords)]
     for name, value in given:
         number = value.value if isinstance(value, ast.Constant) else None

@@ -12,13 +12,13 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import functions, validate
+from linnet_fast._base.value import arguments
 from linnet_fast.initialization.start import Start
 from linnet_fast.laws.spherical import LAWS
 from linnet_fast.losses.problem import Population
@@ -63,12 +63,6 @@ def kinds(name: str) -> tuple[type, ...]:
 
 def _known() -> set[type]:
     return {kind for name in ("loss", "method", *_OTHERS) for kind in kinds(name)}
-
-
-@cache
-def arguments(kind: Any) -> tuple[str, ...]:
-    """Return the names of the arguments a class is made with; each is an attribute, too."""
-    return tuple(inspect.signature(kind).parameters)
 
 
 def encode(value: object, arrays: Arrays | None = None) -> Any:

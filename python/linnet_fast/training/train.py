@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import machine, validate
 from linnet_fast._base.config import provenance
+from linnet_fast._base.value import made_with
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.registry import checked_method, fitting_loss
@@ -19,7 +20,6 @@ from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import known
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
-from linnet_fast.training import plain
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.call import CoreCall, Outcome, Progress, Report, check_memory, reporter
 from linnet_fast.training.compatible import check_core, check_training
@@ -310,7 +310,7 @@ def _provenance(
             "run_shape": final.status.shape,
             "dtype": str(final.weights[0].dtype),
             "method": type(method).__name__,
-            **{name: getattr(method, name) for name in plain.arguments(type(method))},
+            **made_with(method),
             "record": repr(record),
             "stop": None if stop is None else repr(stop),
             **_extent(begin, final),

@@ -9,6 +9,7 @@ from typing import Any
 
 from linnet_fast import datasets
 from linnet_fast._base import validate
+from linnet_fast._base.value import arguments
 from linnet_fast.datasets.kinds import Data
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.problem import Problem
@@ -45,11 +46,11 @@ _EVALUATE = "record.evaluate."
 _READABLE = (".npz", ".npy", ".csv")
 
 
-def arguments(root: str) -> tuple[str, ...]:
+def parameters_of(root: str) -> tuple[str, ...]:
     """Return what can be varied inside an object, of whatever kind."""
     kinds = tuple(_NETWORKS.values()) if root == "network" else plain.kinds(root)
     more = {"loss": (*_DATA, *_options()), "network": ("hidden", "n_layers")}.get(root, ())
-    return tuple(dict.fromkeys((*(n for kind in kinds for n in plain.arguments(kind)), *more)))
+    return tuple(dict.fromkeys((*(n for kind in kinds for n in arguments(kind)), *more)))
 
 
 def is_of_data(name: str) -> bool:
@@ -63,7 +64,7 @@ def _options() -> tuple[str, ...]:
         name
         for kind in LOSSES.values()
         for name in kind.dataset_options
-        if name not in plain.arguments(kind)
+        if name not in arguments(kind)
     }
     return tuple(sorted(names))
 
@@ -113,7 +114,7 @@ class Objects:
         for i, table in enumerate(tables):
             where = f"{PHASES}[{i}]"
             parts = dict(as_table(where, table))
-            refuse_unknown(where, parts, plain.arguments(Phase))
+            refuse_unknown(where, parts, arguments(Phase))
             table_of_loss = parts.pop("loss", None)
             phase: Phase = _decode(where, parts)
             if table_of_loss is not None:
@@ -165,7 +166,7 @@ class Objects:
         return self._loss_of(LOSSES[chosen], table, where)
 
     def _loss_of(self, kind: type[Loss], table: Table, where: str) -> Loss:
-        fields = plain.arguments(kind)
+        fields = arguments(kind)
         more = tuple(name for name in kind.dataset_options if name not in fields)
         options: tuple[str, ...] = ()
         if kind.data_kind is not None:
@@ -215,7 +216,7 @@ class Objects:
         kind = _NETWORKS[
             validate.choice("network.kind", table.get("kind", "Dense"), list(_NETWORKS))
         ]
-        known = plain.arguments(kind)
+        known = arguments(kind)
         settings = {key: value for key, value in table.items() if key != "kind"}
         if kind is not Dense:
             refuse_unknown("network", settings, known)

@@ -16,8 +16,8 @@ from linnet_fast.sweeps.file.objects import (
     PHASES,
     SCALARS,
     Objects,
-    arguments,
     is_of_data,
+    parameters_of,
 )
 from linnet_fast.sweeps.file.toml import (
     DESIGNS,
@@ -328,7 +328,7 @@ def _flatten(where: str, name: str, entry: Any, into: Table) -> None:
         validate.choice(f"key of {where}", root, _ROOTS)
     if root in OBJECTS and name != root:
         argument = name.split(".")[1]
-        validate.choice(f"key of {where}.{root}", argument, arguments(root))
+        validate.choice(f"key of {where}.{root}", argument, parameters_of(root))
     in_phases = root == PHASES and name.count(".") < 2  # their numbers, and what they have
     inner = (name in OBJECTS or in_phases) or (
         name in _INNER
