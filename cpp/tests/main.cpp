@@ -34,12 +34,19 @@ void* counted(std::size_t size, std::size_t alignment) {
 
 }  // namespace
 
+// Every form that the standard library uses, or a sanitizer's own is freed by ours: std::stable_sort
+// takes the one that does not throw.
 void* operator new(std::size_t size) { return counted(size, 0); }
+void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept {
+    n_allocations.fetch_add(1);
+    return std::malloc(size == 0 ? 1 : size);
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
     return counted(size, static_cast<std::size_t>(alignment));
 }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, const std::nothrow_t& /*tag*/) noexcept { std::free(p); }
 void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
