@@ -54,14 +54,16 @@ py::dict train_as(const Arguments& a, Descent descent, const py::array& step_siz
         descent.noise = &weight_noise;
     }
     if (radius) {
-        require(policy_of(descent.update).stores_gradients,
+        require(descent.update.by().stores_gradients,
                 "radius needs an update that stores gradients");
         descent.radius = run_array<double>(*radius, "radius", a.run_shape, {});
     }
     descent.step_size = run_array<double>(step_size, "step_size", a.run_shape,
                                           {static_cast<Index>(a.shapes.size())});
+    require(!descent.update.feeds_back || problem.chain.is_dense(),
+            "errors pass back through matrices in dense chains only");
     Arrays<T> arrays(a, problem.measures, descent.record_steps.size());
-    Memory<T> memory(policy_of(descent.update), start_memory, a.run_shape, a.shapes);
+    Memory<T> memory(descent.update, start_memory, a.run_shape, a.shapes);
     memory.put_into(problem, arrays.results);
     memory.put_into(arrays.out);
     arrays.add_final(a);
@@ -233,8 +235,7 @@ void register_train(py::module_& m) {
         py::arg("begin"), py::arg("since") = py::none(), py::arg("until"), py::arg("max_steps"),
         py::arg("ended").noconvert(), py::arg("record_times"), py::arg("observables"),
         py::arg("evaluate") = py::dict(), py::arg("measures") = py::dict(),
-        py::arg("mirror") = py::none(), py::arg("n_threads"),
-        py::arg("progress"),
+        py::arg("mirror") = py::none(), py::arg("n_threads"), py::arg("progress"),
         "Train a batch of linear networks by gradient flow; see linnet_fast.train.");
     m.def(
         "observe",

@@ -23,7 +23,7 @@ inline Update update_of(const py::dict& fields, const std::vector<Index>& run_sh
         ++update.policy;
     require(static_cast<std::size_t>(update.policy) < all.size(), "unknown update '" + name + "'");
     const UpdatePolicy& policy = all[static_cast<std::size_t>(update.policy)];
-    require(fields.size() == 3 + policy.parameters.size() + policy.choices.size(),
+    require(fields.size() == 4 + policy.parameters.size() + policy.choices.size(),
             "the update '" + name + "' has other fields");
     for (const std::string& field : policy.parameters) {
         update.parameters.push_back(run_array<double>(fields[field.c_str()].cast<py::array>(),
@@ -32,6 +32,9 @@ inline Update update_of(const py::dict& fields, const std::vector<Index>& run_sh
     for (const std::string& field : policy.choices)
         update.choices.push_back(fields[field.c_str()].cast<int>());
     update.decoupled = fields["decoupled"].cast<bool>();
+    update.feeds_back = fields["feeds_back"].cast<bool>();
+    require(!update.feeds_back || policy.stores_gradients,
+            "errors pass back through matrices for updates by stored gradients only");
     update.remembers_from = fields["remembers_from"].cast<Index>();
     return update;
 }
@@ -47,26 +50,23 @@ inline WeightNoise noise_of(const py::dict& fields, const std::vector<Index>& ru
     return noise;
 }
 
-inline const UpdatePolicy& policy_of(const Update& update) {
-    return update_policies()[static_cast<std::size_t>(update.policy)];
-}
-
 /// Plain descent, as Python describes it.
 inline py::dict plain_update() {
     py::dict fields;
     fields["name"] = update_policies().front().name;
     fields["decoupled"] = false;
+    fields["feeds_back"] = false;
     fields["remembers_from"] = 0;
     return fields;
 }
 
-/// What a policy keeps, in and out: per array of weights a sequence of arrays of its shape.
+/// What an update keeps, in and out: per array of weights a sequence of arrays of its shape.
 template <class T>
 class Memory {
 public:
-    Memory(const UpdatePolicy& policy, const std::vector<std::vector<py::array>>& start,
+    Memory(const Update& update, const std::vector<std::vector<py::array>>& start,
            const std::vector<Index>& run_shape, const std::vector<std::vector<Index>>& shapes)
-        : n_memories_(static_cast<std::size_t>(policy.n_memories)),
+        : n_memories_(static_cast<std::size_t>(update.n_memories())),
           final_(shapes.size()) {
         const std::size_t n_arrays = n_memories_ == 0 ? 0 : shapes.size();
         require(start.size() == n_arrays, "memory must be of " + std::to_string(n_arrays) +

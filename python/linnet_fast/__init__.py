@@ -24,6 +24,7 @@ from linnet_fast.losses.teacher import TeacherLoss
 from linnet_fast.methods.adaptive import Adagrad, Adam, RMSProp
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.methods.feedback import FeedbackAlignment
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.normalized import SignDescent, SpectralDescent
@@ -93,6 +94,7 @@ __all__ = [
     "Diagonal",
     "DivergenceError",
     "ExponentialLoss",
+    "FeedbackAlignment",
     "GaussianNoise",
     "GradientDescent",
     "GradientFlow",

@@ -16,6 +16,7 @@ MADE = {
     "adam": lambda x: lf.Adam(0.1, beta2=x),
     "sgd": lambda x: lf.StochasticGradientDescent(x, 3),
     "nested": lambda x: lf.SharpnessAware(lf.GradientDescent(0.1), x),
+    "feedback": lambda x: lf.FeedbackAlignment(lf.GradientDescent(0.1), x),
     "flow": lambda x: lf.GradientFlow(weight_decay=x),
     "noise": lf.GaussianNoise,
     "rule": lambda x: lf.GradientDescent(lf.StepRule.power(x, -0.5)),

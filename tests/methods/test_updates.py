@@ -53,6 +53,10 @@ METHODS = {
     "sharpness adam": lambda **o: lf.SharpnessAware(
         lf.Adam(STEP, DECAY, decoupled=True, **o), [[0.1], [0.2]]
     ).of_runs(np.arange(RUNS), (2, RUNS)),
+    "feedback": lambda **o: lf.FeedbackAlignment(
+        lf.GradientDescent(STEP, DECAY, **o), [0.0, 1.0, 2.0], seed=3, streams=[2, 0, 2]
+    ),
+    "feedback adam": lambda **o: lf.FeedbackAlignment(lf.Adam(STEP, DECAY, **o)),
     "schulz": lambda **o: lf.SpectralDescent(STEP, DECAY, iterations=3, **o),
 }
 EACH = pytest.mark.parametrize("name", METHODS)
@@ -101,6 +105,10 @@ def test_core_equals_reference(which, name):
         with pytest.raises(ValueError, match="network must have dense layers with weights of"):
             lf.train(network, loss_of(network), start, method=method, n_steps=1)
         return
+    if method.feeds_back and not network.is_dense:
+        with pytest.raises(ValueError, match="network must be a chain of dense layers"):
+            lf.train(network, loss_of(network), start, method=method, n_steps=1)
+        return
     equal_reference(network, loss_of(network), start, method, 1e-10)
 
 
@@ -116,7 +124,7 @@ def test_core_equals_reference_with_all_that_there_is(name):
     )
     equal_reference(network, loss, start_of(network), given, 1e-9)
     method = METHODS[name](noise=lf.GaussianNoise(1e-3, streams=[7, 7, 1]))
-    path = ["method"] * hasattr(method, "rho") + ["step_size"]
+    path = ["method"] * hasattr(method, "method") + ["step_size"]
     ruled = plain.replaced("method", method, path, lf.StepRule.power(STEP, -0.5))
     single = start_of(network, dtype=np.float32)
     equal_reference(network, loss_of(network), single, ruled, 2e-3)
@@ -307,7 +315,7 @@ def test_sharpness_aware_steps_of_one_weight():
     for _ in range(3):
         w = w - 0.125 * (s * (w + rho * np.sign(w)) + 0.5 * w)
     assert_allclose(run.final.weights[0][:, 0, 0], w, rtol=1e-14)
-    with pytest.raises(ValueError, match="method must not be sharpness-aware itself"):
+    with pytest.raises(ValueError, match="method must not be around another method itself"):
         lf.SharpnessAware(lf.SharpnessAware(inner))
 
 
@@ -351,6 +359,7 @@ def test_sweeps_vary_what_methods_are_made_with():
     [
         lf.Adam(0.01),
         lf.SharpnessAware(lf.GradientDescent(0.01)),
+        lf.FeedbackAlignment(lf.GradientDescent(0.01)),
         lf.GradientDescent(0.01, momentum=0.5),
         lf.GradientDescent(0.01, noise=lf.GaussianNoise(1e-6)),
         lf.GradientDescent(0.01, batches=lf.Batches("all")),

@@ -189,6 +189,7 @@ def test_python_and_core_know_the_same_nouns():
         lf.Adagrad(0.1),
         *(lf.SignDescent(0.1, **o) for o in ({}, half)),
         lf.SharpnessAware(lf.GradientDescent(0.1)),
+        lf.FeedbackAlignment(lf.GradientDescent(0.1)),
         *(lf.SpectralDescent(0.1, iterations=n, **o) for n in (None, 5) for o in ({}, half)),
     )
     assert set(known["updates"]) == {method.core_fields(())["name"] for method in methods}

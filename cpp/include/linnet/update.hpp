@@ -38,7 +38,14 @@ struct Update {
     std::vector<int> choices;                  ///< likewise
     /// Do weights shrink by step size * decay, in place of a decay that is part of the gradient?
     bool decoupled = false;
+    /// Do errors pass back through a matrix per layer, kept behind what the policy keeps, in place of the
+    /// weights?
+    bool feeds_back = false;
     Index remembers_from = 0;  ///< the step at which all memories were zero
+
+    const UpdatePolicy& by() const { return update_policies()[static_cast<std::size_t>(policy)]; }
+    /// Matrices that are kept for every array of weights.
+    int n_memories() const { return by().n_memories + (feeds_back ? 1 : 0); }
 };
 
 }  // namespace linnet

@@ -11,14 +11,15 @@ template <class T>
 bool train(const Problem<T>& problem, const Descent& descent, const Results<T>& results,
            const Control& control) {
     Batch<T> batch(problem, results, descent.record_steps.size());
-    const UpdatePolicy& policy = update_policies()[static_cast<std::size_t>(descent.update.policy)];
-    const Plan plan = training_plan(problem.chain, batch.by, descent.rule != StepKind::constant,
-                                    {policy.stores_gradients, policy.n_memories,
-                                     descent.noise != nullptr, descent.radius.data != nullptr});
+    const Update& update = descent.update;
+    const Plan plan =
+        training_plan(problem.chain, batch.by, descent.rule != StepKind::constant,
+                      {update.by().stores_gradients, update.n_memories(), descent.noise != nullptr,
+                       descent.radius.data != nullptr, update.feeds_back});
     const Plan probe_plan = batch.probe_plan();
     Costs costs = Costs::of<T>(plan);
     costs.add_loss(problem.loss, descent.draws, native_lanes<T>);
-    costs.add_update(plan, policy);
+    costs.add_update(plan, update.by());
     const auto make_direct = [&](Progress& progress, Pulse& pulse) {
         return DirectDescent<T>(batch, descent, progress, pulse,
                                 batch.template direct_machine<T>(plan, batch.has_decay, descent),

@@ -80,8 +80,9 @@ struct Builder {
     }
 };
 
+/// feeds_back: errors pass back through the last memories, in place of the weights.
 Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_rule,
-                Purpose purpose, int n_memories);
+                Purpose purpose, int n_memories, bool feeds_back);
 
 /// Of a chain of any factors.
 Plan chain_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Purpose purpose,

@@ -19,7 +19,7 @@ double side_cost(const std::vector<Index>& widths, Index side) {
 }  // namespace
 
 Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_rule,
-                Purpose purpose, int n_memories) {
+                Purpose purpose, int n_memories, bool feeds_back) {
     const bool at_once = purpose == Purpose::step;
     const bool slope = purpose == Purpose::slope;
     Builder b;
@@ -33,6 +33,10 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
     }
     b.add_memories(n_memories);
     const auto weight = [&](int l) { return b.plan.weights[static_cast<std::size_t>(l)]; };
+    const auto way_back = [&](int l) {
+        if (!feeds_back) return weight(l);
+        return b.plan.memories[b.plan.memories.size() - static_cast<std::size_t>(n_layers - l)];
+    };
 
     b.plan.gradients.assign(static_cast<std::size_t>(n_layers), -1);
     const auto gradient = [&](int l) -> int& {
@@ -42,7 +46,8 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
 
     // Layers are multiplied up from the narrower end: partial products then have few rows (or
     // columns).
-    const bool from_output = side_cost(widths, n_out) < side_cost(widths, n_in);
+    // What errors pass back through must not stand in products then, which are made from the input.
+    const bool from_output = !feeds_back && side_cost(widths, n_out) < side_cost(widths, n_in);
     // partial[l]: from the input, W_l ... W_0; from the output, W_{L-1} ... W_l.
     std::vector<int> partial(static_cast<std::size_t>(n_layers));
     const auto part = [&](int l) -> int& { return partial[static_cast<std::size_t>(l)]; };
@@ -92,7 +97,7 @@ Plan dense_plan(const std::vector<Index>& widths, ResidualBy by, bool has_step_r
             b.emit(Product::store_nt, next, back, weight(l));
         } else {
             if (next < 0) next = b.add(width(l), n_in, turns[turn]);
-            b.emit(Product::store_tn, next, weight(l), back);
+            b.emit(Product::store_tn, next, way_back(l), back);
         }
         if (!at_once) {
             if (!slope) gradient(l) = b.add(width(l + 1), width(l));

@@ -11,11 +11,11 @@ namespace linnet {
 namespace {
 
 Plan make_plan(const Chain& chain, ResidualBy by, Purpose purpose, bool has_step_rule = false,
-               int n_memories = 0) {
+               int n_memories = 0, bool feeds_back = false) {
     if (!chain.is_dense()) return chain_plan(chain, by, has_step_rule, purpose, n_memories);
     std::vector<Index> widths{chain.n_inputs()};
     for (const Factor& factor : chain.factors) widths.push_back(factor.rows);
-    return dense_plan(widths, by, has_step_rule, purpose, n_memories);
+    return dense_plan(widths, by, has_step_rule, purpose, n_memories, feeds_back);
 }
 
 /// Between gradients and updates: up the gradient, the gradients there, and back.
@@ -104,7 +104,7 @@ double Plan::multiply_adds() const {
 
 Plan training_plan(const Chain& chain, ResidualBy by, bool has_step_rule, Kept kept) {
     const Purpose purpose = kept.gradients ? Purpose::update : Purpose::step;
-    Plan plan = make_plan(chain, by, purpose, has_step_rule, kept.memories);
+    Plan plan = make_plan(chain, by, purpose, has_step_rule, kept.memories, kept.feeds_back);
     if (kept.climbs) add_climb(plan);
     for (std::size_t l = 0; kept.noise && l < plan.weights.size(); ++l) {
         plan.operations.push_back(

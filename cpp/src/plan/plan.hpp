@@ -161,6 +161,8 @@ struct Kept {
     int memories = 0;        ///< per layer
     bool noise = false;      ///< whether noise is added to all weights in the end
     bool climbs = false;     ///< whether the stored gradients are those a step up the gradient
+    /// Whether errors pass back through the last memories, in place of the weights; of dense chains.
+    bool feeds_back = false;
 };
 
 /// One step of gradient descent; the weights are updated in place. has_step_rule: step sizes are

@@ -76,6 +76,8 @@ class Method(Value, ABC):
     """A step size for where none is given; None: what is stable follows from the sharpness."""
     log_time: bool = False
     """Whether times are log(1 + t)."""
+    feeds_back: ClassVar[bool] = False
+    """Whether errors pass back through what is remembered last, in place of the weights."""
     weight_decay: FloatArray
     """Coefficient of the weight decay, shape (*run)."""
     decoupled: bool = False
@@ -151,6 +153,18 @@ class Method(Value, ABC):
     def remembers(self) -> str:
         """What its memory is of: methods of one name can go on with each other's."""
         return type(self).__name__
+
+    def first_memory(self, weights: tuple[WeightArray, ...]) -> tuple[Memory, ...]:
+        """Return what is remembered at first: zeros; of nothing, an empty tuple per array.
+
+        Parameters
+        ----------
+        weights : tuple of ndarray, shapes (*run, ...)
+            With all run axes.
+        """
+        return tuple(
+            (np.broadcast_to(np.zeros((), w.dtype), w.shape),) * self.n_memories for w in weights
+        )
 
     def array_decays(self, n_arrays: int) -> FloatArray:
         """Return the weight decay of each array of weights, shape (*run, n_arrays).

@@ -10,6 +10,7 @@ from linnet_fast.losses.problem import Problem
 from linnet_fast.methods.adaptive import Adagrad, Adam, RMSProp
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.descent import GradientDescent
+from linnet_fast.methods.feedback import FeedbackAlignment
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.normalized import SignDescent, SpectralDescent
 from linnet_fast.methods.sharpness import SharpnessAware
@@ -28,6 +29,7 @@ METHODS: Registry[type[Method]] = Registry(
         SignDescent,
         SpectralDescent,
         SharpnessAware,
+        FeedbackAlignment,
     ]
 )
 """Name of each method -> its class; ``METHODS.register`` takes another one."""

@@ -20,7 +20,7 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast._base.value import made_with
 from linnet_fast.losses.base import Loss
-from linnet_fast.methods.base import AtStep, Method, SteppingMethod
+from linnet_fast.methods.base import AtStep, Memory, Method, SteppingMethod
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.networks.chain import Chain
@@ -191,9 +191,7 @@ def train(
                 continue
             own = loss if method.batches is None else _drawn(loss, method, step, runs)
             here = Point(network, weights, own, 0.0 if method.decoupled else decay)
-            slopes = (
-                here.gradients if method.radius is None else _from_higher_up(here, method.radius)
-            )
+            slopes = _slopes(here, method, memory)
             size = _step_sizes(stepping, loss, here, step)
             if method.rule is not None:
                 elapsed = np.where(active, elapsed + size, elapsed)
@@ -248,6 +246,31 @@ def train(
         _provenance(method, n_steps=n_steps),
         np.where(going, stopped_at - first, 0),
         record.evaluate,
+    )
+
+
+def _slopes(here: Point, method: Method, memory: Sequence[Memory]) -> tuple[WeightArray, ...]:
+    """Return what a method gets as gradients."""
+    if method.feeds_back:
+        return _fed_back(here, [kept[-1] for kept in memory])
+    if method.radius is not None:
+        return _from_higher_up(here, method.radius)
+    return here.gradients
+
+
+def _fed_back(here: Point, matrices: Sequence[WeightArray]) -> tuple[WeightArray, ...]:
+    """Return the gradients of a dense chain if errors passed back through these matrices."""
+    bare = replace(here, weight_decay=0.0).gradients
+    before = [np.eye(here.network.n_inputs, dtype=bare[0].dtype)]
+    for w in here.weights[:-1]:
+        before.append(w @ before[-1])
+    back = here.loss.gradient(here.product).astype(bare[0].dtype)
+    fed = []
+    for matrix, inputs in zip(reversed(matrices), reversed(before), strict=True):
+        fed.append(back @ inputs.mT)
+        back = matrix.mT @ back
+    return tuple(
+        new + (old - own) for new, old, own in zip(reversed(fed), here.gradients, bare, strict=True)
     )
 
 

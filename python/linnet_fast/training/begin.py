@@ -85,7 +85,7 @@ def begin_state(
             np.broadcast_to(np.int8(0), runs),
             np.broadcast_to(np.zeros((), kind), runs),
             None if method.counts_steps else 0.0,
-            memory=no_memory(full, method),
+            memory=first_memory(full, method),
             memory_of=name_of_memory(method),
         )
     if not method.counts_steps:
@@ -93,15 +93,11 @@ def begin_state(
     return state
 
 
-def no_memory(
+def first_memory(
     weights: tuple[WeightArray, ...], method: Method
 ) -> tuple[tuple[WeightArray, ...], ...]:
-    """Return what a method remembers where it begins: zeros."""
-    if not method.n_memories:
-        return ()
-    return tuple(
-        (np.broadcast_to(np.zeros((), w.dtype), w.shape),) * method.n_memories for w in weights
-    )
+    """Return what a method remembers where it begins, as states have it."""
+    return method.first_memory(weights) if method.n_memories else ()
 
 
 def name_of_memory(method: Method) -> str | None:

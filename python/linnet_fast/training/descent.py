@@ -65,6 +65,7 @@ def descend(call: CoreCall, method: SteppingMethod, n_steps: int, report: Report
         update={
             **method.core_fields(runs),
             "decoupled": method.decoupled,
+            "feeds_back": method.feeds_back,
             "remembers_from": begin.memory_from,
         },
         memory=memory,

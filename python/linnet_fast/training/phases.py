@@ -19,7 +19,7 @@ from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.training import plain
-from linnet_fast.training.begin import begin_state, no_memory
+from linnet_fast.training.begin import begin_state, first_memory
 from linnet_fast.training.compatible import check_training
 from linnet_fast.training.phase import Phase
 from linnet_fast.training.state import State, Status
@@ -188,7 +188,7 @@ def _begin(
             shapes[f"phases[{i}].stop"] = part.stop.run_shape
     if isinstance(start, State) and first.reset:
         start.check_network(network)
-        start = _without_memory(start, first.method)
+        start = _with_first_memory(start, first.method)
     return begin_state(
         network, first.loss, start, first.method, first.stop, dtype, record.evaluate, shapes
     )
@@ -213,13 +213,13 @@ def _entered(state: State, part: Planned) -> State:
         state = replace(state, status=status.astype(np.int8))
     had = len(state.memory[0]) if state.memory else 0
     is_same = state.memory_of in (None, part.method.remembers) and part.method.n_memories == had
-    return state if is_same and not part.reset else _without_memory(state, part.method)
+    return state if is_same and not part.reset else _with_first_memory(state, part.method)
 
 
-def _without_memory(state: State, method: Method) -> State:
+def _with_first_memory(state: State, method: Method) -> State:
     if not (method.n_memories or state.memory):
         return state
-    memory = no_memory(state.weights, method)
+    memory = first_memory(state.weights, method)
     return replace(state, memory=memory, memory_from=state.step or 0, memory_of=None, inside=())
 
 

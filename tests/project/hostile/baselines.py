@@ -512,6 +512,11 @@ SPECIAL = {
         "norm": lambda: np.array([0.5, 2.0]),
     },
     "linnet_fast.SharpnessAware": {"rho": lambda: 0.1},
+    "linnet_fast.FeedbackAlignment": {
+        "scale": lambda: 0.5,
+        "seed": lambda: 1,
+        "streams": lambda: 1,
+    },
     "linnet_fast.GaussianNoise": {"seed": lambda: 1, "streams": lambda: 1},
     "linnet_fast.Batches": {
         "size": lambda: [(0, 2), (5, 4)],

@@ -49,6 +49,7 @@ INTERNAL = {
     "held_out",
     "input_law",
     "groups_of",
+    "first_memory",
     "kinds_of_runs",
     "layer_step_sizes",
     "matrices",
