@@ -36,6 +36,7 @@ HEADINGS = {
     "methods": Heading(
         "Steps of a method over steps of plain descent, two layers; time", "ratio", at_most=True
     ),
+    "optimisers": Heading("Momentum, Adam and spectral descent, two layers", "over best"),
     "threads": Heading("More threads over one", "ratio"),
     "flow": Heading(
         "Gradient flow, two layers, scale 1e-6 to time 200; runs per second", "over it"

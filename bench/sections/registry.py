@@ -9,6 +9,7 @@ from bench.sections.chain import chain
 from bench.sections.completion import completion, completion_chain
 from bench.sections.cost import cost, cost_depth
 from bench.sections.flow import flow
+from bench.sections.optimisers import optimisers
 from bench.sections.reduced import reduced
 from bench.sections.samples import classes, minibatch, samples
 from bench.sections.sweep import sweep, sweep_layer, sweep_million, sweep_workers
@@ -39,6 +40,7 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "records": records,
     "observed": observed,
     "methods": methods,
+    "optimisers": optimisers,
     "threads": threads,
     "flow": flow,
     "chain": chain,

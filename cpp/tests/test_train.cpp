@@ -1,6 +1,5 @@
 // train(): nothing is allocated in the loop, results do not depend on the engine, and it can be
 // stopped.
-#include <chrono>
 
 #include "check.hpp"
 #include "problem.hpp"
@@ -107,8 +106,8 @@ TEST(divergence_has_its_step_and_no_neighbour_notices) {
 }
 
 TEST(poll_stops_a_long_call) {
-    Batch<double> batch({8, 8, 8}, 64, 1'000'000'000, 1);
-    const auto start = std::chrono::steady_clock::now();
+    // Not stopped it would take weeks.
+    Batch<double> batch({8, 8, 8}, 64, Index{1} << 40, 1);
     int polls = 0;
     const bool finished =
         train(batch.problem, batch.descent, batch.results, {2, [&](std::int64_t done) {
@@ -117,7 +116,6 @@ TEST(poll_stops_a_long_call) {
                                                             }});
     CHECK(!finished);
     CHECK(polls >= 3);  // once more, perhaps, while the caller waits for the other workers
-    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
 
 TEST(no_runs_and_no_steps_are_fine) {

@@ -22,6 +22,7 @@ RACED = {
     "records": {"none", "records"},
     "observed": {"none", "records"},
     "methods": {"plain", "momentum"},
+    "optimisers": {"linnet_fast", "numpy"},
     "threads": {"1 thread", "all threads"},
     "flow": {"linnet_fast", "scipy"},
     "chain": {"linnet_fast", "reference"},
@@ -93,7 +94,7 @@ def test_bench_section_has_rates_of_us_and_of_its_rivals(section, smoke):
 def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path):
     # The benchmark itself compares what rivals compute and fails where they differ.
     with_rivals = (
-        "single", "depth", "flow", "chain", "binary", *ON_SAMPLES, "completion", "reduced", "sweep"
+        "single", "depth", "optimisers", "flow", "chain", "binary", *ON_SAMPLES, "completion", "reduced", "sweep"
     )  # fmt: skip
     rivals = ("jax", "torch", "numba", "diffrax")
     done = run_bench(tmp_path, "--only", *with_rivals, "--rivals", *rivals)
@@ -102,6 +103,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
     for section, expected in {
         "single": {"jax", "torch", "numba"},
         "depth": {"jax", "torch", "numba"},
+        "optimisers": {"jax", "torch", "numba"},
         "flow": {"diffrax"},
         "chain": {"jax"},
         "binary": {"jax", "torch"},

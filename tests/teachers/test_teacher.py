@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from functools import partial
 
 import numpy as np
@@ -247,15 +246,6 @@ def test_batches_are_of_the_samples_or_fresh():
     method = lf.GradientDescent(0.05, batches=lf.Batches(64))
     run = lf.train(lf.Dense((3, 2)), fresh, [np.zeros((2, 3))], method=method, n_steps=400)
     assert run.loss[-1] < 0.012  # of which 0.01 is noise
-
-
-def test_many_small_teachers_are_drawn_at_once():
-    teacher = make("gaussian", n_samples=10, noise=0.1)
-    teacher.loss(batch_shape=2)
-    begin = time.perf_counter()
-    loss = teacher.loss(batch_shape=4000)
-    assert loss.run_shape == (4000,)
-    assert time.perf_counter() - begin < 2.0  # 0.06 s on one idle core
 
 
 # -- as a value --------------------------------------------------------------------------------------
