@@ -1,6 +1,7 @@
 // flow(): against a closed form, the same bits alone and in a batch, nothing allocated in the loop,
 // how runs end.
 #include <cmath>
+#include <utility>
 
 #include "check.hpp"
 #include "problem.hpp"
@@ -58,6 +59,32 @@ TEST(a_flow_of_one_mode_is_the_logistic_curve) {
             const double expected = start / (decay + start * (1 - decay) / sigma);
             CHECK(std::abs(product[run * 50 + k] / expected - 1) < 1e-7);
         }
+    }
+}
+
+TEST(the_method_for_stiff_flows_comes_where_the_other_does) {
+    // A mode that has long come to rest and one that still goes on: rates of 2e4 and 2.
+    const std::vector<Index> widths{2, 2};
+    const auto make = [&](FlowKind kind) {
+        Batch<double> batch(widths, 5, 1000, 4);
+        batch.cov = {2e4, 0, 0, 2};
+        batch.set_moment("input_cov", batch.cov, 0);
+        batch.tolerance = {1e-6};
+        batch.flow.rtol = batch.flow.atol = {batch.tolerance.data(), {0}};
+        batch.flow.kind = kind;
+        batch.flow.until = 20;
+        batch.flow.max_steps = 1000000;
+        batch.flow.record_times = {0, 1, 7.5, 20};
+        CHECK(flow(batch.problem, batch.flow, batch.results, {2, {}}));
+        return std::make_pair(batch.final_weights, batch.n_steps_taken);
+    };
+    const auto exact = make(FlowKind::exact);
+    for (const FlowKind kind : {FlowKind::stiff, FlowKind::automatic}) {
+        const auto found = make(kind);
+        for (std::size_t i = 0; i < exact.first[0].size(); ++i)
+            CHECK(std::abs(found.first[0][i] - exact.first[0][i]) < 1e-4);
+        // Stability alone would ask for more than 20 * 2e4 / 6 of them.
+        CHECK(found.second[0] < exact.second[0] / 50);
     }
 }
 
