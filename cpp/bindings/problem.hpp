@@ -43,6 +43,41 @@ struct Evaluation {
     }
 };
 
+/// What is conserved between two arrays of weights, from a dict; what: how to call it.
+inline Balance read_balance(const std::string& what, const py::handle& value, const Chain& chain) {
+    const auto given = field_as<py::dict>(value, what, "a dict");
+    const auto field = [&](const std::string& name) {
+        require(given.contains(name.c_str()), what + " needs " + name);
+        return given[name.c_str()];
+    };
+    Balance one;
+    one.pair = field("pair").cast<Index>();
+    const auto n_arrays = static_cast<Index>(chain.sizes.size());
+    require(one.pair >= 0 && one.pair + 1 < n_arrays, what + ": pair is out of range");
+    const auto read_side = [&](const std::string& name, Index array, Balance::Side& side) {
+        const auto places = field(name).cast<py::array_t<std::int64_t, py::array::c_style>>();
+        const auto shifts = field(name + "_shift").cast<py::array_t<double, py::array::c_style>>();
+        require(places.ndim() == 3 && shape_of(places) == shape_of(shifts),
+                what + ": " + name + " must have three axes, and shifts the same");
+        const Index extents[] = {places.shape(0), places.shape(1)};
+        require(array == one.pair || (extents[0] == one.n_sets && extents[1] == one.n_units),
+                what + ": both sides must have as many sets and units");
+        one.n_sets = extents[0];
+        one.n_units = extents[1];
+        side.length = places.shape(2);
+        side.factor = field(name + "_factor").cast<double>();
+        side.weights.assign(places.data(), places.data() + places.size());
+        side.shifts.assign(shifts.data(), shifts.data() + shifts.size());
+        for (const Index place : side.weights) {
+            require(place >= 0 && place < chain.sizes[static_cast<std::size_t>(array)],
+                    what + ": a weight is out of range");
+        }
+    };
+    read_side("below", one.pair, one.below);
+    read_side("above", one.pair + 1, one.above);
+    return one;
+}
+
 /// An observable with parameters, from a dict; key: how it is called there.
 inline Measure read_measure(const std::string& key, const py::handle& value, const Chain& chain,
                             const std::vector<Index>& run_shape) {
@@ -58,6 +93,9 @@ inline Measure read_measure(const std::string& key, const py::handle& value, con
             one.both = item.second.cast<bool>();
         } else if (field == "power") {
             one.power = item.second.cast<double>();
+        } else if (field == "balances") {
+            for (const auto& part : item.second.cast<std::vector<py::object>>())
+                one.balances.push_back(read_balance(key + ": balances", part, chain));
         } else {
             require(field == "arrays" || field == "below" || field == "above" ||
                         field == "is_recorded",
@@ -68,6 +106,7 @@ inline Measure read_measure(const std::string& key, const py::handle& value, con
     require(one.count >= 0 && one.count <= Index{1} << 40, key + ": count is out of range");
     require(one.power > 0, key + ": power must be positive");
     const MeasureDeclaration& declared = measures()[one.kind];
+    require(one.balances.empty() || declared.needs_balances, key + " has no field 'balances'");
     std::vector<std::vector<Index>> shapes;
     if (declared.arrays != nullptr) shapes = declared.arrays(chain, one);
     const auto arrays = given.contains("arrays") ? given["arrays"].cast<std::vector<py::array>>()

@@ -175,6 +175,20 @@ struct SchattenNorm {
     }
 };
 
+struct Conserved {
+    static MeasureDeclaration declaration() {
+        MeasureDeclaration one{"conserved", [](const Chain& chain, const Measure&) {
+                                   return Shape{static_cast<Index>(chain.sizes.size()) - 1};
+                               }};
+        one.needs_balances = true;
+        return one;
+    }
+    template <class Machine>
+    static MadeMeter<Machine> make(const MeterContext& of) {
+        return std::make_unique<linnet::Conserved<Machine>>(of.chain.sizes, of.measure);
+    }
+};
+
 }  // namespace measure
 
 template <class... List>
@@ -191,7 +205,8 @@ struct MeasureList {
 using AllMeasures =
     MeasureList<measure::HessianEigenvalues, measure::HessianTrace, measure::HessianProduct,
                 measure::KernelEigenvalues, measure::KernelDistance, measure::KernelAlignment,
-                measure::WeightDistance, measure::Overlap, measure::SchattenNorm>;
+                measure::WeightDistance, measure::Overlap, measure::SchattenNorm,
+                measure::Conserved>;
 
 /// The measures of a problem at work, on a machine of the probe.
 template <class Machine>

@@ -17,6 +17,7 @@ from linnet_fast._base.runs import taken
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.conserved import balances
 from linnet_fast.records import curvature, forms
 from linnet_fast.records.point import Point
 from linnet_fast.records.rows import CoreObservable
@@ -78,6 +79,8 @@ class Measure(CoreObservable):
         if "target" in self.needs and not self.given and loss.target_matrix is None:
             msg = f"{self.name} needs a target, and a {kind} has none: give it one"
             raise ValueError(msg)
+        if "conserved" in self.needs:
+            balances(network, self.name)
         if self.limit is not None:
             most, what = self.limit(network)
             if self.count > most:
@@ -129,6 +132,12 @@ class Measure(CoreObservable):
             fields["both"] = True
         if self.power != 1:
             fields["power"] = self.power
+        if "conserved" in self.needs:
+            fields["balances"] = [
+                part.core_fields(pair)
+                for pair, parts in enumerate(balances(network, self.name))
+                for part in parts
+            ]
         arrays: list[tuple[npt.NDArray[Any], int]] = []
         if "inputs" in self.needs:
             moments = loss.kernel_moments()
@@ -187,6 +196,7 @@ _FORMS: Mapping[str, Callable[[Measure, Point], Any]] = {
     "weight_distance": lambda own, at: curvature.weight_distance(at, own._weights(at.begin)),
     "overlap": lambda own, at: curvature.overlap(at, *own.vectors(at.loss)),
     "schatten_norm": lambda own, at: forms.schatten_norm(at, own.power),
+    "conserved": lambda _, at: forms.conserved(at),
 }
 
 
@@ -225,6 +235,15 @@ PLAIN = (
         "Trace of that Hessian.",
         "hessian_trace",
         needs=("curvature",),
+    ),
+    _made(
+        "conserved",
+        "Frobenius norms of what gradient flow without weight decay conserves between neighbouring arrays "
+        "of weights of any kind: of dense layers `imbalance`.",
+        "conserved",
+        shape=lambda network: (network.n_arrays - 1,),
+        dims=("layer_pair",),
+        needs=("conserved",),
     ),
     _made(
         "weight_distance",

@@ -168,7 +168,7 @@ _ROWS = (
         "Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T; of networks that are not chains of dense "
         "layers the absolute differences of |w_{l+1}|^2 and |w_l|^2. Gradient flow conserves these of "
         "dense layers, and of layers without fixed entries whose weights are used equally often; "
-        "`rank_dynamics.imbalance_drift` knows what it conserves of others.",
+        "`conserved` is what it conserves of others.",
         forms.imbalance,
         lambda network: (network.n_arrays - 1,),
         ("layer_pair",),
