@@ -80,7 +80,7 @@ inline Balance read_balance(const std::string& what, const py::handle& value, co
 
 /// An observable with parameters, from a dict; key: how it is called there.
 inline Measure read_measure(const std::string& key, const py::handle& value, const Chain& chain,
-                            const std::vector<Index>& run_shape) {
+                            const std::vector<Index>& run_shape, Calls& calls) {
     const auto given = field_as<py::dict>(value, key, "a dict");
     Measure one;
     for (const auto item : given) {
@@ -93,6 +93,12 @@ inline Measure read_measure(const std::string& key, const py::handle& value, con
             one.both = item.second.cast<bool>();
         } else if (field == "power") {
             one.power = item.second.cast<double>();
+        } else if (field == "loss") {
+            // Whatever the runs are in, observables are in double precision.
+            one.loss = loss_of<double>(field_as<py::dict>(item.second, key + ": loss", "a dict"),
+                                       run_shape, chain.n_inputs(), chain.n_outputs(), calls);
+        } else if (field == "of_measurements") {
+            one.of_measurements = item.second.cast<bool>();
         } else if (field == "balances") {
             for (const auto& part : item.second.cast<std::vector<py::object>>())
                 one.balances.push_back(read_balance(key + ": balances", part, chain));
@@ -106,6 +112,11 @@ inline Measure read_measure(const std::string& key, const py::handle& value, con
     require(one.count >= 0 && one.count <= Index{1} << 40, key + ": count is out of range");
     require(one.power > 0, key + ": power must be positive");
     const MeasureDeclaration& declared = measures()[one.kind];
+    if (declared.needs_samples) {
+        require(one.loss && one.loss->declaration().can_draw &&
+                    !one.loss->declaration().draws_fresh && one.count >= 1,
+                key + " needs a loss of samples, and how many there are");
+    }
     require(one.balances.empty() || declared.needs_balances, key + " has no field 'balances'");
     std::vector<std::vector<Index>> shapes;
     if (declared.arrays != nullptr) shapes = declared.arrays(chain, one);
@@ -216,11 +227,12 @@ Problem<T> problem_of(const Arguments& a, Calls& calls) {
     }
     for (const auto item : a.measures) {
         const auto key = py::str(item.first).cast<std::string>();
-        problem.measures.push_back(read_measure(key, item.second, a.chain, a.run_shape));
-        const bool is_curved = measures()[problem.measures.back().kind].needs_curvature;
-        require(!is_curved || problem.loss.declaration().has_curvature,
-                key + " needs a loss with a second derivative, and a " +
-                    problem.loss.declaration().name + " loss has none");
+        problem.measures.push_back(read_measure(key, item.second, a.chain, a.run_shape, calls));
+        const Measure& one = problem.measures.back();
+        const LossDeclaration& loss = (one.loss ? *one.loss : problem.loss).declaration();
+        require(
+            loss.has_curvature || !(one.of_measurements || measures()[one.kind].needs_curvature),
+            key + " needs a loss with a second derivative, and a " + loss.name + " loss has none");
     }
     if (a.mirror) problem.mirror = run_array<double>(*a.mirror, "mirror", a.run_shape, {n_in});
     if (a.direction)

@@ -401,8 +401,9 @@ def test_what_a_network_or_a_loss_does_not_have_is_refused():
         ValueError, match="sharpness is of losses with a second derivative, and a Cus"
     ):
         lf.observe(network, custom, drawn(network, ()), ("sharpness",))
+    with pytest.raises(ValueError, match="kernel_alignment is of losses with inputs, and a Custom"):
+        lf.observe(network, custom, drawn(network, ()), ("kernel_alignment",))
     for name, message in (
-        ("kernel_distance", "kernel_distance is of losses with inputs, and a MatrixSensingLoss"),
         ("overlap(1)", "overlap_1 needs a target"),
         ("hessian_eigenvalues(10)", "hessian_eigenvalues_10 must ask for at most 9"),
         ("weight_distance", "start must be given for weight_distance"),

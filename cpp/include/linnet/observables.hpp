@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "linnet/chain.hpp"
 #include "linnet/index.hpp"
+#include "linnet/loss.hpp"
 
 namespace linnet {
 
@@ -51,6 +53,9 @@ struct Measure {
     double power = 1;
     std::vector<RunArray<double>> arrays;  ///< what runs are compared with
     std::vector<Balance> balances;
+    std::optional<LossData> loss;  ///< of another loss than that of the training
+    /// Are kernels those of what the loss measures of products, and not of outputs for inputs?
+    bool of_measurements = false;
     /// Scalars: at or below, or above, which a run ends; no data: no such rule.
     RunArray<double> below, above;
 
@@ -67,6 +72,8 @@ struct MeasureDeclaration {
     bool needs_curvature = false;        ///< a loss that has one
     bool needs_singular_values = false;  ///< of the product
     bool needs_balances = false;
+    bool needs_samples = false;  ///< a loss of its own that is made of some
+    bool needs_scales = false;   ///< what the method divides gradients by
 };
 
 /// All of these.

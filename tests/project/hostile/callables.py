@@ -62,6 +62,7 @@ INTERNAL = {
     "stacked",
     "streams_of",
     "training_of",
+    "divisors",
     "update",
     "with_noise",
     "work",
