@@ -371,14 +371,14 @@ def checked_problems(evaluate: object) -> Named[Any]:
     return Named(losses)
 
 
-def checked(observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES) -> tuple[Asked, ...]:
+def checked(observables: object, evaluate: Mapping[str, object] = NO_LOSSES) -> tuple[Asked, ...]:
     """Return observables, each of which must be a name or an `Observable`, and be there once.
 
     Parameters
     ----------
     observables : iterable of str or Observable
         At least one.
-    evaluate : mapping of str to Loss
+    evaluate : mapping of str
         Names of evaluated losses are those of further observables.
 
     Raises
