@@ -33,6 +33,9 @@ HEADINGS = {
     "observed": Heading(
         "What a record of an observable costs, in steps of the training", "steps", at_most=True
     ),
+    "sharpness": Heading(
+        "Sharpness along trainings of dense networks; results per second", "over best"
+    ),
     "methods": Heading(
         "Steps of a method over steps of plain descent, two layers; time", "ratio", at_most=True
     ),

@@ -8,6 +8,7 @@ from bench.sections.binary import binary
 from bench.sections.chain import chain
 from bench.sections.completion import completion, completion_chain
 from bench.sections.cost import cost, cost_depth
+from bench.sections.curvature import sharpness
 from bench.sections.flow import flow
 from bench.sections.optimisers import optimisers
 from bench.sections.reduced import reduced
@@ -39,6 +40,7 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "peak": peak,
     "records": records,
     "observed": observed,
+    "sharpness": sharpness,
     "methods": methods,
     "optimisers": optimisers,
     "threads": threads,

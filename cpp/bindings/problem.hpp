@@ -43,9 +43,44 @@ struct Evaluation {
     }
 };
 
+/// What is conserved between two arrays of weights, from a dict; what: how to call it.
+inline Balance read_balance(const std::string& what, const py::handle& value, const Chain& chain) {
+    const auto given = field_as<py::dict>(value, what, "a dict");
+    const auto field = [&](const std::string& name) {
+        require(given.contains(name.c_str()), what + " needs " + name);
+        return given[name.c_str()];
+    };
+    Balance one;
+    one.pair = field("pair").cast<Index>();
+    const auto n_arrays = static_cast<Index>(chain.sizes.size());
+    require(one.pair >= 0 && one.pair + 1 < n_arrays, what + ": pair is out of range");
+    const auto read_side = [&](const std::string& name, Index array, Balance::Side& side) {
+        const auto places = field(name).cast<py::array_t<std::int64_t, py::array::c_style>>();
+        const auto shifts = field(name + "_shift").cast<py::array_t<double, py::array::c_style>>();
+        require(places.ndim() == 3 && shape_of(places) == shape_of(shifts),
+                what + ": " + name + " must have three axes, and shifts the same");
+        const Index extents[] = {places.shape(0), places.shape(1)};
+        require(array == one.pair || (extents[0] == one.n_sets && extents[1] == one.n_units),
+                what + ": both sides must have as many sets and units");
+        one.n_sets = extents[0];
+        one.n_units = extents[1];
+        side.length = places.shape(2);
+        side.factor = field(name + "_factor").cast<double>();
+        side.weights.assign(places.data(), places.data() + places.size());
+        side.shifts.assign(shifts.data(), shifts.data() + shifts.size());
+        for (const Index place : side.weights) {
+            require(place >= 0 && place < chain.sizes[static_cast<std::size_t>(array)],
+                    what + ": a weight is out of range");
+        }
+    };
+    read_side("below", one.pair, one.below);
+    read_side("above", one.pair + 1, one.above);
+    return one;
+}
+
 /// An observable with parameters, from a dict; key: how it is called there.
 inline Measure read_measure(const std::string& key, const py::handle& value, const Chain& chain,
-                            const std::vector<Index>& run_shape) {
+                            const std::vector<Index>& run_shape, Calls& calls) {
     const auto given = field_as<py::dict>(value, key, "a dict");
     Measure one;
     for (const auto item : given) {
@@ -58,6 +93,15 @@ inline Measure read_measure(const std::string& key, const py::handle& value, con
             one.both = item.second.cast<bool>();
         } else if (field == "power") {
             one.power = item.second.cast<double>();
+        } else if (field == "loss") {
+            // Whatever the runs are in, observables are in double precision.
+            one.loss = loss_of<double>(field_as<py::dict>(item.second, key + ": loss", "a dict"),
+                                       run_shape, chain.n_inputs(), chain.n_outputs(), calls);
+        } else if (field == "of_measurements") {
+            one.of_measurements = item.second.cast<bool>();
+        } else if (field == "balances") {
+            for (const auto& part : item.second.cast<std::vector<py::object>>())
+                one.balances.push_back(read_balance(key + ": balances", part, chain));
         } else {
             require(field == "arrays" || field == "below" || field == "above" ||
                         field == "is_recorded",
@@ -68,6 +112,12 @@ inline Measure read_measure(const std::string& key, const py::handle& value, con
     require(one.count >= 0 && one.count <= Index{1} << 40, key + ": count is out of range");
     require(one.power > 0, key + ": power must be positive");
     const MeasureDeclaration& declared = measures()[one.kind];
+    if (declared.needs_samples) {
+        require(one.loss && one.loss->declaration().can_draw &&
+                    !one.loss->declaration().draws_fresh && one.count >= 1,
+                key + " needs a loss of samples, and how many there are");
+    }
+    require(one.balances.empty() || declared.needs_balances, key + " has no field 'balances'");
     std::vector<std::vector<Index>> shapes;
     if (declared.arrays != nullptr) shapes = declared.arrays(chain, one);
     const auto arrays = given.contains("arrays") ? given["arrays"].cast<std::vector<py::array>>()
@@ -177,11 +227,12 @@ Problem<T> problem_of(const Arguments& a, Calls& calls) {
     }
     for (const auto item : a.measures) {
         const auto key = py::str(item.first).cast<std::string>();
-        problem.measures.push_back(read_measure(key, item.second, a.chain, a.run_shape));
-        const bool is_curved = measures()[problem.measures.back().kind].needs_curvature;
-        require(!is_curved || problem.loss.declaration().has_curvature,
-                key + " needs a loss with a second derivative, and a " +
-                    problem.loss.declaration().name + " loss has none");
+        problem.measures.push_back(read_measure(key, item.second, a.chain, a.run_shape, calls));
+        const Measure& one = problem.measures.back();
+        const LossDeclaration& loss = (one.loss ? *one.loss : problem.loss).declaration();
+        require(
+            loss.has_curvature || !(one.of_measurements || measures()[one.kind].needs_curvature),
+            key + " needs a loss with a second derivative, and a " + loss.name + " loss has none");
     }
     if (a.mirror) problem.mirror = run_array<double>(*a.mirror, "mirror", a.run_shape, {n_in});
     if (a.direction)

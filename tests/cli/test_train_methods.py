@@ -106,3 +106,12 @@ def test_what_is_wrong_is_said(arguments, message, capsys):
         raise SystemExit(train(*arguments))
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_curvature_is_recorded_of_what_is_held_out_and_of_methods_with_memory():
+    given = ("--method", "adam", "--also", "preconditioned_sharpness,sharpness_test")
+    assert train(*given, "--test", "0.3") == 0
+    run = lf.Trajectory.load("linnet_fast_iris.npz")
+    assert (run.preconditioned_sharpness[..., -1] > 0).all()
+    assert run.sharpness_test.shape == run.loss.shape
+    assert train(*given) == 2  # nothing is held out

@@ -18,6 +18,7 @@ from linnet_fast.figures import Claim, Figure, Settings, report, reproduce
 from linnet_fast.figures.arora2019 import experiments as arora2019
 from linnet_fast.figures.cohen2021 import experiments as cohen2021
 from linnet_fast.figures.dai2021 import experiments as dai2021
+from linnet_fast.figures.domine2024 import experiments as domine2024
 from linnet_fast.figures.gidel2019 import experiments as gidel2019
 from linnet_fast.figures.haochen2021 import experiments as haochen2021
 from linnet_fast.figures.lin2021 import experiments as lin2021
@@ -33,6 +34,7 @@ PAPERS = {
     "arora2019": (arora2019, 21),
     "soudry2018": (soudry2018, 27),
     "cohen2021": (cohen2021, 49),
+    "domine2024": (domine2024, 20),
     "haochen2021": (haochen2021, 16),
     "muon": (muon, 32),
     "pesme2021": (pesme2021, 14),

@@ -21,6 +21,7 @@ RACED = {
     "peak": {"our flop/s", "peak flop/s"},
     "records": {"none", "records"},
     "observed": {"none", "records"},
+    "sharpness": {"linnet_fast"},
     "methods": {"plain", "momentum"},
     "optimisers": {"linnet_fast", "numpy"},
     "threads": {"1 thread", "all threads"},
@@ -94,7 +95,8 @@ def test_bench_section_has_rates_of_us_and_of_its_rivals(section, smoke):
 def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path):
     # The benchmark itself compares what rivals compute and fails where they differ.
     with_rivals = (
-        "single", "depth", "optimisers", "flow", "chain", "binary", *ON_SAMPLES, "completion", "reduced", "sweep"
+        "single", "depth", "optimisers", "flow", "chain", "binary", *ON_SAMPLES, "completion", "reduced",
+        "sharpness", "sweep",
     )  # fmt: skip
     rivals = ("jax", "torch", "numba", "diffrax")
     done = run_bench(tmp_path, "--only", *with_rivals, "--rivals", *rivals)
@@ -110,6 +112,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
         **{section: {"jax", "torch", "numba"} for section in ON_SAMPLES},
         "completion": {"jax", "torch", "numba"},
         "reduced": {"jax", "torch"},
+        "sharpness": {"jax", "torch"},
         "sweep": {"jax", "numba"},
     }.items():
         rows = results["sections"][section]["rows"]

@@ -169,9 +169,61 @@ def test_crowded_eigenvalues_and_restarts_keep_the_accuracy():
     assert_allclose(seen["hessian_eigenvalues_2_both"], expected, rtol=1e-8)
 
 
+L = layers
+CHAINS = {
+    "dense": lf.Dense((3, 4, 2, 3)),
+    "diagonal": lf.Diagonal(3, 3),
+    "channels": lf.Convolution(6, 2, 3, channels=2),
+    "residual": lf.Residual(3, 2, 2, scale=0.5),
+    "residual mask": lf.Chain(
+        [L.Dense(2, 3), L.Residual(L.Masked(np.array([[1, 0, 1], [1, 0, 0], [0, 1, 1]]) > 0), 0.7)]
+    ),
+    "grouped": lf.Grouped([(0, 1), (2, 3)], 2, 2),
+    "shared": lf.Chain([L.Dense(3, 3)] * 3 + [L.Dense(3, 2)], share=[0, 0, 0, 1]),
+    "fixed between": lf.Chain([L.Dense(3, 3), L.Fixed(_MATRICES[0]), L.Dense(3, 2)]),
+}
+
+
+@pytest.mark.parametrize("network", CHAINS.values(), ids=CHAINS)
+def test_the_flow_conserves_what_is_conserved_of_every_kind_of_neighbours(network):
+    rng = np.random.default_rng(4)
+    x, y = (rng.standard_normal((9, n)) for n in (network.n_inputs, network.n_outputs))
+    loss = lf.SquaredLoss.from_data(x, y)
+    start = drawn(network, (9,), scale=0.5)
+    assert_alike(("conserved",), network, loss, start, start, rtol=1e-13)
+    record = lf.Record.at_times([0.0, 4.0], ("conserved", "layer_norms"))
+    run = lf.train(network, loss, start, method=lf.GradientFlow(1e-12), until=4.0, record=record)
+    assert run.conserved.shape == (9, 2, network.n_arrays - 1)
+    assert_allclose(run.conserved[:, 1], run.conserved[:, 0], rtol=1e-8, atol=1e-9)
+    moves = np.diff(np.square(run.layer_norms), axis=-2)  # of one layer alone it is not
+    assert np.abs(moves).max() > 1e-2
+
+
+def test_conserved_of_layers_is_known():
+    dense, rng = lf.Dense((3, 4, 2)), np.random.default_rng(3)
+    weights = drawn(dense, (5,))
+    seen = lf.observe(dense, fitting(dense, LOSSES["squared"]), weights, ("conserved", "imbalance"))
+    assert_allclose(seen["conserved"], seen["imbalance"], rtol=1e-13)
+    # Of diagonals u_i^2 - v_i^2, by entries: not the difference of the norms.
+    diagonal, parts = lf.Diagonal(3, 2), [rng.standard_normal(3), rng.standard_normal((1, 3))]
+    seen = lf.observe(diagonal, fitting(diagonal, LOSSES["squared"]), parts, ("conserved",))
+    assert_allclose(seen["conserved"], [np.linalg.norm(parts[1] ** 2 - parts[0] ** 2)], rtol=1e-14)
+    # The first array is used three times.
+    a, b = drawn(CHAINS["shared"], ())
+    seen = lf.observe(CHAINS["shared"], fitting(CHAINS["shared"], LOSSES["squared"]), [a, b],
+                      ("conserved",))  # fmt: skip
+    assert_allclose(seen["conserved"], [abs(np.sum(b**2) - np.sum(a**2) / 3)], rtol=1e-13)
+    one = lf.observe(lf.Dense((3, 3)), LOSSES["squared"], [np.eye(3)], ("conserved",))
+    assert one["conserved"].shape == (0,)
+    nothing = lf.Chain([L.Residual(L.Dense(3, 3)), L.Fixed(_MATRICES[0]), L.Dense(3, 3)])
+    with pytest.raises(ValueError, match="conserved needs neighbouring layers between which some"):
+        lf.observe(nothing, LOSSES["squared"], drawn(nothing, ()), ("conserved",))
+
+
 NAMES = (
     "sharpness", "hessian_eigenvalues(2)", "ntk_eigenvalues(2)", "kernel_distance",
     "kernel_alignment", "weight_distance", "overlap(2)", "layer_singular_values", "effective_rank",
+    "conserved",
 )  # fmt: skip
 
 
@@ -349,8 +401,9 @@ def test_what_a_network_or_a_loss_does_not_have_is_refused():
         ValueError, match="sharpness is of losses with a second derivative, and a Cus"
     ):
         lf.observe(network, custom, drawn(network, ()), ("sharpness",))
+    with pytest.raises(ValueError, match="kernel_alignment is of losses with inputs, and a Custom"):
+        lf.observe(network, custom, drawn(network, ()), ("kernel_alignment",))
     for name, message in (
-        ("kernel_distance", "kernel_distance is of losses with inputs, and a MatrixSensingLoss"),
         ("overlap(1)", "overlap_1 needs a target"),
         ("hessian_eigenvalues(10)", "hessian_eigenvalues_10 must ask for at most 9"),
         ("weight_distance", "start must be given for weight_distance"),

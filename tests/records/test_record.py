@@ -120,6 +120,7 @@ def test_observables_have_their_shapes(widths):
         "layer_singular_values": (len(widths) - 1, max(map(min, pairwise(widths)))),
         **dict.fromkeys(("effective_rank", "stable_rank"), ()),
         **{name: () for name, row in OBSERVABLES.items() if row.is_measure},
+        "conserved": (len(widths) - 2,),
     }
 
 

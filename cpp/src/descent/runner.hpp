@@ -52,6 +52,13 @@ public:
         dense_.resize(static_cast<std::size_t>(largest));
         steps_.resize(static_cast<std::size_t>(batch.n_layers));
         parameters_.resize(descent.update.parameters.size());
+        if (batch.needs_scales) {
+            const Index n_memories = batch.n_persistent() / batch.n_layers - 1;
+            remembered_.resize(static_cast<std::size_t>(n_memories * largest));
+            Index n_weights = 0;
+            for (const Index size : batch.problem.chain.sizes) n_weights += size;
+            scales_.resize(static_cast<std::size_t>(n_weights));
+        }
         if constexpr (!Machine::packed) {
             replayer_ = &machine_;
             // The machines ask whether to stop within long products.
@@ -204,6 +211,7 @@ private:
             const Wanted own = group < n_slots ? wanted_by(group, group + lanes) : Wanted{};
             if (own.any()) {
                 probe_.machine().copy_weights(group, machine_);
+                for (int s = group; s < group + lanes && own.any_measure(); ++s) set_scales(s);
                 wanted |= own;
                 continue;
             }
@@ -216,6 +224,23 @@ private:
             if (at(s).run >= 0 && at(s).step == at(s).next) event(s);
         }
         return true;
+    }
+    /// Tell the probe by what the method divides the gradients of a run, if it is to know that.
+    void set_scales(int slot) {
+        auto* const update = machine_.steering().update.get();
+        if (scales_.empty() || at(slot).run < 0 || update == nullptr) return;
+        const Index n_memories = batch_.n_persistent() / batch_.n_layers - 1;
+        Index first = 0;
+        for (Index l = 0; l < batch_.n_layers; ++l) {
+            const Index size = batch_.layer_size(l);
+            for (Index k = 0; k < n_memories; ++k) {
+                machine_.get_matrix(slot, id((k + 1) * batch_.n_layers + l), dense_.data());
+                std::copy_n(dense_.begin(), size, remembered_.begin() + k * size);
+            }
+            update->find_scales(slot, remembered_.data(), size, scales_.data() + first);
+            first += size;
+        }
+        probe_.set_scales(slot, scales_.data(), descent_.update.decoupled);
     }
     /// What the slots that are due want to know.
     Wanted wanted_by(int first_slot, int last_slot) {
@@ -314,6 +339,7 @@ private:
     int n_active_ = 0;
     std::vector<T> dense_, steps_;
     std::vector<double> parameters_;
+    std::vector<double> remembered_, scales_;  // where measures need them
 };
 
 template <class T>

@@ -25,7 +25,8 @@ public:
     LossEngine(const LossEngine&) = delete;
     LossEngine& operator=(const LossEngine&) = delete;
 
-    /// to <- dloss / dproduct, of every run of a group; not of a loss that is made of moments.
+    /// to <- dloss / dproduct, of every run of a group; of a loss that is made of moments machines know
+    /// it.
     virtual void residual(int /*group*/, const Entries<V>& /*product*/, const Places<V>& /*to*/) {
         throw std::logic_error("the residual of this loss comes from its moments");
     }

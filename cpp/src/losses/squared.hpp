@@ -69,18 +69,30 @@ public:
         return beyond_range(product, fma(broadcast<V>(0.5F), total, *least_loss_.of(group)));
     }
 
-    /// The direction times F^T F.
+    /// Of a product that no machine has multiplied by the moments.
+    void residual(int group, const Entries<V>& product, const Places<V>& to) override {
+        multiply(group, product, minimizer_.of(group), to);
+    }
     void curvature(int group, const Entries<V>& /*product*/, const Entries<V>& direction,
                    const Places<V>& to) override {
+        multiply(group, direction, nullptr, to);
+    }
+
+private:
+    static constexpr Index at_once = 4;
+
+    /// to <- (from - beyond) F^T F; null: from F^T F.
+    void multiply(int group, const Entries<V>& from, const V* beyond, const Places<V>& to) {
         const V* const factor = factor_.of(group);
-        for (Index i = 0; i < direction.rows; ++i) {
+        for (Index i = 0; i < from.rows; ++i) {
+            V* const along = apart_.data();
+            for (Index j = 0; j < n_inputs_; ++j) along[j] = from(i, j);
+            for (Index j = 0; j < n_inputs_ && beyond != nullptr; ++j)
+                along[j] = along[j] - beyond[i * n_inputs_ + j];
             if (is_diagonal_) {
-                for (Index j = 0; j < n_inputs_; ++j)
-                    to(i, j) = direction(i, j) * factor[j] * factor[j];
+                for (Index j = 0; j < n_inputs_; ++j) to(i, j) = along[j] * factor[j] * factor[j];
                 continue;
             }
-            V* const along = apart_.data();
-            for (Index j = 0; j < n_inputs_; ++j) along[j] = direction(i, j);
             V* const row = &to(i, 0);
             for (Index j = 0; j < n_inputs_; ++j) row[j] = V{};
             for (Index k = 0; k < n_rows_; k += at_once) {
@@ -93,9 +105,6 @@ public:
             }
         }
     }
-
-private:
-    static constexpr Index at_once = 4;
 
     MomentsEngine(const LossData& data, const LeastSquares& known, int n_slots)
         : LossEngine<V>(n_slots),

@@ -18,18 +18,64 @@ public:
     using typename Meter<Machine>::V;
     using Meter<Machine>::lanes;
 
-    HessianEigenvalues(Index n_weights, const Measure& measure)
-        : lanczos_(n_weights, std::max<Index>(measure.count, 1), measure.both) {}
+    HessianEigenvalues(Index n_weights, const Measure& measure, int n_slots)
+        : lanczos_(n_weights, std::max<Index>(measure.count, 1), measure.both),
+          loss_(measure, n_slots) {}
 
+    void set_run(int slot, Index run, const std::vector<Index>& /*run_shape*/) override {
+        loss_.set_run(slot, run);
+    }
     bool evaluate(const View& at, V* to) override {
         bool is_there[lanes];
         for (int lane = 0; lane < lanes; ++lane) is_there[lane] = at.run(lane) >= 0;
         const auto apply = [&](const V* from, V* result) { return at.curve(from, result); };
-        return lanczos_.find(apply, is_there, to);
+        return loss_.with(at, [&] { return lanczos_.find(apply, is_there, to); });
     }
 
 private:
     Lanczos<V> lanczos_;
+    LossOfMeasure<Machine> loss_;
+};
+
+/// The largest eigenvalue of D^-1/2 H D^-1/2, D what the method divides gradients by; where that is 0
+/// weights do not move. Decay that is decoupled is added to it.
+template <class Machine>
+class PreconditionedSharpness final : public Meter<Machine> {
+public:
+    using typename Meter<Machine>::View;
+    using typename Meter<Machine>::V;
+    using Meter<Machine>::lanes;
+
+    explicit PreconditionedSharpness(Index n_weights)
+        : n_weights_(n_weights),
+          lanczos_(n_weights, 1, false),
+          factors_(n_weights),
+          turned_(n_weights) {}
+
+    bool evaluate(const View& at, V* to) override {
+        bool is_there[lanes];
+        for (int lane = 0; lane < lanes; ++lane) is_there[lane] = at.run(lane) >= 0;
+        V* const factors = factors_.data();
+        for (Index i = 0; i < n_weights_; ++i) {
+            const V scale = at.scales()[i];
+            factors[i] = select(less_equal(scale, V{}), V{}, broadcast<V>(1) / square_root(scale));
+        }
+        const auto apply = [&](const V* from, V* result) {
+            V* const turned = turned_.data();
+            for (Index i = 0; i < n_weights_; ++i) turned[i] = factors[i] * from[i];
+            if (!at.curve_loss(turned, result)) return false;
+            if (!at.is_decoupled()) at.add_decay(turned, result);
+            for (Index i = 0; i < n_weights_; ++i) result[i] = factors[i] * result[i];
+            if (at.is_decoupled()) at.add_decay(from, result);
+            return true;
+        };
+        return lanczos_.find(apply, is_there, to);
+    }
+
+private:
+    Index n_weights_;
+    Lanczos<V> lanczos_;
+    Arena<V> factors_, turned_;
 };
 
 /// By one product for every weight.
@@ -39,12 +85,21 @@ public:
     using typename Meter<Machine>::View;
     using typename Meter<Machine>::V;
 
-    explicit HessianTrace(Index n_weights)
+    HessianTrace(Index n_weights, const Measure& measure, int n_slots)
         : n_weights_(n_weights),
           curved_(n_weights),
-          unit_(n_weights) {}
+          unit_(n_weights),
+          loss_(measure, n_slots) {}
 
+    void set_run(int slot, Index run, const std::vector<Index>& /*run_shape*/) override {
+        loss_.set_run(slot, run);
+    }
     bool evaluate(const View& at, V* to) override {
+        return loss_.with(at, [&] { return find(at, to); });
+    }
+
+private:
+    bool find(const View& at, V* to) {
         V total{};
         for (Index i = 0; i < n_weights_; ++i) {
             unit_.data()[i] = broadcast<V>(1);
@@ -56,9 +111,9 @@ public:
         return true;
     }
 
-private:
     Index n_weights_;
     Arena<V> curved_, unit_;
+    LossOfMeasure<Machine> loss_;
 };
 
 /// Times a direction that is given.

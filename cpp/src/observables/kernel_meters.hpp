@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,41 @@ private:
     PackedNumbers<V> own_;
 };
 
+/// What kernels see of products: second moments of the inputs, or what a loss measures of them.
+template <class Machine>
+class Seen {
+public:
+    using View = MeterView<Machine>;
+    using V = typename View::V;
+
+    Seen(const Measure& measure, Index n_inputs, int n_slots) : loss_(measure, n_slots) {
+        if (!measure.of_measurements) moments_.emplace(measure.arrays[0], n_inputs, n_slots);
+    }
+    void set_run(int slot, Index run, const std::vector<Index>& run_shape) {
+        loss_.set_run(slot, run);
+        if (moments_) moments_->set_run(slot, run, run_shape);
+    }
+    /// work() where that is at hand.
+    template <class Work>
+    bool with(const View& at, const Work& work) {
+        return loss_.with(at, work);
+    }
+    const InputMoments<V>& moments() const { return *moments_; }
+    /// to <- Z C; or the sum over measurements M of <M, Z> M, over their number. They are apart.
+    void multiply(const View& at, const Entries<V>& z, const Places<V>& to) const {
+        if (!moments_) {
+            at.loss().curvature(at.group(), at.product(), z, to);
+            return;
+        }
+        for (Index i = 0; i < z.rows; ++i)
+            moments_->multiply(at.group(), &z.data[i * z.ld], &to(i, 0));
+    }
+
+private:
+    LossOfMeasure<Machine> loss_;
+    std::optional<InputMoments<V>> moments_;
+};
+
 /// The largest eigenvalues of K / n.
 template <class Machine>
 class KernelEigenvalues final : public Meter<Machine> {
@@ -64,12 +100,17 @@ public:
 
     KernelEigenvalues(Index n_weights, Index n_inputs, const Measure& measure, int n_slots)
         : lanczos_(n_weights, measure.count, false),
-          moments_(measure.arrays[0], n_inputs, n_slots) {}
+          seen_(measure, n_inputs, n_slots) {}
 
     void set_run(int slot, Index run, const std::vector<Index>& run_shape) override {
-        moments_.set_run(slot, run, run_shape);
+        seen_.set_run(slot, run, run_shape);
     }
     bool evaluate(const View& at, V* to) override {
+        return seen_.with(at, [&] { return find(at, to); });
+    }
+
+private:
+    bool find(const View& at, V* to) {
         bool is_there[lanes];
         for (int lane = 0; lane < lanes; ++lane) is_there[lane] = at.run(lane) >= 0;
         const Plan& plan = at.plan();
@@ -77,10 +118,7 @@ public:
         const auto apply = [&](const V* from, V* result) {
             at.put(from, plan.directions);
             if (!at.operate(plan.tangent_begin, plan.tangent_end)) return false;
-            const Entries<V> moved = at.entries(plan.product_tangent);
-            const Places<V> residual = at.places(plan.residual);
-            for (Index i = 0; i < moved.rows; ++i)
-                moments_.multiply(at.group(), &moved.data[i * moved.ld], &residual(i, 0));
+            seen_.multiply(at, at.entries(plan.product_tangent), at.places(plan.residual));
             if (!at.pull_back()) return false;
             at.get(plan.gradients, result);
             return true;
@@ -88,9 +126,8 @@ public:
         return lanczos_.find(apply, is_there, to) && at.restore();
     }
 
-private:
     Lanczos<V> lanczos_;
-    InputMoments<V> moments_;
+    Seen<Machine> seen_;
 };
 
 /// The matrix M of the weights in a machine, in one form or another.
@@ -100,18 +137,23 @@ public:
     using View = MeterView<Machine>;
     using V = typename View::V;
 
-    Kernel() = default;
+    Kernel(const Measure& measure, Index n_inputs, int n_slots)
+        : seen(measure, n_inputs, n_slots) {}
     virtual ~Kernel() = default;
     Kernel(const Kernel&) = delete;
     Kernel& operator=(const Kernel&) = delete;
 
-    virtual void set_run(int slot, Index run, const std::vector<Index>& run_shape) = 0;
+    void set_run(int slot, Index run, const std::vector<Index>& run_shape) {
+        seen.set_run(slot, run, run_shape);
+    }
     /// Of how many numbers it is made.
     virtual Index size() const = 0;
     /// Find them; false if asked to stop.
     virtual bool find(const View& at, V* to) = 0;
     /// tr (M M').
     virtual V inner(const V* one, const V* other) const = 0;
+
+    Seen<Machine> seen;
 
 protected:
     /// tr (a b).
@@ -132,19 +174,16 @@ public:
     using typename Kernel<Machine>::View;
     using typename Kernel<Machine>::V;
 
-    DenseKernel(const Chain& chain, const RunArray<double>& moments, int n_slots)
-        : n_in_(chain.n_inputs()),
+    DenseKernel(const Chain& chain, const Measure& measure, int n_slots)
+        : Kernel<Machine>(measure, chain.n_inputs(), n_slots),
+          n_in_(chain.n_inputs()),
           n_out_(chain.n_outputs()),
-          n_layers_(static_cast<Index>(chain.factors.size())),
-          moments_(moments, n_in_, n_slots) {
+          n_layers_(static_cast<Index>(chain.factors.size())) {
         Index widest = std::max(n_in_, n_out_);
         for (const Factor& factor : chain.factors) widest = std::max(widest, factor.rows);
         for (Arena<V>* const arena : {&one_, &other_})
             *arena = Arena<V>(widest * std::max(n_in_, n_out_));
         gram_ = Arena<V>(n_in_ * n_in_);
-    }
-    void set_run(int slot, Index run, const std::vector<Index>& run_shape) override {
-        moments_.set_run(slot, run, run_shape);
     }
     Index size() const override { return n_layers_ * (n_in_ * n_in_ + n_out_ * n_out_); }
 
@@ -159,8 +198,8 @@ public:
             const Entries<V> w = weights(l);
             square(now, n_in_, w.cols, gram_.data());
             for (Index i = 0; i < n_in_; ++i)
-                moments_.multiply(at.group(), gram_.data() + i * n_in_,
-                                  to + (l * n_in_ + i) * n_in_);
+                this->seen.moments().multiply(at.group(), gram_.data() + i * n_in_,
+                                              to + (l * n_in_ + i) * n_in_);
             if (l + 1 == n_layers_) break;
             for (Index r = 0; r < w.rows; ++r) {
                 Index i = 0;
@@ -241,7 +280,6 @@ private:
     }
 
     Index n_in_, n_out_, n_layers_;
-    InputMoments<V> moments_;
     Arena<V> one_, other_, gram_;
 };
 
@@ -252,14 +290,11 @@ public:
     using typename Kernel<Machine>::View;
     using typename Kernel<Machine>::V;
 
-    WholeKernel(const Chain& chain, Index n_weights, const RunArray<double>& moments, int n_slots)
-        : n_(chain.n_outputs() * chain.n_inputs()),
-          moments_(moments, chain.n_inputs(), n_slots),
+    WholeKernel(const Chain& chain, Index n_weights, const Measure& measure, int n_slots)
+        : Kernel<Machine>(measure, chain.n_inputs(), n_slots),
+          n_(chain.n_outputs() * chain.n_inputs()),
           moved_(n_weights) {}
 
-    void set_run(int slot, Index run, const std::vector<Index>& run_shape) override {
-        moments_.set_run(slot, run, run_shape);
-    }
     Index size() const override { return n_ * n_; }
     bool find(const View& at, V* to) override {
         const Plan& plan = at.plan();
@@ -275,8 +310,8 @@ public:
                 at.put(moved_.data(), plan.directions);
                 if (!at.operate(plan.tangent_begin, plan.tangent_end)) return false;
                 const Entries<V> product = at.entries(plan.product_tangent);
-                for (Index k = 0; k < product.rows; ++k, to += product.cols)
-                    moments_.multiply(at.group(), &product.data[k * product.ld], to);
+                this->seen.multiply(at, product, {to, product.cols, product.rows, product.cols});
+                to += n_;
             }
         }
         return at.restore();
@@ -285,19 +320,19 @@ public:
 
 private:
     Index n_;
-    InputMoments<V> moments_;
     Arena<V> moved_;
 };
 
 template <class Machine>
 std::unique_ptr<Kernel<Machine>> kernel_of(const Chain& chain, Index n_weights,
-                                           const RunArray<double>& moments, int n_slots) {
-    if (chain.is_dense()) return std::make_unique<DenseKernel<Machine>>(chain, moments, n_slots);
-    return std::make_unique<WholeKernel<Machine>>(chain, n_weights, moments, n_slots);
+                                           const Measure& measure, int n_slots) {
+    if (chain.is_dense() && !measure.of_measurements)
+        return std::make_unique<DenseKernel<Machine>>(chain, measure, n_slots);
+    return std::make_unique<WholeKernel<Machine>>(chain, n_weights, measure, n_slots);
 }
 
 /// 1 - <K, K'> / (|K| |K'|) with the kernel at given weights. Arrays: second moments of the inputs,
-/// then these weights.
+/// unless it is of measurements, then these weights.
 template <class Machine>
 class KernelDistance final : public Meter<Machine> {
 public:
@@ -306,14 +341,15 @@ public:
     using Meter<Machine>::lanes;
 
     KernelDistance(const Chain& chain, Index n_weights, const Measure& measure, int n_slots)
-        : kernel_(kernel_of<Machine>(chain, n_weights, measure.arrays[0], n_slots)),
+        : kernel_(kernel_of<Machine>(chain, n_weights, measure, n_slots)),
           now_(kernel_->size()),
           from_(kernel_->size() * (n_slots / lanes)),
           kept_(n_weights),
           is_known_(static_cast<std::size_t>(n_slots / lanes), 0) {
+        const std::size_t first = measure.of_measurements ? 0 : 1;
         for (std::size_t l = 0; l < chain.sizes.size(); ++l)
-            weights_.push_back(
-                std::make_unique<PackedNumbers<V>>(measure.arrays[l + 1], chain.sizes[l], n_slots));
+            weights_.push_back(std::make_unique<PackedNumbers<V>>(measure.arrays[first + l],
+                                                                  chain.sizes[l], n_slots));
     }
     void set_run(int slot, Index run, const std::vector<Index>& run_shape) override {
         if (run < 0) return;
@@ -322,6 +358,11 @@ public:
         is_known_[static_cast<std::size_t>(slot / lanes)] = 0;
     }
     bool evaluate(const View& at, V* to) override {
+        return kernel_->seen.with(at, [&] { return find(at, to); });
+    }
+
+private:
+    bool find(const View& at, V* to) {
         V* const from = from_.data() + at.group() * kernel_->size();
         char& is_known = is_known_[static_cast<std::size_t>(at.group())];
         if (is_known == 0 && !find_other(at, from)) return false;
@@ -333,8 +374,6 @@ public:
         *to = select(less(distance, V{}), V{}, distance);  // which is rounding
         return true;
     }
-
-private:
     /// Of the weights that are given, which take the places of those in the machine for a while.
     bool find_other(const View& at, V* to) {
         const Plan& plan = at.plan();
@@ -352,8 +391,8 @@ private:
     std::vector<std::unique_ptr<PackedNumbers<V>>> weights_;
 };
 
-/// <K, Y Y^T> / (|K| |Y|^2) with the targets Y. Arrays: second moments of the inputs, those of targets
-/// and inputs, and |Y|^2 / n.
+/// <K, Y Y^T> / (|K| |Y|^2) with the targets Y. Arrays: second moments of the inputs, unless it is of
+/// measurements, those of targets and what they are of, and |Y|^2 / n.
 template <class Machine>
 class KernelAlignment final : public Meter<Machine> {
 public:
@@ -361,10 +400,11 @@ public:
     using typename Meter<Machine>::V;
 
     KernelAlignment(const Chain& chain, Index n_weights, const Measure& measure, int n_slots)
-        : kernel_(kernel_of<Machine>(chain, n_weights, measure.arrays[0], n_slots)),
+        : kernel_(kernel_of<Machine>(chain, n_weights, measure, n_slots)),
           now_(kernel_->size()),
-          targets_(measure.arrays[1], chain.n_outputs() * chain.n_inputs(), n_slots),
-          power_(measure.arrays[2], 1, n_slots) {}
+          targets_(measure.arrays[measure.arrays.size() - 2], chain.n_outputs() * chain.n_inputs(),
+                   n_slots),
+          power_(measure.arrays.back(), 1, n_slots) {}
 
     void set_run(int slot, Index run, const std::vector<Index>& run_shape) override {
         if (run < 0) return;
@@ -373,6 +413,11 @@ public:
         power_.set_run(slot, run, run_shape);
     }
     bool evaluate(const View& at, V* to) override {
+        return kernel_->seen.with(at, [&] { return find(at, to); });
+    }
+
+private:
+    bool find(const View& at, V* to) {
         if (!kernel_->find(at, now_.data())) return false;
         const Plan& plan = at.plan();
         at.put(targets_.of(at.group()), {plan.residual});
@@ -385,7 +430,6 @@ public:
         return true;
     }
 
-private:
     std::unique_ptr<Kernel<Machine>> kernel_;
     Arena<V> now_;
     PackedNumbers<V> targets_, power_;

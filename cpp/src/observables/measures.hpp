@@ -5,12 +5,15 @@
 // and is listed in `AllMeasures`; meters are in *_meters.hpp.
 #pragma once
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <vector>
 
 #include "observables/curvature_meters.hpp"
 #include "observables/kernel_meters.hpp"
 #include "observables/meter.hpp"
+#include "observables/noise_meters.hpp"
 #include "observables/plain_meters.hpp"
 
 namespace linnet {
@@ -47,7 +50,12 @@ inline Shapes of_weights(const Chain& chain) {
     for (const Index size : chain.sizes) shapes.push_back({size});
     return shapes;
 }
-inline Shape moments(const Chain& chain) { return {chain.n_inputs(), chain.n_inputs()}; }
+/// What kernels see of inputs, and then other arrays.
+inline Shapes after_moments(const Chain& chain, const Measure& of, Shapes others) {
+    if (!of.of_measurements)
+        others.insert(others.begin(), Shape{chain.n_inputs(), chain.n_inputs()});
+    return others;
+}
 
 struct HessianEigenvalues {
     static MeasureDeclaration declaration() {
@@ -57,7 +65,8 @@ struct HessianEigenvalues {
     }
     template <class Machine>
     static MadeMeter<Machine> make(const MeterContext& of) {
-        return std::make_unique<linnet::HessianEigenvalues<Machine>>(of.n_weights(), of.measure);
+        return std::make_unique<linnet::HessianEigenvalues<Machine>>(of.n_weights(), of.measure,
+                                                                     of.n_slots);
     }
 };
 
@@ -69,7 +78,8 @@ struct HessianTrace {
     }
     template <class Machine>
     static MadeMeter<Machine> make(const MeterContext& of) {
-        return std::make_unique<linnet::HessianTrace<Machine>>(of.n_weights());
+        return std::make_unique<linnet::HessianTrace<Machine>>(of.n_weights(), of.measure,
+                                                               of.n_slots);
     }
 };
 
@@ -87,10 +97,39 @@ struct HessianProduct {
     }
 };
 
+struct PreconditionedSharpness {
+    static MeasureDeclaration declaration() {
+        MeasureDeclaration one{"preconditioned_sharpness", number};
+        one.needs_directions = one.needs_curvature = one.needs_scales = true;
+        return one;
+    }
+    template <class Machine>
+    static MadeMeter<Machine> make(const MeterContext& of) {
+        return std::make_unique<linnet::PreconditionedSharpness<Machine>>(of.n_weights());
+    }
+};
+
+template <bool is_curved>
+struct GradientNoiseOf {
+    static MeasureDeclaration declaration() {
+        MeasureDeclaration one{is_curved ? "gradient_noise_curvature" : "gradient_noise", number};
+        one.needs_directions = one.needs_samples = true;
+        one.needs_curvature = is_curved;
+        return one;
+    }
+    template <class Machine>
+    static MadeMeter<Machine> make(const MeterContext& of) {
+        return std::make_unique<linnet::GradientNoise<Machine>>(of.chain, of.n_weights(),
+                                                                of.measure, of.n_slots, is_curved);
+    }
+};
+
 struct KernelEigenvalues {
     static MeasureDeclaration declaration() {
         MeasureDeclaration one{"ntk_eigenvalues", counted};
-        one.arrays = [](const Chain& chain, const Measure&) { return Shapes{moments(chain)}; };
+        one.arrays = [](const Chain& chain, const Measure& of) {
+            return after_moments(chain, of, {});
+        };
         one.needs_directions = true;
         return one;
     }
@@ -104,10 +143,8 @@ struct KernelEigenvalues {
 struct KernelDistance {
     static MeasureDeclaration declaration() {
         MeasureDeclaration one{"kernel_distance", number};
-        one.arrays = [](const Chain& chain, const Measure&) {
-            Shapes shapes = of_weights(chain);
-            shapes.insert(shapes.begin(), moments(chain));
-            return shapes;
+        one.arrays = [](const Chain& chain, const Measure& of) {
+            return after_moments(chain, of, of_weights(chain));
         };
         one.needs_directions = true;
         return one;
@@ -122,8 +159,8 @@ struct KernelDistance {
 struct KernelAlignment {
     static MeasureDeclaration declaration() {
         MeasureDeclaration one{"kernel_alignment", number};
-        one.arrays = [](const Chain& chain, const Measure&) {
-            return Shapes{moments(chain), {chain.n_outputs(), chain.n_inputs()}, {}};
+        one.arrays = [](const Chain& chain, const Measure& of) {
+            return after_moments(chain, of, {{chain.n_outputs(), chain.n_inputs()}, {}});
         };
         one.needs_directions = true;
         return one;
@@ -175,6 +212,20 @@ struct SchattenNorm {
     }
 };
 
+struct Conserved {
+    static MeasureDeclaration declaration() {
+        MeasureDeclaration one{"conserved", [](const Chain& chain, const Measure&) {
+                                   return Shape{static_cast<Index>(chain.sizes.size()) - 1};
+                               }};
+        one.needs_balances = true;
+        return one;
+    }
+    template <class Machine>
+    static MadeMeter<Machine> make(const MeterContext& of) {
+        return std::make_unique<linnet::Conserved<Machine>>(of.chain.sizes, of.measure);
+    }
+};
+
 }  // namespace measure
 
 template <class... List>
@@ -191,7 +242,9 @@ struct MeasureList {
 using AllMeasures =
     MeasureList<measure::HessianEigenvalues, measure::HessianTrace, measure::HessianProduct,
                 measure::KernelEigenvalues, measure::KernelDistance, measure::KernelAlignment,
-                measure::WeightDistance, measure::Overlap, measure::SchattenNorm>;
+                measure::WeightDistance, measure::Overlap, measure::SchattenNorm,
+                measure::Conserved, measure::PreconditionedSharpness,
+                measure::GradientNoiseOf<false>, measure::GradientNoiseOf<true>>;
 
 /// The measures of a problem at work, on a machine of the probe.
 template <class Machine>
@@ -206,12 +259,26 @@ public:
         : all_(all),
           run_shape_(run_shape),
           runs_(static_cast<std::size_t>(n_slots), -1) {
+        bool needs_scales = false;
         for (const Measure& one : all) {
             meters_.push_back(AllMeasures::make<Machine>({chain, one, n_slots}));
             firsts_.push_back(size_);
             size_ += size_of(one, chain);
+            needs_scales = needs_scales || measures()[one.kind].needs_scales;
+        }
+        if (needs_scales) {
+            for (const Index size : chain.sizes) n_weights_ += size;
+            scales_ = Arena<V>(n_weights_ * (n_slots / lanes));
+            std::fill_n(scales_.data(), n_weights_ * (n_slots / lanes),
+                        broadcast<V>(std::numeric_limits<double>::quiet_NaN()));
         }
         values_ = Arena<V>(size_ * (n_slots / lanes));
+    }
+    /// What the method of the run in a slot divides gradients by, weight after weight.
+    void set_scales(int slot, const double* scales, bool is_decoupled) {
+        V* const to = scales_.data() + slot / lanes * n_weights_;
+        for (Index i = 0; i < n_weights_; ++i) set_lane(to[i], slot % lanes, scales[i]);
+        is_decoupled_ = is_decoupled;
     }
     void set_run(int slot, Index run) {
         runs_[static_cast<std::size_t>(slot)] = run;
@@ -221,7 +288,8 @@ public:
     template <class IsWanted>
     bool evaluate(Machine& machine, int group, const V* singular_values,
                   const std::function<bool()>& pulse, const IsWanted& is_wanted) {
-        const View at(machine, group, runs_.data(), singular_values, pulse);
+        const View at(machine, group, runs_.data(), singular_values,
+                      scales_.data() + group * n_weights_, is_decoupled_, pulse);
         for (std::size_t k = 0; k < meters_.size(); ++k) {
             if (is_wanted(all_[k]) &&
                 !meters_[k]->evaluate(at, values_.data() + group * size_ + firsts_[k]))
@@ -241,6 +309,9 @@ private:
     std::vector<Index> firsts_;
     Index size_ = 0;
     Arena<V> values_;  // per group
+    Index n_weights_ = 0;
+    Arena<V> scales_;  // per group, where they are needed
+    bool is_decoupled_ = false;
 };
 
 }  // namespace linnet

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/entries.hpp"
@@ -10,6 +12,7 @@
 #include "linnet/index.hpp"
 #include "linnet/observables.hpp"
 #include "losses/engine.hpp"
+#include "losses/registry.hpp"
 #include "plan/plan.hpp"
 
 namespace linnet {
@@ -23,12 +26,16 @@ public:
     using V = std::conditional_t<packed, Pack<double, native_lanes<double>>, double>;
     static constexpr int lanes = packed ? native_lanes<double> : 1;
 
+    /// scales: what the method divides gradients by, null if nothing is known of that; is_decoupled:
+    /// weight decay is not among these gradients.
     MeterView(Machine& machine, int group, const Index* runs, const V* singular_values,
-              const std::function<bool()>& pulse)
+              const V* scales, bool is_decoupled, const std::function<bool()>& pulse)
         : machine_(machine),
           group_(group),
           runs_(runs),
           singular_values_(singular_values),
+          scales_(scales),
+          is_decoupled_(is_decoupled),
           pulse_(pulse) {}
 
     const Plan& plan() const { return machine_.plan(); }
@@ -36,7 +43,14 @@ public:
     /// Of the run in a lane; -1: there is none.
     Index run(int lane) const { return runs_[group_ * lanes + lane]; }
     const V* singular_values() const { return singular_values_; }
+    const V* scales() const { return scales_; }
+    bool is_decoupled() const { return is_decoupled_; }
     bool pulse() const { return pulse_(); }
+    LossEngine<V>& loss() const { return *machine_.steering().loss; }
+    /// Let another loss be that of the machine, whose plan does not know it.
+    void exchange_loss(std::unique_ptr<LossEngine<V>>& other) const {
+        std::swap(machine_.steering().loss, other);
+    }
 
     Places<V> places(int id) const {
         const Plan::Matrix& shape = plan().matrices[static_cast<std::size_t>(id)];
@@ -74,16 +88,25 @@ public:
     }
     /// to <- the Hessian of the objective, weight decay included, times a direction of the weights.
     bool curve(const V* direction, V* to) const {
+        if (!curve_loss(direction, to)) return false;
+        add_decay(direction, to);
+        return true;
+    }
+    /// The same without weight decay.
+    bool curve_loss(const V* direction, V* to) const {
         put(direction, plan().directions);
         if (!operate(plan().tangent_begin, plan().curvature_end)) return false;
         get(plan().curvatures, to);
+        return true;
+    }
+    /// to <- to + what weight decay adds.
+    void add_decay(const V* direction, V* to) const {
         Index at = 0;
         for (std::size_t l = 0; l < plan().weights.size(); ++l) {
             const V decay = machine_.decay(group_, static_cast<Index>(l));
             const Index end = at + size_of(plan().weights[l]);
             for (; at < end; ++at) to[at] = fma(decay, direction[at], to[at]);
         }
-        return true;
     }
     /// The gradients become those of a loss whose residual is what stands in its place.
     bool pull_back() const { return operate(plan().product_end + 1, plan().gradient_end); }
@@ -100,7 +123,39 @@ private:
     int group_;
     const Index* runs_;
     const V* singular_values_;
+    const V* scales_;
+    bool is_decoupled_;
     const std::function<bool()>& pulse_;
+};
+
+/// The loss that a measure is of: that of the training, or one of its own.
+template <class Machine>
+class LossOfMeasure {
+public:
+    using View = MeterView<Machine>;
+    using V = typename View::V;
+
+    LossOfMeasure(const Measure& measure, int n_slots) {
+        if (!measure.loss) return;
+        own_ = Losses::engine<V>(*measure.loss, nullptr, n_slots);
+        if (measure.loss->declaration().has_curvature) own_->prepare_curvature();
+    }
+    void set_run(int slot, Index run) {
+        if (own_ != nullptr) own_->set_run(slot, run, 0);
+    }
+    /// work() where residual and gradients are those of this loss.
+    template <class Work>
+    bool with(const View& at, const Work& work) {
+        if (own_ == nullptr) return work();
+        at.exchange_loss(own_);
+        at.loss().residual(at.group(), at.product(), at.places(at.plan().residual));
+        const bool is_done = at.pull_back() && work();
+        at.exchange_loss(own_);
+        return is_done && at.restore();
+    }
+
+private:
+    std::unique_ptr<LossEngine<V>> own_;
 };
 
 /// Evaluates one measure.

@@ -1,10 +1,12 @@
 // Measures of weights and products by themselves.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
 
+#include "base/arena.hpp"
 #include "losses/packed_numbers.hpp"
 #include "observables/meter.hpp"
 
@@ -126,6 +128,85 @@ public:
 
 private:
     double power_;
+};
+
+/// Frobenius norms of what the flow conserves, one for each pair of neighbouring arrays.
+template <class Machine>
+class Conserved final : public Meter<Machine> {
+public:
+    using typename Meter<Machine>::View;
+    using typename Meter<Machine>::V;
+
+    Conserved(const std::vector<Index>& sizes, const Measure& measure)
+        : balances_(measure.balances),
+          n_pairs_(static_cast<Index>(sizes.size()) - 1) {
+        Index n_weights = 0;
+        for (const Index size : sizes) {
+            firsts_.push_back(n_weights);
+            n_weights += size;
+        }
+        Index below = 0;
+        Index above = 0;
+        for (const Balance& one : balances_) {
+            below = std::max(below, one.n_units * one.below.length);
+            above = std::max(above, one.n_units * one.above.length);
+        }
+        weights_ = Arena<V>(n_weights);
+        below_ = Arena<V>(below);
+        above_ = Arena<V>(above);
+    }
+    bool evaluate(const View& at, V* to) override {
+        at.get(at.plan().weights, weights_.data());
+        std::fill_n(to, n_pairs_, V{});
+        for (const Balance& one : balances_) {
+            const V* const lower = weights_.data() + firsts_[static_cast<std::size_t>(one.pair)];
+            const V* const upper =
+                weights_.data() + firsts_[static_cast<std::size_t>(one.pair) + 1];
+            for (Index set = 0; set < one.n_sets; ++set) {
+                pick(one.below, one.n_units, set, lower, below_.data());
+                pick(one.above, one.n_units, set, upper, above_.data());
+                to[one.pair] = to[one.pair] + square_of(one);
+            }
+            if (at.pulse()) return false;
+        }
+        for (Index pair = 0; pair < n_pairs_; ++pair) to[pair] = square_root(to[pair]);
+        return true;
+    }
+
+private:
+    static void pick(const Balance::Side& side, Index n_units, Index set, const V* weights, V* to) {
+        const Index size = n_units * side.length;
+        for (Index i = 0; i < size; ++i) {
+            const auto k = static_cast<std::size_t>(set * size + i);
+            to[i] = weights[side.weights[k]] + broadcast<V>(side.shifts[k]);
+        }
+    }
+    static V dot(const V* rows, Index length, Index i, Index j) {
+        V total{};
+        for (Index k = 0; k < length; ++k)
+            total = fma(rows[i * length + k], rows[j * length + k], total);
+        return total;
+    }
+    /// Of what was picked.
+    V square_of(const Balance& one) const {
+        V total{};
+        for (Index i = 0; i < one.n_units; ++i) {
+            V row{};
+            for (Index j = 0; j <= i; ++j) {
+                const V gap =
+                    broadcast<V>(one.above.factor) * dot(above_.data(), one.above.length, i, j) -
+                    broadcast<V>(one.below.factor) * dot(below_.data(), one.below.length, i, j);
+                row = fma(broadcast<V>(i == j ? 1 : 2) * gap, gap, row);
+            }
+            total = total + row;
+        }
+        return total;
+    }
+
+    const std::vector<Balance>& balances_;
+    Index n_pairs_;
+    std::vector<Index> firsts_;  // of the arrays among all weights
+    Arena<V> weights_, below_, above_;
 };
 
 }  // namespace linnet

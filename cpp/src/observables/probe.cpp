@@ -58,7 +58,8 @@ Probe<Machine>::Probe(Machine machine, const Chain& chain, const std::vector<Ind
     const int n_groups = machine_.n_slots() / lanes;
     bool is_curved = false;
     for (const Measure& one : measures)
-        is_curved = is_curved || linnet::measures()[one.kind].needs_curvature;
+        is_curved =
+            is_curved || one.of_measurements || linnet::measures()[one.kind].needs_curvature;
     if (is_curved) engine().prepare_curvature();
     if (!measures.empty())
         meters_ = std::make_unique<Meters<Machine>>(chain, measures, run_shape, machine_.n_slots());
@@ -220,6 +221,11 @@ bool Probe<Machine>::evaluate(const Wanted& wanted, int first_slot, int last_slo
             return false;
     }
     return true;
+}
+
+template <class Machine>
+void Probe<Machine>::set_scales(int slot, const double* scales, bool is_decoupled) {
+    meters_->set_scales(slot, scales, is_decoupled);
 }
 
 template <class Machine>

@@ -67,6 +67,10 @@ public:
         for (Index j = 0; j < plan().n_inputs(); ++j) set_lane(to[j], slot % lanes, normal[j]);
     }
 
+    /// What the method of the run in a slot divides gradients by, where measures need it;
+    /// is_decoupled: weight decay is not among these gradients.
+    void set_scales(int slot, const double* scales, bool is_decoupled);
+
     /// Evaluate the groups of slots first ... last - 1 from the weights in the machine; false if
     /// asked to stop.
     bool evaluate(const Wanted& wanted, int first_slot, int last_slot,

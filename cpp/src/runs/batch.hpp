@@ -63,6 +63,7 @@ public:
                 at_record.measures_at_record = true;
             at_check.measures_at_check = at_check.measures_at_check || one.stops();
             needs_directions = needs_directions || measures()[one.kind].needs_directions;
+            needs_scales = needs_scales || measures()[one.kind].needs_scales;
         }
         has_stop_rule = at_check.any();
         // Decay is decided once for the batch: with a decay of 0 the extra term adds an exact zero.
@@ -245,6 +246,7 @@ public:
     bool shares_moments = false;  ///< do all runs have the same?
     bool has_stop_rule = false, has_decay = false;
     bool needs_directions = false;  ///< does a measure ask for a plan with them?
+    bool needs_scales = false;      ///< does one ask by what the method divides gradients?
     std::vector<Evaluation> evaluations;
     Wanted at_record, at_check;
 

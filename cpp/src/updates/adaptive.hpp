@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "linnet/index.hpp"
 #include "updates/policy.hpp"
 #include "updates/root_quotient.hpp"
 
@@ -17,6 +18,7 @@ struct AdamOf : Policy {
     static constexpr std::array<const char*, 3> parameters{"beta1", "beta2", "eps"};
     static constexpr int n_powers = 2;
     static constexpr int n_factors = 4;
+    static constexpr bool divides = true;
 
     static void find_factors(const double* parameter, const double* power, double /*n*/,
                              double* factor) {
@@ -24,6 +26,14 @@ struct AdamOf : Policy {
         factor[1] = 1 - parameter[1];
         factor[2] = 1 / (1 - power[0]);
         factor[3] = 1 / std::sqrt(1 - power[1]);
+    }
+    static void find_scales(const double* parameter, double n, const double* memory, Index size,
+                            double* scale) {
+        const double of_mean = 1 - std::pow(parameter[0], n);
+        const double of_squares = 1 - std::pow(parameter[1], n);
+        const double* const squares = memory + (n_memories - 1) * size;
+        for (Index i = 0; i < size; ++i)
+            scale[i] = of_mean * (std::sqrt(squares[i] / of_squares) + parameter[2]);
     }
     template <class V>
     static V apply(V weight, V gradient, V* memory, V step, const V* number,
@@ -39,6 +49,13 @@ struct AdamOf : Policy {
         return fma(-step, move, weight);
     }
 };
+
+/// sqrt(a) + eps.
+inline void find_root_scales(double initial, double eps, const double* squares, Index size,
+                             double* scale) {
+    for (Index i = 0; i < size; ++i) scale[i] = std::sqrt(initial + squares[i]) + eps;
+}
+
 using Adam = AdamOf<false>;
 using AmsGrad = AdamOf<true>;
 
@@ -54,10 +71,15 @@ struct RmsPropOf : Policy {
     static constexpr std::array<const char*, 3> parameters{"alpha", "eps", "momentum"};
     static constexpr int n_factors = 1;
     static constexpr bool sees_mean_square = by_layer;
+    static constexpr bool divides = true;
 
     static void find_factors(const double* parameter, const double* /*power*/, double /*n*/,
                              double* factor) {
         factor[0] = 1 - parameter[0];
+    }
+    static void find_scales(const double* parameter, double /*n*/, const double* memory, Index size,
+                            double* scale) {
+        find_root_scales(0, parameter[1], memory, size, scale);
     }
     template <class V>
     static V apply(V weight, V gradient, V* memory, V step, const V* number,
@@ -82,11 +104,16 @@ struct CenteredRmsPropOf : Policy {
     static constexpr int n_memories = remembers ? 3 : 2;
     static constexpr std::array<const char*, 3> parameters{"alpha", "eps", "momentum"};
     static constexpr int n_factors = 2;
+    static constexpr bool divides = true;
 
     static void find_factors(const double* parameter, const double* /*power*/, double /*n*/,
                              double* factor) {
         factor[0] = 1 - parameter[0];
         factor[1] = parameter[0] * factor[0];
+    }
+    static void find_scales(const double* parameter, double /*n*/, const double* memory, Index size,
+                            double* scale) {
+        find_root_scales(0, parameter[1], memory, size, scale);
     }
     template <class V>
     static V apply(V weight, V gradient, V* memory, V step, const V* number,
@@ -106,10 +133,16 @@ struct Adagrad : Policy {
     static constexpr int n_memories = 1;
     static constexpr std::array<const char*, 3> parameters{"initial", "eps", "step_decay"};
     static constexpr int n_factors = 1;
+    static constexpr bool divides = true;
 
     static void find_factors(const double* parameter, const double* /*power*/, double n,
                              double* factor) {
         factor[0] = 1 / (1 + (n - 1) * parameter[2]);
+    }
+    static void find_scales(const double* parameter, double n, const double* memory, Index size,
+                            double* scale) {
+        find_root_scales(parameter[0], parameter[1], memory, size, scale);
+        for (Index i = 0; i < size; ++i) scale[i] *= 1 + (n - 1) * parameter[2];
     }
     template <class V>
     static V apply(V weight, V gradient, V* memory, V step, const V* number,

@@ -19,6 +19,9 @@ struct Policy {
     static constexpr int n_factors = 0;
     /// Whether the mean square of the entries of the gradient stands last.
     static constexpr bool sees_mean_square = false;
+    /// Whether steps are gradients, or means of them, over numbers that it remembers:
+    /// `find_scales(parameters, n, memory, size, scales)` after n steps, in double.
+    static constexpr bool divides = false;
     /// How many arrays of the size of the gradient a policy of whole arrays works in.
     static constexpr int n_scratch = 0;
 };

@@ -1,8 +1,10 @@
 // Moves the weights of the runs of a machine by an update policy, from stored gradients.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -174,6 +176,18 @@ public:
         }
     }
 
+    /// to <- by what the gradient of an array was divided in the last step of the run in a slot,
+    /// step size aside; NaN if there was none, or by a policy that does not divide. memory: all that
+    /// is kept of the array, one after the other.
+    void find_scales(int slot, const double* memory, Index size, double* to) {
+        const Slot& own = at(slot);
+        if (call_.find_scales == nullptr || own.n < 2) {
+            std::fill_n(to, size, std::numeric_limits<double>::quiet_NaN());
+            return;
+        }
+        call_.find_scales(own.parameters.data(), static_cast<double>(own.n - 1), memory, size, to);
+    }
+
     /// Move an array of weights of a group of slots, and what is kept of it.
     void apply(int group, Places<Own> weights, Own* gradient, Index stride, const Own* step,
                const Own* decay) {
@@ -187,6 +201,7 @@ private:
     struct Call {
         void (*update)(const UpdateOperands<Own>&) = nullptr;
         void (*find_factors)(const double*, const double*, double, double*) = nullptr;
+        void (*find_scales)(const double*, double, const double*, Index, double*) = nullptr;
         std::size_t n_factors = 0, n_powers = 0;
         Index n_scratch = 0;
     };
@@ -203,6 +218,7 @@ private:
         call.n_powers = static_cast<std::size_t>(P::n_powers);
         call.n_scratch = P::n_scratch;
         if constexpr (P::n_factors > 0) call.find_factors = P::find_factors;
+        if constexpr (P::divides) call.find_scales = P::find_scales;
         if constexpr (P::n_scratch > 0) {
             call.update = update_array<P, Own>;
         } else if constexpr (P::stores_gradients) {

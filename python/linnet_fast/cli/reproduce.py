@@ -27,6 +27,8 @@ papers:
                separable data", JMLR 2018: the slow way to the largest margin, of two and more classes
   cohen2021    Cohen, Kaur, Li, Kolter, Talwalkar, "Gradient descent on neural networks typically occurs
                at the edge of stability", ICLR 2021: sharpness rises to 2 / step size and hovers there
+  domine2024   Domine, Anguita, Proca, Braun, Kunin, Mediano, Saxe, "From lazy to rich: exact learning
+               dynamics in deep linear networks", 2024: tangent kernels over lambda-balanced starts
   haochen2021  HaoChen, Wei, Lee, Ma, "Shape matters: understanding the implicit bias of the noise
                covariance", COLT 2021: label noise finds sparse vectors from large starts
   muon         Fan, Schmidt, Thrampoulidis, "Implicit bias of spectral descent and Muon on multiclass

@@ -40,7 +40,7 @@ from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.losses.registry import of_data
 from linnet_fast.networks.named import Dense
 from linnet_fast.records.measures import MAKERS
-from linnet_fast.records.observables import OBSERVABLES
+from linnet_fast.records.observables import OBSERVABLES, checked
 from linnet_fast.records.record import Record
 from linnet_fast.sweeps.batch import Batch, Progress
 
@@ -263,7 +263,7 @@ def add(commands: Commands) -> None:
         metavar="NAMES",
         help="what to record besides loss and singular values: any of "
         f"{','.join(name for name in OBSERVABLES if name not in _ALWAYS)}, and with a number such as "
-        f"{','.join(f'{name}(2)' for name in MAKERS)}",
+        f"{','.join(f'{name}(2)' for name in MAKERS)}; with --test also sharpness_test and the like",
     )
     training.add_argument(
         "--threads", type=count, metavar="N", help="(default: the processors there are)"
@@ -316,7 +316,7 @@ def _observables(text: str) -> tuple[str, ...]:
     parts = re.split(r",(?![^(]*\))", text)
     names = tuple(name.strip() for name in parts if name not in _ALWAYS)
     try:
-        Record.geomspace(2, (*_ALWAYS, *names))
+        checked((*_ALWAYS, *names), dict.fromkeys([train_data.HELD_OUT]))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return names

@@ -11,6 +11,8 @@ from linnet_fast.datasets.kinds import Data
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.registry import of_data
 
+HELD_OUT = "test"
+"""What results call what is held out."""
 ALWAYS = ("loss", "singular_values")
 """What is always recorded: the table and the picture need it."""
 
@@ -45,7 +47,7 @@ def load(options: argparse.Namespace) -> TrainData:
             data, held_out = datasets.split(data, options.test, rng=options.test_seed or 0)
         loss, description = kind.from_dataset(data, **chosen)
         if held_out is not None:
-            evaluate["test"] = kind.held_out(data, held_out, **chosen)
+            evaluate[HELD_OUT] = kind.held_out(data, held_out, **chosen)
     except ValueError as error:
         raise BadInput(str(error).removeprefix("loss.")) from error
     names: tuple[str, ...] = ALWAYS

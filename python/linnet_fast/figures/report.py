@@ -28,6 +28,7 @@ PAPERS: Mapping[str, str] = MappingProxyType(
         "arora2019": "Implicit regularization in deep matrix factorization",
         "soudry2018": "The implicit bias of gradient descent on separable data",
         "cohen2021": "Gradient descent on neural networks typically occurs at the edge of stability",
+        "domine2024": "From lazy to rich: exact learning dynamics in deep linear networks",
         "haochen2021": "Shape matters: understanding the implicit bias of the noise covariance",
         "muon": "Implicit bias of spectral descent and Muon on multiclass separable data",
         "pesme2021": "Implicit bias of SGD for diagonal linear networks: a provable benefit of stochasticity",

@@ -28,12 +28,12 @@ class SeenInputs(NamedTuple):
 
 
 class KernelMoments(NamedTuple):
-    """Second moments of inputs x and targets y."""
+    """Second moments of inputs x and targets y; or of measurements M and what was measured, y."""
 
-    input_cov: FloatArray
-    """E x x^T, (*run, in, in)."""
+    input_cov: FloatArray | None
+    """E x x^T, (*run, in, in); None of measurements, which `curvature` knows: E <M, Z> M."""
     cross_cov: FloatArray
-    """E y x^T, (*run, out, in)."""
+    """E y x^T, or E y M, (*run, out, in)."""
     output_power: FloatArray
     """E |y|^2, (*run)."""
 
@@ -130,7 +130,7 @@ class Loss(Problem):
         raise self._lacks("a second derivative")  # noqa: EM101
 
     def kernel_moments(self) -> KernelMoments | None:
-        """Return what tangent kernels on its inputs are made of; None where it has no inputs."""
+        """Return what tangent kernels on its inputs, or measurements, are made of; None: it has neither."""
         return None
 
     @property

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.losses.base import Loss
+from linnet_fast.losses.base import KernelMoments, Loss
 
 if TYPE_CHECKING:
     from linnet_fast.datasets.kinds import Entries
@@ -145,6 +145,12 @@ class EntriesLoss(Loss):
         flat = along.reshape(*along.shape[:-2], -1)
         seen = _taken(flat, self._places)
         return self._spread(np.asarray(seen) / self.n_entries)
+
+    def kernel_moments(self) -> KernelMoments:
+        """Return the moments of what tells the entries, and of their values."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            power = np.asarray(np.square(self.values).mean(axis=-1))
+        return KernelMoments(None, self._spread(self.values / self.n_entries), power)
 
     def _spread(self, errors: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return matrices with numbers (*batch, n) at the entries, summed where one comes twice."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.losses.base import Loss
+from linnet_fast.losses.base import KernelMoments, Loss
 
 if TYPE_CHECKING:
     from linnet_fast.datasets.kinds import Measurements
@@ -121,6 +121,13 @@ class SensingLoss(Loss):
         with np.errstate(over="ignore", invalid="ignore"):
             measured = self._measured(np.asarray(moved, np.float64))
             return np.asarray(self._combined(measured / self.n_samples))
+
+    def kernel_moments(self) -> KernelMoments:
+        """Return the moments of measurements and targets."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            cross = np.asarray(self._combined(self.targets / self.n_samples))
+            power = np.asarray(np.square(self.targets).mean(axis=-1))
+        return KernelMoments(None, cross, power)
 
     def core_fields(self, runs: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:
         """Return the measurements as the core takes them, in single precision besides where it is used."""

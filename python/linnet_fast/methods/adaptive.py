@@ -73,6 +73,7 @@ class Adam(SteppingMethod):
         {**SteppingMethod.inner_axes, "beta1": 0, "beta2": 0, "eps": 0}
     )
     of_core: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     usual_step_size: ClassVar[float | None] = 1e-3
 
     beta1: FloatArray
@@ -136,6 +137,23 @@ class Adam(SteppingMethod):
         unbiased = mean * at.spread(1 / (1 - self.beta1**at.number))
         root = np.sqrt(square) * at.spread(1 / np.sqrt(1 - self.beta2**at.number))
         return weights - at.rate * over(unbiased, root + at.spread(self.eps)), kept
+
+    def divisors(self, weights: WeightArray, memory: Memory, at: AtStep) -> WeightArray:
+        """Return ``(1 - beta1^n) * (sqrt(a / (1 - beta2^n)) + eps)`` after n steps.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (*run, ...)
+            An array of them.
+        memory : tuple of ndarray, shape (*run, ...)
+            What is remembered.
+        at : AtStep
+            The last step.
+        """
+        if at.number < 1:
+            return super().divisors(weights, memory, at)
+        of_mean, of_squares = (at.spread(1 - part**at.number) for part in (self.beta1, self.beta2))
+        return np.asarray(of_mean * (np.sqrt(memory[-1] / of_squares) + at.spread(self.eps)))
 
     def core_fields(self, runs: Shape) -> dict[str, Any]:
         """Return the update as the core takes it."""
@@ -202,6 +220,7 @@ class RMSProp(SteppingMethod):
         {**SteppingMethod.unsaid, "centered": False}
     )
     of_core: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     usual_step_size: ClassVar[float | None] = 1e-3
 
     alpha: FloatArray
@@ -283,6 +302,22 @@ class RMSProp(SteppingMethod):
             kept = (*kept, move)
         return weights - at.rate * move, kept
 
+    def divisors(self, weights: WeightArray, memory: Memory, at: AtStep) -> WeightArray:
+        """Return ``sqrt(a) + eps``.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (*run, ...)
+            An array of them.
+        memory : tuple of ndarray, shape (*run, ...)
+            What is remembered.
+        at : AtStep
+            The last step.
+        """
+        if at.number < 1:
+            return super().divisors(weights, memory, at)
+        return np.asarray(np.sqrt(memory[0]) + at.spread(self.eps) + np.zeros_like(weights))
+
     def core_fields(self, runs: Shape) -> dict[str, Any]:
         """Return the update as the core takes it."""
         name = "rmsprop" if self.per == "entry" else "rmsprop_by_layer"
@@ -341,6 +376,7 @@ class Adagrad(SteppingMethod):
         {**SteppingMethod.inner_axes, "step_decay": 0, "initial": 0, "eps": 0}
     )
     of_core: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     usual_step_size: ClassVar[float | None] = 1e-2
 
     step_decay: FloatArray
@@ -391,6 +427,23 @@ class Adagrad(SteppingMethod):
         root = np.sqrt(at.spread(self.initial) + total) + at.spread(self.eps)
         rate = at.rate * at.spread(1 / (1 + (at.number - 1) * self.step_decay))
         return weights - rate * over(gradient, root), (total,)
+
+    def divisors(self, weights: WeightArray, memory: Memory, at: AtStep) -> WeightArray:
+        """Return ``(1 + (n - 1) * step_decay) * (sqrt(initial + a) + eps)`` after n steps.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (*run, ...)
+            An array of them.
+        memory : tuple of ndarray, shape (*run, ...)
+            What is remembered.
+        at : AtStep
+            The last step.
+        """
+        if at.number < 1:
+            return super().divisors(weights, memory, at)
+        root = np.sqrt(at.spread(self.initial) + memory[0]) + at.spread(self.eps)
+        return np.asarray(at.spread(1 + (at.number - 1) * self.step_decay) * root)
 
     def core_fields(self, runs: Shape) -> dict[str, Any]:
         """Return the update as the core takes it."""

@@ -74,6 +74,8 @@ class Method(Value, ABC):
     """Whether the compiled core knows the method; else only the reference trains by it."""
     usual_step_size: ClassVar[float | None] = None
     """A step size for where none is given; None: what is stable follows from the sharpness."""
+    divides: ClassVar[bool] = False
+    """Whether steps are gradients, or means of them, over `SteppingMethod.divisors`."""
     log_time: bool = False
     """Whether times are log(1 + t)."""
     feeds_back: ClassVar[bool] = False
@@ -420,6 +422,22 @@ class SteppingMethod(Method):
         at : AtStep
             The step.
         """
+
+    def divisors(self, weights: WeightArray, memory: Memory, at: AtStep) -> WeightArray:  # noqa: ARG002
+        """Return what gradients of an array of weights were divided by in the last step.
+
+        Step sizes are no part of it: 1 where it `divides` nothing.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (*run, ...)
+            The array.
+        memory : tuple of ndarray, shape (*run, ...)
+            What is remembered of it.
+        at : AtStep
+            That step; NaN is returned before the first one, number 0.
+        """
+        return np.full_like(weights, 1.0 if at.number else np.nan)
 
     def _shown(self) -> dict[str, object]:
         parts: dict[str, object] = {

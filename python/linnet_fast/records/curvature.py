@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,16 +143,77 @@ def hessian_eigenvalues(at: Point, count: int, *, both: bool) -> FloatArray:
     return np.stack([top, values[..., ::-1][..., :count]], axis=-2)
 
 
+def preconditioned_sharpness(at: Point) -> FloatArray:
+    """Return the largest eigenvalue of D^-1/2 H D^-1/2, D what the method divides gradients by."""
+    assert at.divisors is not None
+    whole = hessian(at)
+    apart = np.zeros_like(whole)
+    if at.decoupled:
+        bare = hessian(replace(at, weight_decay=0.0))
+        whole, apart = bare, whole - bare
+    divisors = _flat(at.divisors, at.network)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.where(divisors <= 0, 0.0, 1 / np.sqrt(divisors))
+    return _eigenvalues(factors[..., :, None] * whole * factors[..., None, :] + apart)[..., 0]
+
+
+def _noise(at: Point) -> list[tuple[WeightArray, ...]]:
+    """Return by run gradients of single samples less their mean, (n, *network.shapes[l])."""
+    loss, runs = at.loss.for_batches(), at.product.shape[:-2]
+    found = []
+    for run in np.ndindex(runs):
+        own = loss.of_run(run, runs)
+        n_samples = own.n_choices
+        assert n_samples is not None
+        product = at.product[run]
+        samples = (own.chosen(np.array([i])) for i in range(n_samples))
+        slopes = np.stack([np.asarray(one.gradient(product)) for one in samples])
+        weights = [
+            np.broadcast_to(w, (*runs, *shape))[run]
+            for w, shape in zip(at.weights, at.network.shapes, strict=True)
+        ]
+        several = [np.broadcast_to(w, (n_samples, *w.shape)) for w in weights]
+        found.append(at.network.gradients(several, slopes - slopes.mean(axis=0)))
+    return found
+
+
+def gradient_noise(at: Point) -> FloatArray:
+    """Return the trace of the covariance of the gradients of single samples."""
+    means = [np.square(_flat(one, at.network)).sum(axis=-1).mean() for one in _noise(at)]
+    return np.array(means).reshape(at.product.shape[:-2])
+
+
+def gradient_noise_curvature(at: Point) -> FloatArray:
+    """Return the trace of the Hessian times that covariance, over the trace of the latter."""
+    runs = at.product.shape[:-2]
+    flat = [_flat(one, at.network) for one in _noise(at)]
+    curved = np.broadcast_to(hessian(at), (*runs, *2 * (at.network.n_weights,)))
+    with np.errstate(invalid="ignore"):
+        means = [
+            np.sum((one @ curved[run]) * one) / np.sum(one * one)
+            for one, run in zip(flat, np.ndindex(runs), strict=True)
+        ]
+    return np.array(means).reshape(runs)
+
+
 def hessian_trace(at: Point) -> FloatArray:
     """Return the trace of the Hessian of the objective."""
     return np.asarray(np.trace(hessian(at), axis1=-2, axis2=-1))
 
 
-def kernel(network: Chain, weights: Sequence[WeightArray], moments: KernelMoments) -> FloatArray:
+def kernel(network: Chain, weights: Sequence[WeightArray], loss: Loss) -> FloatArray:
     """Return J C J^T, (*run, n, n) with n = out * in: the tangent kernel over the number of samples."""
+    moments = _moments(loss)
     n_runs = weights[0].ndim - len(network.shapes[0])
     moved = _Moving(network, weights, _units(network, n_runs)).moved
-    seen = moved @ _root(moments.input_cov)  # (n_weights, *run, out, in)
+    if moments.input_cov is None:
+        units = np.eye(math.prod(moved.shape[-2:])).reshape(-1, *(1,) * n_runs, *moved.shape[-2:])
+        measured = loss.curvature(np.zeros_like(units), units)
+        cov = np.moveaxis(measured.reshape(*measured.shape[:-2], -1), 0, -1)
+        flat = moved.reshape(*moved.shape[:-2], 1, -1) @ _root((cov + cov.mT) / 2)
+        seen = flat.reshape(*flat.shape[:-2], *moved.shape[-2:])
+    else:
+        seen = moved @ _root(moments.input_cov)  # (n_weights, *run, out, in)
     runs = np.broadcast_shapes(
         seen.shape[1:-2],
         *(w.shape[: w.ndim - len(s)] for w, s in zip(weights, network.shapes, strict=True)),
@@ -167,15 +229,15 @@ def _root(cov: FloatArray) -> FloatArray:
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0))[..., None, :])
 
 
-def _moments(at: Point) -> KernelMoments:
-    moments = at.loss.kernel_moments()
+def _moments(loss: Loss) -> KernelMoments:
+    moments = loss.kernel_moments()
     assert moments is not None
     return moments
 
 
 def ntk_eigenvalues(at: Point, count: int) -> FloatArray:
     """Return the largest eigenvalues of the tangent kernel over n, 0 beyond those it has."""
-    values = _eigenvalues(kernel(at.network, at.weights, _moments(at)))
+    values = _eigenvalues(kernel(at.network, at.weights, at.loss))
     missing = max(0, count - values.shape[-1])
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])[..., :count]
 
@@ -186,7 +248,7 @@ def _inner(one: FloatArray, other: FloatArray) -> FloatArray:
 
 def kernel_distance(at: Point, begin: Sequence[WeightArray]) -> FloatArray:
     """Return 1 - <K, K'> / (|K| |K'|) with the kernel at other weights."""
-    now, then = (kernel(at.network, w, _moments(at)) for w in (at.weights, tuple(begin)))
+    now, then = (kernel(at.network, w, at.loss) for w in (at.weights, tuple(begin)))
     with np.errstate(invalid="ignore"):
         distance = 1 - _inner(now, then) / np.sqrt(_inner(now, now) * _inner(then, then))
     return np.where(distance < 0, 0.0, distance)  # which is rounding
@@ -194,8 +256,8 @@ def kernel_distance(at: Point, begin: Sequence[WeightArray]) -> FloatArray:
 
 def kernel_alignment(at: Point) -> FloatArray:
     """Return <K, Y Y^T> / (|K| |Y|^2)."""
-    moments = _moments(at)
-    now = kernel(at.network, at.weights, moments)
+    moments = _moments(at.loss)
+    now = kernel(at.network, at.weights, at.loss)
     shape = (*at.product.shape[:-2], *moments.cross_cov.shape[-2:])
     slopes = at.network.gradients(at.weights, np.broadcast_to(moments.cross_cov, shape))
     along = np.sum(np.square(_flat(slopes, at.network)), axis=-1)

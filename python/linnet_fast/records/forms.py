@@ -9,6 +9,7 @@ import scipy
 
 from linnet_fast._base.validate import FloatArray, WeightArray
 from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.conserved import balances
 from linnet_fast.records.point import Point
 
 
@@ -101,6 +102,18 @@ def imbalance(at: Point) -> FloatArray:
     norms = np.empty((*at.weights[0].shape[:-2], len(at.weights) - 1))
     for i, (before, after) in enumerate(pairwise(at.weights)):
         norms[..., i] = norm_of(after.mT @ after - before @ before.mT)
+    return norms
+
+
+def conserved(at: Point) -> FloatArray:
+    """Return the norms of what the flow conserves between neighbouring arrays of weights."""
+    network = at.network
+    lead = at.weights[0].shape[: at.weights[0].ndim - len(network.shapes[0])]
+    flat = [np.asarray(w, np.float64).reshape(*lead, -1) for w in at.weights]
+    norms = np.zeros((*lead, network.n_arrays - 1))
+    for pair, parts in enumerate(balances(network, "conserved")):
+        gaps = (part.gaps(flat[pair], flat[pair + 1]) for part in parts)
+        norms[..., pair] = np.sqrt(sum(np.square(norm_of(gap, 3)) for gap in gaps))
     return norms
 
 

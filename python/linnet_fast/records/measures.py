@@ -17,10 +17,12 @@ from linnet_fast._base.runs import taken
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
+from linnet_fast.networks.conserved import balances
 from linnet_fast.records import curvature, forms
 from linnet_fast.records.point import Point
 from linnet_fast.records.rows import CoreObservable
 
+_OF_LOSS = frozenset({"curvature", "inputs", "samples", "target"})
 _LEAST_POWER, _MOST_POWER = 2.0**-6, 2.0**10
 
 
@@ -55,7 +57,18 @@ class Measure(CoreObservable):
     text: str = ""
     limit: Callable[[Chain], tuple[int, str]] | None = field(default=None)
     """How large `count` may be, and why."""
+    of: str | None = None
     is_measure = True
+
+    @property
+    def is_of_loss(self) -> bool:
+        """Whether there is one of other losses than that of the training."""
+        return bool(_OF_LOSS.intersection(self.needs)) and "divisors" not in self.needs
+
+    def of_evaluated(self, name: str) -> Measure:
+        """Return the measure of the loss that is evaluated under a name."""
+        full = f"{self.name}_{name}"
+        return replace(self, name=full, text=full, of=name)
 
     def __repr__(self) -> str:
         """Show how it is written, or its name."""
@@ -75,9 +88,14 @@ class Measure(CoreObservable):
         if "inputs" in self.needs and loss.kernel_moments() is None:
             msg = f"{self.name} is of losses with inputs, and a {kind} has none"
             raise ValueError(msg)
+        if "samples" in self.needs and loss.for_batches().n_choices is None:
+            msg = f"{self.name} is of losses on samples, and this {kind} has none at hand"
+            raise ValueError(msg)
         if "target" in self.needs and not self.given and loss.target_matrix is None:
             msg = f"{self.name} needs a target, and a {kind} has none: give it one"
             raise ValueError(msg)
+        if "conserved" in self.needs:
+            balances(network, self.name)
         if self.limit is not None:
             most, what = self.limit(network)
             if self.count > most:
@@ -129,11 +147,25 @@ class Measure(CoreObservable):
             fields["both"] = True
         if self.power != 1:
             fields["power"] = self.power
+        if "samples" in self.needs:
+            loss = loss.for_batches()
+            fields["count"] = loss.n_choices
+        if "samples" in self.needs or (self.of is not None and "target" not in self.needs):
+            fields["loss"] = {"name": loss.core, **loss.core_fields(runs, np.dtype(np.float64))}
+        if "conserved" in self.needs:
+            fields["balances"] = [
+                part.core_fields(pair)
+                for pair, parts in enumerate(balances(network, self.name))
+                for part in parts
+            ]
         arrays: list[tuple[npt.NDArray[Any], int]] = []
         if "inputs" in self.needs:
             moments = loss.kernel_moments()
             assert moments is not None
-            arrays.append((moments.input_cov, 2))
+            if moments.input_cov is None:
+                fields["of_measurements"] = True
+            else:
+                arrays.append((moments.input_cov, 2))
             if self.kind == "kernel_alignment":
                 arrays += [(moments.cross_cov, 2), (moments.output_power, 0)]
         if "start" in self.needs:
@@ -170,8 +202,9 @@ class Measure(CoreObservable):
 
     def value(self, point: Point) -> Any:
         """Return the observable in NumPy."""
+        at = point if self.of is None else replace(point, loss=point.evaluated[self.of])
         with np.errstate(over="ignore", invalid="ignore"):
-            return _FORMS[self.kind](self, point)
+            return _FORMS[self.kind](self, at)
 
 
 _FORMS: Mapping[str, Callable[[Measure, Point], Any]] = {
@@ -187,6 +220,10 @@ _FORMS: Mapping[str, Callable[[Measure, Point], Any]] = {
     "weight_distance": lambda own, at: curvature.weight_distance(at, own._weights(at.begin)),
     "overlap": lambda own, at: curvature.overlap(at, *own.vectors(at.loss)),
     "schatten_norm": lambda own, at: forms.schatten_norm(at, own.power),
+    "conserved": lambda _, at: forms.conserved(at),
+    "preconditioned_sharpness": lambda _, at: curvature.preconditioned_sharpness(at),
+    "gradient_noise": lambda _, at: curvature.gradient_noise(at),
+    "gradient_noise_curvature": lambda _, at: curvature.gradient_noise_curvature(at),
 }
 
 
@@ -225,6 +262,34 @@ PLAIN = (
         "Trace of that Hessian.",
         "hessian_trace",
         needs=("curvature",),
+    ),
+    _made(
+        "preconditioned_sharpness",
+        "Largest eigenvalue of D^-1/2 H D^-1/2, H that Hessian and D what Adam, RMSProp or Adagrad divide "
+        "gradients by, of every weight; NaN before the first step.",
+        "preconditioned_sharpness",
+        needs=("curvature", "divisors"),
+    ),
+    _made(
+        "gradient_noise",
+        "Trace of the covariance of the gradients of single samples, E |g - E g|^2.",
+        "gradient_noise",
+        needs=("samples",),
+    ),
+    _made(
+        "gradient_noise_curvature",
+        "Mean curvature along that noise: the trace of the Hessian times the covariance, over the trace of the covariance.",
+        "gradient_noise_curvature",
+        needs=("samples", "curvature"),
+    ),
+    _made(
+        "conserved",
+        "Frobenius norms of what gradient flow without weight decay conserves between neighbouring arrays "
+        "of weights of any kind: of dense layers `imbalance`.",
+        "conserved",
+        shape=lambda network: (network.n_arrays - 1,),
+        dims=("layer_pair",),
+        needs=("conserved",),
     ),
     _made(
         "weight_distance",

@@ -168,7 +168,7 @@ _ROWS = (
         "Frobenius norms of W_{l+1}^T W_{l+1} - W_l W_l^T; of networks that are not chains of dense "
         "layers the absolute differences of |w_{l+1}|^2 and |w_l|^2. Gradient flow conserves these of "
         "dense layers, and of layers without fixed entries whose weights are used equally often; "
-        "`rank_dynamics.imbalance_drift` knows what it conserves of others.",
+        "`conserved` is what it conserves of others.",
         forms.imbalance,
         lambda network: (network.n_arrays - 1,),
         ("layer_pair",),
@@ -252,27 +252,36 @@ OBSERVABLES: Mapping[str, CoreObservable] = MappingProxyType({row.name: row for 
 """Name of each observable that comes with the library -> its row."""
 
 
-def dims_of(name: str) -> tuple[str, ...] | None:
+def dims_of(name: str, evaluate: Iterable[str] = ()) -> tuple[str, ...] | None:
     """Return names of the axes of one record of an observable; None where it has none of its own.
 
     Parameters
     ----------
     name : str
         Of any observable.
+    evaluate : iterable of str
+        Names of losses that are evaluated.
     """
-    row = known(name)
+    row = known(name, evaluate)
     return None if row is None else row.dims
 
 
-def known(name: str) -> CoreObservable | None:
+def known(name: str, evaluate: Iterable[str] = ()) -> CoreObservable | None:
     """Return the row of a name: of the registry, or of one with parameters, such as ``overlap(3)``.
 
     Parameters
     ----------
     name : str
         Of any observable.
+    evaluate : iterable of str
+        Names of losses that are evaluated: there are such as ``sharpness_test``, too.
     """
-    return OBSERVABLES.get(name) or measure_named(name)
+    row = OBSERVABLES.get(name) or measure_named(name)
+    for of in evaluate if row is None else ():
+        measure = measure_named(name.removesuffix(f"_{of}")) if name.endswith(f"_{of}") else None
+        if measure is not None and measure.is_of_loss:
+            return measure.of_evaluated(of)
+    return row
 
 
 NO_LOSSES: Named[Any] = Named()
@@ -362,14 +371,14 @@ def checked_problems(evaluate: object) -> Named[Any]:
     return Named(losses)
 
 
-def checked(observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES) -> tuple[Asked, ...]:
+def checked(observables: object, evaluate: Mapping[str, object] = NO_LOSSES) -> tuple[Asked, ...]:
     """Return observables, each of which must be a name or an `Observable`, and be there once.
 
     Parameters
     ----------
     observables : iterable of str or Observable
         At least one.
-    evaluate : mapping of str to Loss
+    evaluate : mapping of str
         Names of evaluated losses are those of further observables.
 
     Raises
@@ -392,12 +401,15 @@ def checked(observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES) -> tu
     for i, one in enumerate(given):
         name = one.name if isinstance(one, Observable | Measure) else one
         if name is one:
-            if measure_named(one, f"observables[{i}]") is None:
+            is_text = isinstance(one, str)
+            if measure_named(one, f"observables[{i}]") is None and not (
+                is_text and known(one, evaluate)
+            ):
                 validate.choice(f"observables[{i}]", one, (*OBSERVABLES, *of_evaluated))
         elif name in of_evaluated:
             msg = f"observables must not have names of what is evaluated, got {name!r}"
             raise ValueError(msg)
-        name = _name_of(name)
+        name = _name_of(name, evaluate)
         if name in names:
             msg = f"observables must name each observable once, got {name!r} twice"
             raise ValueError(msg)
@@ -408,9 +420,9 @@ def checked(observables: object, evaluate: Mapping[str, Loss] = NO_LOSSES) -> tu
     return given
 
 
-def _name_of(text: str) -> str:
+def _name_of(text: str, evaluate: Iterable[str]) -> str:
     """Return how results call what was asked for."""
-    row = known(text)
+    row = known(text, evaluate)
     return text if row is None else row.name
 
 
@@ -430,7 +442,11 @@ def rows(
     of_evaluated = evaluated_rows(evaluate)
     found: dict[str, AnyObservable] = {}
     for one in observables:
-        row = one if isinstance(one, Observable | Measure) else known(one) or of_evaluated[one]
+        row = (
+            one
+            if isinstance(one, Observable | Measure)
+            else known(one, evaluate) or of_evaluated[one]
+        )
         found[row.name] = row
     for name, evaluated in of_evaluated.items():
         row = evaluated.row

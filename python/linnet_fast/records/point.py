@@ -36,6 +36,10 @@ class Point:
         Losses that are evaluated besides, by name.
     begin : tuple of ndarray, shapes (*run, *network.shapes[l]), optional
         Weights that distances are measured from.
+    divisors : tuple of ndarray, shapes (*run, *network.shapes[l]), optional
+        What the method divides gradients by.
+    decoupled : bool
+        Whether weight decay is not among these gradients.
     known_product : ndarray, shape (*run, out, in), optional
         The end-to-end matrix, where it need not be computed.
     """
@@ -48,6 +52,8 @@ class Point:
     evaluated: Mapping[str, Loss] = field(default_factory=dict)
     known_product: FloatArray | None = None
     begin: tuple[WeightArray, ...] | None = None
+    divisors: tuple[WeightArray, ...] | None = None
+    decoupled: bool = False
 
     @cached_property
     def product(self) -> WeightArray:

@@ -38,7 +38,8 @@ class Stop(Value):
         Thresholds >= 0 on losses that `Record` evaluates, by their names there.
     below, above : mapping of str to array_like, shape (*run), optional
         Thresholds on observables that are single numbers and computed by the core with parameters:
-        ``sharpness``, ``hessian_trace``, ``weight_distance``, ``kernel_distance``,
+        ``sharpness``, ``preconditioned_sharpness``, ``hessian_trace``, ``gradient_noise``,
+        ``gradient_noise_curvature``, ``weight_distance``, ``kernel_distance``,
         ``kernel_alignment``, ``nuclear_norm``, ``schatten_norm(p)``. They need not be recorded.
 
     Raises

@@ -145,6 +145,16 @@ def train(
     inner = [len(shape) for shape in network.shapes]
     weights, status, stopped_at = state.weights, state.status.copy(), state.stopped_at.copy()
     memory = state.memory or ((),) * network.n_arrays
+
+    def divisors(step: int) -> tuple[WeightArray, ...] | None:
+        """Return what the method has divided gradients by."""
+        if not method.divides:
+            return None
+        number = step - state.memory_from
+        at_step = (AtStep(_spread(np.ones(runs), n), number, n) for n in inner)
+        known = zip(_doubles(weights), map(_doubles, memory), at_step, strict=True)
+        return tuple(stepping.divisors(*one) for one in known)
+
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for step in range(first, last + 1):
             active = status == Status.COMPLETED
@@ -168,6 +178,8 @@ def train(
                     direction,
                     record.evaluate,
                     begin=_doubles(state.weights),
+                    divisors=divisors(step),
+                    decoupled=method.decoupled,
                 )
                 for name, row in record.rows.items():
                     value, array = row.value(seen), kept[name]
@@ -181,7 +193,13 @@ def train(
                     & _meets(
                         stop,
                         Point(
-                            network, _doubles(weights), loss, decay, begin=_doubles(state.weights)
+                            network,
+                            _doubles(weights),
+                            loss,
+                            decay,
+                            begin=_doubles(state.weights),
+                            divisors=divisors(step),
+                            decoupled=method.decoupled,
                         ),
                         record.evaluate,
                     )

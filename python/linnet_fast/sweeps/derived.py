@@ -18,6 +18,7 @@ import numpy.typing as npt
 from linnet_fast._base import functions, validate
 from linnet_fast.rank_dynamics import joint_decomposition
 from linnet_fast.rank_dynamics import learning_times as times_of
+from linnet_fast.records.measures import measure_named
 from linnet_fast.records.observables import OBSERVABLES, dims_of, evaluated_rows, known
 from linnet_fast.sweeps.over_records import parse
 from linnet_fast.training import plain
@@ -197,6 +198,10 @@ def _of_evaluated(value: str) -> Derived | None:
         begin = f"final_{row.name}"
         if value.startswith(begin) and value != begin and value not in BUILT_IN:
             return _final(value.removeprefix("final_"))
+    for end in (i for i, sign in enumerate(value) if sign == "_"):  # final_sharpness_test
+        measure = measure_named(value[:end].removeprefix("final_"))
+        if measure is not None and measure.is_of_loss and value.startswith("final_"):
+            return _final(measure.of_evaluated(value[end + 1 :]).name)
     return None
 
 

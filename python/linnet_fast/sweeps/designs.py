@@ -314,9 +314,10 @@ def _spec(
     for group in spec.groups:
         training_of_group = spec.training_at(spec.first_of(group))
         record = training_of_group.record
-        evaluated = evaluated_rows(NO_LOSSES if record is None else record.evaluate)
+        others = NO_LOSSES if record is None else record.evaluate
+        evaluated = evaluated_rows(others)
         for d in functions:
-            if d.of_end and not all(known(name) or name in evaluated for name in d.needs):
+            if d.of_end and not all(known(name, others) or name in evaluated for name in d.needs):
                 got = ", ".join(evaluated) or "none of them"
                 msg = f"record must evaluate a loss for {d.name} to be that of {d.needs[0]}, got {got}"
                 raise ValueError(msg)

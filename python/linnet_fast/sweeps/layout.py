@@ -104,15 +104,21 @@ def _dims(spec: SweepSpec, name: str, n: int, record_dim: str) -> tuple[str, ...
     if name in named:
         dims = named[name].dims
         if dims is None and named[name].of_end:  # the last record of an observable
-            dims = dims_of(named[name].needs[0])
+            dims = dims_of(named[name].needs[0], _evaluated(spec))
         if dims is None:
             dims = tuple(f"{name}_{i}" for i in range(n))
         if len(dims) != n:
             msg = f"derived[{name!r}] must have {n} names of axes, got {dims}"
             raise ValueError(msg)
         return dims
-    inner = dims_of(name) or tuple(f"{name}_{i}" for i in range(n - 1))
+    inner = dims_of(name, _evaluated(spec)) or tuple(f"{name}_{i}" for i in range(n - 1))
     return (record_dim, *inner)
+
+
+def _evaluated(spec: SweepSpec) -> tuple[str, ...]:
+    """Return the names of losses that trainings evaluate."""
+    record = spec.training.record
+    return () if record is None else tuple(record.evaluate)
 
 
 def _record_axis(

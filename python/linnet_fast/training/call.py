@@ -119,7 +119,12 @@ class CoreCall:
     def _measures(self) -> dict[str, Any]:
         """Return measures as the core takes them: those that are recorded, and those that end runs."""
         own = core_measures(
-            self.record.rows, self.network, self.loss, self.begin.weights, self.runs
+            self.record.rows,
+            self.network,
+            self.loss,
+            self.begin.weights,
+            self.runs,
+            self.record.evaluate,
         )
         for name, (row, limits) in ({} if self.stop is None else self.stop.measures).items():
             fields = own.setdefault(
@@ -177,10 +182,13 @@ def core_measures(
     loss: Loss,
     begin: Sequence[WeightArray] | None,
     runs: Shape,
+    evaluate: Mapping[str, Loss],
 ) -> dict[str, Any]:
     """Return observables with parameters as the core takes them; begin: what is measured from."""
     return {
-        name: cast("Measure", row).core_fields(network, loss, begin, runs)
+        name: cast("Measure", row).core_fields(
+            network, loss if row.of is None else evaluate[row.of], begin, runs
+        )
         for name, row in rows.items()
         if row.is_measure
     }
@@ -193,7 +201,11 @@ def core_evaluate(
     stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Return evaluated losses as the core takes them, and which rows are wanted of each."""
-    wanted = [cast("EvaluatedObservable", row) for row in rows.values() if row.of is not None]
+    wanted = [
+        cast("EvaluatedObservable", row)
+        for row in rows.values()
+        if row.of is not None and not row.is_measure
+    ]
     thresholds = {} if stop is None else stop.evaluate
     return {
         name: {
@@ -207,7 +219,7 @@ def core_evaluate(
 
 def of_core(row: AnyObservable, result: Any) -> Any:
     """Return an observable out of what the core gives."""
-    if row.of is None:
+    if row.of is None or row.is_measure:
         return result["observables"][row.name]
     return result["evaluated"][row.of][cast("EvaluatedObservable", row).row.name]
 

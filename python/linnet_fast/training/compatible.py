@@ -96,6 +96,12 @@ def check_training(
                 raise ValueError(msg)
         for row, _ in stop.measures.values():
             row.check(network, loss)
+    rows = [] if record is None else [*record.rows.values()]
+    for asked in (*rows, *([] if stop is None else (row for row, _ in stop.measures.values()))):
+        if "divisors" in asked.needs and not method.divides:
+            got = type(method).__name__
+            msg = f"{asked.name} is of methods that divide gradients, such as Adam, and {got} does not"
+            raise ValueError(msg)
     method.check_network(network)
     if method.batches is not None and "draws" not in loss.supports:
         msg = f"loss must have samples or a law to draw from for {type(method).__name__}, "

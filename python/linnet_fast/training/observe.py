@@ -113,6 +113,9 @@ def observe(
         if row.needs_start and begin is None:
             msg = f"start must be given for {row.name}: what it is measured from"
             raise ValueError(msg)
+        if "divisors" in row.needs:
+            msg = f"observables must not need a method with memory here, got {row.name!r}"
+            raise ValueError(msg)
     runs = validate.broadcast_runs(
         weights=_run_shape(arrays, network),
         loss=loss.run_shape,
@@ -134,7 +137,7 @@ def observe(
         copies = network.n_weights
     memory.check_room("weights", math.prod(runs) * (8 * copies + record_bytes(made, network)))
     known: Any = {}
-    measures = core_measures(found, network, loss, begin, runs)
+    measures = core_measures(found, network, loss, begin, runs, others)
     if own or others or measures:
         check_core((loss, *others.values()))
         known = _core.observe(

@@ -306,6 +306,8 @@ def _may_be_reduced(call: CoreCall) -> bool:
     method = call.method
     if call.stop is not None and call.stop.measures:
         return False
+    if any("divisors" in row.needs for row in call.record.rows.values()):
+        return False
     if not method.is_equivariant or work(call.network, call.loss) < LEAST_WORK:
         return False
     return method.rule is None or method.rule.kind != "alignment"
@@ -334,7 +336,9 @@ def _direct(call: CoreCall, problem: Reduced) -> set[str]:
 def _recorded(call: CoreCall, problem: Reduced) -> tuple[str, ...]:
     """Return what the small training records."""
     wanted, direct = _wanted(call), _direct(call, problem)
-    evaluated = [row for row in call.record.rows.values() if row.of is not None]
+    evaluated = [
+        row for row in call.record.rows.values() if row.of is not None and not row.is_measure
+    ]
     names = {*(wanted & direct), *(cast("EvaluatedObservable", row).name for row in evaluated)}
     if "product" in wanted:
         names.add("product")

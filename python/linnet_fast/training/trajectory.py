@@ -189,7 +189,7 @@ class Trajectory:
             return
         validate.plain_array(name, array)
         values = np.asarray(array)
-        row = known(name) or evaluated_rows(self.evaluated).get(name)
+        row = known(name, self.evaluated) or evaluated_rows(self.evaluated).get(name)
         if row is None:
             if name.startswith("_") or not name.isidentifier() or name in _names_of_its_own():
                 validate.choice("observables", name, OBSERVABLES)
@@ -444,7 +444,7 @@ class Trajectory:
                     variables[f"weights_{i}"] = ((*lead, *own), part)
             else:
                 inner = np.ndim(array) - len(lead)
-                dims = dims_of(name) or tuple(f"{name}_{i}" for i in range(inner))
+                dims = dims_of(name, self.evaluated) or tuple(f"{name}_{i}" for i in range(inner))
                 variables[name] = ((*lead, *dims), array)
         variables["status"] = (names, self.status)
         variables["stopped_at"] = (names, self.stopped_at)

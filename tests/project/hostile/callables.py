@@ -63,6 +63,7 @@ INTERNAL = {
     "stacked",
     "streams_of",
     "training_of",
+    "divisors",
     "update",
     "with_noise",
     "work",
