@@ -100,6 +100,7 @@ def grid(
     runs = sweep.runs(of, held)
     across = Parameter(runs, columns)
     up = None if rows is None else Parameter(runs, rows)
+    figure: Figure
     figure, axes = panels(len(across.names), 1 if up is None else len(up.names))
     axes = np.asarray(axes).reshape(-1, len(across.names))
     first = {name: data[name].to_numpy() for name in (columns, rows) if name is not None}
