@@ -10,7 +10,6 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.double_descent.theory import course_error, least_norm_error, ridge_error
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most
 from linnet_fast.initialization.start import Start
-from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, panels
@@ -58,12 +57,11 @@ class Task:
     def eigenvalues(self, n_samples: int) -> FloatArray:
         """Return those of the second moments of each data set, (n_seeds, in)."""
         teacher = Teacher("gaussian", n_inputs=self.n_inputs, n_samples=n_samples, noise=_NOISE)
-        found = []
-        for seed in range(self.n_seeds):
-            loss = teacher.loss(seed)
-            moments = loss if isinstance(loss, SquaredLoss) else loss.moments  # type: ignore[attr-defined]
-            found.append(np.linalg.eigvalsh(moments.input_cov))
-        return np.array(found)
+        loss = teacher.loss(batch_shape=(1, self.n_seeds))
+        rows = np.eye(self.n_inputs)[:, None, None, :]
+        # Gradients are affine: of the predictors e_i they are rows of the second moments.
+        moments = loss.gradient(rows) - loss.gradient(np.zeros(rows.shape))
+        return np.asarray(np.linalg.eigvalsh(np.moveaxis(moments[..., 0, :], 0, 1)), np.float64)
 
 
 def _task(settings: Settings) -> Task:

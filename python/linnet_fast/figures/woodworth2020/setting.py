@@ -11,7 +11,6 @@ from linnet_fast import layers
 from linnet_fast._base.spacing import geomspace
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.initialization.start import Start
-from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.record import Record
@@ -69,9 +68,12 @@ class Task:
     def samples(self, seed: int) -> tuple[FloatArray, FloatArray]:
         """Return an orthonormal basis (n, in) of what the samples of a data seed see, and the targets there (n,)."""
         loss = self.teacher.loss(seed)
-        assert isinstance(loss, SquaredLoss)
-        basis = np.linalg.eigh(loss.input_cov)[1][:, -self.n_samples :].T
-        return basis, basis @ loss.minimizer[0]
+        rows = np.eye(self.n_inputs)[:, None, :]
+        # Gradients are affine: of the predictors e_i they are rows of the second moments.
+        at_zero = loss.gradient(np.zeros(rows.shape))
+        values, vectors = np.linalg.eigh((loss.gradient(rows) - at_zero)[:, 0])
+        basis = vectors[:, -self.n_samples :].T
+        return basis, -(basis @ at_zero[0, 0]) / values[-self.n_samples :]
 
 
 def difference_of_powers(dim: int, n_layers: int) -> Chain:
