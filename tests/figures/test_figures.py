@@ -19,12 +19,15 @@ from linnet_fast.figures.arora2019 import experiments as arora2019
 from linnet_fast.figures.cohen2021 import experiments as cohen2021
 from linnet_fast.figures.dai2021 import experiments as dai2021
 from linnet_fast.figures.domine2024 import experiments as domine2024
+from linnet_fast.figures.double_descent import experiments as double_descent
 from linnet_fast.figures.gidel2019 import experiments as gidel2019
 from linnet_fast.figures.haochen2021 import experiments as haochen2021
 from linnet_fast.figures.lin2021 import experiments as lin2021
 from linnet_fast.figures.muon import experiments as muon
 from linnet_fast.figures.pesme2021 import experiments as pesme2021
+from linnet_fast.figures.saxe2014 import experiments as saxe2014
 from linnet_fast.figures.soudry2018 import experiments as soudry2018
+from linnet_fast.figures.woodworth2020 import experiments as woodworth2020
 
 # Each with a number of claims.
 PAPERS = {
@@ -38,6 +41,9 @@ PAPERS = {
     "haochen2021": (haochen2021, 16),
     "muon": (muon, 32),
     "pesme2021": (pesme2021, 14),
+    "woodworth2020": (woodworth2020, 8),
+    "double_descent": (double_descent, 9),
+    "saxe2014": (saxe2014, 8),
 }
 EXPERIMENTS = [
     (paper, name) for paper, (module, _) in PAPERS.items() for name in module.EXPERIMENTS

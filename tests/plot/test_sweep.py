@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
 from linnet_fast.plot import _sweep_axis, curves, heatmap
+from linnet_fast.plot import grid as small_multiples
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -518,3 +519,51 @@ def test_quantiles_are_those_of_numpy():
     values[np.random.default_rng(1).uniform(size=values.shape) < 0.3] = np.nan
     expected = np.nanquantile(values, (0.1, 0.5, 0.9), axis=0)
     assert_allclose(_sweep_axis._quantiles(values), expected, rtol=1e-14)
+
+
+class TestGrid:
+    def test_panels_are_curves_of_each_value_on_the_same_axes(self):
+        data = sweep(
+            {
+                "n_layers": [2, 3],
+                "width": [4, 8, 16],
+                "scale": SCALES,
+                "kind": ["a", "b"],
+                "seed": [0, 1],
+            }
+        )
+        data["final_loss"][0, 0] *= 1e-3
+        figure = small_multiples(data, columns="width", rows="n_layers", x="scale", by="kind")
+        axes = np.array(figure.axes).reshape(2, 3)
+        assert [ax.get_title() for ax in axes[0]] == ["width 4", "width 8", "width 16"]
+        assert axes[1, 0].get_ylabel() == "number of layers 3\nfinal loss"
+        for i, n_layers in enumerate([2, 3]):
+            for j, width in enumerate([4, 8, 16]):
+                chosen = data.final_loss.sel(n_layers=n_layers, width=width)
+                for line, kind in zip(axes[i, j].lines, ["a", "b"], strict=True):
+                    expected = medians(chosen.sel(kind=kind), ("scale",))
+                    assert_allclose(line.get_ydata(), expected, rtol=1e-14)
+        assert len({(ax.get_ylim(), ax.get_xlim(), ax.get_yscale()) for ax in axes.flat}) == 1
+        legends = [ax.get_legend() is not None for ax in axes.flat]
+        assert legends == [False, False, True, False, False, False]
+        plt.close(figure)
+
+    def test_select_and_records(self):
+        data = training()
+        figure = small_multiples(data, "loss", columns="scale", select={"seed": 0})
+        assert [ax.get_xlabel() for ax in figure.axes] == ["step", "step"]
+        plt.close(figure)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"columns": "depth"}, "^columns must be"),
+            ({"columns": "scale", "rows": "scale"}, "a parameter of its own, got 'scale' twice"),
+            ({"columns": "scale", "x": "scale"}, "a parameter of its own, got 'scale' twice"),
+            ({"columns": "scale", "rows": "step_size"}, "^columns must make at most 64 panels"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, options, message):
+        data = sweep({"scale": np.geomspace(1e-3, 1, 13), "step_size": STEP_SIZES, "seed": [0]})
+        with pytest.raises(ValueError, match=message):
+            small_multiples(data, **options)

@@ -116,6 +116,34 @@ def test_a_dry_run_says_that_a_store_is_of_another_sweep(capsys):
     assert "holds another sweep: training.method.step_size: 0.05, now 0.03" in error
 
 
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("mode", [(), ("--extend",), ("--extend", "--dry-run")])
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("method.step_size=0.03", "training.method.step_size: 0.05, now 0.03"),
+        ('derived=["final_loss"]', "is settled when a store is begun"),
+        ('grid={"start.scale"=[1e-5, 0.1, 0.5]}', "values go behind those of scale that are there"),
+        (
+            'grid={"start.scale"=[1e-5, 0.5], n_steps=[20]}',
+            "keeps the dimensions that it was begun",
+        ),
+    ],
+)
+def test_what_a_store_cannot_take_in_is_said_before_anything_else(setting, reason, mode, capsys):
+    assert main(["sweep", "a.toml", "--plot", "none", "--set", setting, *mode]) == 1
+    told = capsys.readouterr()
+    assert reason in told.err
+    if mode != ("--extend",):
+        assert "are there already" not in told.out
+
+
+@pytest.mark.usefixtures("store")
+def test_a_dry_run_of_a_grown_sweep_is_one(capsys):
+    assert main(["sweep", "a.toml", "--set", "replicates=3", "--dry-run", "--extend"]) == 0
+    assert "4 of 6 runs are there already" in capsys.readouterr().out
+
+
 def test_shards_say_how_they_are_counted(tmp_path):
     (tmp_path / "a.toml").write_text(FILE)
     done = subprocess.run(

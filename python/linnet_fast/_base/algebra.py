@@ -189,13 +189,13 @@ def roots(values: FloatArray, degree: int) -> FloatArray:
     root = np.minimum(2.0, 1 + np.maximum(part - 1, 0) / degree)
     while True:
         with np.errstate(over="ignore"):
-            lower = root - (root - part / _power(root, degree - 1)) / degree
+            lower = root - (root - part / power(root, degree - 1)) / degree
         if not (lower < root).any():
             return np.where(values > 0, np.ldexp(root, quotient), 0.0)
         root = np.minimum(lower, root)
 
 
-def _power(base: FloatArray, exponent: int) -> FloatArray:
+def power(base: FloatArray, exponent: int) -> FloatArray:
     """Return base**exponent by multiplications alone."""
     result = np.ones_like(base)
     while exponent:

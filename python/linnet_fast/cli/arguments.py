@@ -34,6 +34,13 @@ def new_command(
     return parser
 
 
+def single(run_shape: tuple[int, ...]) -> None:
+    """Refuse numbers of several runs, where an option is one of all runs. Raises ValueError."""
+    if run_shape:
+        msg = f"numbers must be the same for all runs, got run axes {run_shape}"
+        raise ValueError(msg)
+
+
 def number(text: str) -> float:
     """Return a number."""
     try:

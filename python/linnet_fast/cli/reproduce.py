@@ -35,6 +35,13 @@ papers:
                separable data", NeurIPS 2025: each norm's steepest steps come to its largest margin
   pesme2021    Pesme, Pillaud-Vivien, Flammarion, "Implicit bias of SGD for diagonal linear networks: a
                provable benefit of stochasticity", NeurIPS 2021: noise of batches leads to sparser vectors
+  woodworth2020  Woodworth, Gunasekar, Lee, Moroshko, Savarese, Golan, Soudry, Srebro, "Kernel and rich
+               regimes in overparametrized models", COLT 2020: scale and depth in sparse regression
+  double_descent  Advani, Saxe, Sompolinsky, "High-dimensional dynamics of generalization error in neural
+               networks", 2020; Hastie, Montanari, Rosset, Tibshirani, "Surprises in high-dimensional
+               ridgeless least squares interpolation", 2022: test error over samples, and stopping early
+  saxe2014     Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep
+               linear neural networks", ICLR 2014: learning curves over depth and spectrum of the data
 
 exit codes: 0 all claims hold, 1 some fail or a file cannot be written, 2 bad usage or data, 130
 interrupted by Ctrl-C"""

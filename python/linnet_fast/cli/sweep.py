@@ -157,8 +157,8 @@ def run(options: argparse.Namespace) -> None:
         raise outputs.cannot_read(error, options.file) from error
     except ValueError as error:
         raise BadInput(str(error)) from error
-    if options.dry_run and not options.extend:
-        _refuse_others(store, file)
+    if options.dry_run or not options.extend:  # what is half grown is for the sweep itself
+        _refuse_others(store, file, extend=options.extend)
     tell(sweep_summary.summary(file, store, options.threads or machine.n_threads()))
     live = None if options.quiet or options.dry_run else sweep_workers.Live(file.spec.n_runs)
     try:
@@ -191,13 +191,17 @@ def run(options: argparse.Namespace) -> None:
         outputs.write(picture, save, tell)
 
 
-def _refuse_others(store: Path | None, file: SweepFile) -> None:
-    """Refuse a store of another sweep, as training it would."""
+def _refuse_others(store: Path | None, file: SweepFile, *, extend: bool) -> None:
+    """Refuse a store of another sweep before anything is said of it, as training it would."""
     if store is None or not is_store(store):
         return
     try:
-        # Functions are not imported by a dry run: what is derived is not known.
-        Store.open(store).check(file.spec, but=("derived",) if file.functions else ())
+        there = Store.open(store)
+        # Functions are not imported yet: what is derived is not known.
+        if not extend:
+            there.check(file.spec, but=("derived",) if file.functions else ())
+        elif not file.functions:
+            there.check_growth(file.spec)
     except SweepError as error:
         raise Failed(str(error)) from error
 

@@ -43,6 +43,7 @@ from linnet_fast.records.measures import MAKERS
 from linnet_fast.records.observables import OBSERVABLES, checked
 from linnet_fast.records.record import Record
 from linnet_fast.sweeps.batch import Batch, Progress
+from linnet_fast.teachers.teacher import KINDS
 
 _ALWAYS = train_data.ALWAYS
 
@@ -77,6 +78,10 @@ examples:
       step sizes that grow for 500 steps and then fall to 0
   linnet-fast train digits --schedule piecewise --schedule-option values=1,0.1 --schedule-option boundaries=15000
       a tenth of the step size after 15,000 steps
+  linnet-fast train --teacher sparse --teacher-option n_inputs=30 --teacher-option n_nonzero=3 --teacher-option n_samples=20
+      samples of a teacher that is drawn, with the exact risk beside the loss
+  linnet-fast train digits --init gaussian --init-option layer_scales=1,0
+      a start whose second layer is zero
   linnet-fast train iris --init balanced --weight-decay 0.01 --stop-loss 0.14 --plot none
 
 reading a result in Python:
@@ -99,6 +104,28 @@ def add(commands: Commands) -> None:
         help=f"a set of scikit-learn ({', '.join(datasets.NAMES)}) or a file: .npz with arrays X and Y; "
         ".csv with --labels; for --loss completion a matrix with gaps, .csv, .npy or .npz (matrix, or "
         "rows, cols, values); for --loss sensing .npz with measurements, or left and right, and targets",
+    )
+    data.add_argument(
+        "--teacher",
+        choices=KINDS,
+        help="in place of DATA: samples of a linear teacher that is drawn; the exact risk is recorded as "
+        "loss_risk",
+    )
+    data.add_argument(
+        "--teacher-option",
+        type=train_method.option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the teacher: n_inputs=30, n_outputs, n_samples (default: infinitely many), noise, "
+        "n_nonzero of sparse ones, rank, exponent, strengths=3,2,1, input_cov=power_law,0.5, "
+        "target=signs or classes (the loss is then logistic or cross-entropy); may be repeated",
+    )
+    data.add_argument(
+        "--teacher-seed",
+        type=whole_number,
+        metavar="SEED",
+        help="which teacher and samples are drawn (default 0); --seeds are of starts",
     )
     data.add_argument(
         "--loss",
@@ -169,11 +196,22 @@ def add(commands: Commands) -> None:
     grid = parser.add_argument_group("grid", "values are A,B,C or LOW:HIGH:N (geometric)")
     grid.add_argument(
         "--init",
-        choices=("orthogonal", "gaussian", "balanced", "aligned"),
+        choices=train_sweep.STARTS,
         default="orthogonal",
         help="start weights: orthogonal layers (default); gaussian, standard deviation "
         "1/sqrt(inputs of the layer); balanced, of a gaussian end-to-end matrix; aligned with the "
-        "singular vectors of the data, all modes equally strong",
+        "singular vectors of the data, all modes equally strong; lambda_balanced, which needs imbalance; spectral, "
+        "which needs singular_values; constant; identity. Given arrays and functions of yours are of sweep "
+        "files",
+    )
+    grid.add_argument(
+        "--init-option",
+        type=train_method.option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the start at scale 1, such as layer_scales=1,0 (the second layer begins from "
+        "zero), imbalance=0.5 or singular_values=2,1; may be repeated",
     )
     grid.add_argument(
         "--scales",
@@ -332,7 +370,7 @@ def run(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise BadInput(str(error)) from error
     threads = options.threads or machine.n_threads()
-    tell(train_report.summary(options, spec, data.description, threads))
+    tell(train_report.summary(options, spec, data, threads))
     try:
         names = dict.fromkeys((*data.observables, *options.also))
         record = Record.geomspace(options.records, tuple(names), evaluate=data.evaluate)
@@ -360,14 +398,14 @@ def run(options: argparse.Namespace) -> None:
         save = partial(noted.save, result_file, dims=spec.dims, coords=coords)
         outputs.write(result_file, save, tell)
     if picture_file is not None:
-        name = data.description.partition(":")[0]
+        name = options.teacher or data.description.partition(":")[0]
         draw = partial(train_report.draw, picture_file, trajectory, coords, name)
         outputs.write(picture_file, draw, tell)
 
 
 def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     """Return where to write result and picture, after what can be checked before any work."""
-    name = Path(options.data or options.x or "").stem
+    name = options.teacher or Path(options.data or options.x or "").stem
     result = outputs.named(options.out or f"linnet_fast_{name}.npz")
     picture = outputs.named(options.plot or f"linnet_fast_{name}.png")
     outputs.check_file("--out", result, (".npz", ".nc"))

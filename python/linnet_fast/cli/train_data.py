@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from linnet_fast import datasets
+from linnet_fast._base.value import arguments
+from linnet_fast.cli.arguments import single
 from linnet_fast.cli.outputs import BadInput, cannot_read
 from linnet_fast.datasets.kinds import Data
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.registry import of_data
+from linnet_fast.teachers.teacher import Teacher
 
 HELD_OUT = "test"
 """What results call what is held out."""
@@ -21,7 +25,15 @@ _OF_LOSSES = {
     "label_noise": "--label-noise",
     "label_smoothing": "--label-smoothing",
 }
+_LOSSES = {"values": "squared", "signs": "logistic", "classes": "cross-entropy"}
 _OF_SAMPLES = {"x": "--x", "y": "--y", "labels": "--labels", "targets": "--targets"}
+_OF_DATA = {
+    "data": "DATA",
+    **_OF_SAMPLES,
+    **_OF_LOSSES,
+    "test": "--test",
+    "test_seed": "--test-seed",
+}
 
 
 class TrainData(NamedTuple):
@@ -31,10 +43,17 @@ class TrainData(NamedTuple):
     evaluate: dict[str, Loss]
     observables: tuple[str, ...]
     description: str
+    loss_name: str
 
 
 def load(options: argparse.Namespace) -> TrainData:
     """Return what the options name, after all that can be wrong about them."""
+    if options.teacher is not None:
+        return _of_teacher(options)
+    for name, flag in (("teacher_option", "--teacher-option"), ("teacher_seed", "--teacher-seed")):
+        if getattr(options, name) not in (None, []):
+            msg = f"{flag} is for --teacher KIND"
+            raise BadInput(msg)
     kind = of_data()[options.loss]
     chosen = _chosen(options, kind)
     if options.test is None and options.test_seed is not None:
@@ -50,10 +69,49 @@ def load(options: argparse.Namespace) -> TrainData:
             evaluate[HELD_OUT] = kind.held_out(data, held_out, **chosen)
     except ValueError as error:
         raise BadInput(str(error).removeprefix("loss.")) from error
-    names: tuple[str, ...] = ALWAYS
-    if "margin" in loss.supports:
-        names += ("accuracy", *(f"accuracy_{name}" for name in evaluate))
-    return TrainData(loss, evaluate, names, description)
+    return TrainData(loss, evaluate, _names(loss, evaluate), description, options.loss)
+
+
+def _names(loss: Loss, evaluate: dict[str, Loss]) -> tuple[str, ...]:
+    """Return what is recorded of a loss and of those that are evaluated."""
+    if "margin" not in loss.supports:
+        return ALWAYS
+    margins = (name for name, other in evaluate.items() if "margin" in other.supports)
+    return (*ALWAYS, "accuracy", *(f"accuracy_{name}" for name in margins))
+
+
+def _of_teacher(options: argparse.Namespace) -> TrainData:
+    """Return samples of a teacher, and beside them the risk where there is a form of it."""
+    given = {flag: getattr(options, name) for name, flag in _OF_DATA.items()}
+    extra = [flag for flag, value in given.items() if value is not None]
+    extra += ["--standardize"] if options.standardize else []
+    extra += ["--loss"] if options.loss != "squared" else []
+    if extra:
+        msg = f"{extra[0]} is for data, and --teacher draws its own, with a loss by their target"
+        raise BadInput(msg)
+    own: dict[str, Any] = {}
+    for name, value in options.teacher_option:
+        if name in own or name not in arguments(Teacher) or name == "kind":
+            known = ", ".join(n for n in arguments(Teacher) if n != "kind")
+            msg = (
+                f"--teacher-option {name}: {'given twice' if name in own else f'there are {known}'}"
+            )
+            raise BadInput(msg)
+        own[name] = value
+    try:
+        teacher = Teacher(options.teacher, **own)
+        single(teacher.run_shape)
+        seed = options.teacher_seed or 0
+        loss = teacher.loss(seed)
+    except (TypeError, ValueError) as error:
+        msg = f"--teacher-option: {error}"
+        raise BadInput(msg) from error
+    evaluate = {}
+    if teacher.n_samples is not None:
+        with suppress(ValueError):  # of classes, and some signs, there is none
+            evaluate["risk"] = teacher.population.loss(seed)
+    description = f"{teacher!r}, seed {seed}"
+    return TrainData(loss, evaluate, _names(loss, evaluate), description, _LOSSES[teacher.target])
 
 
 def _chosen(options: argparse.Namespace, kind: type[Loss]) -> dict[str, Any]:

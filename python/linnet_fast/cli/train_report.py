@@ -14,6 +14,7 @@ from linnet_fast import plot
 from linnet_fast._base import files, wording
 from linnet_fast._base.config import config
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.cli.train_data import TrainData
 from linnet_fast.cli.train_sweep import coords_of
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics import effective_rank, reduced_rank_regression
@@ -30,7 +31,7 @@ rank: the effective rank of the end-to-end matrix, exp of the entropy of its sin
 largest: the largest of these."""
 
 
-def summary(options: argparse.Namespace, spec: SweepSpec, data: str, n_threads: int) -> str:
+def summary(options: argparse.Namespace, spec: SweepSpec, data: TrainData, n_threads: int) -> str:
     """Return what is going to be done."""
     names = ("scale", "step size", "seed")
     counts = (_plural(n, name) for n, name in zip(spec.shape, names, strict=True))
@@ -41,14 +42,16 @@ def summary(options: argparse.Namespace, spec: SweepSpec, data: str, n_threads: 
     if options.step_sizes is None and method.usual_step_size is None:
         steps += f" (1 / sharpness, from the {'moments of the data' if known else 'loss'})"
     widths = " -> ".join(map(str, network.widths))
-    text = f"{widths}, {options.init} start"
+    init = " ".join([options.init, *(f"{k}={v}" for k, v in options.init_option)])
+    text = f"{widths}, {init} start"
     if known:
-        losses = reduced_rank_regression(cast("SquaredLoss", loss)).losses
-        text += f"; least loss {losses[min(network.max_rank, loss.n_outputs)]:.6g}"
+        squared = cast("SquaredLoss", loss)
+        of_rank = reduced_rank_regression(squared).losses[min(network.max_rank, loss.n_outputs)]
+        text += f"; least loss {max(of_rank, squared.least_loss):.6g}"  # that of all is exact
     isa = config()["instruction_set"]
     lines = {
-        "data": data,
-        "loss": options.loss,
+        "data": data.description,
+        "loss": data.loss_name,
         "network": text,
         "runs": f"{spec.n_runs:,} = {' x '.join(counts)}, {spec.training.n_steps or 0:,} steps each",
         "method": " ".join([options.method, *(f"{k}={v}" for k, v in options.method_option)]),
@@ -56,7 +59,7 @@ def summary(options: argparse.Namespace, spec: SweepSpec, data: str, n_threads: 
         "schedule": " ".join([options.schedule, *(f"{k}={v}" for k, v in options.schedule_option)]),
         "machine": f"{_plural(n_threads, 'thread')}, instruction set {isa}, {options.dtype}",
     }
-    if options.loss == "squared":  # the kind that is meant where nothing is said
+    if data.loss_name == "squared":  # the kind that is meant where nothing is said
         del lines["loss"]
     if lines["method"] == "gradient-descent":
         del lines["method"]

@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from linnet_fast._base import spacing
 from linnet_fast._base.validate import FloatArray, WeightArray
+from linnet_fast._base.value import made_with
 from linnet_fast.cli import train_schedule
+from linnet_fast.cli.arguments import single
 from linnet_fast.cli.outputs import BadInput
 from linnet_fast.cli.tame_steps import tame_step_size
 from linnet_fast.cli.train_method import method_of, names
-from linnet_fast.initialization.start import Start
+from linnet_fast.initialization.start import KINDS, Start
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.step_rule import StepRule
@@ -26,6 +28,9 @@ from linnet_fast.records.stop import Stop
 from linnet_fast.sweeps.spec import SEED
 from linnet_fast.sweeps.sweep import Axis, SweepSpec
 from linnet_fast.training.description import Training
+
+STARTS = tuple(kind for kind in KINDS if kind not in ("given", "custom"))
+"""Those that words and numbers say."""
 
 
 class LayerStart(Start):
@@ -40,7 +45,7 @@ class LayerStart(Start):
         **options: Any,
     ) -> tuple[WeightArray, ...]:
         """Return start weights, see `Start.draw`."""
-        unit = Start(self.kind).draw(network, loss, **options)
+        unit = Start(**made_with(self) | {"scale": 1.0}).draw(network, loss, **options)
         scale = self.scale[..., None, None]
         return tuple(np.multiply(w, scale, out=w).astype(dtype, copy=False) for w in unit)
 
@@ -49,8 +54,10 @@ def spec_of(options: argparse.Namespace, loss: Loss) -> SweepSpec:
     """Return the runs that the options describe, on one data set. Raises ValueError."""
     network = _network(options, loss)
     known = "modes" in loss.supports
+    start = _start(options)
     if options.init == "aligned" and not known:
-        msg = f"--init aligned is for --loss squared, got {options.loss}"
+        of = options.loss if options.teacher is None else f"{type(loss).__name__} of a teacher"
+        msg = f"--init aligned is for --loss squared, got {of}"
         raise BadInput(msg)
     train_schedule.check(options)
     # A step on samples costs more than one on their moments.
@@ -64,7 +71,7 @@ def spec_of(options: argparse.Namespace, loss: Loss) -> SweepSpec:
     if steps is None and usual is not None:
         steps = np.array([usual])
     if steps is None:
-        steps = np.array([_step_size(options, network, loss, scales.max(), seeds)])
+        steps = np.array([_step_size(options, network, loss, start, scales.max(), seeds)])
     step: float | StepRule = float(steps[0])
     path = "method.step_size"
     if train_schedule.is_rule(options):
@@ -73,7 +80,7 @@ def spec_of(options: argparse.Namespace, loss: Loss) -> SweepSpec:
     training = Training(
         network,
         loss,
-        LayerStart(options.init),
+        start,
         method=method_of(options, step),
         n_steps=n_steps,
         stop=None if options.stop_loss is None else Stop(loss=options.stop_loss),
@@ -88,6 +95,26 @@ def spec_of(options: argparse.Namespace, loss: Loss) -> SweepSpec:
         common_seeds=True,
         keep_records=False,
     )
+
+
+def _start(options: argparse.Namespace) -> LayerStart:
+    """Return the start of scale 1 that the options describe."""
+    given: dict[str, Any] = {}
+    for name, value in options.init_option:
+        known = KINDS[options.init].takes
+        if name in given or name not in known:
+            has = f"{options.init} has {', '.join(known) or 'none'}"
+            msg = f"--init-option {name}: {'given twice' if name in given else has}"
+            raise BadInput(msg)
+        is_list = name in ("layer_scales", "singular_values") and not isinstance(value, list)
+        given[name] = [value] if is_list else value
+    try:
+        start = LayerStart(options.init, **given)
+        single(start.run_shape)
+    except (TypeError, ValueError) as error:
+        msg = f"--init-option: {error}"
+        raise BadInput(msg) from error
+    return start
 
 
 def coords_of(spec: SweepSpec) -> dict[Hashable, Any]:
@@ -131,12 +158,16 @@ def _default_scales(network: Dense, *, most_small: bool) -> FloatArray:
 
 
 def _step_size(
-    options: argparse.Namespace, network: Dense, loss: Loss, scale: float, seeds: int
+    options: argparse.Namespace,
+    network: Dense,
+    loss: Loss,
+    start: LayerStart,
+    scale: float,
+    seeds: int,
 ) -> float:
     """Return a step size that is safe from starts of the largest scale, so from all."""
-    weights = LayerStart(options.init, scale).draw(
-        network, loss, rng=options.rng, batch_shape=seeds, dtype=options.dtype
-    )
+    largest = LayerStart(**made_with(start) | {"scale": scale})
+    weights = largest.draw(network, loss, rng=options.rng, batch_shape=seeds, dtype=options.dtype)
     try:
         if "modes" in loss.supports:
             known = cast("SquaredLoss", loss)

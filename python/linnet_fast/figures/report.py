@@ -31,6 +31,9 @@ PAPERS: Mapping[str, str] = MappingProxyType(
         "domine2024": "From lazy to rich: exact learning dynamics in deep linear networks",
         "haochen2021": "Shape matters: understanding the implicit bias of the noise covariance",
         "muon": "Implicit bias of spectral descent and Muon on multiclass separable data",
+        "woodworth2020": "Kernel and rich regimes in overparametrized models",
+        "double_descent": "High-dimensional dynamics of generalization error; surprises in high-dimensional ridgeless least squares",
+        "saxe2014": "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
         "pesme2021": "Implicit bias of SGD for diagonal linear networks: a provable benefit of stochasticity",
     }
 )

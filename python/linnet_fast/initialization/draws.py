@@ -16,13 +16,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import algebra, validate
+from linnet_fast._base import validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.streams import Draw, normal_numbers
 from linnet_fast._base.validate import WeightArray
-from linnet_fast.initialization import nominal, options
+from linnet_fast.initialization import nominal, options, structured
 from linnet_fast.networks.chain import Chain, checked_network
-from linnet_fast.networks.named import Dense, Diagonal
+from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped, Residual
 
 
 def gaussian(
@@ -144,7 +144,7 @@ def gaussian(
 
 
 def orthogonal(
-    network: Dense | Diagonal,
+    network: Dense | Diagonal | Convolution | Residual | Grouped,
     *,
     scale: npt.ArrayLike = 1.0,
     layer_scales: npt.ArrayLike | None = None,
@@ -156,12 +156,14 @@ def orthogonal(
 ) -> tuple[WeightArray, ...]:
     """Return weights whose layers are scaled orthogonal matrices, uniform (Haar) at random.
 
-    Rectangular layers have orthonormal rows or columns, whichever are fewer, times the scale. Weights of
-    `Diagonal` networks are plus or minus the scale.
+    Rectangular layers have orthonormal rows or columns, whichever are fewer, times the scale; of
+    `Residual` networks that is what is added to the identity. Weights of `Diagonal` and `Grouped` networks
+    are plus or minus the scale. Circular convolutions with kernels as long as their input are uniform at
+    each frequency; those with shorter ones have the one tap that moves nothing, orthogonal between channels.
 
     Parameters
     ----------
-    network : Dense or Diagonal
+    network : Dense, Diagonal, Convolution, Residual or Grouped
         Gives the shapes.
     scale : array_like, default 1
         Factor >= 0 on all layers: all singular values of each layer. Broadcasts to `batch_shape`.
@@ -184,20 +186,22 @@ def orthogonal(
 
     Returns
     -------
-    tuple of ndarray, shapes (*batch_shape, widths[l + 1], widths[l])
+    tuple of ndarray, shapes (*batch_shape, *network.shapes[l])
 
     Raises
     ------
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a number is out of range or does not broadcast to `batch_shape`, or the network is not one for
-        a width.
+        If a number is out of range or does not broadcast to `batch_shape`, the network is not one for a
+        width, or a convolution has strides or no tap that moves nothing.
 
     References
     ----------
     F. Mezzadri, "How to generate random matrices from the classical compact groups", Notices of the
-    AMS 54 (2007): QR with the signs of R's diagonal moved into Q is Haar distributed.
+    AMS 54 (2007): QR with the signs of R's diagonal moved into Q is Haar distributed. L. Xiao, Y. Bahri,
+    J. Sohl-Dickstein, S. S. Schoenholz, J. Pennington, "Dynamical isometry and a mean field theory of
+    CNNs", ICML 2018: short kernels.
 
     Examples
     --------
@@ -208,30 +212,26 @@ def orthogonal(
     >>> orthogonal(Dense((3, 5, 5, 2)), width=10**9, rng=0)[-1].shape
     (2, 5)
     """
-    if not isinstance(network, Diagonal):
-        checked_network(network, Dense)
+    structured.check_orthogonal(network)
     given = options.checked(scale, batch_shape, dtype, network=network, layer_scales=layer_scales)
     runs = given.runs
-    if isinstance(network, Diagonal):
-        if width is not None:
-            msg = f"width must be left out of starts of diagonal networks, got {width}"
-            raise ValueError(msg)
-        draw = Draw(rng, runs, streams, network.shapes)
-        signs = [np.where(draw.of_runs(block) < 0, -1.0, 1.0) for block in draw.blocks]
-        return tuple(
-            given.finish(array, number, len(network.shapes[number]))
-            for number, array in enumerate(signs)
-        )
-    if width is not None:
+    if width is not None and not isinstance(network, Dense):
+        msg = f"width must be left out of starts of networks that are not dense, got {width}"
+        raise ValueError(msg)
+    if isinstance(network, Diagonal | Grouped):
+        return structured.signs(network, Draw(rng, runs, streams, network.shapes), given)
+    if width is not None and isinstance(network, Dense):
         least = max(network.n_inputs, network.n_outputs)
         widths = nominal.of_network(network, width, runs, at_least=least)
         numbers = partial(normal_numbers, rng, runs, streams)
         layers = nominal.orthogonal(network, widths, numbers=numbers)
         return tuple(given.finish(layer, number) for number, layer in enumerate(layers))
     draw = Draw(rng, runs, streams, network.shapes)
-    wide = (b.mT if b.shape[-1] > b.shape[-2] else b for b in draw.blocks)
-    bases = (draw.of_runs(algebra.orthonormal_columns(layer)) for layer in wide)
+    arrays = (
+        draw.of_runs(structured.isometry(layer, block))
+        for layer, block in zip(network.layers, draw.blocks, strict=True)
+    )
     return tuple(
-        given.finish(q if q.shape[-2:] == shape else q.mT, number)
-        for number, (q, shape) in enumerate(zip(bases, network.shapes, strict=True))
+        given.finish(array, number, len(network.shapes[number]))
+        for number, array in enumerate(arrays)
     )

@@ -14,15 +14,15 @@ from linnet_fast._base import algebra, validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.streams import Draw
 from linnet_fast._base.validate import FloatArray, WeightArray
-from linnet_fast.initialization import options
+from linnet_fast.initialization import options, structured
 from linnet_fast.initialization.options import Options
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, checked_network
-from linnet_fast.networks.named import Dense, Diagonal
+from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
 
 
 def balanced(
-    network: Dense | Diagonal,
+    network: Dense | Diagonal | Convolution | Grouped,
     *,
     product: npt.ArrayLike | None = None,
     scale: npt.ArrayLike = 1.0,
@@ -34,13 +34,15 @@ def balanced(
     """Return balanced weights, W_{l+1}^T W_{l+1} = W_l W_l^T, of a given or random product.
 
     The end-to-end matrix U S V^T is split evenly, W_l = O_l S^(1/L) O_{l-1}^T with O_L = U and O_0
-    = V; the hidden bases O_l are random with orthonormal columns, one draw per run. Of a `Diagonal`
-    network each weight of the predictor is split evenly, and the top has its sign.
+    = V; the hidden bases O_l are random with orthonormal columns, one draw per run. Gradient flow
+    keeps what is balanced so. Of a `Diagonal` network each weight of the predictor is split evenly, and
+    the top has its sign; of a `Convolution` each frequency, and the top has its phase; of a `Grouped` one
+    layers are equal entry by entry below and, above, equal to the norms of the groups.
 
     Parameters
     ----------
-    network : Dense or Diagonal
-        Gives the shapes.
+    network : Dense, Diagonal, Convolution or Grouped
+        Gives the shapes. Convolutions have one channel and circular kernels as long as the input.
     product : array_like, shape (*run, out, in), optional
         End-to-end matrix; its run axes broadcast to `batch_shape`. Its rank must not exceed the
         smallest width. By default one per run with independent N(0, 1/in) entries, cut to its
@@ -59,7 +61,7 @@ def balanced(
 
     Returns
     -------
-    tuple of ndarray, shapes (*batch_shape, widths[l + 1], widths[l])
+    tuple of ndarray, shapes (*batch_shape, *network.shapes[l])
         Weights whose product is ``scale * product``, up to rounding.
 
     Raises
@@ -67,8 +69,8 @@ def balanced(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If a number is out of range, run axes do not broadcast, or the rank of `product` is too
-        large.
+        If a number is out of range, run axes do not broadcast, the rank of `product` is too large, or
+        modes of the network do not train by themselves: with skips, channels or shorter kernels.
 
     Notes
     -----
@@ -87,10 +89,18 @@ def balanced(
     >>> np.allclose(w2 @ w1, np.diag([4.0, 1.0])), np.allclose(w2.T @ w2, w1 @ w1.T)
     (True, True)
     """
-    if isinstance(network, Diagonal):
-        return _balanced_entries(network, product, scale, rng, batch_shape, streams, dtype)
-    checked_network(network, Dense)
+    structured.check_balanced(network)
     given = options.checked(scale, batch_shape, dtype)
+    if not isinstance(network, Dense):
+        target = _target(network, product, given)
+        if target is None:
+            draw = Draw(rng, given.runs, streams, [(1, network.n_inputs)])
+            target = draw.of_runs(draw.blocks[0]) / math.sqrt(network.n_inputs)
+        if isinstance(network, Diagonal):
+            return structured.of_entries(network, target, given)
+        if isinstance(network, Grouped):
+            return structured.of_groups(network, target, given)
+        return structured.of_frequencies(network, target, given)
     rank = network.max_rank
     hidden = [(width, rank) for width in network.widths[1:-1]]
     u, s, vt, blocks, draw = _modes(network, product, given, rng, streams, hidden)
@@ -350,27 +360,6 @@ def aligned(
     bases = [draw.of_runs(algebra.orthonormal_columns(block)) for block in draw.blocks]
     u, _, vt = algebra.svd(validate.unbroadcast(loss.cross_cov, keep=2))
     return _factored(u[..., :n_modes], factors, vt[..., :n_modes, :].mT, bases, given)
-
-
-def _balanced_entries(
-    network: Diagonal,
-    product: npt.ArrayLike | None,
-    scale: npt.ArrayLike,
-    rng: Seed,
-    batch_shape: int | Sequence[int],
-    streams: npt.ArrayLike | None,
-    dtype: npt.DTypeLike,
-) -> tuple[WeightArray, ...]:
-    """Return weights of a diagonal network that are equal in size, entry by entry."""
-    given = options.checked(scale, batch_shape, dtype)
-    target = _target(network, product, given)
-    if target is None:
-        draw = Draw(rng, given.runs, streams, [(1, network.width)])
-        target = draw.of_runs(draw.blocks[0]) / math.sqrt(network.width)
-    sizes = algebra.roots(given.scale[..., None] * np.abs(target[..., 0, :]), network.n_layers)
-    top = np.where(target < 0, -1.0, 1.0) * sizes[..., None, :]
-    lower = given.whole(sizes, 1)
-    return (*(lower.copy() for _ in range(network.n_layers - 1)), given.whole(top))
 
 
 def _target(network: Chain, product: npt.ArrayLike | None, given: Options) -> FloatArray | None:

@@ -16,12 +16,12 @@ from linnet_fast._base.kinds import check_options
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast._base.value import Value
-from linnet_fast.initialization import nominal
+from linnet_fast.initialization import nominal, structured
 from linnet_fast.initialization.own import Drawing
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.networks.chain import Chain, checked_network
-from linnet_fast.networks.named import Dense, Diagonal
+from linnet_fast.networks.named import Dense
 
 
 class _Kind(NamedTuple):
@@ -31,17 +31,19 @@ class _Kind(NamedTuple):
     needs: str | None = None
     draws: bool = True
     """Whether there is chance in it."""
-    networks: tuple[type[Chain], ...] = (Chain,)
-    """Those that it is for."""
+    check: Callable[[Chain], object] = lambda network: checked_network(network, Chain)
+    """Refuses networks that it is not for."""
 
 
 KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         "gaussian": _Kind(("layer_scales", "fan", "width", "width_exponent")),
-        "orthogonal": _Kind(("layer_scales", "width"), networks=(Dense, Diagonal)),
-        "balanced": _Kind(("product",), networks=(Dense, Diagonal)),
+        "orthogonal": _Kind(("layer_scales", "width"), check=structured.check_orthogonal),
+        "balanced": _Kind(("product",), check=structured.check_balanced),
         "lambda_balanced": _Kind(("imbalance", "product"), "imbalance"),
-        "aligned": _Kind(("strengths", "scale_of"), networks=(Dense,)),
+        "aligned": _Kind(
+            ("strengths", "scale_of"), check=lambda network: checked_network(network, Dense)
+        ),
         "spectral": _Kind(("singular_values", "layer_scales"), "singular_values"),
         "constant": _Kind(("layer_scales",), draws=False),
         "identity": _Kind(("layer_scales",), draws=False),
@@ -222,8 +224,7 @@ class Start(Value):
             As `draw` would.
         """
         kind = KINDS[self.kind]
-        if not isinstance(network, kind.networks):
-            checked_network(network, kind.networks[0])
+        kind.check(network)
         if self.function is not None:
             return  # it is called where weights are needed, and no sooner
         if self.kind == "aligned":

@@ -11,6 +11,7 @@ from linnet_fast.plot.observed import curvature, overlaps, spectra
 from linnet_fast.plot.rank_diagrams import one_layer_against_two, step_size_regimes
 from linnet_fast.plot.ranks import modes, path_distance, rank_staircase
 from linnet_fast.plot.sweep_curves import curves
+from linnet_fast.plot.sweep_grid import grid
 from linnet_fast.plot.sweep_map import heatmap
 from linnet_fast.plot.sweep_page import page
 from linnet_fast.plot.trainings import loss, rank, singular_values, stages
@@ -19,6 +20,7 @@ __all__ = [
     "curvature",
     "curves",
     "direction",
+    "grid",
     "heatmap",
     "loss",
     "modes",

@@ -204,7 +204,7 @@ class Store:
                 "Take another store; or, if dimensions have grown at their ends, extend it "
                 "(extend=True, --extend)"
             )
-            raise SweepError(msg)
+            raise SweepError(msg + _why_not(known, asked))
 
     def check_isa(self, isa: str) -> None:
         """Refuse a store of another instruction set."""
@@ -326,9 +326,10 @@ class Store:
             # Another process may have done it meanwhile, or not to the end.
             return Store._open(self.path, growing=True)._extended(spec, layout)
 
-    def _extended(self, spec: SweepSpec, layout: Layout) -> Store:
+    def check_growth(self, spec: SweepSpec) -> None:
+        """Refuse a spec that is neither this store's nor one whose dimensions have grown at their ends."""
         if self.spec_id == spec.id:
-            return Store._open(self.path, growing=False)
+            return
         old = self.chunks.shape
         grown = len(spec.shape) == len(old) and all(
             n <= m for n, m in zip(old, spec.shape, strict=True)
@@ -340,13 +341,18 @@ class Store:
                 f"{self.path} can only be extended by values at the ends of its dimensions "
                 f"{old}, got {'; '.join(lines[:5]) or f'dimensions {spec.shape}'}"
             )
-            raise SweepError(msg)
+            raise SweepError(msg + _why_not(self.spec_data, spec.encode()))
         if not spec.common_seeds and spec.shape[1:] != old[1:]:
             msg = (
                 f"{self.path} can only be extended by values at the end of its first dimension, "
                 f"since runs without common_seeds are numbered by its shape {old}, got {spec.shape}"
             )
             raise SweepError(msg)
+
+    def _extended(self, spec: SweepSpec, layout: Layout) -> Store:
+        if self.spec_id == spec.id:
+            return Store._open(self.path, growing=False)
+        self.check_growth(spec)
         if layout.variables != self.variables:
             msg = f"{self.path} cannot be extended: results would have other shapes"
             raise SweepError(msg)
@@ -464,3 +470,22 @@ def path_of(store: object) -> Path:
         msg = f"store must be on a file system that all workers see, got {validate.brief(store)}"
         raise ValueError(msg)
     return path
+
+
+def _why_not(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Return what of another sweep no store can take in, as sentences behind a message."""
+    reasons = []
+    if known.get("derived") != asked["derived"]:
+        reasons.append("what is kept of a run (derived) is settled when a store is begun")
+    old, new = (
+        {axis["name"]: axis["labels"] for axis in own.get("axes", ())} for own in (known, asked)
+    )
+    if list(old) != list(new):
+        names = ", ".join(old) or "none but seeds"
+        reasons.append(f"a store keeps the dimensions that it was begun with ({names})")
+    else:
+        inserted = [name for name in old if new[name][: len(old[name])] != old[name]]
+        if inserted:
+            where = f"those of {', '.join(inserted)} that are there, not before or between them"
+            reasons.append(f"values go behind {where}, and none is taken out")
+    return "".join(f"; {reason}" for reason in reasons)

@@ -730,6 +730,13 @@ SPECIAL = {
         "exponent": lambda: 2.0,
     },
     "linnet_fast.plot.curves": {"x": lambda: "scale", "by": lambda: "seed"},
+    "linnet_fast.plot.grid": {
+        "columns": lambda: "seed",
+        "rows": lambda: None,
+        "x": lambda: "scale",
+        "by": lambda: None,
+        "select": dict,
+    },
     "linnet_fast.plot.heatmap": {"x": lambda: "scale", "y": lambda: "seed", "select": dict},
     "linnet_fast.plot.direction": {"trajectory": direction_trajectory},
     "linnet_fast.plot.page": {"file": lambda: place("page.html"), "title": lambda: "runs"},

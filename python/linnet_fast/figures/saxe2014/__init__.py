@@ -1,0 +1,1 @@
+"""Learning curves of deep linear networks in closed form, after Saxe, McClelland, Ganguli (2014)."""

@@ -1,0 +1,1 @@
+"""Kernel and rich regimes of diagonal networks, after Woodworth et al. (2020)."""
