@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.problem import Array, Problem, Run, Weights
     from bench.sections.base import Goal, Row
     from bench.timing import Settings
-    from linnet_fast.methods.base import SteppingMethod
+    from linnet_fast.methods.stepping import SteppingMethod
 
 _CUTS = (1, 4, 16, 64)  # rivals take a batch whole, or so many parts of it
 _STEP_SIZE = 1e-3

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.problem import Problem
     from bench.sections.base import Goal, Row
     from bench.timing import Settings
-    from linnet_fast.methods.base import SteppingMethod
+    from linnet_fast.methods.stepping import SteppingMethod
 
 
 def _against_rivals(problem: Problem, goal: Goal, settings: Settings) -> Row:

@@ -19,8 +19,8 @@ from linnet_fast import reference
 from linnet_fast._base import validate
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.registry import LOSSES
-from linnet_fast.methods.base import SteppingMethod
 from linnet_fast.methods.registry import METHODS
+from linnet_fast.methods.stepping import SteppingMethod
 from linnet_fast.training import plain
 
 # --- a loss: its fields, its value, its gradient; one line registers it

@@ -10,9 +10,9 @@ from typing import Any
 from linnet_fast._base import wording
 from linnet_fast._base.value import arguments
 from linnet_fast.cli.outputs import BadInput
-from linnet_fast.methods.base import SteppingMethod
 from linnet_fast.methods.registry import METHODS
 from linnet_fast.methods.step_rule import StepRule
+from linnet_fast.methods.stepping import SteppingMethod
 from linnet_fast.training import plain
 
 _OF_THE_GRID = ("step_size", "weight_decay")

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.runs import taken
 from linnet_fast._base.validate import Shape, WeightArray
-from linnet_fast.methods.base import AtStep, Memory, SteppingMethod
+from linnet_fast.methods.base import Memory
+from linnet_fast.methods.stepping import AtStep, SteppingMethod
 from linnet_fast.networks.chain import Chain
 
 

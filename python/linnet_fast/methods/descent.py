@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
-from linnet_fast.methods.base import AtStep, Memory, SteppingMethod
+from linnet_fast.methods.base import Memory
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.noise import GaussianNoise
 from linnet_fast.methods.step_rule import StepRule
+from linnet_fast.methods.stepping import AtStep, SteppingMethod
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)

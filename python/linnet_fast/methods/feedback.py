@@ -14,8 +14,9 @@ from linnet_fast._base import validate
 from linnet_fast._base.streams import Draw
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.methods.around import MethodAround
-from linnet_fast.methods.base import AtStep, Memory, SteppingMethod
+from linnet_fast.methods.base import Memory
 from linnet_fast.methods.batches import MOST_STREAMS, numbered
+from linnet_fast.methods.stepping import AtStep, SteppingMethod
 from linnet_fast.networks.chain import Chain, checked_network
 
 

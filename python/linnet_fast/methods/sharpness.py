@@ -12,7 +12,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.methods.around import MethodAround
-from linnet_fast.methods.base import SteppingMethod
+from linnet_fast.methods.stepping import SteppingMethod
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)

@@ -20,9 +20,10 @@ from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast._base.value import made_with
 from linnet_fast.losses.base import Loss
-from linnet_fast.methods.base import AtStep, Memory, Method, SteppingMethod
+from linnet_fast.methods.base import Memory, Method
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import checked_method, fitting_loss
+from linnet_fast.methods.stepping import AtStep, SteppingMethod
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.forms import norm_of
 from linnet_fast.records.measures import Measure

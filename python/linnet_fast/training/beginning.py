@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast.losses.base import Loss
-from linnet_fast.methods.base import Method, SteppingMethod
+from linnet_fast.methods.base import Method
+from linnet_fast.methods.stepping import SteppingMethod
 from linnet_fast.networks.chain import Chain
 from linnet_fast.records.observables import empty_records
 from linnet_fast.records.record import Record

@@ -6,8 +6,8 @@ import numpy as np
 
 from linnet_fast import _core
 from linnet_fast._base import validate
-from linnet_fast.methods.base import SteppingMethod
 from linnet_fast.methods.step_rule import KINDS
+from linnet_fast.methods.stepping import SteppingMethod
 from linnet_fast.training.call import CoreCall, Outcome, Report
 from linnet_fast.training.clock import clock_of, time_of
 from linnet_fast.training.state import State

@@ -33,8 +33,8 @@ from linnet_fast.training.together import merged, parts_of
 from linnet_fast.training.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from linnet_fast.methods.base import SteppingMethod
     from linnet_fast.methods.flow import GradientFlow
+    from linnet_fast.methods.stepping import SteppingMethod
 
 
 def train(
