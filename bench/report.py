@@ -70,6 +70,9 @@ HEADINGS = {
     ),
     "sweep_million": Heading("Seconds for a sweep; runs per second", "seconds", at_most=True),
     "sweep_workers": Heading("Sweeps by worker processes over threads; runs per second", "ratio"),
+    "sweep_teachers": Heading(
+        "Sparse regression over size of the start, depth and drawn data", "over best"
+    ),
     "cost": Heading("Costs of convolutional networks of two layers; costs per second", "over it"),
     "cost_depth": Heading(
         "Costs of deeper convolutional networks: their time over that for two layers",

@@ -14,6 +14,7 @@ from bench.sections.optimisers import optimisers
 from bench.sections.reduced import reduced
 from bench.sections.samples import classes, minibatch, samples
 from bench.sections.sweep import sweep, sweep_layer, sweep_million, sweep_workers
+from bench.sections.sweep_teachers import sweep_teachers
 from bench.sections.training import (
     batched,
     depth,
@@ -57,6 +58,7 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "sweep_layer": sweep_layer,
     "sweep_million": sweep_million,
     "sweep_workers": sweep_workers,
+    "sweep_teachers": sweep_teachers,
     "cost": cost,
     "cost_depth": cost_depth,
 }

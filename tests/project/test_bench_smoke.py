@@ -38,6 +38,7 @@ RACED = {
     "sweep_layer": {"train", "sweep"},
     "sweep_million": {"sweep"},
     "sweep_workers": {"threads", "workers"},
+    "sweep_teachers": {"linnet_fast", "numpy"},
     "cost": {"linnet_fast", "scipy", "cvxpy"},
     "cost_depth": {"L = 2", "L = 4"},
 }
