@@ -72,6 +72,19 @@ inline void products_tile(const T* z, Index ld, Index n_features, const Vectors<
     }
 }
 
+/// Those of a single vector with n_packs packs, at most `most`, all at once: none waits for its own sums.
+template <int most, class T>
+inline void products_rest(Index n_packs, const T* z, Index ld, Index n_features,
+                          const Vectors<const T>& w, int run, T* out) {
+    if constexpr (most > 0) {
+        if (n_packs == most) {
+            products_tile<1, most>(z, ld, n_features, w, run, out);
+        } else {
+            products_rest<most - 1>(n_packs, z, ld, n_features, w, run, out);
+        }
+    }
+}
+
 /// sums (j, r) += sum over n_vectors vectors of samples of feature first + j times the factor of
 /// run r; fresh: in place of what is in them.
 template <int runs, int features, class T>
@@ -132,8 +145,7 @@ void products(const T* z, Index ld, Index n_features, Index n_packs, const Vecto
         Index b = 0;
         for (; b + 8 <= n_packs; b += 8)
             detail::products_tile<1, 8>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
-        for (; b < n_packs; ++b)
-            detail::products_tile<1, 1>(z + b * lanes, ld, n_features, w, r, out + b * lanes);
+        detail::products_rest<7>(n_packs - b, z + b * lanes, ld, n_features, w, r, out + b * lanes);
     }
 }
 
