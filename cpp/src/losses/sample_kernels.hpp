@@ -5,6 +5,7 @@
 // order, so that bits do not depend on how many runs are done at once.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/simd.hpp"
@@ -174,6 +175,82 @@ void add_weighted(const T* z, Index ld, Index n_features, Index n_vectors, const
             detail::sums_tile<1, 1>(z + j * ld, ld, n_vectors, factors, r, sums + j * n_runs,
                                     n_runs, fresh);
     }
+}
+
+// The same for as many runs as there are lanes, one in each, that see the same samples: numbers of samples
+// are spread over the lanes, and nothing is summed across these. Every number is the result of the same
+// operations as above, in the same order.
+
+namespace detail {
+
+/// How many packs of samples, or features, have a register for each of their lanes.
+template <class T>
+inline constexpr int packs_in_registers = std::max(1, (vector_registers - 4) / native_lanes<T>);
+
+template <int n_samples, class V>
+inline void products_by_lane_tile(const ScalarOf<V>* z, Index ld, Index n_features, const V* w,
+                                  V* out) {
+    V acc[n_samples];
+#pragma GCC unroll 32
+    for (int k = 0; k < n_samples; ++k) acc[k] = V{};
+    for (Index j = 0; j < n_features; ++j) {
+        const V weight = w[j];
+        const ScalarOf<V>* const x = z + j * ld;
+#pragma GCC unroll 32
+        for (int k = 0; k < n_samples; ++k) acc[k] = fma(broadcast<V>(x[k]), weight, acc[k]);
+    }
+#pragma GCC unroll 32
+    for (int k = 0; k < n_samples; ++k) out[k] = acc[k];
+}
+
+template <int features, class V>
+inline void sums_by_lane_tile(const ScalarOf<V>* z, Index ld, Index n_packs, const V* factors,
+                              V scale, V* to) {
+    constexpr int lanes = PackTraits<V>::lanes;
+    V acc[features][lanes] = {};
+    for (Index b = 0; b < n_packs; ++b) {
+#pragma GCC unroll 16
+        for (int k = 0; k < lanes; ++k) {
+            const V factor = factors[b * lanes + k];
+#pragma GCC unroll 8
+            for (int j = 0; j < features; ++j)
+                acc[j][k] = fma(broadcast<V>(z[j * ld + b * lanes + k]), factor, acc[j][k]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < features; ++j) {
+#pragma GCC unroll 8
+        for (int width = 1; width < lanes; width *= 2) {
+#pragma GCC unroll 16
+            for (int k = 0; k < lanes; k += 2 * width) acc[j][k] = acc[j][k] + acc[j][k + width];
+        }
+        to[j] = -(acc[j][0] * scale);
+    }
+}
+
+}  // namespace detail
+
+/// The products of n_packs packs of samples with vectors w, of a run in each lane: of sample k at out[k].
+template <class V, int packs = detail::packs_in_registers<ScalarOf<V>>>
+void products_by_lane(const ScalarOf<V>* z, Index ld, Index n_features, Index n_packs, const V* w,
+                      V* out) {
+    constexpr int n = packs * PackTraits<V>::lanes;
+    for (; n_packs >= packs; n_packs -= packs, z += n, out += n)
+        detail::products_by_lane_tile<n>(z, ld, n_features, w, out);
+    if constexpr (packs > 1) products_by_lane<V, packs - 1>(z, ld, n_features, n_packs, w, out);
+}
+
+/// to[j] <- minus the sum over samples of feature j times their factors, times the scale, of a run in each
+/// lane.
+template <class V>
+void sums_by_lane(const ScalarOf<V>* z, Index ld, Index n_features, Index n_packs, const V* factors,
+                  V scale, V* to) {
+    constexpr int at_once = std::min(3, detail::packs_in_registers<ScalarOf<V>>);
+    Index j = 0;
+    for (; j + at_once <= n_features; j += at_once)
+        detail::sums_by_lane_tile<at_once>(z + j * ld, ld, n_packs, factors, scale, to + j);
+    for (; j < n_features; ++j)
+        detail::sums_by_lane_tile<1>(z + j * ld, ld, n_packs, factors, scale, to + j);
 }
 
 /// The sum of the lanes, pair by pair.

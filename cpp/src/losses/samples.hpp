@@ -38,6 +38,7 @@ public:
           can_underflow_(!data_.has_noise() && data.find<Index>("n_soft") == nullptr),
           noise_(static_cast<std::size_t>(n_slots), T{0}),
           outputs_(n_outputs_ * lanes * sample_chunk),
+          by_lane_(are_packed ? n_outputs_ * by_lane_samples : 0),
           sums_(n_features_ * n_outputs_ * lanes) {
         if (data_.is_of_law()) {
             sampler_.emplace(data_, *draws);
@@ -72,6 +73,15 @@ public:
             if constexpr (Function::has_margins) {
                 if (this->is_scaled() && can_underflow_) find_shifts(slot, count, w, shifts);
             }
+            T factors[lanes];
+            find_factors(slot, count, shifts, factors);
+            if constexpr (are_packed) {
+                if (count == lanes && n_features_ >= by_lane_features &&
+                    n_samples(slot) <= by_lane_samples) {
+                    residual_by_lane(slot, product, shifts, factors, to);
+                    return;
+                }
+            }
             bool fresh = true;  // every step sees a sample at least
             for_each_chunk(slot, [&](const Samples& samples) {
                 products(samples.x, samples.chunk.ld, n_features_, samples.n_packs(), w, n_vectors,
@@ -86,13 +96,6 @@ public:
                              outputs_.data(), n_vectors, sums_.data(), fresh);
                 fresh = false;
             });
-            T factors[lanes];
-            for (int r = 0; r < count; ++r) {
-                double scale = 1;
-                if (this->is_scaled())
-                    scale = std::exp(this->log_scale(slot + r) - static_cast<double>(shifts[r]));
-                factors[r] = static_cast<T>(scale / static_cast<double>(n_samples(slot + r)));
-            }
             write_sums(first, count, factors, to);
         });
     }
@@ -176,6 +179,10 @@ public:
 
 private:
     static constexpr std::size_t inputs = 0, targets = 1;  // the arrays of the readings
+    static constexpr bool are_packed = lanes > 1 && lanes == native_lanes<T>;
+    /// Groups of runs in lanes are faster where few samples have many features: else what they save, sums
+    /// across lanes, is little, and what they add, outputs that are turned and back, is much.
+    static constexpr Index by_lane_features = 32, by_lane_samples = 64;
     using Chunk = typename Readings<T>::Chunk;
 
     /// How many samples a run sees in this step.
@@ -189,6 +196,60 @@ private:
         Chunk chunk;
         Index n_packs() const { return chunk.n_vectors(); }
     };
+
+    /// What the slopes of runs are multiplied by in the end.
+    void find_factors(int slot, int count, const T* shifts, T* factors) const {
+        for (int r = 0; r < count; ++r) {
+            double scale = 1;
+            if (this->is_scaled())
+                scale = std::exp(this->log_scale(slot + r) - static_cast<double>(shifts[r]));
+            factors[r] = static_cast<T>(scale / static_cast<double>(n_samples(slot + r)));
+        }
+    }
+    /// The residual of a whole group of runs that see the same inputs.
+    void residual_by_lane(int slot, const Entries<V>& product, const T* shifts, const T* factors,
+                          const Places<V>& to) {
+        V scale{};
+        for (int r = 0; r < lanes; ++r) set_lane(scale, r, factors[r]);
+        for_each_chunk(slot, [&](const Samples& samples) {  // they are one chunk
+            const Index ld = samples.chunk.ld;
+            const Index n_packs = samples.n_packs();
+            for (int k = 0; k < n_outputs_; ++k)
+                products_by_lane(samples.x, ld, n_features_, n_packs, product.data + k * product.ld,
+                                 by_lane_.data() + k * by_lane_samples);
+            turn(n_packs, [](V* by_lane, T* outputs) { turn_out(by_lane, outputs); });
+            for (int r = 0; r < lanes; ++r) {
+                const OutputChunk<T> chunk = outputs_of(samples, slot + r, r, lanes);
+                Function::weigh(chunk, noise_[static_cast<std::size_t>(slot + r)], shifts[r]);
+                fill_up(chunk, n_outputs_, samples.chunk.n, T{0});
+            }
+            turn(n_packs, [](V* by_lane, T* outputs) { turn_back(by_lane, outputs); });
+            for (int k = 0; k < n_outputs_; ++k)
+                sums_by_lane(samples.x, ld, n_features_, n_packs,
+                             by_lane_.data() + k * by_lane_samples, scale, &to(k, 0));
+        });
+    }
+    /// move(a run in each lane, of some samples; the same samples of the first run) for all outputs.
+    template <class Move>
+    void turn(Index n_packs, const Move& move) {
+        for (int k = 0; k < n_outputs_; ++k) {
+            for (Index b = 0; b < n_packs; ++b)
+                move(by_lane_.data() + k * by_lane_samples + b * lanes,
+                     outputs_.data() + k * lanes * sample_chunk + b * lanes);
+        }
+    }
+    static void turn_out(const V* by_lane, T* outputs) {
+        V rows[lanes];
+        for (int r = 0; r < lanes; ++r) rows[r] = by_lane[r];
+        transpose_square(rows);
+        for (int r = 0; r < lanes; ++r) store(outputs + r * sample_chunk, rows[r]);
+    }
+    static void turn_back(V* by_lane, const T* outputs) {
+        V rows[lanes];
+        for (int r = 0; r < lanes; ++r) rows[r] = load<V>(outputs + r * sample_chunk);
+        transpose_square(rows);
+        for (int r = 0; r < lanes; ++r) by_lane[r] = rows[r];
+    }
 
     /// What a product has beyond that of the teacher, whose targets are noise alone then.
     Entries<V> beyond_teacher(int group, const Entries<V>& product) {
@@ -374,6 +435,7 @@ private:
     std::optional<Sampler<T>> sampler_;    // of a law
     std::vector<T> noise_;                 // per slot
     Arena<T> outputs_;
+    Arena<V> by_lane_;  // the same of a group, a run in each lane
     Arena<T> changes_;  // of outputs, where curvatures are asked for
     Arena<P> sums_;
     Arena<T> fresh_;
