@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from support import ROOT, command, on_terminal, seconds_until_gone
+from support import ROOT, command, cover, on_terminal, seconds_until_gone
 
 import linnet_fast as lf
 from linnet_fast.cli import main, outputs, signals, sweep_workers
@@ -297,8 +297,9 @@ class TestFunctionsOfTheUser:
         assert kept()["nap"].notnull().any()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
-    @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["threads", "workers"])
-    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+    @pytest.mark.parametrize(
+        ("name", "workers"), cover(["SIGINT", "SIGTERM", "SIGHUP"], [(), ("--workers", "2")])
+    )
     def test_interrupt_and_go_on(self, folder, name, workers):
         number = getattr(signal, name)
         make(folder / "s.toml", 1, 18)
@@ -313,7 +314,7 @@ class TestFunctionsOfTheUser:
         try:
             until = time.monotonic() + 60
             while np.count_nonzero(kept()["status"] >= 0) <= 5 and time.monotonic() < until:
-                time.sleep(0.05)
+                time.sleep(0.1)
             running.send_signal(number)
             _, error = running.communicate(timeout=30)
             if sys.platform == "linux":
@@ -359,7 +360,7 @@ class TestFunctionsOfTheUser:
         try:
             until = time.monotonic() + 60
             while np.count_nonzero(kept()["status"] >= 0) <= 5 and time.monotonic() < until:
-                time.sleep(0.05)
+                time.sleep(0.1)
             before = kept()["status"].values >= 0
             running.kill()
             running.wait(timeout=10)
