@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from support import ROOT, command, cover, on_terminal, seconds_until_gone
+from support import ROOT, command, few, on_terminal, seconds_until_gone
 
 import linnet_fast as lf
 from linnet_fast.cli import main, outputs, signals, sweep_workers
@@ -298,7 +299,8 @@ class TestFunctionsOfTheUser:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
     @pytest.mark.parametrize(
-        ("name", "workers"), cover(["SIGINT", "SIGTERM", "SIGHUP"], [(), ("--workers", "2")])
+        ("name", "workers"),
+        few(itertools.product(["SIGHUP", "SIGINT", "SIGTERM"], [(), ("--workers", "2")]), 2),
     )
     def test_interrupt_and_go_on(self, folder, name, workers):
         number = getattr(signal, name)
@@ -527,9 +529,9 @@ class TestShow:
         assert "wrote a.svg" in output
         assert "<svg" in (folder / "a.svg").read_text()
 
-    @pytest.mark.parametrize(
-        ("arguments", "code", "message"),
-        [
+    def test_errors(self, capsys):
+        assert sweep("--quiet") == 0
+        for arguments, code, message in [
             (["s.zarr", "--of", "final_los"], 2, "did you mean 'final_loss'"),
             (["s.zarr", "--x", "scal"], 2, "did you mean 'scale'"),
             (["s.zarr", "--select", "scal=1"], 2, "did you mean 'scale'"),
@@ -539,13 +541,9 @@ class TestShow:
             (["s.zarr", "--plot", "nowhere/a.png"], 1, "cannot write nowhere/a.png"),
             (["none.zarr"], 1, "none.zarr must be a sweep's store"),
             (["s.toml"], 1, "s.toml must be a sweep's store"),
-        ],
-        ids=str,
-    )
-    def test_errors(self, capsys, arguments, code, message):
-        assert sweep("--quiet") == 0
-        assert show(*arguments) == code
-        assert message in capsys.readouterr().err
+        ]:
+            assert show(*arguments) == code
+            assert message in capsys.readouterr().err
 
 
 def test_examples_of_the_help_parse():
