@@ -45,7 +45,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def tests_thorough(session: nox.Session) -> None:
-    """Run all cases of all tests, properties on ten times the examples, ten times the hostile calls."""
+    """Run all cases of all tests, properties on ten times the examples, 20,000 hostile calls."""
     session.install(".[test]")
     env = {"HYPOTHESIS_PROFILE": "thorough", "LINNET_FAST_HOSTILE_CALLS": "20000"}
     options = ["--timeout", "3600", "-n", "auto", *session.posargs]

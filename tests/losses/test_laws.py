@@ -89,7 +89,7 @@ def norms(law):
 @pytest.mark.parametrize("law", few(LAWS, 4), ids=repr)
 def test_radial_functions_equal_their_integrals(law):
     with mpmath.workdps(30):
-        for r in few(norms(law), 5):
+        for r in few(norms(law), 3):
             for name, method in FUNCTIONS.items():
                 exact = quadrature(law, r, name)
                 error = abs(mpf(float(getattr(law, method)(r))) / exact - 1)

@@ -93,7 +93,7 @@ def test_near_the_teacher_nothing_cancels():
         assert 0 <= run.loss[-1] < 1e-30
 
 
-@crossed(("runs", [(), (3,), (2, 20)]), ("law", LAWS))
+@crossed(("runs", [(), (3,), (2, 9)]), ("law", LAWS))
 def test_fresh_samples_are_those_of_the_reference(law, runs):
     start = make_start(WIDTHS, runs, scale=0.4)
     options = {"n_steps": 12, "record": RECORD}
