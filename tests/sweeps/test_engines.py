@@ -152,7 +152,7 @@ def test_threads_and_chunks_of_this_process(design):
         assert_equal(data, expected(design))
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", few(DESIGNS, 5))
 def test_threads_of_this_process_write_the_same_store(design, kept, tmp_path):
     for n_threads in few((2, 3), 1):
         store = tmp_path / f"{n_threads}.zarr"

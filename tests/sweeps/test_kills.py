@@ -288,7 +288,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", few([2, 0], 1))
 def test_ctrl_c_says_what_is_kept(workers, tmp_path):
     spec = problems.slow_spec(30)
     store = tmp_path / "s.zarr"

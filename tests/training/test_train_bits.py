@@ -50,7 +50,7 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("widths", "moments", "dtype"), few(TABLE, 24))
+@pytest.mark.parametrize(("widths", "moments", "dtype"), few(TABLE, 19))
 def test_batches_threads_and_places_do_not_matter(widths, moments, dtype):
     batch = Batch(widths, dtype=dtype, moments=moments)
     whole = batch.train(n_threads=1)

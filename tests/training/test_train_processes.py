@@ -110,7 +110,7 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize(("case", "options"), few(LONG, 6), ids=[case for case, _ in few(LONG, 6)])
+@pytest.mark.parametrize(("case", "options"), few(LONG, 5), ids=[case for case, _ in few(LONG, 5)])
 def test_ctrl_c_stops_soon_and_the_next_call_works(case, options):
     """The limit is of the time of the processors, which others on the machine do not lengthen much."""
     done = python(INTERRUPT.replace("OPTIONS", options))
