@@ -45,13 +45,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def tests_thorough(session: nox.Session) -> None:
-    """Run the tests of properties on ten times the examples, and ten times the hostile calls."""
+    """Run all cases of all tests, properties on ten times the examples, 20,000 hostile calls."""
     session.install(".[test]")
     env = {"HYPOTHESIS_PROFILE": "thorough", "LINNET_FAST_HOSTILE_CALLS": "20000"}
-    session.run(
-        "pytest", "-m", "hypothesis", "--timeout", "3600", "-n", "auto", *session.posargs, env=env
-    )
-    session.run("pytest", "tests/project/test_hostile_calls.py", env=env)
+    options = ["--timeout", "3600", "-n", "auto", *session.posargs]
+    session.run("pytest", "-m", "hypothesis", *options, env=env)
+    session.run("pytest", "-m", "not hypothesis", "--dist", "loadfile", *options, env=env)
 
 
 @nox.session(python="3.11", venv_backend="uv")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import shutil
 import signal
 import sys
 from pathlib import Path
 
-# Workers share the processors: threads of the BLAS would wait for each other.
+# Workers share the processors: threads of the BLAS would wait for each other, and turn idly in a
+# process by itself. Plugins of pytest may have loaded NumPy's before this is read: zarr's does.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -58,7 +61,14 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure():
-    """Let Ctrl-C through: a shell starts background jobs with it ignored, and children inherit."""
+    """Hold a BLAS that is there already to one thread, and let Ctrl-C through.
+
+    A shell starts background jobs with Ctrl-C ignored, and children inherit that.
+    """
+    with contextlib.suppress(ImportError):  # some sessions of nox do without
+        importlib.import_module("threadpoolctl").threadpool_limits(
+            int(os.environ["OPENBLAS_NUM_THREADS"]), user_api="blas"
+        )
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

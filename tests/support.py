@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+import random
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.testing import assert_array_equal
 
 import linnet_fast as lf
@@ -63,6 +67,37 @@ def few(cases, n):
     if THOROUGH or n >= len(cases):
         return cases
     return [cases[(i + 1) * len(cases) // n - 1] for i in range(n)]
+
+
+def cover(*axes, n=0):
+    """Return combinations that have every value of every axis; all of them for the thorough profile.
+
+    As many as the longest axis has values, or n: a value of another axis is among them as often as
+    any of its own, beside values that are drawn at random.
+    """
+    axes = [list(axis) for axis in axes]
+    n = max(n, *map(len, axes))
+    if THOROUGH or n >= math.prod(map(len, axes)):
+        return list(itertools.product(*axes))
+    rng = random.Random(0)
+    columns = [[v for _ in range(0, n, len(x)) for v in rng.sample(x, len(x))] for x in axes]
+    return list(zip(*(column[:n] for column in columns), strict=True))
+
+
+def crossed(*axes, n=0):
+    """Parametrize a test with what `cover` has of axes, each of which is its names and its values."""
+    names = [[names] if isinstance(names, str) else list(names) for names, _ in axes]
+    rows = [
+        [v for own, x in zip(names, row, strict=True) for v in (x if len(own) > 1 else [x])]
+        for row in cover(*(values for _, values in axes), n=n)
+    ]
+    return pytest.mark.parametrize(", ".join(itertools.chain(*names)), rows, ids=_id)
+
+
+def _id(value):
+    """Return how a value is named in that of a test; None for what pytest names well."""
+    own = type(value).__module__.startswith("linnet_fast")
+    return f"{value!r:.60}" if own else None
 
 
 def make_loss(widths, runs=(), *, diagonal=False, seed=0):

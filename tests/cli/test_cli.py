@@ -21,7 +21,8 @@ import linnet_fast as lf
 from linnet_fast import datasets
 from linnet_fast.cli import info, main, outputs
 
-NO_FILES = ["--out", "none", "--plot", "none"]
+NO_PLOT = ["--plot", "none"]
+NO_FILES = ["--out", "none", *NO_PLOT]
 SMALL = ["--seeds", "2", "--steps", "50", "--records", "10"]
 
 
@@ -140,7 +141,7 @@ class TestTrain:
     @pytest.mark.parametrize("dtype", ["float64", "float32"])
     def test_scale_is_that_of_each_layer(self, init, dtype, folder):
         arguments = ["--init", init, "--scales", "0.125,1", "--dtype", dtype, "--depth", "3"]
-        assert train("wine", *arguments, "--hidden", 5, *SMALL, "--out", "a.npz") == 0
+        assert train("wine", *arguments, "--hidden", 5, *SMALL, *NO_PLOT, "--out", "a.npz") == 0
         run = lf.Trajectory.load(folder / "a.npz")
         assert run.final.weights[0].dtype == dtype
         assert run.network.widths == (13, 5, 5, 3)
@@ -164,8 +165,8 @@ class TestTrain:
         np.savez(folder / "mine.npz", X=X, Y=Y)
         np.save(folder / "x.npy", X)
         np.savetxt(folder / "y.csv", Y, delimiter=",", header="a,b", comments="")
-        assert train("mine.npz", *SMALL, "--scales", "1") == 0
-        assert train("--x", "x.npy", "--y", "y.csv", *SMALL, "--scales", "1") == 0
+        assert train("mine.npz", *SMALL, *NO_PLOT, "--scales", "1") == 0
+        assert train("--x", "x.npy", "--y", "y.csv", *SMALL, *NO_PLOT, "--scales", "1") == 0
         one, other = (lf.Trajectory.load(f"linnet_fast_{name}.npz") for name in ("mine", "x"))
         assert_allclose(one.loss, other.loss, rtol=1e-12)
         assert "30 samples, 3 inputs -> 2 targets" in capsys.readouterr().out
@@ -204,7 +205,7 @@ class TestTrain:
         assert_allclose(float(table[0][-2]), np.median(by_hand), rtol=1e-5)
         assert table[1][-3:] == ["-", "-", "2"]
         assert plt.get_fignums() == []
-        assert train(*arguments, "--test", 0.2, "--no-center", "--out", "b.npz") == 0
+        assert train(*arguments, "--test", 0.2, *NO_PLOT, "--no-center", "--out", "b.npz") == 0
         other = lf.Trajectory.load("b.npz").evaluated["test"]
         assert_array_equal(other.cross_cov, lf.SquaredLoss.from_data(*held_out[:2]).cross_cov)
         assert train(*arguments, "--test", 0.2, "--test-seed", 1, "--out", "c.npz") == 0
@@ -383,15 +384,13 @@ class TestProcess:
         assert "exit codes: 0 done" in text
 
     def test_exit_codes(self):
-        assert command("train", "iris", *SMALL, *NO_FILES).returncode == 0
+        done = command("train", "iris", *SMALL, *NO_FILES)
+        assert done.returncode == 0
+        assert done.stderr == ""  # a progress bar is for terminals only
         failed = command("train", "iris", *SMALL, "--out", "nowhere/a.npz")
         assert failed.returncode == 1
         assert failed.stderr.count("\n") == 1
         assert command("train", "iris", "--seeds", "-1").returncode == 2
-
-    def test_progress_bar_is_for_terminals_only(self):
-        done = command("train", "iris", *SMALL, *NO_FILES)
-        assert done.stderr == ""
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
     def test_progress_bar(self):
@@ -411,7 +410,7 @@ class TestProcess:
             for line in running.stdout:
                 if line.startswith("machine"):
                     break
-            time.sleep(0.5)
+            time.sleep(0.2)
             running.send_signal(signal.SIGINT)
             _, error = running.communicate(timeout=10)
         finally:

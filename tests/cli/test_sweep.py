@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from support import ROOT, command, on_terminal, seconds_until_gone
+from support import ROOT, command, few, on_terminal, seconds_until_gone
 
 import linnet_fast as lf
 from linnet_fast.cli import main, outputs, signals, sweep_workers
@@ -297,8 +298,10 @@ class TestFunctionsOfTheUser:
         assert kept()["nap"].notnull().any()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a single process")
-    @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["threads", "workers"])
-    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+    @pytest.mark.parametrize(
+        ("name", "workers"),
+        few(itertools.product(["SIGHUP", "SIGINT", "SIGTERM"], [(), ("--workers", "2")]), 2),
+    )
     def test_interrupt_and_go_on(self, folder, name, workers):
         number = getattr(signal, name)
         make(folder / "s.toml", 1, 18)
@@ -313,7 +316,7 @@ class TestFunctionsOfTheUser:
         try:
             until = time.monotonic() + 60
             while np.count_nonzero(kept()["status"] >= 0) <= 5 and time.monotonic() < until:
-                time.sleep(0.05)
+                time.sleep(0.1)
             running.send_signal(number)
             _, error = running.communicate(timeout=30)
             if sys.platform == "linux":
@@ -359,7 +362,7 @@ class TestFunctionsOfTheUser:
         try:
             until = time.monotonic() + 60
             while np.count_nonzero(kept()["status"] >= 0) <= 5 and time.monotonic() < until:
-                time.sleep(0.05)
+                time.sleep(0.1)
             before = kept()["status"].values >= 0
             running.kill()
             running.wait(timeout=10)
@@ -526,9 +529,9 @@ class TestShow:
         assert "wrote a.svg" in output
         assert "<svg" in (folder / "a.svg").read_text()
 
-    @pytest.mark.parametrize(
-        ("arguments", "code", "message"),
-        [
+    def test_errors(self, capsys):
+        assert sweep("--quiet") == 0
+        for arguments, code, message in [
             (["s.zarr", "--of", "final_los"], 2, "did you mean 'final_loss'"),
             (["s.zarr", "--x", "scal"], 2, "did you mean 'scale'"),
             (["s.zarr", "--select", "scal=1"], 2, "did you mean 'scale'"),
@@ -538,13 +541,9 @@ class TestShow:
             (["s.zarr", "--plot", "nowhere/a.png"], 1, "cannot write nowhere/a.png"),
             (["none.zarr"], 1, "none.zarr must be a sweep's store"),
             (["s.toml"], 1, "s.toml must be a sweep's store"),
-        ],
-        ids=str,
-    )
-    def test_errors(self, capsys, arguments, code, message):
-        assert sweep("--quiet") == 0
-        assert show(*arguments) == code
-        assert message in capsys.readouterr().err
+        ]:
+            assert show(*arguments) == code
+            assert message in capsys.readouterr().err
 
 
 def test_examples_of_the_help_parse():

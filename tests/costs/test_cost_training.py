@@ -318,7 +318,7 @@ def fourier(b):
 @pytest.mark.parametrize(
     ("regularizer", "penalty", "n"),
     [
-        (r.KSupport(2), k_support, 5),
+        (r.KSupport(2), k_support, 4),
         (r.OWL([2.0, 1.5, 0.5, 0.25]), owl, 4),
         (r.LInf(), lambda b: (cp.norm_inf(b), []), 4),
         (r.TotalVariation(), lambda b: (cp.abs(b[0]) + cp.tv(b), []), 6),

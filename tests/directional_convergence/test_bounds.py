@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from balanced_flow import flow
 from numpy.testing import assert_allclose, assert_array_equal
+from support import crossed
 
 from linnet_fast.directional_convergence import (
     PhaseSwitch,
@@ -81,8 +82,7 @@ def test_switch_of_the_paper_s_figure(n_layers, time, norm, angle):
     assert_allclose(theta, null, rtol=1e-9)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=repr)
-@pytest.mark.parametrize("n_layers", [1, 2, 3, 5])
+@crossed(("law", LAWS), ("n_layers", [1, 2, 3, 5]), n=8)
 def test_switch_is_where_an_integrated_norm_is_least(law, n_layers):
     norm, s = np.array([0.6, 2.0]), np.array([[0.3], [1.5]])
     switch = phase_switch(law, n_layers, norm=norm, log_tan_half_angle=s)
@@ -265,8 +265,7 @@ def test_restarted_bounds_of_the_paper_s_figure():
 # No flow violates a bound
 
 
-@pytest.mark.parametrize("law", LAWS, ids=repr)
-@pytest.mark.parametrize("n_layers", [1, 2, 3, 4, 8])
+@crossed(("law", LAWS), ("n_layers", [1, 2, 3, 4, 8]), n=10)
 def test_no_flow_violates_a_bound(law, n_layers):
     rng = np.random.default_rng(n_layers)
     for _ in range(2):

@@ -10,6 +10,7 @@ import pytest
 from balanced_flow import flow
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
+from support import crossed
 
 from linnet_fast.directional_convergence import (
     classify_rate,
@@ -101,8 +102,7 @@ def test_factors_of_the_table():
     assert_allclose(third.angle_factor, 5 / 6 / np.pi * (5 * a2) ** 0.2)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=repr)
-@pytest.mark.parametrize("n_layers", [1, 2, 3, 6])
+@crossed(("law", LAWS), ("n_layers", [1, 2, 3, 6]), n=6)
 def test_flows_approach_the_late_law(law, n_layers):
     run = flow(law, n_layers, -1.0, 3.0, np.array([0, 1e3, 1e4, 1e5]))
     bare = late_time_law(law, n_layers)
@@ -133,8 +133,7 @@ def test_late_laws_broadcast():
 # Rates
 
 
-@pytest.mark.parametrize("law", [Gaussian(3), Sphere(2)], ids=repr)
-@pytest.mark.parametrize("n_layers", range(1, 7))
+@crossed(("law", [Gaussian(3), Sphere(2)]), ("n_layers", range(1, 7)))
 def test_exponents_of_flows(law, n_layers):
     n = n_layers
     run = flow(law, n, S0, 2.0, np.geomspace(10, 1e4, 150))
@@ -171,8 +170,7 @@ def test_regression_on_the_logarithm_would_be_biased():
     assert abs(slope - 2 / 3) > 10 * abs(classify_rate(run).decay_exponent - 2 / 3)
 
 
-@pytest.mark.parametrize("exponent", [-1.0, -0.8, -1 / 3, 0.0, 0.2, 1.0])
-@pytest.mark.parametrize("noise", [1e-3, 0.05])
+@crossed(("exponent", [-1.0, -0.8, -1 / 3, 0.0, 0.2, 1.0]), ("noise", [1e-3, 0.05]))
 def test_exponents_from_noise_have_honest_errors(exponent, noise):
     rng = np.random.default_rng(4)
     t = np.linspace(1, 400, 400)
@@ -265,8 +263,7 @@ def test_messages_of_rates():
 # Times
 
 
-@pytest.mark.parametrize("law", [Gaussian(2), Sphere(5, 2.0)], ids=repr)
-@pytest.mark.parametrize("n_layers", [1, 2, 3, 5])
+@crossed(("law", [Gaussian(2), Sphere(5, 2.0)]), ("n_layers", [1, 2, 3, 5]))
 def test_time_to_angle_is_that_of_the_flow(law, n_layers):
     start = np.array([[1.4], [-0.5]])
     norm = np.array([0.5, 3.0])

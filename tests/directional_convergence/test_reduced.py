@@ -11,6 +11,7 @@ from mpmath import mpf
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 from scipy.special import expit
+from support import crossed
 
 from linnet_fast import directional_convergence as dc
 from linnet_fast.laws import Ball, Gaussian, RadialMixture, Sphere
@@ -105,8 +106,7 @@ def test_figure_1_of_the_paper(n_layers):
     assert abs(there.radial_speed) < 1e-11
 
 
-@pytest.mark.parametrize("n_layers", [1, 2, 3, 5])
-@pytest.mark.parametrize("law", [GAUSS, CIRCLE, Ball(4, 3.0)], ids=repr)
+@crossed(("n_layers", [1, 2, 3, 5]), ("law", [GAUSS, CIRCLE, Ball(4, 3.0)]), n=6)
 def test_the_flow_equals_scipy(law, n_layers):
     times = np.array([0.1, 1.0, 3.0, 12.0, 50.0])
     s, r = integrate(law, n_layers, 1.3, 1.4, times)
@@ -342,8 +342,7 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=repr)
-@pytest.mark.parametrize("n_layers", [1, 2, 3, 4])
+@crossed(("rule", RULES), ("n_layers", [1, 2, 3, 4]), n=10)
 def test_step_rules_and_deep_descent_equal_matrices(rule, n_layers):
     # Whole matrices: widths 3, 2, 4, ..., balanced of rank one
     law = Gaussian(3)

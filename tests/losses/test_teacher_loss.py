@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from support import CHAINS, assert_same, make_start, parts
+from support import CHAINS, assert_same, crossed, few, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import laws, reference
@@ -63,8 +63,7 @@ def test_the_moments_are_those_of_samples(law):
     assert_allclose(moments.gradient(product), loss.gradient(product), rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("runs", [(), (20,)])
-@pytest.mark.parametrize("law", LAWS)
+@crossed(("runs", [(), (20,)]), ("law", LAWS))
 def test_training_on_the_population_is_that_of_its_moments(law, runs):
     loss = loss_of(law, runs)
     moments = lf.SquaredLoss(loss.input_cov, loss.cross_cov, loss.output_power, loss.residual_power)
@@ -94,8 +93,7 @@ def test_near_the_teacher_nothing_cancels():
         assert 0 <= run.loss[-1] < 1e-30
 
 
-@pytest.mark.parametrize("runs", [(), (3,), (2, 20)])
-@pytest.mark.parametrize("law", LAWS)
+@crossed(("runs", [(), (3,), (2, 9)]), ("law", LAWS))
 def test_fresh_samples_are_those_of_the_reference(law, runs):
     start = make_start(WIDTHS, runs, scale=0.4)
     options = {"n_steps": 12, "record": RECORD}
@@ -113,7 +111,7 @@ def test_fresh_samples_are_those_of_the_reference(law, runs):
 
 
 # Laws have two dimensions and more.
-@pytest.mark.parametrize("chain", [c for c in CHAINS if c.n_inputs > 1], ids=str)
+@pytest.mark.parametrize("chain", few([c for c in CHAINS if c.n_inputs > 1], 8), ids=str)
 def test_every_network_sees_fresh_samples(chain):
     rng = np.random.default_rng(0)
     teacher = rng.standard_normal((5, chain.n_outputs, chain.n_inputs))
@@ -126,9 +124,11 @@ def test_every_network_sees_fresh_samples(chain):
         assert_allclose(parts(run)[name], array, rtol=1e-11, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("widths", [(3, 2), WIDTHS, (3, 30, 30, 2)])
-@pytest.mark.parametrize("law", ["gaussian", "mixture"])
+@crossed(
+    ("dtype", [np.float64, np.float32]),
+    ("widths", [(3, 2), WIDTHS, (3, 30, 30, 2)]),
+    ("law", ["gaussian", "mixture"]),
+)
 def test_bits_depend_on_the_run_alone(law, widths, dtype):
     number = np.arange(50)
     whole_loss = loss_of(law, (50,))

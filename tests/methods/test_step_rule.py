@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from binary_problems import LAWS, LOSSES, RULES, direction, make_binary, make_law, observed
 from numpy.testing import assert_allclose, assert_array_equal
-from support import EVERYTHING, ROOT, make_loss, make_start, parts
+from support import EVERYTHING, ROOT, crossed, make_loss, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import laws, reference
@@ -68,8 +68,11 @@ def test_each_step_is_one_of_that_size(rule, kind):
             assert_allclose(after[n + 1], w - size * multiplier * move, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("widths", [(3, 2), (5, 4, 3), (2, 3, 3, 2), (40, 40, 40), (1, 1, 1)])
-@pytest.mark.parametrize("rule", list(RULES))
+@crossed(
+    ("widths", [(3, 2), (5, 4, 3), (2, 3, 3, 2), (40, 40, 40), (1, 1, 1)]),
+    ("rule", list(RULES)),
+    n=10,
+)
 def test_rules_of_the_squared_loss_equal_the_reference(rule, widths):
     """Several outputs; moments of their own, shared, and diagonal ones, for which the core has other kernels."""
     for runs, diagonal in [((11,), False), ((), True), ((), False)]:
@@ -92,8 +95,7 @@ def test_rules_of_the_squared_loss_equal_the_reference(rule, widths):
             assert_allclose(array, arrays[name], rtol=1e-11, atol=1e-12 * size, err_msg=name)
 
 
-@pytest.mark.parametrize("rule", list(RULES))
-@pytest.mark.parametrize("kind", LOSSES)
+@crossed(("rule", list(RULES)), ("kind", LOSSES), n=12)
 def test_rules_equal_the_reference(rule, kind):
     """1e-12 over twenty steps; other run axes on scale and exponent."""
     loss = make_binary(kind, 5, n=30)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from support import assert_same, make_loss, parts
+from support import assert_same, crossed, few, make_loss, parts
 
 import linnet_fast as lf
 from linnet_fast import layers, reference
@@ -90,8 +90,7 @@ def equal_reference(network, loss, start, method, tolerance):
         assert_allclose(array, wanted[key], 0, tolerance * (size + 1e-300), err_msg=key)
 
 
-@EACH
-@pytest.mark.parametrize("which", NETWORKS)
+@crossed(("name", METHODS), ("which", NETWORKS), n=2 * len(METHODS))
 def test_core_equals_reference(which, name):
     network = NETWORKS[which]
     rng = np.random.default_rng(1)
@@ -112,7 +111,7 @@ def test_core_equals_reference(which, name):
     equal_reference(network, loss_of(network), start, method, 1e-10)
 
 
-@EACH
+@pytest.mark.parametrize("name", few(METHODS, 11))
 def test_core_equals_reference_with_all_that_there_is(name):
     """Batches, noise, a rule, and single precision."""
     network = NETWORKS["dense"]
@@ -130,7 +129,7 @@ def test_core_equals_reference_with_all_that_there_is(name):
     equal_reference(network, loss_of(network), single, ruled, 2e-3)
 
 
-@EACH
+@pytest.mark.parametrize("name", few(METHODS, 11))
 def test_bits_depend_on_the_run_alone(name):
     """Not on threads, neighbours, place or cuts; 4 + 9 steps are 13, also by way of a file."""
     network, loss = NETWORKS["deep"], loss_of(NETWORKS["deep"])
@@ -151,8 +150,7 @@ def test_bits_depend_on_the_run_alone(name):
     assert_same(rest, whole)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".nc"])
-@EACH
+@crossed(("suffix", [".npz", ".nc"]), ("name", METHODS))
 def test_files_carry_the_memory(name, suffix, tmp_path):
     network, loss = NETWORKS["dense"], loss_of(NETWORKS["dense"])
     method, start = METHODS[name](), start_of(network)

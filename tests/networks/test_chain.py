@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from support import CHAINS, EVERYTHING, assert_same, make_loss
+from support import CHAINS, EVERYTHING, assert_same, crossed, make_loss
 
 import linnet_fast as lf
 from linnet_fast import reference
@@ -23,10 +23,14 @@ def problem(network, n_runs, *, dtype=np.float64, runs=(), diagonal=False):
     return loss, start, lf.GradientDescent(np.linspace(0.005, 0.02, n_runs), decay, multipliers)
 
 
-@pytest.mark.parametrize("network", CHAINS, ids=repr)
+EVERY = pytest.mark.parametrize("network", CHAINS, ids=repr)
+
+
 class TestEveryChain:
-    @pytest.mark.parametrize("n_runs", [1, 3, 20])
-    @pytest.mark.parametrize("moments", ["shared", "diagonal", "own"])
+    @crossed(
+        ("network", CHAINS), ("n_runs", [1, 3, 20]), ("moments", ["shared", "diagonal", "own"]),
+        n=2 * len(CHAINS),
+    )  # fmt: skip
     def test_core_agrees_with_the_reference(self, network, n_runs, moments):
         runs = (n_runs,) if moments == "own" else ()
         loss, start, method = problem(network, n_runs, runs=runs, diagonal=moments == "diagonal")
@@ -46,7 +50,7 @@ class TestEveryChain:
                 scale = max(np.nanmax(np.abs(b), initial=0.0), 1e-3)
                 assert_allclose(a, b, rtol=1e-12, atol=1e-12 * scale, err_msg=name)
 
-    @pytest.mark.parametrize("diagonal", [False, True])
+    @crossed(("network", CHAINS), ("diagonal", [False, True]))
     def test_a_run_has_the_same_bits_alone(self, network, diagonal):
         loss, start, method = problem(network, 19, diagonal=diagonal)
         record = lf.Record.every(10, EVERYTHING)
@@ -65,6 +69,7 @@ class TestEveryChain:
         for which in (0, 7, 18):
             assert_same(train(which), together, which)
 
+    @EVERY
     def test_continued_equals_one_longer(self, network):
         loss, start, method = problem(network, 3)
         options = {"method": method, "record": lf.Record.every(5, ("loss",))}
@@ -74,6 +79,7 @@ class TestEveryChain:
         for a, b in zip(rest.final.weights, whole.final.weights, strict=True):
             assert_array_equal(a, b)
 
+    @EVERY
     def test_flow_agrees_with_the_reference(self, network):
         loss, start, _ = problem(network, 3)
         method = lf.GradientFlow(rtol=1e-10, weight_decay=0.02)
@@ -84,6 +90,7 @@ class TestEveryChain:
             scale = np.max(np.abs(getattr(slow, name)))
             assert_allclose(getattr(fast, name), getattr(slow, name), atol=1e-8 * scale)
 
+    @EVERY
     def test_float32(self, network):
         loss, start, method = problem(network, 17, dtype=np.float32)
         record = lf.Record.at([N_STEPS], ("product",))
@@ -95,6 +102,7 @@ class TestEveryChain:
         scale = np.abs(double.product).max()
         assert_allclose(single.product, double.product, atol=1e-4 * scale)
 
+    @EVERY
     def test_files(self, network, tmp_path):
         loss, start, method = problem(network, 2)
         run = lf.train(network, loss, start, method=method, n_steps=3)
@@ -126,8 +134,7 @@ def test_flow_conserves_the_difference_of_squared_norms(network):
     assert_allclose(gaps, gaps[:, :1].repeat(3, axis=1), atol=1e-8)
 
 
-@pytest.mark.parametrize("n_layers", range(2, 9))
-@pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 16])
+@crossed(("n_layers", range(2, 9)), ("width", [1, 2, 3, 4, 7, 16]))
 def test_steps_that_are_taken_together_have_the_bits_of_single_ones(n_layers, width):
     # Inputs with a diagonal second moment do not see each other in diagonal networks: the core then
     # takes many steps of one input before it turns to the next. One run alone goes step by step.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hostile import callables, judge, runs
 
-N_CALLS = int(os.environ.get("LINNET_FAST_HOSTILE_CALLS", "2000"))
+N_CALLS = int(os.environ.get("LINNET_FAST_HOSTILE_CALLS", "1000"))
 SEED = int(os.environ.get("LINNET_FAST_HOSTILE_SEED", "0"))
 
 needs_alarm = pytest.mark.skipif(sys.platform == "win32", reason="calls are stopped by SIGALRM")

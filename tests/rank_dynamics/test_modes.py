@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
+from support import crossed
 
 from linnet_fast.rank_dynamics.factors import factor_flow, factor_time
 from linnet_fast.rank_dynamics.modes import (
@@ -65,8 +66,7 @@ def exact_tau(y0, y, n_layers):
     return mpmath.quad(lambda x: 1 / (x ** (n_layers - 1) * (1 - x**n_layers)), [*points, y])
 
 
-@pytest.mark.parametrize("n_layers", [3, 4, 5, 7])
-@pytest.mark.parametrize("w0", [1e-6, 0.01, 0.6, 1.5, 40.0])
+@crossed(("n_layers", [3, 4, 5, 7]), ("w0", [1e-6, 0.01, 0.6, 1.5, 40.0]), n=10)
 def test_more_layers_invert_the_implicit_time(n_layers, w0):
     sigma, lam = 1.3, 0.7
     rest = mpf(sigma) / mpf(lam)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from binary_problems import direction, make_binary, observed
 from numpy.testing import assert_allclose, assert_array_equal
-from support import EVERYTHING
+from support import EVERYTHING, cover
 from sweep_plans import (
     BINARY,
     SMALL,
@@ -35,10 +35,14 @@ LAST = lf.Record.every(6, EVERYTHING)
 
 
 @pytest.mark.parametrize(
-    "record", [None, LATE, NOT_LAST, LAST], ids=["none", "few", "not last", "last"]
+    ("name", "record", "keep"),
+    cover(
+        ["squared", "logistic", "exponential", "gaussian"],
+        [None, LATE, NOT_LAST, LAST],
+        [True, False],
+        n=8,
+    ),
 )
-@pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("name", ["squared", "logistic", "exponential", "gaussian"])
 def test_final_values_are_those_of_a_run_of_this_length(name, record, keep):
     """All observables; runs that complete, converge and diverge; recorded at the end or not."""
     plan = SMALL | {"stop": 0.0, "check": 2, "decay": 0.05}
@@ -110,8 +114,9 @@ def test_final_values_of_stochastic_descent():
         assert_run(data, index, {f"final_{n}": v for n, v in end.items()} | ended(run))
 
 
-@pytest.mark.parametrize("at_the_end", [True, False])
-@pytest.mark.parametrize("kept", [("loss",), ("norm",), EVERYTHING], ids=["loss", "norm", "all"])
+@pytest.mark.parametrize(
+    ("kept", "at_the_end"), cover([("loss",), ("norm",), EVERYTHING], [True, False])
+)
 def test_final_values_of_flows_however_they_end(at_the_end, kept):
     plan = SMALL | {"until": 3.0, "flat": 0.0, "max_steps": 25}
     del plan["n_steps"], plan["step"]
@@ -210,9 +215,11 @@ def learned_by_hand(values, sigma, lam):
     return count
 
 
-@pytest.mark.parametrize("record", [None, lf.Record.every(7, ("loss", "singular_values"))])
-@pytest.mark.parametrize(("sigma", "lam"), MODES.values(), ids=MODES)
-def test_learned_rank_is_counted(sigma, lam, record):
+@pytest.mark.parametrize(
+    ("modes", "record"), cover(MODES, [None, lf.Record.every(7, ("loss", "singular_values"))])
+)
+def test_learned_rank_is_counted(modes, record):
+    sigma, lam = MODES[modes]
     loss = data_of_modes(sigma, lam)
     plan = SMALL | {
         "widths": (3, 3, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import logging
 import multiprocessing
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sweep_problems as problems
+from support import cover, few
 from sweep_problems import (
     DESIGNS,
     Listener,
@@ -36,6 +38,11 @@ from linnet_fast.training.state import Status
 POOLS = ("spawn", "thread", "loky", "dask")
 SIMILAR_POOLS = ("forkserver", "dask executor")
 """How they start or are called differs, what they do does not: a few designs will do."""
+DESIGNS_OF_POOLS = [
+    *itertools.product(POOLS[:1], DESIGNS),
+    *itertools.product(POOLS[1:], few(DESIGNS, 3)),
+    *itertools.product(SIMILAR_POOLS, few(("single", "records"), 1)),
+]
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 
@@ -54,10 +61,19 @@ def kept(tmp_path_factory):
     return of
 
 
+def forks():
+    """Return a context whose processes are children of one that has imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sweep_problems", "linnet_fast.sweeps.engine"])
+    return context
+
+
 @pytest.fixture(scope="module")
 def process_pools():
-    contexts = {name: multiprocessing.get_context(name) for name in ("spawn", "forkserver")}
-    pools = {name: ProcessPoolExecutor(2, mp_context=own) for name, own in contexts.items()}
+    pools = {
+        "spawn": ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")),
+        "forkserver": ProcessPoolExecutor(2, mp_context=forks()),
+    }
     yield pools
     for pool in pools.values():
         pool.shutdown()
@@ -68,7 +84,14 @@ def dask_client():
     distributed = pytest.importorskip(
         "distributed"
     )  # which the sanitizers' environment does without
+    calm = {  # what its processes do fifty times a second and more, however idle
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
+        "distributed.worker.memory.monitor-interval": "2s",
+    }
     with (
+        importlib.import_module("dask.config").set(calm),
         distributed.LocalCluster(
             processes=True,
             n_workers=2,
@@ -124,20 +147,20 @@ def test_the_designs_have_what_they_are_for(design):
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_threads_and_chunks_of_this_process(design):
-    for n_threads, chunk_runs in itertools.product((1, 2, 3), (1, 7, 1000, None)):
+    for n_threads, chunk_runs in cover((1, 2, 3), (1, 7, 1000, None)):
         data = sweep(spec_of(design), n_threads=n_threads, chunk_runs=chunk_runs)
         assert_equal(data, expected(design))
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", few(DESIGNS, 5))
 def test_threads_of_this_process_write_the_same_store(design, kept, tmp_path):
-    for n_threads in (2, 3):
+    for n_threads in few((2, 3), 1):
         store = tmp_path / f"{n_threads}.zarr"
         assert_equal(
             sweep(spec_of(design), store, n_threads=n_threads, chunk_runs=7), expected(design)
         )
         assert_same_chunks(store, kept(design))
-    for chunk_runs in (1000, None):
+    for chunk_runs in few((1000, None), 1):
         store = tmp_path / f"{chunk_runs}.zarr"
         assert_equal(sweep(spec_of(design), store, chunk_runs=chunk_runs), expected(design))
         assert_equal(lf.open_sweep(store), expected(design))
@@ -151,10 +174,7 @@ def test_chunks_of_one_run(design, tmp_path):
     assert len(names) == spec.n_runs
 
 
-@pytest.mark.parametrize(
-    ("pool", "design"),
-    [*itertools.product(POOLS, DESIGNS), *itertools.product(SIMILAR_POOLS, ("records", "single"))],
-)
+@pytest.mark.parametrize(("pool", "design"), DESIGNS_OF_POOLS)
 def test_executors(pool, design, executor, kept, tmp_path):
     del pool
     spec, store = spec_of(design), tmp_path / "s.zarr"
@@ -182,7 +202,7 @@ def test_one_goes_on_where_another_was(pool, executor, kept, tmp_path):
     assert_same_chunks(store, kept("grid"))
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+@pytest.mark.parametrize("order", few(itertools.permutations((1, 2, 3)), 2))
 def test_shards_in_any_order(order, kept, tmp_path):
     store, spec = tmp_path / "s.zarr", spec_of("grid")
     left = spec.n_runs
@@ -207,30 +227,18 @@ def test_more_shards_than_chunks(kept, tmp_path):
     assert_same_chunks(tmp_path / "s.zarr", kept("paired"))
 
 
-SHARD = """
-spec = spec_of("grid")
-while not Path("go").exists():
-    Path(f"waits {os.getpid()}").touch()
-    time.sleep(0.001)
-data = lf.sweep(spec, "s.zarr", progress=False, SHARD chunk_runs=7)
-print(data.attrs["spec_id"] == spec.id)
-"""
-
-
-@pytest.mark.parametrize("shards", ["shard=({}, 3),", ""], ids=["shards", "all do all"])
+@pytest.mark.parametrize("shards", [True, False], ids=["shards", "all do all"])
 def test_three_processes_at_once_on_a_store_that_none_has_made(shards, kept, tmp_path):
-    codes = [SHARD.replace("SHARD", shards.format(part)) for part in (1, 2, 3)]
-    with (
-        problems.running(codes[0], cwd=tmp_path) as first,
-        problems.running(codes[1], cwd=tmp_path) as second,
-        problems.running(codes[2], cwd=tmp_path) as third,
-    ):
+    with ProcessPoolExecutor(3, mp_context=forks()) as pool:
+        calls = [
+            pool.submit(problems.sweep_when_told, tmp_path, {"shard": (part, 3)} if shards else {})
+            for part in (1, 2, 3)
+        ]
         while len(list(tmp_path.glob("waits *"))) < 3:
+            assert not any(call.done() for call in calls)
             time.sleep(0.01)
         (tmp_path / "go").touch()
-        for process in (first, second, third):
-            out, err = process.communicate(timeout=100)
-            assert (process.returncode, out) == (0, "True\n"), err
+        assert {call.result(timeout=100) for call in calls} == {spec_of("grid").id}
     assert_equal(lf.open_sweep(tmp_path / "s.zarr"), expected("grid"))
     assert_same_chunks(tmp_path / "s.zarr", kept("grid"))
     others = {entry.name for entry in tmp_path.iterdir() if not entry.name.startswith("waits")}
@@ -283,7 +291,7 @@ def test_threads_as_workers_read_the_store_at_the_same_time(tmp_path):
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        for attempt in range(10):
+        for attempt in few(range(10), 3):
             with ThreadPoolExecutor(8) as pool:
                 data = sweep(spec, tmp_path / f"{attempt}.zarr", pool, chunk_runs=1)
             assert_equal(data, expected("all diverge"))
@@ -325,8 +333,7 @@ def test_two_sweeps_share_an_executor(pool, executor, tmp_path):
 
 
 def test_a_worker_of_another_instruction_set_is_refused(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    options = {"mp_context": context, "initializer": problems.pretend_isa, "initargs": ("v0",)}
+    options = {"mp_context": forks(), "initializer": problems.pretend_isa, "initargs": ("v0",)}
     with ProcessPoolExecutor(1, **options) as pool:
         for store in (None, tmp_path / "s.zarr"):
             with pytest.raises(lf.SweepError, match=r"instruction set v0.*LINNET_FAST_ISA"):
@@ -499,8 +506,7 @@ def _check_shares(log):
 
 def test_what_processes_as_workers_tell_the_core(tmp_path):
     log = tmp_path / "log"
-    context = multiprocessing.get_context("spawn")
-    options = {"mp_context": context, "initializer": problems.pretend, "initargs": (log,)}
+    options = {"mp_context": forks(), "initializer": problems.pretend, "initargs": (log,)}
     with ProcessPoolExecutor(2, **options) as pool:
         sweep(spec_of("stopped"), tmp_path / "s.zarr", pool, chunk_runs=3)
     _check_shares(log)
@@ -519,8 +525,13 @@ def test_what_workers_of_dask_tell_the_core(dask_client, tmp_path):
 # -- progress --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("design", ["grid", "stopped", "all diverge", "single"])
-@pytest.mark.parametrize("how", ["here", "here with a store", "thread", "spawn"])
+@pytest.mark.parametrize(
+    ("how", "design"),
+    cover(
+        ["here", "here with a store", "thread", "spawn"],
+        ["grid", "stopped", "all diverge", "single"],
+    ),
+)
 def test_progress_only_grows_and_ends_at_the_end(how, design, process_pools, tmp_path):
     spec = spec_of(design)
     n_diverged = int((expected(design).status == Status.DIVERGED).sum())
@@ -542,8 +553,7 @@ class Enough(Exception):
     pass
 
 
-@pytest.mark.parametrize("how", ["here", "thread", "spawn"])
-@pytest.mark.parametrize("after", [1, 20, 50])
+@pytest.mark.parametrize(("how", "after"), cover(["here", "thread", "spawn"], [1, 20, 50]))
 def test_progress_of_a_sweep_that_goes_on(how, after, process_pools, kept, tmp_path):
     spec, store = spec_of("grid"), tmp_path / "s.zarr"
     n_diverged = int((expected("grid").status == Status.DIVERGED).sum())

@@ -10,7 +10,7 @@ from binary_problems import make_binary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from support import EVERYTHING
+from support import EVERYTHING, cover, few
 from sweep_plans import (
     BINARY,
     FINALS,
@@ -131,7 +131,7 @@ def swept_runs(plan, swept, common_seeds, chunk_runs, **options):
     return sweep(spec, chunk_runs=chunk_runs), runs_of(spec, plan, swept, common_seeds)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     problems(),
     st.none() | st.integers(1, 3),
@@ -197,7 +197,7 @@ def flows(draw):
     return plan, {word: swept[word] for word in keep}
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(flows(), st.none() | st.integers(1, 3), st.booleans(), st.integers(1, 30))
 def test_every_run_of_a_flow_is_the_run_trained_alone(problem, replicates, common, chunk):
     plan, swept = problem
@@ -266,13 +266,13 @@ for law in ("gaussian", "sphere", "ball", "mixture"):
 for rule in ("power", "geometric", "loss_normalized", "norm_proportional", "gradient_normalized"):
     own = SMALL | {"rule": rule, "rate": 0.05, "power": 1.0}
     CASES[rule] = (own, {"rate": [0.01, 0.1, 1e25], "power": [0.5, 1.1], "scale": [0.1, 0.6]})
-EVERY_CASE = pytest.mark.parametrize(("plan", "swept"), CASES.values(), ids=CASES)
 
 
-@EVERY_CASE
-@pytest.mark.parametrize("replicates", [None, 1, 3])
-@pytest.mark.parametrize("common", [True, False])
-def test_records_are_those_of_the_run_trained_alone(plan, swept, replicates, common):
+@pytest.mark.parametrize(
+    ("case", "replicates", "common"), cover(CASES, [None, 1, 3], [True, False])
+)
+def test_records_are_those_of_the_run_trained_alone(case, replicates, common):
+    plan, swept = CASES[case]
     spec = lf.grid(
         training_of(plan), axes_of(swept), replicates=replicates, common_seeds=common, rng=8
     )
@@ -283,8 +283,9 @@ def test_records_are_those_of_the_run_trained_alone(plan, swept, replicates, com
         assert_run(data, index, recorded(run) | ended(run))
 
 
-@EVERY_CASE
-def test_a_single_run_of_a_spec_is_the_run_trained_alone(plan, swept):
+@pytest.mark.parametrize("case", few(CASES, 14))
+def test_a_single_run_of_a_spec_is_the_run_trained_alone(case):
+    plan, swept = CASES[case]
     spec = lf.grid(training_of(plan), axes_of(swept), replicates=2, common_seeds=False, rng=8)
     for number, (index, own, stream) in enumerate(runs_of(spec, plan, swept, common_seeds=False)):
         assert spec.index(number) == index
@@ -295,7 +296,7 @@ def test_a_single_run_of_a_spec_is_the_run_trained_alone(plan, swept):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in CASES if "float32" not in name and name != "dtypes"]
+    "name", few([name for name in CASES if "float32" not in name and name != "dtypes"], 14)
 )
 def test_records_are_those_of_the_reference(name):
     plan, swept = CASES[name]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from binary_problems import RULES, BinaryBatch, make_binary
 from numpy.testing import assert_allclose, assert_array_equal
-from support import EVERYTHING, Batch, assert_same, few, make_loss, parts
+from support import EVERYTHING, Batch, assert_same, crossed, few, make_loss, parts
 
 import linnet_fast as lf
 from linnet_fast import _core, layers, reference
@@ -59,9 +59,9 @@ def assert_close(run, expected, tolerance):
         assert_allclose(array, wanted[name], 0, tolerance * (size + 1e-300), err_msg=name)
 
 
-@EACH
-@FORMS
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@crossed(
+    ("dtype", [np.float64, np.float32]), ("nesterov", [False, True]), (("name", "kind"), CASES)
+)
 def test_core_equals_reference(name, kind, nesterov, dtype):
     network = NETWORKS[name]
     rng = np.random.default_rng(1)
@@ -85,9 +85,7 @@ def test_core_equals_reference(name, kind, nesterov, dtype):
         assert_close(run, slow, 1e-12 if dtype == np.float64 else 2e-5)
 
 
-@FORMS
-@pytest.mark.parametrize("drawn", [None, 12])
-@pytest.mark.parametrize("rule", ["constant", *RULES])
+@crossed(("nesterov", [False, True]), ("drawn", [None, 12]), ("rule", ["constant", *RULES]))
 def test_rules_and_draws_equal_the_reference(rule, drawn, nesterov):
     network, loss = lf.Dense((5, 4, 1)), make_binary("logistic", 5)
     step = np.linspace(0.01, 0.03, 3)
@@ -162,10 +160,10 @@ class Remembering(Batch):
         return super().train(which, **{"method": self.of(which)} | options)
 
 
-@EACH
-@pytest.mark.parametrize("moments", ["shared", "diagonal", "mixed"])
-@pytest.mark.parametrize(
-    "widths", [(2, 2), (2, 2, 2), (4, 4, 4), (8, 8, 8), (13, 5, 13), (5, 70, 1), (40, 16, 8, 40)]
+@crossed(
+    ("dtype", [np.float64, np.float32]),
+    ("moments", ["shared", "diagonal", "mixed"]),
+    ("widths", [(2, 2), (2, 2, 2), (4, 4, 4), (8, 8, 8), (13, 5, 13), (5, 70, 1), (40, 16, 8, 40)]),
 )
 def test_batches_threads_and_places_do_not_matter(widths, moments, dtype):
     batch = Remembering(widths, dtype=dtype, moments=moments, nesterov=widths[0] == 8)
@@ -192,9 +190,9 @@ def test_large_products_too(widths):
     assert_same(batch.train(1, record=record, stop=None), whole, 1)
 
 
-@EACH
-@FORMS
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@crossed(
+    ("dtype", [np.float64, np.float32]), ("nesterov", [False, True]), (("name", "kind"), CASES)
+)
 def test_no_momentum_among_others_is_plain_descent(name, kind, nesterov, dtype):
     network, loss = NETWORKS[name], loss_of(NETWORKS[name], kind)
     momentum = np.where(np.arange(21) % 3 == 1, 0.7, 0.0)
@@ -209,8 +207,7 @@ def test_no_momentum_among_others_is_plain_descent(name, kind, nesterov, dtype):
     assert (run.final.weights[0] != plain.final.weights[0])[momentum > 0].any()
 
 
-@pytest.mark.parametrize("drawn", [None, 20])
-@pytest.mark.parametrize("rule", ["constant", "geometric", "loss_normalized"])
+@crossed(("drawn", [None, 20]), ("rule", ["constant", "geometric", "loss_normalized"]))
 def test_rules_draws_and_places_do_not_matter(rule, drawn):
     batch = BinaryBatch((5, 4, 1), "logistic", rule, drawn=drawn)
     momentum = 0.1 * (np.arange(40) % 10)
@@ -238,9 +235,12 @@ def test_rules_draws_and_places_do_not_matter(rule, drawn):
         assert_array_equal(parts(rest)[name], parts(whole)[name], err_msg=name)
 
 
-@EACH
-@pytest.mark.parametrize("suffix", [None, ".npz", ".nc"])
-@pytest.mark.parametrize("n_runs", [1, 3, 20])
+@crossed(
+    ("dtype", [np.float64, np.float32]),
+    ("suffix", [None, ".npz", ".nc"]),
+    ("n_runs", [1, 3, 20]),
+    n=6,
+)
 def test_1000_steps_equal_400_and_600(n_runs, suffix, dtype, tmp_path):
     """With runs that converge and diverge in either part; through a file as well."""
     if suffix == ".nc":
@@ -350,7 +350,7 @@ def test_a_memory_may_broadcast_over_runs():
     assert_close(runs[0], slow, 1e-12)
 
 
-REST = {"decoupled": False, "remembers_from": 0}
+REST = {"decoupled": False, "feeds_back": False, "remembers_from": 0}
 """What every update has besides its own."""
 
 

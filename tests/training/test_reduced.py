@@ -22,6 +22,7 @@ from reduced_problems import (
     make_start,
     small_ones_too,  # noqa: F401  (a fixture of every test here)
 )
+from support import crossed
 
 import linnet_fast as lf
 from linnet_fast import reference
@@ -66,8 +67,7 @@ class TestEqualsTheWhole:
         close(ours, whole, 1e-11 if method in ("gradient", "norm") else TIGHT, names)
         close(ours, reference.train(network, loss, weights, **options), 1e-10, names)
 
-    @pytest.mark.parametrize("kind", LOSSES)
-    @pytest.mark.parametrize("method", sorted(METHODS))
+    @crossed(("kind", LOSSES), ("method", sorted(METHODS)))
     def test_a_thousand_tame_steps(self, kind, method):
         rng = np.random.default_rng(5)
         network = lf.Dense((12, 30, 3))
@@ -83,8 +83,10 @@ class TestEqualsTheWhole:
         if kind in ("moments", "samples", "logistic", "exponential", "rank_one"):
             assert small.reduction == "widths 12-30-3 trained as 12-9-3"
 
-    @pytest.mark.parametrize("replace", [True, False])
-    @pytest.mark.parametrize("kind", ["samples", "logistic", "softmax", "sensing", "completion"])
+    @crossed(
+        ("replace", [True, False]),
+        ("kind", ["samples", "logistic", "softmax", "sensing", "completion"]),
+    )
     def test_batches(self, kind, replace):
         rng = np.random.default_rng(6)
         network = lf.Dense((12, 20, 3))
@@ -104,9 +106,11 @@ class TestEqualsTheWhole:
         start = make_start("gaussian", network, rng)
         close(*both(network, loss, start, method=method, n_steps=100))
 
-    @pytest.mark.parametrize("log_time", [False, True])
-    @pytest.mark.parametrize("decay", [0.0, 0.2])
-    @pytest.mark.parametrize("kind", ["moments", "samples", "logistic"])
+    @crossed(
+        ("log_time", [False, True]),
+        ("decay", [0.0, 0.2]),
+        ("kind", ["moments", "samples", "logistic"]),
+    )
     def test_flows(self, kind, decay, log_time):
         rng = np.random.default_rng(8)
         network = lf.Dense((12, 20, 2))

@@ -9,7 +9,7 @@ import pytest
 from binary_problems import LAWS, LOSSES, RULES, direction, make_binary, make_law, observed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
-from support import assert_same, few, make_loss, make_start, parts
+from support import assert_same, crossed, few, make_loss, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import laws, reference
@@ -61,8 +61,7 @@ def by_reference(loss, n_runs, *, seed=0, step=0, streams=None, batch_size=1):
     return np.array(means)
 
 
-@pytest.mark.parametrize("dim", [2, 3, 4, 17, 70])
-@pytest.mark.parametrize("name", LAWS)
+@crossed(("dim", [2, 3, 4, 17, 70]), ("name", LAWS))
 def test_the_core_draws_the_samples_of_the_reference(name, dim):
     """Sample by sample: the first of many runs; then means over batches of any size."""
     loss = lf.SphericalLogisticLoss(direction(dim), make_law(name, dim))
@@ -76,8 +75,7 @@ def test_the_core_draws_the_samples_of_the_reference(name, dim):
         assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "exponential"])
-@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 300])
+@crossed(("kind", ["logistic", "exponential"]), ("n", [1, 2, 15, 16, 17, 300]))
 def test_the_core_draws_the_rows_of_the_reference(kind, n):
     """One-hot samples: the step counts how often each was drawn."""
     cls = lf.LogisticLoss if kind == "logistic" else lf.ExponentialLoss
@@ -93,9 +91,7 @@ def test_the_core_draws_the_rows_of_the_reference(kind, n):
 # --- training
 
 
-@pytest.mark.parametrize("batch_size", [1, 16, 100, 300])
-@pytest.mark.parametrize("rule", ["constant", *RULES])
-@pytest.mark.parametrize("kind", LOSSES)
+@crossed(("batch_size", [1, 16, 100, 300]), ("rule", ["constant", *RULES]), ("kind", LOSSES), n=24)
 def test_training_equals_the_reference(kind, rule, batch_size):
     """1e-12, with noise in the labels, weight decay and streams that some runs share."""
     loss = make_binary(kind, 5, n=30, label_noise=[0.0, 0.1, 0.3])

@@ -20,7 +20,7 @@ from drawn import draw_factors, draw_stop
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from support import make_start, parts, python
+from support import crossed, make_start, parts, python
 
 import linnet_fast as lf
 from linnet_fast import laws, layers, reference
@@ -64,9 +64,7 @@ def both(network, loss, start, method, n_steps=8, stop=None, every=1):
 # --- core against reference
 
 
-@pytest.mark.parametrize("n", N_SAMPLES)
-@pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("kind", SAMPLE_LOSSES)
+@crossed(("n", N_SAMPLES), ("dim", DIMS), ("kind", SAMPLE_LOSSES), n=16)
 def test_every_number_of_samples_and_inputs(kind, dim, n):
     """One run, and so many that they share lanes."""
     loss = make_binary(kind, dim, n=n)
@@ -76,8 +74,7 @@ def test_every_number_of_samples_and_inputs(kind, dim, n):
             assert_close(*both(lf.Dense(widths), loss, start, lf.GradientDescent(0.2), 4))
 
 
-@pytest.mark.parametrize("dim", [2, 3, 17, 70])
-@pytest.mark.parametrize("kind", LAWS)
+@crossed(("dim", [2, 3, 17, 70]), ("kind", LAWS))
 def test_every_law_and_number_of_inputs(kind, dim):
     for noise in (0.0, [0.0, 0.2, 0.5] * 4):
         loss = make_binary(kind, dim, label_noise=noise)
@@ -101,8 +98,7 @@ WIDTHS = [
 ]
 
 
-@pytest.mark.parametrize("kind", LOSSES)
-@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+@crossed(("kind", LOSSES), ("widths", WIDTHS), n=22)
 def test_every_depth_and_width(widths, kind):
     if kind in LAWS and widths[0] == 1:
         widths = (2, *widths[1:])
@@ -183,9 +179,9 @@ def with_one_output(network):
     return lf.Chain([*network.layers, top], [*network.share, len(network.shapes)])
 
 
-@pytest.mark.parametrize("kind", ["logistic", "exponential", "gaussian"])
-@pytest.mark.parametrize("network", CHAINS, ids=lambda network: type(network).__name__)
-@pytest.mark.parametrize("drawn", [None, 9])
+@crossed(
+    ("kind", ["logistic", "exponential", "gaussian"]), ("network", CHAINS), ("drawn", [None, 9])
+)
 def test_other_layers_learn_with_one_output(network, kind, drawn):
     network = with_one_output(network) if network.n_outputs > 1 else network
     loss = make_binary(kind, network.n_inputs, n=23)
@@ -228,8 +224,7 @@ def test_stop_rules_stop_where_the_reference_stops(kind):
     assert (run.status[2::3] == lf.Status.COMPLETED).all()
 
 
-@pytest.mark.parametrize("drawn", [None, 20])
-@pytest.mark.parametrize("kind", ["logistic", "exponential", "gaussian", "mixture"])
+@crossed(("drawn", [None, 20]), ("kind", ["logistic", "exponential", "gaussian", "mixture"]))
 def test_divergence_is_that_of_the_reference(kind, drawn):
     """Statuses and steps of runs that leave, by steps that are too long or grow too fast."""
     network, start = lf.Dense((3, 2, 1)), make_start((3, 2, 1), (6,))
@@ -259,8 +254,7 @@ def test_divergence_is_that_of_the_reference(kind, drawn):
 # --- flow
 
 
-@pytest.mark.parametrize("kind", LOSSES)
-@pytest.mark.parametrize("widths", [(5, 1), (3, 5, 2, 1)], ids=str)
+@crossed(("kind", LOSSES), ("widths", [(5, 1), (3, 5, 2, 1)]))
 def test_flow_equals_the_reference(widths, kind):
     """Both integrate at 1e-11; times and log(1 + times) are compared, and with each other."""
     network = lf.Dense(widths)

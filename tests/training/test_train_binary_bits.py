@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from binary_problems import LOSSES, RULES, SAMPLE_LOSSES, BinaryBatch, make_binary
 from numpy.testing import assert_allclose, assert_array_equal
-from support import assert_same, make_start, parts, python
+from support import assert_same, crossed, make_start, parts, python
 
 import linnet_fast as lf
 from linnet_fast import _core, reference
@@ -39,16 +39,20 @@ def check(batch, *, n_alone=7):
     return whole
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
-@pytest.mark.parametrize("kind", ["logistic", "exponential", "mixture"])
-@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+@crossed(
+    ("own", [False, True]),
+    ("kind", ["logistic", "exponential", "mixture"]),
+    ("widths", WIDTHS),
+    n=8,
+)
 def test_batches_threads_and_places_do_not_matter(widths, kind, own):
     whole = check(BinaryBatch(widths, kind, own=own))
     assert lf.Status.DIVERGED in whole.status
 
 
-@pytest.mark.parametrize(("rule", "drawn"), METHODS)
-@pytest.mark.parametrize("kind", ["logistic", "exponential", "gaussian", "ball"])
+@crossed(
+    (("rule", "drawn"), METHODS), ("kind", ["logistic", "exponential", "gaussian", "ball"]), n=12
+)
 def test_every_rule_and_every_draw(kind, rule, drawn):
     whole = check(BinaryBatch((5, 4, 1), kind, rule, drawn=drawn, own=rule == "power"), n_alone=13)
     if rule in DIVERGING:
@@ -58,17 +62,14 @@ def test_every_rule_and_every_draw(kind, rule, drawn):
         assert ((ended > 0) & (ended % 4 != 0)).any()
 
 
-@pytest.mark.parametrize("drawn", [None, 20])
-@pytest.mark.parametrize("kind", LOSSES)
+@crossed(("drawn", [None, 20]), ("kind", LOSSES))
 def test_float32_too(kind, drawn):
     whole = check(BinaryBatch((5, 4, 1), kind, "power", drawn=drawn, dtype=np.float32), n_alone=13)
     assert whole.final.weights[0].dtype == np.float32
     assert lf.Status.DIVERGED in whole.status
 
 
-@pytest.mark.parametrize("rule", ["constant", *RULES])
-@pytest.mark.parametrize("drawn", [None, 12])
-@pytest.mark.parametrize("n_runs", [1, 3, 40])
+@crossed(("rule", ["constant", *RULES]), ("drawn", [None, 12]), ("n_runs", [1, 3, 40]), n=12)
 def test_divergence_in_the_middle_is_replayed(rule, drawn, n_runs):
     """One record at the end, so that all steps are one block; the run alone, cut before and at its end, says where."""
     batch = BinaryBatch((3, 2, 1), "logistic", rule, drawn=drawn, n_runs=n_runs, n_steps=61)
@@ -101,9 +102,12 @@ def test_divergence_in_the_middle_is_replayed(rule, drawn, n_runs):
         assert_same(batch.train(others, **options), whole, others)
 
 
-@pytest.mark.parametrize(("rule", "drawn"), METHODS)
-@pytest.mark.parametrize("kind", ["logistic", "sphere"])
-@pytest.mark.parametrize("which", [slice(None), 3, slice(4, 7)], ids=["batch", "one", "few"])
+@crossed(
+    (("rule", "drawn"), METHODS),
+    ("kind", ["logistic", "sphere"]),
+    ("which", [slice(None), 3, slice(4, 7)]),
+    n=18,
+)
 def test_60_steps_equal_25_and_35(kind, rule, drawn, which):
     """With runs that converge and diverge in either part; elapsed times go on."""
     batch = BinaryBatch((5, 4, 1), kind, rule, drawn=drawn)

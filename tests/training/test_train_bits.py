@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from support import EVERYTHING, Batch, assert_same, make_loss, parts, python
+from support import EVERYTHING, Batch, assert_same, crossed, few, make_loss, parts, python
 
 import linnet_fast as lf
 from linnet_fast import _core
@@ -50,7 +50,7 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("widths", "moments", "dtype"), TABLE)
+@pytest.mark.parametrize(("widths", "moments", "dtype"), few(TABLE, 19))
 def test_batches_threads_and_places_do_not_matter(widths, moments, dtype):
     batch = Batch(widths, dtype=dtype, moments=moments)
     whole = batch.train(n_threads=1)
@@ -69,11 +69,14 @@ def test_batches_threads_and_places_do_not_matter(widths, moments, dtype):
 
 @pytest.mark.parametrize(
     ("widths", "moments", "dtype"),
-    [
-        ((450, 450, 450), "shared", np.float64),
-        ((450, 450, 450), "own diagonal", np.float32),
-        ((460, 440, 460), "mixed", np.float64),
-    ],
+    few(
+        [
+            ((450, 450, 450), "own diagonal", np.float32),
+            ((460, 440, 460), "mixed", np.float64),
+            ((450, 450, 450), "shared", np.float64),
+        ],
+        1,
+    ),
 )
 def test_large_products_too(widths, moments, dtype):
     """Products that go to Eigen, and a network with some that do and some that do not."""
@@ -85,9 +88,12 @@ def test_large_products_too(widths, moments, dtype):
     assert_same(batch.train(1, record=record), whole, 1)
 
 
-@EACH
-@pytest.mark.parametrize("moments", MOMENTS)
-@pytest.mark.parametrize("widths", [(3, 3), (3, 3, 3), (8, 8, 8), (20, 20, 20), (4, 5, 6, 4)])
+@crossed(
+    ("dtype", [np.float64, np.float32]),
+    ("moments", MOMENTS),
+    ("widths", [(3, 3), (3, 3, 3), (8, 8, 8), (20, 20, 20), (4, 5, 6, 4)]),
+    n=10,
+)
 def test_overflow_does_not_depend_on_the_batch(widths, moments, dtype):
     """Finite weights whose products overflow: records, stops and final weights, NaN and inf alike."""
     batch = Batch(widths, dtype=dtype, moments=moments)
@@ -116,11 +122,12 @@ def test_a_diverging_neighbour_changes_nothing(widths):
             assert_array_equal(array[run.ok], parts(calm)[name][run.ok], err_msg=name)
 
 
-@EACH
-@pytest.mark.parametrize(
-    "widths", [(2, 2), (3, 2, 3), (8, 8, 8), (13, 5, 13), (16, 16, 16, 16), (40, 40, 40)]
+@crossed(
+    ("dtype", [np.float64, np.float32]),
+    ("widths", [(2, 2), (3, 2, 3), (8, 8, 8), (13, 5, 13), (16, 16, 16, 16), (40, 40, 40)]),
+    ("n_runs", [1, 3, 20]),
+    n=12,
 )
-@pytest.mark.parametrize("n_runs", [1, 3, 20])
 def test_1000_steps_equal_400_and_600(widths, n_runs, dtype):
     """With runs that converge and diverge in either part."""
     batch = Batch(widths, dtype=dtype, n_runs=n_runs)
@@ -188,13 +195,16 @@ def test_how_an_argument_lies_in_memory_does_not_matter():
 CHECK_LEVEL = """
 import json, sys
 import numpy as np
-from support import Batch, assert_same
+from support import THOROUGH, Batch, assert_same
 from test_train_bits import MOMENTS, WIDTHS, digest
 digests, losses = {}, {}
 for n, widths in enumerate([*WIDTHS, (450, 450, 450)]):
     for dtype in ("float64", "float32"):
         large = max(widths) > 100
-        moments = "mixed" if large else MOMENTS[n % len(MOMENTS)]
+        if large and dtype == "float32" and not THOROUGH:
+            continue
+        of_large = "mixed" if THOROUGH else "shared"
+        moments = of_large if large else MOMENTS[n % len(MOMENTS)]
         batch = Batch(widths, dtype=np.dtype(dtype).type, moments=moments,
                       n_runs=2 if large else 64, n_steps=1 if large else 24)
         whole = batch.train()
@@ -255,10 +265,13 @@ def test_results_have_memory_of_their_own():
     assert not np.shares_memory(again.final.weights[0], run.final.weights[0])
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("decay", [0.0, 0.02])
-@pytest.mark.parametrize("own_moments", [False, True])
-@pytest.mark.parametrize("width", [2, 3, 4, 5])
+@crossed(
+    ("dtype", ["float64", "float32"]),
+    ("decay", [0.0, 0.02]),
+    ("own_moments", [False, True]),
+    ("width", [2, 3, 4, 5]),
+    n=8,
+)
 def test_small_square_networks_are_those_trained_alone(width, own_moments, decay, dtype):
     """Two layers of equal, small width take a step of their own; it has the bits of all others."""
     rng = np.random.default_rng(width)

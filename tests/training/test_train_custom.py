@@ -14,7 +14,7 @@ import custom_functions as own
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from support import CHAINS, assert_same, make_start, parts, python
+from support import CHAINS, assert_same, crossed, few, make_start, parts, python
 
 import linnet_fast as lf
 from linnet_fast import reference
@@ -65,13 +65,15 @@ def custom(kind, how="python"):
     return lf.CustomLoss(called, (widths[-1], widths[0]))
 
 
-@pytest.mark.parametrize("runs", [(), (3,), (2, 30)])
-@pytest.mark.parametrize(
-    ("kind", "method"),
-    # The gradient flow sees no more of the logistic loss than descent does.
-    [(k, m) for k in BUILT_IN for m in METHODS if k != "logistic" or "flow" not in m],
+@crossed(
+    ("runs", [(), (3,), (2, 30)]),
+    (
+        ("kind", "method"),
+        [(k, m) for k in BUILT_IN for m in METHODS if k != "logistic" or "flow" not in m],
+    ),
+    ("how", ["python", "ctypes"]),
+    n=22,
 )
-@pytest.mark.parametrize("how", ["python", "ctypes"])
 def test_it_is_what_a_built_in_loss_gives(kind, method, how, runs):
     widths, _, expected = BUILT_IN[kind]
     rule, length, record = METHODS[method]
@@ -270,9 +272,12 @@ CALLS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("exception", [Failed, KeyboardInterrupt, SystemExit, StopIteration])
-@pytest.mark.parametrize("where", ["calling", "other"])
-@pytest.mark.parametrize("call", CALLS)
+@crossed(
+    ("exception", [Failed, KeyboardInterrupt, SystemExit, StopIteration]),
+    ("where", ["calling", "other"]),
+    ("call", CALLS),
+    n=8,
+)
 def test_what_a_function_raises_is_raised(call, where, exception):
     """The object itself, with its traceback, from whichever thread; and the library goes on."""
     raised = []
@@ -464,7 +469,9 @@ COMPILED = "function = LowLevelCallable(own.library({folder!r}).slow)"
 
 @pytest.mark.parametrize(
     ("function", "runs", "threads"),
-    [("function = own.squared", 300, 2), (SLOW, 9, 2), (COMPILED, 300, 1), (COMPILED, 1, 1)],
+    few(
+        [("function = own.squared", 300, 2), (SLOW, 9, 2), (COMPILED, 300, 1), (COMPILED, 1, 1)], 2
+    ),
 )
 def test_ctrl_c_stops_soon(function, runs, threads, tmp_path_factory):
     if function == COMPILED:

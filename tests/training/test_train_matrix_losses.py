@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matrix_problems import MATRIX_LOSSES, make_matrix_loss
 from numpy.testing import assert_allclose, assert_array_equal
-from support import EVERYTHING, assert_same, make_start, parts
+from support import EVERYTHING, assert_same, crossed, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import layers, reference
@@ -150,10 +150,13 @@ class Batch:
         return lf.train(self.network, loss, **options)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("drawn", [None, 20])
-@pytest.mark.parametrize("own", [None, False, True], ids=["shared", "own values", "own"])
-@pytest.mark.parametrize("kind", MATRIX_LOSSES)
+@crossed(
+    ("dtype", [np.float64, np.float32]),
+    ("drawn", [None, 20]),
+    ("own", [None, False, True]),
+    ("kind", MATRIX_LOSSES),
+    n=12,
+)
 def test_bits_of_a_run_depend_on_that_run_alone(kind, own, drawn, dtype):
     """Not on its neighbours, on threads, on whether lanes or the direct machine trained it."""
     batch = Batch(kind, (5, 4, 3), own=own, drawn=drawn, dtype=dtype)
@@ -167,9 +170,12 @@ def test_bits_of_a_run_depend_on_that_run_alone(kind, own, drawn, dtype):
     assert_same(batch.train(order, n_threads=3), whole, order)
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
-@pytest.mark.parametrize("widths", [(1, 1), (20, 33, 17), (9, 1, 9)])
-@pytest.mark.parametrize("kind", MATRIX_LOSSES)
+@crossed(
+    ("rule", sorted(RULES)),
+    ("widths", [(1, 1), (20, 33, 17), (9, 1, 9)]),
+    ("kind", MATRIX_LOSSES),
+    n=9,
+)
 def test_bits_at_other_sizes(kind, widths, rule):
     for own, n in [(None, 300), (True, 65)]:
         batch = Batch(kind, widths, own=own, n=n, rule=rule)

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import threadpoolctl
 from numpy.testing import assert_array_equal
-from support import EVERYTHING, THOROUGH, Batch, assert_same, few, make_loss, make_start, python
+from support import (
+    EVERYTHING,
+    THOROUGH,
+    Batch,
+    assert_same,
+    crossed,
+    few,
+    make_loss,
+    make_start,
+    python,
+)
 
 import linnet_fast as lf
 from linnet_fast import _core
@@ -23,7 +33,7 @@ HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has n
 PREPARE = """
 import os, signal, sys, threading, time
 import numpy as np, linnet_fast as lf
-from support import EVERYTHING, make_loss, make_start
+from support import EVERYTHING, few, make_loss, make_start
 NEVER = 10**12
 FOREVER = lf.GradientFlow(1e-13, max_steps=10**12)
 AT_ONCE = lf.Record.at_times([0.0], ("loss",))
@@ -77,12 +87,12 @@ LONG = [
         "dict(runs=64, n_steps=NEVER, n_threads=2, stop=lf.Stop(loss=np.where(np.arange(64) == 9, 0, 1e9)))",
     ),
     ("one thread only", "dict(runs=64, n_steps=NEVER, n_threads=1)"),
+    ("float32", "dict(runs=64, n_steps=NEVER, dtype=np.float32)"),
     ("flows", "dict(runs=64, n_steps=None, method=FOREVER, until=1e12, record=AT_ONCE)"),
     (
         "a wide flow",
         "dict(widths=(900, 900, 900), n_steps=None, method=FOREVER, until=1e12, record=AT_ONCE)",
     ),
-    ("float32", "dict(runs=64, n_steps=NEVER, dtype=np.float32)"),
     ("very wide", "dict(widths=(1400, 1400, 1400), n_steps=NEVER)"),
     ("wide and deep", "dict(widths=(440,) * 33, n_steps=NEVER, method=lf.GradientDescent(1e-9))"),
     (
@@ -90,17 +100,17 @@ LONG = [
         "dict(widths=(60, 60, 60), n_steps=10**5, runs=4, record=lf.Record.every(1, ('singular_values',)))",
     ),
     (
-        "singular values of 800",
-        "dict(widths=(800, 800, 800), n_steps=500, record=lf.Record.every(1, ('singular_values',)))",
-    ),
-    (
         "wide records",
         "dict(widths=(1000, 1000, 1000), n_steps=500, record=lf.Record.every(1, ('imbalance',)))",
+    ),
+    (
+        "singular values of 800",
+        "dict(widths=(800, 800, 800), n_steps=500, record=lf.Record.every(1, ('singular_values',)))",
     ),
 ]
 
 
-@pytest.mark.parametrize(("case", "options"), few(LONG, 8), ids=[case for case, _ in few(LONG, 8)])
+@pytest.mark.parametrize(("case", "options"), few(LONG, 5), ids=[case for case, _ in few(LONG, 5)])
 def test_ctrl_c_stops_soon_and_the_next_call_works(case, options):
     """The limit is of the time of the processors, which others on the machine do not lengthen much."""
     done = python(INTERRUPT.replace("OPTIONS", options))
@@ -109,8 +119,8 @@ def test_ctrl_c_stops_soon_and_the_next_call_works(case, options):
 
 @pytest.mark.parametrize(
     ("widths", "runs", "observable"),
-    [((1400, 1400, 1400), 2, "loss"), ((1000, 1000, 1000), (), "layer_alignment")],
-    ids=["wide networks are laid out", "singular vectors are recorded"],
+    few([((1400, 1400, 1400), 2, "loss"), ((1000, 1000, 1000), (), "layer_alignment")], 1),
+    ids=few(["wide networks are laid out", "singular vectors are recorded"], 1),
 )
 def test_ctrl_c_stops_soon_whenever_it_is_pressed(widths, runs, observable):
     """Before the first step, too: after so much work of the processors, and within so much."""
@@ -163,14 +173,16 @@ assert np.array_equal(results[0].loss, train(runs=64, n_steps=200_000).loss)
     assert done.stdout == "caught\n"
 
 
-@pytest.mark.parametrize("n_threads", [1, 2, 4])
-@pytest.mark.parametrize(
-    ("widths", "n_steps", "record"),
-    [
-        ((8, 8, 8), 10**12, lf.Record.at([10**12], ("loss",))),
-        ((450, 450, 450), 10**12, lf.Record.at([10**12], ("loss",))),
-        ((400, 400, 400), 1000, lf.Record.every(1, ("imbalance",))),  # slow to stop
-    ],
+@crossed(
+    ("n_threads", [1, 2, 4]),
+    (
+        ("widths", "n_steps", "record"),
+        [
+            ((8, 8, 8), 10**12, lf.Record.at([10**12], ("loss",))),
+            ((450, 450, 450), 10**12, lf.Record.at([10**12], ("loss",))),
+            ((400, 400, 400), 1000, lf.Record.every(1, ("imbalance",))),  # slow to stop
+        ],
+    ),
 )
 def test_an_exception_in_the_callback_comes_out_once(widths, n_steps, record, n_threads):
     calls = []
@@ -206,8 +218,8 @@ def test_a_callback_may_train():
         if not inner:
             inner.append(batch.train())
 
-    outer = Batch((8, 8, 8), n_steps=300_000)
-    record = lf.Record.at([300_000], EVERYTHING)
+    outer = Batch((8, 8, 8), n_steps=100_000)
+    record = lf.Record.at([100_000], EVERYTHING)
     run = outer.train(progress=progress, record=record)
     assert_same(inner[0], expected)
     assert_same(outer.train(record=record), run)
@@ -232,7 +244,7 @@ def progress(*_):
         if children[0] == 0:
             signal.alarm(30)
             {then}
-options = dict(runs=64, n_steps=300_000, n_threads={n_threads})
+options = dict(runs=64, n_steps=100_000, n_threads={n_threads})
 code = 1
 try:
     run = train(progress=progress, **options)
@@ -286,7 +298,7 @@ def test_python_threads_get_equal_results(widths):
         return which, batch.train(which, n_threads=1 + i % 3)
 
     with ThreadPoolExecutor(8) as pool:
-        for which, run in pool.map(job, range(48)):
+        for which, run in pool.map(job, few(range(48), 24)):
             assert_same(run, whole, which)
 
 
@@ -332,12 +344,15 @@ print(threads() - idle + 1, machine.n_threads())
 
 @pytest.mark.parametrize(
     "environment",
-    [
-        {"OMP_THREAD_LIMIT": "1"},
-        {"OMP_DYNAMIC": "true"},
-        {"OMP_NUM_THREADS": "1"},
-        {"OMP_SCHEDULE": "static"},
-    ],
+    few(
+        [
+            {"OMP_THREAD_LIMIT": "1"},
+            {"OMP_DYNAMIC": "true"},
+            {"OMP_NUM_THREADS": "1"},
+            {"OMP_SCHEDULE": "static"},
+        ],
+        2,
+    ),
 )
 def test_every_run_is_trained_whatever_threads_openmp_gives(environment):
     done = python(
@@ -404,7 +419,7 @@ def test_many_calls_leave_no_memory_behind():
     """Thousands of calls, good ones, bad ones and ones that a callback ends."""
     done = python(
         PREPARE
-        + f"n_calls = {10_000 if THOROUGH else 4_000}"
+        + f"n_calls = {10_000 if THOROUGH else 2_000}"
         + """
 import gc, resource
 def fail(*_):
@@ -468,8 +483,9 @@ def test_the_state_of_the_floating_point_unit_is_left_alone():
         assert (run.final.weights[0] == 2.0**-1050).all()
 
 
-@pytest.mark.parametrize("late", [0.0, 0.017, 0.031])
-@pytest.mark.parametrize("what", ["train(n_steps=NEVER, n_threads=2)", "descend()"])
+@crossed(
+    ("late", [0.0, 0.017, 0.031]), ("what", ["train(n_steps=NEVER, n_threads=2)", "descend()"])
+)
 def test_a_program_may_end_while_a_daemon_thread_trains(what, late):
     """Seen to abort with 134: the unwinding of a thread at the end was caught and not passed on."""
     python(

@@ -10,7 +10,7 @@ from drawn import draw_factors, draw_stop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from support import EVERYTHING, make_loss, make_start, parts
+from support import EVERYTHING, crossed, few, make_loss, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import reference
@@ -85,13 +85,16 @@ def test_core_equals_reference(training, n_threads):
     assert_close(run, expected, widths, loss, tolerance)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(
-    "widths",
-    [(96, 96, 96), (128, 1, 128), (200, 30, 4), (4, 200, 200, 3), (450, 450, 450), (500, 450, 400)],
-)
+LARGE = [
+    *((96, 96, 96), (128, 1, 128), (200, 30, 4), (4, 200, 200, 3)),
+    *((450, 450, 450), (500, 450, 400)),
+]
+
+
+@crossed(("widths", few(LARGE, 5)), ("dtype", [np.float64, np.float32]))
 def test_core_equals_reference_at_large_widths(widths, dtype):
-    for runs, diagonal in [((), False), ((2,), True)]:
+    kinds = [((2,), True), ((), False)]
+    for runs, diagonal in few(kinds, 1) if max(widths) > 400 else kinds:
         loss = make_loss(widths, runs, diagonal=diagonal)
         start = make_start(widths, (2,), scale=0.5, dtype=dtype)
         arguments = {
@@ -182,21 +185,24 @@ def fractions(array):
     return np.vectorize(Fraction, otypes=[object])(array)
 
 
-@pytest.mark.parametrize("n_runs", [None, 3, 9, 40])
-@pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize("decay", [0.0, 0.5])
-@pytest.mark.parametrize(
-    ("widths", "n_steps", "dtype"),
-    [
-        ((2, 3), 5, np.float64),
-        ((5, 1), 2, np.float32),
-        ((3, 2, 4), 2, np.float64),
-        ((1, 9, 1), 2, np.float64),
-        ((13, 5, 17), 1, np.float64),
-        ((3, 2, 2), 1, np.float32),
-        ((2, 3, 2, 3), 1, np.float64),
-        ((2, 2, 2, 2, 2, 2), 1, np.float64),
-    ],
+@crossed(
+    ("n_runs", [None, 3, 9, 40]),
+    ("diagonal", [False, True]),
+    ("decay", [0.0, 0.5]),
+    (
+        ("widths", "n_steps", "dtype"),
+        [
+            ((2, 3), 5, np.float64),
+            ((5, 1), 2, np.float32),
+            ((3, 2, 4), 2, np.float64),
+            ((1, 9, 1), 2, np.float64),
+            ((13, 5, 17), 1, np.float64),
+            ((3, 2, 2), 1, np.float32),
+            ((2, 3, 2, 3), 1, np.float64),
+            ((2, 2, 2, 2, 2, 2), 1, np.float64),
+        ],
+    ),
+    n=32,
 )
 def test_dyadic_steps_are_exact(widths, n_steps, dtype, decay, diagonal, n_runs):
     """With few bits to begin with nothing rounds, fused or not, in whatever order."""

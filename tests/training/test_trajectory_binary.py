@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from binary_problems import LAWS, LOSSES, RULES, direction, make_binary, observed
 from numpy.testing import assert_array_equal
-from support import assert_same, make_start, parts
+from support import assert_same, crossed, make_start, parts
 
 import linnet_fast as lf
 from linnet_fast import Trajectory, laws
@@ -71,9 +71,7 @@ def test_every_method_comes_back(name, suffix, tmp_path):
     assert repr(again.method) == repr(run.method)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".nc"])
-@pytest.mark.parametrize("noise", [0.0, 0.2])
-@pytest.mark.parametrize("kind", LOSSES)
+@crossed(("suffix", [".npz", ".nc"]), ("noise", [0.0, 0.2]), ("kind", LOSSES), n=8)
 def test_every_loss_and_law_comes_back(kind, noise, suffix, tmp_path):
     run = make(kind, METHODS["drawn"], noise=noise)
     again = saved(run, tmp_path / f"run{suffix}")
@@ -87,9 +85,7 @@ def test_every_loss_and_law_comes_back(kind, noise, suffix, tmp_path):
         assert isinstance(again.loss_function.law, laws.SphericalLaw)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".nc"])
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("kind", ["logistic", "mixture"])
+@crossed(("suffix", [".npz", ".nc"]), ("name", METHODS), ("kind", ["logistic", "mixture"]))
 def test_what_is_loaded_goes_on_as_what_was_saved(kind, name, suffix, tmp_path):
     """Bit for bit, elapsed times included; also when what goes on is itself saved."""
     run = make(kind, METHODS[name])

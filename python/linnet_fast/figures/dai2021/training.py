@@ -399,7 +399,7 @@ def minima(settings: Settings) -> Figure:
     y = x @ np.array([1.0, -0.7, 0.5, 0.0, 0.0, 0.3]) + 0.3 * rng.standard_normal(n)
     loss = SquaredLoss.from_data(x, y[:, None])
     decay = 0.1
-    count = 300 if settings.quick else 3000
+    count = 100 if settings.quick else 3000
     n_steps = 200_000
     top = float(np.linalg.eigvalsh(loss.input_cov)[-1])
     ends: dict[int, FloatArray] = {}

@@ -83,7 +83,7 @@ def _three(time: FloatArray, settings: Settings) -> ConvergenceTable:
         batch_size=_BATCH,
         step_size=_STEP,
         time=time,
-        n_sets=48 if settings.quick else 256,
+        n_sets=32 if settings.quick else 256,
         rng=3,
         n_threads=settings.n_threads,
     )
@@ -93,7 +93,7 @@ def _stationary(n_layers: int, settings: Settings) -> _Noisy:
     """Train by fresh batches from aligned starts, and leave out the time it takes to forget them."""
     # One layer forgets in a time norm / kappa, and its norm hardly moves; three in ever less.
     norms, n_steps = ([3.0, 5.0, 8.0], 5000) if n_layers == 1 else ([4.0], 1500)
-    n_runs = (300 if settings.quick else 1800) // len(norms)
+    n_runs = (150 if settings.quick else 1800) // len(norms)
     product = np.array([[[0.0, norm]] for norm in norms])
     n_records, batch = 40, 50
     streams = np.arange(len(norms) * n_runs).reshape(len(norms), n_runs)
@@ -116,7 +116,7 @@ def _stationary(n_layers: int, settings: Settings) -> _Noisy:
 def floors(settings: Settings) -> Figure:
     """Compare the population, finitely many samples and fresh batches."""
     counts = np.array([100, 300, 1000, 3000] if settings.quick else [100, 300, 1000, 3000, 10_000])
-    n_sets = 128 if settings.quick else 512
+    n_sets = 64 if settings.quick else 512
     finite = {int(n): _finite(int(n), n_sets, settings) for n in counts}
     time = finite[100].time
     three = _three(time, settings)
