@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files, validate
+from linnet_fast._base import files, notebook, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
@@ -174,6 +174,18 @@ class Trajectory:
         """Show sizes and the outcome."""
         names = ", ".join(self.observables)
         return f"<Trajectory of {self._ends}; {self.time.shape[-1]} records of {names}>"
+
+    def _repr_html_(self) -> str:
+        records = f"{self.time.shape[-1]:,} of {', '.join(self.observables) or 'nothing'}"
+        rows = {
+            "network": repr(self.network),
+            "loss": repr(self.loss_function),
+            "method": repr(self.method),
+            "run axes": self.run_shape,
+            "records": records,
+            "ended": self.message,
+        }
+        return notebook.facts("Trajectory", rows)
 
     def _check_observable(self, name: str, array: Observable) -> None:
         """Refuse an observable of another shape or dtype; of functions only the axes are known."""
