@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from linnet_fast import datasets
-from linnet_fast._base import files
+from linnet_fast._base import files, patience
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.cli import outputs
 from linnet_fast.cli.arguments import Commands, count, new_command, not_negative, whole_number
@@ -88,14 +89,15 @@ def run(options: argparse.Namespace) -> None:
     tell = outputs.teller(quiet=False)
     try:
         predictors = _read_predictors(options.architecture, options.predictor)
-        cost = representation_cost(
-            options.architecture,
-            predictors,
-            rtol=options.rtol,
-            n_starts=options.starts,
-            rng=options.rng,
-            n_threads=options.threads,
-        )
+        with patience.telling("searching", partial(print, file=sys.stderr, flush=True)):
+            cost = representation_cost(
+                options.architecture,
+                predictors,
+                rtol=options.rtol,
+                n_starts=options.starts,
+                rng=options.rng,
+                n_threads=options.threads,
+            )
     except OSError as error:
         raise outputs.cannot_read(error, options.predictor) from error
     except (TypeError, ValueError) as error:

@@ -325,7 +325,7 @@ def add(commands: Commands) -> None:
     output.add_argument(
         "--plot",
         metavar="FILE",
-        help="picture, .png, .pdf or .svg (default linnet_fast_DATA.png; none for none)",
+        help="picture, .png, .pdf or .svg (default: beside the result, with .png; none for none)",
     )
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
@@ -415,7 +415,9 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     """Return where to write result and picture, after what can be checked before any work."""
     name = options.teacher or Path(options.data or options.x or "").stem
     result = outputs.named(options.out or f"linnet_fast_{name}.npz")
-    picture = outputs.named(options.plot or f"linnet_fast_{name}.png")
+    # Beside the result, so that each has its own.
+    beside = f"linnet_fast_{name}.png" if result is None else str(result.with_suffix(".png"))
+    picture = outputs.named(options.plot or beside)
     outputs.check_file("--out", result, (".npz", ".nc"))
     outputs.check_picture(picture)
     # What is missing is better found now than after the training.
