@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import linnet_fast as lf
 from linnet_fast._base import patience
 from linnet_fast.cli import main
 
@@ -34,8 +36,6 @@ def test_a_full_disk_is_a_sentence():
     [
         (["--out", "mine.npz"], ["mine.npz", "mine.png"]),
         (["--out", "none"], ["linnet_fast_iris.png"]),
-        (["--out", "mine.npz", "--plot", "other.png"], ["mine.npz", "other.png"]),
-        ([], ["linnet_fast_iris.npz", "linnet_fast_iris.png"]),
     ],
 )
 def test_pictures_are_beside_results(options, expected, tmp_path, monkeypatch):
@@ -54,3 +54,30 @@ def test_what_takes_long_says_so():
         pass
     time.sleep(0.02)
     assert len(lines) == n
+
+
+def test_tables_are_json_where_asked_for(tmp_path, capsys):
+    assert main.main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == lf.__version__
+
+    predictors = tmp_path / "predictors.csv"
+    predictors.write_text("1,2\n3,-4\n")
+    assert main.main(["cost", "Diagonal(width=2, n_layers=2)", str(predictors), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["predictors"]
+    # Two layers: twice the sum of magnitudes.
+    assert [round(row["value"], 9) for row in rows] == [6, 14]
+    assert [row["exact"] for row in rows] == [True, True]
+
+    loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+    training = lf.Training(
+        lf.Dense((1, 1)), loss, lf.Start("gaussian"), lf.GradientDescent(0.1), n_steps=5
+    )
+    spec = lf.grid(training, {"method.step_size": [0.1, 1e200]}, derived=("final_loss",))
+    store, file = tmp_path / "runs.zarr", tmp_path / "runs.csv"
+    data = lf.sweep(spec, store, progress=False)
+    assert main.main(["show", str(store), "--json", "--csv", str(file)]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["final_loss"] == float(data["final_loss"][0])
+    assert (first["step_size"], first["status"]) == (0.1, "completed")
+    assert (second["status"], second["final_loss"]) == ("diverged", "nan")
+    assert len(file.read_text().splitlines()) == 3

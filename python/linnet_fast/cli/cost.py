@@ -73,6 +73,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write values, bounds and weights, .npz"
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the costs as JSON, and nothing else; inf and nan are texts",
+    )
 
 
 def _architecture(text: str) -> Chain:
@@ -86,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
     """Print the costs, and write them if asked to."""
     file: Path | None = options.out
     outputs.check_file("--out", file, (".npz",))
-    tell = outputs.teller(quiet=False)
+    tell = outputs.teller(quiet=options.json)
     try:
         predictors = _read_predictors(options.architecture, options.predictor)
         with patience.telling("searching", partial(print, file=sys.stderr, flush=True)):
@@ -102,7 +107,10 @@ def run(options: argparse.Namespace) -> None:
         raise outputs.cannot_read(error, options.predictor) from error
     except (TypeError, ValueError) as error:
         raise BadInput(str(error)) from error
-    tell(_report(options.architecture, cost))
+    if options.json:
+        print(_as_json(options.architecture, cost))
+    else:
+        tell(_report(options.architecture, cost))
     if file is not None:
         outputs.write(file, partial(_save, cost, file), tell)
 
@@ -156,6 +164,14 @@ def _report(network: Chain, cost: RepresentationCost, *, limit: int = _MOST_ROWS
         shown = "inf" if reason.startswith("impossible") else "nan"
         rows += ["", f"{shown} ({count:,} of {len(why):,}): {reason}"]
     return "\n".join(rows)
+
+
+def _as_json(network: Chain, cost: RepresentationCost) -> str:
+    """Return the table as JSON, all of it."""
+    names = ("value", "lower", "upper", "exact", "why")
+    columns = (np.ravel(getattr(cost, name)).tolist() for name in names)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return files.to_json({"network": network.spec, "method": cost.method, "predictors": rows})
 
 
 def _save(cost: RepresentationCost, file: Path) -> None:
