@@ -194,7 +194,7 @@ REFUSED = {
     "both": (["--x", "x.npy", "--y", "y.csv", "--labels", "l.csv"], "either --y or --labels, not"),
     "numbers": (["words.npz", "--labels", "Y", "--targets", "values"], "--labels are classes"),
     "named": (["iris", "--labels", "species"], "--labels must be a .npy or .csv file, or a column"),
-    "alone": (["flowers.csv"], "needs another one of targets, or --labels"),
+    "alone": (["flowers.csv"], "needs another one of targets, --labels"),
     "zero": (["zero.npz", "--loss", "sensing"], "something to learn, got one without a slope"),
 }
 

@@ -256,7 +256,6 @@ COMMON = [
     ({"batch_shape": (2, -1)}, ValueError, r"batch_shape\[1\] must be >= 1, got -1"),
     ({"batch_shape": 2.0}, TypeError, r"batch_shape\[0\] must be an integer, got float"),
     ({"batch_shape": "2"}, TypeError, "batch_shape must be a sequence of integers, got str"),
-    ({"batch_shape": None}, TypeError, "must be an integer, got NoneType"),
     ({"dtype": np.int64}, ValueError, "dtype must be float64 or float32"),
     ({"dtype": None}, ValueError, "dtype must be float64 or float32, got None"),
     ({"dtype": "half"}, ValueError, "dtype must be float64 or float32, got 'half'"),
@@ -266,7 +265,7 @@ SCALES = [
     ({"scale": np.nan}, ValueError, "scale must be finite, got nan"),
     ({"scale": "1"}, TypeError, "scale must be a real number"),
     (
-        {"scale": [1.0, 2.0]},
+        {"scale": [1.0, 2.0], "batch_shape": ()},
         ValueError,
         r"scale must have run axes .* batch_shape \(\), got \(2,\)",
     ),

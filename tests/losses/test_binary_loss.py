@@ -309,7 +309,6 @@ X, Y = make_data(4, 3)
         (X, [1, -1, 0, 1], 0.0, ValueError, r"y must be made of labels 1 and -1, got 0.0 at index \(2,\)"),
         (X, [1, -1, 2, 1], 0.0, ValueError, "y must be made of labels 1 and -1, got 2"),
         (X, [1, -1, np.nan, 1], 0.0, ValueError, "y must be finite, got nan"),
-        (X, [True] * 4, 0.0, TypeError, "y must be .*dtype bool"),
         (X, Y[:3], 0.0, ValueError, r"y must have shape \(\*run, 4\), one label per row of X, got \(3,\)"),
         (X, 1.0, 0.0, ValueError, r"y must have shape \(\*run, 4\)"),
         (X[0], Y, 0.0, ValueError, r"X must have shape \(\*run, n, in\), got \(3,\)"),

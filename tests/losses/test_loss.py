@@ -198,10 +198,10 @@ def test_squared_loss_refuses_run_axes_that_do_not_broadcast():
     ("x", "y", "exception", "message"),
     [
         (
-            np.ones((3, 2)),
             np.ones(3),
+            np.ones((3, 2)),
             ValueError,
-            r"Y must have shape \(\*run, n, out\), got \(3,\).*Y\[:, None\]",
+            r"X must have shape \(\*run, n, in\), got \(3,\).*X\[:, None\]",
         ),
         (
             np.ones(3),

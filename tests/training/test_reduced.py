@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -303,7 +304,8 @@ class TestEnds:
         network, loss, start = problem
         method = lf.GradientDescent(0.05)
         final = lf.train(network, loss, start, n_steps=40, method=method).final
-        final.weights[0][...] *= 2
+        first, *others = final.weights
+        final = dataclasses.replace(final, weights=(2 * first, *others))
         ours, whole = both(network, loss, final, method=method, n_steps=10)
         close(ours, whole)
         anew = lf.train(network, loss, final.weights, method=method, n_steps=10)

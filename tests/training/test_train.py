@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import tracemalloc
 import weakref
@@ -368,7 +369,8 @@ def test_progress_keeps_no_reference_to_what_the_callback_returns():
     assert [ref for ref in kept if ref() is not None] == []
 
 
-def test_progress_bar_shows_the_total(capsys):
+def test_progress_bar_shows_the_total(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     train(n_steps=10, progress=True)
     assert "10.0/10.0" in capsys.readouterr().err
 

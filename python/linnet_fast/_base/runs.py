@@ -15,12 +15,30 @@ _T = TypeVar("_T")
 
 
 def taken(array: npt.NDArray[Any], n_inner: int, which: npt.NDArray[np.intp], runs: Shape) -> Any:
-    """Return the arrays of some runs, (n, *inner), by their numbers in C order; one for all stays as it is."""
-    inner = array.shape[array.ndim - n_inner :]
-    if array.ndim == n_inner:
+    """Return the arrays of some runs, (*which.shape, *inner), by their numbers in C order.
+
+    One for all stays as it is, and what is the same along an axis has length 1 there: nothing is
+    repeated in memory.
+    """
+    lead = array.shape[: array.ndim - n_inner]
+    if not lead or not runs:
         return array
-    whole = np.broadcast_to(array, (*runs, *inner))
-    return whole[np.unravel_index(which, runs)]
+    every = zip(_places(which, runs)[len(runs) - len(lead) :], lead, strict=True)
+    own = array[tuple(place if size > 1 else np.zeros((), np.intp) for place, size in every)]
+    missing = which.ndim + n_inner - np.ndim(own)
+    return np.asarray(own).reshape((1,) * missing + np.shape(own))
+
+
+def _places(which: npt.NDArray[np.intp], runs: Shape) -> list[npt.NDArray[np.intp]]:
+    """Return indices of run axes that broadcast to those of all runs that are chosen."""
+    places = []
+    for index in np.unravel_index(which, runs):
+        place = np.asarray(index)
+        for axis in range(place.ndim):
+            first = place.take([0], axis)
+            place = first if (place == first).all() else place
+        places.append(place)
+    return places
 
 
 def noun_of(noun: _T, which: npt.NDArray[np.intp], runs: Shape) -> _T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -39,17 +40,14 @@ class Table(NamedTuple):
         msg = f"it has no column {name!r}, but {known}1 to {self.n_columns}"
         raise ValueError(msg)
 
-    def column(self, place: int) -> Table:
-        """Return a table of one column."""
-        return Table(
-            self.names[place : place + 1], [[r[place]] for r in self.rows], self.first_line
-        )
+    def split(self, places: Sequence[int]) -> tuple[Table, Table]:
+        """Return the table without some columns, and a table of these, in the order they are given in."""
+        others = [place for place in range(self.n_columns) if place not in places]
+        return self._of(others), self._of(places)
 
-    def without(self, place: int) -> Table:
-        """Return the table without a column."""
-        names = self.names[:place] + self.names[place + 1 :]
-        rows = [row[:place] + row[place + 1 :] for row in self.rows]
-        return Table(names, rows, self.first_line)
+    def _of(self, places: Sequence[int]) -> Table:
+        names = tuple(self.names[i] for i in places) if self.names else ()
+        return Table(names, [[row[i] for i in places] for row in self.rows], self.first_line)
 
     def array(self) -> npt.NDArray[Any]:
         """Return integers if all are, else floats, else the text of a single column."""

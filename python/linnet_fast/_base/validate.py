@@ -309,6 +309,9 @@ def numbers(
         raise TypeError(msg)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
         value = _as_float(name, value)
+    if type(value).__module__.partition(".")[0] == "torch":
+        tensor: Any = value
+        value = tensor.detach().cpu() if hasattr(tensor, "detach") else tensor
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -441,13 +444,13 @@ def weights(
     if len(values) != len(shapes):
         msg = f"{name} must have {len(shapes)} arrays, one per layer, got {len(values)}"
         raise ValueError(msg)
+    # The memory that a result takes is checked when all of it is known.
+    given = [numbers(f"{name}[{i}]", value, repeats=2**62) for i, value in enumerate(values)]
     if dtype is None:
-        single = all(getattr(value, "dtype", None) == np.float32 for value in values)
-        dtype = np.float32 if single else np.float64
+        dtype = np.float32 if all(array.dtype == np.float32 for array in given) else np.float64
     arrays = tuple(
-        # The memory that a result takes is checked when all of it is known.
-        real_array(f"{name}[{layer}]", value, dtype=float_dtype("dtype", dtype), repeats=2**62)
-        for layer, value in enumerate(values)
+        real_array(f"{name}[{layer}]", array, dtype=float_dtype("dtype", dtype), repeats=2**62)
+        for layer, array in enumerate(given)
     )
     for layer, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
         if array.shape[max(array.ndim - len(shape), 0) :] != shape:
@@ -482,7 +485,10 @@ def labelled(
         msg = f"{of_y} must have shape {expected}, got {labels.shape}"
         raise ValueError(msg)
     stored = unbroadcast(labels)
-    refuse(of_y, "made of labels 1 and -1", stored, np.abs(stored) != 1)
+    expected = "made of labels 1 and -1"
+    if ((stored == 0) | (stored == 1)).all():
+        expected += f" (2 * {of_y} - 1 of labels 0 and 1)"
+    refuse(of_y, expected, stored, np.abs(stored) != 1)
     return x, labels
 
 

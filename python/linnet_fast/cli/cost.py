@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from linnet_fast import datasets
-from linnet_fast._base import files
+from linnet_fast._base import files, patience
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.cli import outputs
 from linnet_fast.cli.arguments import Commands, count, new_command, not_negative, whole_number
@@ -72,6 +73,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write values, bounds and weights, .npz"
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the costs as JSON, and nothing else; inf and nan are texts",
+    )
 
 
 def _architecture(text: str) -> Chain:
@@ -85,22 +91,26 @@ def run(options: argparse.Namespace) -> None:
     """Print the costs, and write them if asked to."""
     file: Path | None = options.out
     outputs.check_file("--out", file, (".npz",))
-    tell = outputs.teller(quiet=False)
+    tell = outputs.teller(quiet=options.json)
     try:
         predictors = _read_predictors(options.architecture, options.predictor)
-        cost = representation_cost(
-            options.architecture,
-            predictors,
-            rtol=options.rtol,
-            n_starts=options.starts,
-            rng=options.rng,
-            n_threads=options.threads,
-        )
+        with patience.telling("searching", partial(print, file=sys.stderr, flush=True)):
+            cost = representation_cost(
+                options.architecture,
+                predictors,
+                rtol=options.rtol,
+                n_starts=options.starts,
+                rng=options.rng,
+                n_threads=options.threads,
+            )
     except OSError as error:
         raise outputs.cannot_read(error, options.predictor) from error
     except (TypeError, ValueError) as error:
         raise BadInput(str(error)) from error
-    tell(_report(options.architecture, cost))
+    if options.json:
+        print(_as_json(options.architecture, cost))
+    else:
+        tell(_report(options.architecture, cost))
     if file is not None:
         outputs.write(file, partial(_save, cost, file), tell)
 
@@ -154,6 +164,14 @@ def _report(network: Chain, cost: RepresentationCost, *, limit: int = _MOST_ROWS
         shown = "inf" if reason.startswith("impossible") else "nan"
         rows += ["", f"{shown} ({count:,} of {len(why):,}): {reason}"]
     return "\n".join(rows)
+
+
+def _as_json(network: Chain, cost: RepresentationCost) -> str:
+    """Return the table as JSON, all of it."""
+    names = ("value", "lower", "upper", "exact", "why")
+    columns = (np.ravel(getattr(cost, name)).tolist() for name in names)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return files.to_json({"network": network.spec, "method": cost.method, "predictors": rows})
 
 
 def _save(cost: RepresentationCost, file: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from linnet_fast._base.config import show_config
+from linnet_fast._base import files
+from linnet_fast._base.config import config, show_config
 from linnet_fast.cli.arguments import Commands
 
 
@@ -16,9 +17,17 @@ def add(commands: Commands) -> None:
         description="Show what this installation is and what it runs on: put it into bug reports.",
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print it as JSON, and nothing else",
+    )
     parser.set_defaults(run=run)
 
 
-def run(_options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Print it."""
-    show_config()
+    if options.json:
+        print(files.to_json(config()))
+    else:
+        show_config()

@@ -74,14 +74,23 @@ def _run(options: argparse.Namespace) -> int:
         code: int | None = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone; without this Python would complain again at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()  # the reader has gone, and knows
         return FAILED
     except BadInput as error:
         return _fail(str(error), BAD_INPUT)
     except (Failed, ImportError, MemoryError) as error:
         return _fail(str(error) or "not enough memory", FAILED)
+    except OSError as error:
+        # Files are told of where they are written: this is a full disk under what is printed.
+        _give_up_stdout()
+        return _fail(f"cannot write: {error.strerror or error}", FAILED)
     return OK if code is None else code
+
+
+def _give_up_stdout() -> None:
+    """Print into nothing: Python would complain again at its exit."""
+    with contextlib.suppress(OSError, ValueError):  # no file, as under tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

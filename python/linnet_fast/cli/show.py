@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from linnet_fast import plot
+from linnet_fast._base import files
 from linnet_fast.cli import outputs, sweep_lines, sweep_picture, sweep_summary, sweep_table
 from linnet_fast.cli.arguments import Commands, new_command
 from linnet_fast.cli.outputs import BadInput, Failed
@@ -23,6 +24,7 @@ examples:
   linnet-fast show runs.zarr
   linnet-fast show runs.zarr --of learned_rank --select n_layers=3 --plot rank.png
   linnet-fast show runs.zarr --csv runs.csv
+  linnet-fast show runs.zarr --json | jq '.[0].final_loss'
   linnet-fast show runs.zarr --html runs.html
 
 exit codes: 0 done, 1 no such store, or a file cannot be written, 2 bad usage"""
@@ -58,6 +60,11 @@ def add(commands: Commands) -> None:
         metavar="PAGE",
         help="write a page to look through in a browser: any result over any two parameters, and curves",
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print a line per run, as --csv writes them, as JSON, and nothing else; inf and nan are texts",
+    )
 
 
 def _selection(text: str) -> tuple[str, Any]:
@@ -76,15 +83,18 @@ def run(options: argparse.Namespace) -> None:
     outputs.check_file("--csv", listed, sweep_lines.SUFFIXES)
     page = None if options.html is None else outputs.named(options.html)
     outputs.check_file("--html", page, (".html",))
-    tell = outputs.teller(quiet=False)
+    tell = outputs.teller(quiet=options.json)
     names = ("of", "x", "y", "by", "kind")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     chosen["select"] = dict(options.select)
     try:
         data = open_sweep(options.store).load()
-        tell(sweep_summary.about(data, options.store))
-        table = sweep_table.table(data, **sweep_picture.of_table(chosen))
-        tell(f"\n{table}\n")
+        if options.json:
+            print(files.to_json(sweep_lines.lines(data, chosen["select"]).to_dict("records")))
+        else:
+            tell(sweep_summary.about(data, options.store))
+            table = sweep_table.table(data, **sweep_picture.of_table(chosen))
+            tell(f"\n{table}\n")
         if listed is not None:
             outputs.write(listed, partial(sweep_lines.save, data, chosen["select"], listed), tell)
         if page is not None:

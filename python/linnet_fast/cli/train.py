@@ -58,6 +58,8 @@ examples:
       two-layer networks 64 -> 32 -> 10 on scikit-learn's digits, 13 scales x 20 seeds
   linnet-fast train my_data.npz --hidden 50 --scales 1e-6,1e-3,1 --seeds 5 --out result.nc
       arrays X (samples, inputs) and Y (samples, outputs) of a file; result for xarray
+  linnet-fast train houses.csv --target price,rent --standardize
+      one file: these columns are targets, all others inputs
   linnet-fast train --x inputs.csv --y labels.csv --standardize --steps 50000
       text files; a column of labels or integers becomes one output per class
   linnet-fast train wine --widths 13,20,20,3 --scales 0.01:0.3:8 --step-sizes 0.05,0.1,0.2
@@ -102,7 +104,7 @@ def add(commands: Commands) -> None:
         nargs="?",
         metavar="DATA",
         help=f"a set of scikit-learn ({', '.join(datasets.NAMES)}) or a file: .npz with arrays X and Y; "
-        ".csv with --labels; for --loss completion a matrix with gaps, .csv, .npy or .npz (matrix, or "
+        ".csv with --target or --labels; for --loss completion a matrix with gaps, .csv, .npy or .npz (matrix, or "
         "rows, cols, values); for --loss sensing .npz with measurements, or left and right, and targets",
     )
     data.add_argument(
@@ -151,6 +153,12 @@ def add(commands: Commands) -> None:
         metavar="S",
         help="the share of each target that is spread over all classes, of --loss cross-entropy "
         "(default 0)",
+    )
+    data.add_argument(
+        "--target",
+        metavar="COLUMNS",
+        help="which columns of a .csv DATA are targets, names or numbers from 1 on, separated by commas; "
+        "the others are inputs",
     )
     data.add_argument("--x", metavar="FILE", help=".npy or .csv file of inputs, a sample per row")
     data.add_argument("--y", metavar="FILE", help=".npy or .csv file of targets, a sample per row")
@@ -317,7 +325,7 @@ def add(commands: Commands) -> None:
     output.add_argument(
         "--plot",
         metavar="FILE",
-        help="picture, .png, .pdf or .svg (default linnet_fast_DATA.png; none for none)",
+        help="picture, .png, .pdf or .svg (default: beside the result, with .png; none for none)",
     )
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
@@ -407,7 +415,9 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     """Return where to write result and picture, after what can be checked before any work."""
     name = options.teacher or Path(options.data or options.x or "").stem
     result = outputs.named(options.out or f"linnet_fast_{name}.npz")
-    picture = outputs.named(options.plot or f"linnet_fast_{name}.png")
+    # Beside the result, so that each has its own.
+    beside = f"linnet_fast_{name}.png" if result is None else str(result.with_suffix(".png"))
+    picture = outputs.named(options.plot or beside)
     outputs.check_file("--out", result, (".npz", ".nc"))
     outputs.check_picture(picture)
     # What is missing is better found now than after the training.

@@ -26,7 +26,13 @@ _OF_LOSSES = {
     "label_smoothing": "--label-smoothing",
 }
 _LOSSES = {"values": "squared", "signs": "logistic", "classes": "cross-entropy"}
-_OF_SAMPLES = {"x": "--x", "y": "--y", "labels": "--labels", "targets": "--targets"}
+_OF_SAMPLES = {
+    "x": "--x",
+    "y": "--y",
+    "labels": "--labels",
+    "target": "--target",
+    "targets": "--targets",
+}
 _OF_DATA = {
     "data": "DATA",
     **_OF_SAMPLES,
@@ -149,12 +155,16 @@ def _data(options: argparse.Namespace, kind: type[Loss]) -> Data:
     elif options.y is not None and options.labels is not None:
         msg = "give either --y or --labels, not both"
         raise BadInput(msg)
+    elif options.target is not None and (options.y or options.labels or options.x) is not None:
+        msg = "--target names columns of DATA, give it without --x, --y and --labels"
+        raise BadInput(msg)
     elif options.labels is not None and options.targets == "values":
         msg = "--labels are classes, got --targets values"
         raise BadInput(msg)
     more: dict[str, Any] = {}
     if kind.data_kind == "samples":
         more = {"targets_file": options.y, "labels_from": options.labels}
+        more["targets_from"] = options.target
         more |= {"targets": options.targets or "auto", "standardize": options.standardize}
     try:
         source = options.x if options.data is None else options.data
@@ -163,4 +173,6 @@ def _data(options: argparse.Namespace, kind: type[Loss]) -> Data:
         raise cannot_read(error, "the data") from error
     except ValueError as error:
         # Options have words of their own.
-        raise BadInput(str(error).replace("labels_from", "--labels")) from error
+        raise BadInput(
+            str(error).replace("labels_from", "--labels").replace("targets_from", "--target")
+        ) from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import machine, seeds, validate
+from linnet_fast._base import machine, notebook, seeds, validate
 from linnet_fast._base.seeds import Seed
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import (
@@ -85,6 +85,18 @@ class RepresentationCost:
     method: str
     network: Chain = field(repr=False)
     predictor: FloatArray = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        columns = (self.value, self.lower, self.upper, self.exact, self.why)
+        rows = zip(*(np.ravel(column).tolist() for column in columns), strict=True)
+        numbered = (
+            (i, f"{value:.6g}", f"{low:.6g}", f"{high:.6g}", "yes" if exact else "no", why)
+            for i, (value, low, high, exact, why) in enumerate(rows)
+        )
+        head = ("", "value", "lower", "upper", "exact", "why")
+        return notebook.table(
+            f"RepresentationCost: {self.network!r}, {self.method}", head, numbered
+        )
 
     @property
     def violation(self) -> FloatArray:

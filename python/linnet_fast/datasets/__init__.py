@@ -35,7 +35,7 @@ LOADERS: Mapping[str, Callable[..., Data]] = MappingProxyType(
 
 OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "samples": ("targets_file", "labels_from", "targets", "standardize"),
+        "samples": ("targets_file", "labels_from", "targets_from", "targets", "standardize"),
         "entries": (),
         "measurements": (),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -39,6 +39,7 @@ def load(
     targets_file: str | os.PathLike[str] | None = None,
     *,
     labels_from: str | os.PathLike[str] | None = None,
+    targets_from: str | Sequence[str] | None = None,
     targets: str = "auto",
     standardize: bool = False,
 ) -> Dataset:
@@ -55,6 +56,9 @@ def load(
         In place of targets, where the class of each sample is: another ``.npy`` or ``.csv`` file;
         the name, or the number from 1 on, of a column of a ``.csv`` file, whose other columns are
         the inputs; or the name of an array of a ``.npz`` file.
+    targets_from : str or sequence of str, optional
+        Which columns of a ``.csv`` file are the targets, all others being the inputs: names, or numbers
+        from 1 on; in one text separated by commas.
     targets : {"auto", "classes", "values"}, default "auto"
         What a single column of targets is. Class labels become one column of 0 and 1 each, in
         sorted order ("one-hot"). By default text, truth values and integers are labels, unless
@@ -93,6 +97,9 @@ def load(
     """
     path = validate.path("source", source)
     validate.choice("targets", targets, TARGETS)
+    if labels_from is not None and targets_from is not None:
+        msg = "labels_from must be left out where targets_from is given, got both"
+        raise ValueError(msg)
     if labels_from is not None and targets == "values":
         msg = "targets must be classes where labels_from is given, got 'values'"
         raise ValueError(msg)
@@ -101,6 +108,9 @@ def load(
     if labels_from is not None:
         name, targets = Path(source).name, "classes"
         x, y = _labelled(path, labels_from, targets_file)
+    elif targets_from is not None:
+        name = Path(source).name
+        x, y = _columns_from(path, targets_from, targets_file)
     elif targets_file is not None:
         of_targets = validate.path("targets_file", targets_file)
         x, y = read(path, "source"), read(of_targets, "targets_file")
@@ -132,8 +142,8 @@ def _unknown(source: str) -> str:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if Path(source).suffix in (".npy", ".csv"):
         hint = (
-            "; a .npy or .csv file of inputs needs another one of targets, or labels_from (a column of "
-            "a .csv, or a file)"
+            "; a .npy or .csv file of inputs needs another one of targets, labels_from (a column of "
+            "a .csv, or a file) or targets_from (columns of a .csv)"
         )
     return f"source must be one of {', '.join(NAMES)} or a .npz file, got {source!r}{hint}"
 
@@ -211,17 +221,7 @@ def _labelled(
         return read(path, "source"), read(file, "labels_from")
     name = str(labels)
     if path.suffix == ".csv":
-
-        def parse(file: BinaryIO) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-            table = tables.read(file)
-            place = table.place(name)
-            if table.n_columns == 1:
-                msg = f"it must have inputs beside the column {name}, got one column"
-                raise ValueError(msg)
-            return table.without(place).array(), table.column(place).array()
-
-        both: tuple[npt.NDArray[Any], npt.NDArray[Any]] = parsed(path, parse)
-        return both
+        return _split(path, [name])
     if path.suffix == ".npz":
         found = members(path, (("X", name), ("x", name)))
         return found[next(iter(found))], found[name]
@@ -230,6 +230,42 @@ def _labelled(
         f"got {name!r} for {str(path)!r}"
     )
     raise ValueError(msg)
+
+
+def _columns_from(
+    path: Path, columns: object, targets_file: object
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return inputs and targets, which are columns of one file."""
+    if targets_file is not None:
+        msg = "targets_from must be left out where there is a targets_file, got both"
+        raise ValueError(msg)
+    if path.suffix != ".csv":
+        msg = f"targets_from must be left out of all but .csv files, got {str(path)!r}"
+        raise ValueError(msg)
+    names = (
+        columns.split(",") if isinstance(columns, str) else validate.texts("targets_from", columns)
+    )
+    return _split(path, [name.strip() for name in names])
+
+
+def _split(path: Path, names: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return what is in the other columns of a .csv file, and in these."""
+
+    def parse(file: BinaryIO) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        table = tables.read(file)
+        places = [table.place(name) for name in names]
+        if not places or len(set(places)) < len(places):
+            msg = f"columns must be named once each, got {', '.join(names)}"
+            raise ValueError(msg)
+        if len(places) == table.n_columns:
+            listed = f"column{'s' if len(names) > 1 else ''} {', '.join(names)}"
+            msg = f"it must have inputs beside the {listed}, got no other column"
+            raise ValueError(msg)
+        inputs, targets = table.split(places)
+        return inputs.array(), targets.array()
+
+    both: tuple[npt.NDArray[Any], npt.NDArray[Any]] = parsed(path, parse)
+    return both
 
 
 def classes_of(labels: npt.NDArray[np.uint8]) -> tuple[FloatArray, str]:

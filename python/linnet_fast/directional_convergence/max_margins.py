@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from linnet_fast._base import memory, validate
+from linnet_fast._base import foreign, memory, validate
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.losses.samples import signs_of
 
 _WORKING_SET = 400  # samples given to one NNLS; larger data are solved by adding violators
 _SUPPORT = 1e-7  # samples this near the margin, relative, are support vectors
@@ -197,7 +198,7 @@ def normalized_margin(weights: npt.ArrayLike, X: npt.ArrayLike, y: npt.ArrayLike
 
 def _signed(X: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
     """Return the samples times their labels, with all run axes."""
-    x, labels = validate.labelled(X, y)
+    x, labels = validate.labelled(foreign.data("X", X), signs_of("y", y))
     validate.broadcast_runs(X=x.shape[:-2], y=labels.shape[:-1])
     return np.asarray(labels[..., None] * x)
 

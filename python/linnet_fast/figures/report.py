@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files, validate
+from linnet_fast._base import files, patience, validate
 from linnet_fast.plot._style import STYLE
 
 if TYPE_CHECKING:
@@ -171,7 +171,8 @@ def reproduce(
     only : sequence of str, optional
         Names of experiments; all by default.
     tell : callable, optional
-        Is given lines of progress.
+        Is given lines of progress: what has been found, and from another thread how long the
+        experiment at hand has taken, after five seconds, ten, twenty and so on.
 
     Returns
     -------
@@ -206,7 +207,7 @@ def reproduce(
         lines += ["A quick run, on smaller sizes.", ""]
     for name in names:
         begin = time.perf_counter()
-        with pyplot.rc_context(STYLE):
+        with pyplot.rc_context(STYLE), patience.telling(name, tell):
             figure = experiments[name](settings)
             _quiet_axes(figure.picture)
         with files.replaced(folder / f"{name}.png") as temporary:

@@ -34,7 +34,7 @@ def gaussian(
     width: npt.ArrayLike | None = None,
     width_exponent: npt.ArrayLike = 0.0,
     rng: Seed = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
@@ -60,8 +60,8 @@ def gaussian(
         `batch_shape`. For `Dense` networks with hidden layers of one width.
     rng : seed or Generator, optional
         See the module's notes on random streams.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     streams : array_like of int, optional
         Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
         are numbered in C order.
@@ -150,7 +150,7 @@ def orthogonal(
     layer_scales: npt.ArrayLike | None = None,
     width: npt.ArrayLike | None = None,
     rng: Seed = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
@@ -176,8 +176,8 @@ def orthogonal(
         and outputs together; layers between have the singular values of these units only.
     rng : seed or Generator, optional
         See the module's notes on random streams.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     streams : array_like of int, optional
         Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
         are numbered in C order.

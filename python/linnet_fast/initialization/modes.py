@@ -27,7 +27,7 @@ def balanced(
     product: npt.ArrayLike | None = None,
     scale: npt.ArrayLike = 1.0,
     rng: Seed = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
@@ -51,8 +51,8 @@ def balanced(
         Factor >= 0 on the end-to-end matrix; broadcasts to `batch_shape`.
     rng : seed or Generator, optional
         See the module's notes on random streams.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     streams : array_like of int, optional
         Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
         are numbered in C order.
@@ -117,7 +117,7 @@ def lambda_balanced(
     product: npt.ArrayLike | None = None,
     scale: npt.ArrayLike = 1.0,
     rng: Seed = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
@@ -141,8 +141,8 @@ def lambda_balanced(
         Factor >= 0 on the end-to-end matrix; broadcasts to `batch_shape`.
     rng : seed or Generator, optional
         See the module's notes on random streams.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     streams : array_like of int, optional
         Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
         are numbered in C order.
@@ -212,7 +212,7 @@ def spectral(
     scale: npt.ArrayLike = 1.0,
     layer_scales: npt.ArrayLike | None = None,
     rng: Seed = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
@@ -230,8 +230,8 @@ def spectral(
         Factors on each array of weights, of any sign; 0 for those that start from zero.
     rng : seed or Generator, optional
         See the module's notes on random streams.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     streams : array_like of int, optional
         Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
         are numbered in C order.

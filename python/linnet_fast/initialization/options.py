@@ -48,7 +48,7 @@ class Options(NamedTuple):
 
 def checked(
     scale: npt.ArrayLike,
-    batch_shape: int | Sequence[int],
+    batch_shape: int | Sequence[int] | None,
     dtype: npt.DTypeLike,
     *,
     network: Chain | None = None,
@@ -60,8 +60,8 @@ def checked(
     ----------
     scale : array_like
         Factor >= 0; broadcasts to `batch_shape`.
-    batch_shape : int or sequence of int
-        Run axes.
+    batch_shape : int or sequence of int, optional
+        Run axes; by default those of `scale` and `layer_scales`.
     dtype : dtype
         float64 or float32.
     network : Chain, optional
@@ -74,9 +74,7 @@ def checked(
     TypeError, ValueError
         If something is of a wrong type, out of range, or does not broadcast.
     """
-    runs = validate.batch_shape(batch_shape)
     factor = validate.real_array("scale", scale, at_least=0)
-    validate.fits_batch("scale", factor.shape, runs)
     factors = None
     if network is not None and layer_scales is not None:
         factors = validate.real_array("layer_scales", layer_scales)
@@ -84,5 +82,12 @@ def checked(
             msg = f"layer_scales must have shape (*run, {network.n_arrays}), one per array of weights, "
             msg += f"got {factors.shape}"
             raise ValueError(msg)
-        validate.fits_batch("layer_scales", factors.shape[:-1], runs)
+    shapes = {"scale": factor.shape, "layer_scales": () if factors is None else factors.shape[:-1]}
+    runs = (
+        validate.broadcast_runs(**shapes)
+        if batch_shape is None
+        else validate.batch_shape(batch_shape)
+    )
+    for name, shape in shapes.items():
+        validate.fits_batch(name, shape, runs)
     return Options(runs, factor, factors, validate.float_dtype("dtype", dtype))

@@ -25,7 +25,7 @@ def given(
     *,
     scale: npt.ArrayLike = 1.0,
     layer_scales: npt.ArrayLike | None = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
     """Return copies of given weights, times their scale, with run axes.
@@ -40,8 +40,8 @@ def given(
         Factor >= 0 on all layers; broadcasts to `batch_shape`.
     layer_scales : array_like, shape (*run, n_arrays), optional
         Factors on each array of weights, of any sign.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     dtype : dtype, default float64
         float64 or float32.
 
@@ -81,7 +81,7 @@ def custom(
     scale: npt.ArrayLike = 1.0,
     layer_scales: npt.ArrayLike | None = None,
     rng: Seed = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     streams: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
@@ -100,8 +100,8 @@ def custom(
         Factors on each array of weights, of any sign.
     rng : seed or Generator, optional
         See the module's notes on random streams.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     streams : array_like of int, optional
         Number >= 0 of the random stream of each run; broadcasts to `batch_shape`. By default runs
         are numbered in C order.

@@ -18,7 +18,7 @@ def constant(
     *,
     scale: npt.ArrayLike = 1.0,
     layer_scales: npt.ArrayLike | None = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
     """Return weights all of which are the same number, or one number per layer.
@@ -32,8 +32,8 @@ def constant(
     layer_scales : array_like, shape (*run, n_arrays), optional
         Factors on each array of weights, of any sign: ``scale=a, layer_scales=(1, 0)`` starts the second
         layer from zero.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     dtype : dtype, default float64
         float64 or float32.
 
@@ -73,7 +73,7 @@ def identity(
     *,
     scale: npt.ArrayLike = 1.0,
     layer_scales: npt.ArrayLike | None = None,
-    batch_shape: int | Sequence[int] = (),
+    batch_shape: int | Sequence[int] | None = None,
     dtype: npt.DTypeLike = np.float64,
 ) -> tuple[WeightArray, ...]:
     """Return weights that make each layer a multiple of the identity.
@@ -89,8 +89,8 @@ def identity(
         Factor >= 0 on all layers; broadcasts to `batch_shape`.
     layer_scales : array_like, shape (*run, n_arrays), optional
         Factors on each array of weights, of any sign.
-    batch_shape : int or tuple of int, default ()
-        Run axes of the result.
+    batch_shape : int or tuple of int, optional
+        Run axes of the result; by default those of `scale`.
     dtype : dtype, default float64
         float64 or float32.
 

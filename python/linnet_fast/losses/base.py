@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import algebra, validate
+from linnet_fast._base import algebra, notebook, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast._base.value import made_with
 from linnet_fast.losses.problem import Problem, Seeding
@@ -225,6 +225,15 @@ class Loss(Problem):
     def for_batches(self) -> Loss:
         """Return the form of the loss that batches are drawn of; most have only one form."""
         return self
+
+    def _repr_html_(self) -> str:
+        rows: dict[str, object] = {"inputs": self.n_inputs, "outputs": self.n_outputs}
+        if self.run_shape:
+            rows["run axes"] = self.run_shape
+        for name, value in made_with(self).items():
+            is_small = not isinstance(value, np.ndarray) or value.ndim == 0
+            rows[name] = repr(value) if is_small else f"array of shape {value.shape}"
+        return notebook.facts(type(self).__name__, rows)
 
     def kinds_of_runs(self) -> npt.NDArray[np.int64]:
         """Return a number for each run, (*run) or (): runs of one number may be changed together by `on_seen`."""

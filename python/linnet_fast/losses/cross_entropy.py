@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import foreign, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import KernelMoments, Loss
 from linnet_fast.losses.columns import columns, core_samples
@@ -319,7 +319,7 @@ def _plain(name: str, value: object) -> npt.NDArray[Any]:
         msg = f"{name} must be a plain array, got a masked array"
         raise TypeError(msg)
     try:
-        array = np.asarray(value)
+        array = np.asarray(foreign.untabled(name, value))
     except (TypeError, ValueError, NotImplementedError, BufferError):
         msg = f"{name} must be a regular array, got {validate.shown(value)}"
         raise TypeError(msg) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from linnet_fast._base import validate
+from linnet_fast._base import foreign, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import KernelMoments
 from linnet_fast.losses.binary import BinaryLoss
@@ -21,6 +21,41 @@ from linnet_fast.losses.columns import columns, core_samples
 
 if TYPE_CHECKING:
     from linnet_fast.datasets.kinds import Dataset
+
+
+def signs_of(name: str, value: object, labels: Sequence[Any] | None = None) -> FloatArray:
+    """Return labels as numbers; of truth values, and of two labels that are named, 1 and -1.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value : array_like
+        Labels.
+    labels : sequence of two, optional
+        Those for -1 and for 1.
+    """
+    if labels is None:
+        plain = foreign.untabled(name, value)
+        if getattr(plain, "dtype", None) != np.bool_ and not _are_bools(plain):
+            return validate.real_array(name, plain)
+        return foreign.signs(name, plain, (False, True))
+    two = validate.parts("labels", labels, of="labels")
+    if len(two) != 2 or not all(
+        isinstance(one, (bool, int, float, str, np.generic)) for one in two
+    ):
+        msg = f"labels must be two numbers, truth values or texts, got {validate.brief(labels)}"
+        raise ValueError(msg)
+    if two[0] == two[1]:
+        msg = f"labels must differ, got {validate.brief(labels)}"
+        raise ValueError(msg)
+    return foreign.signs(name, value, (two[0], two[1]))
+
+
+def _are_bools(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple)) and bool(value) and all(isinstance(v, bool) for v in value)
+    )
 
 
 class SampleLoss(BinaryLoss):
@@ -46,7 +81,8 @@ class SampleLoss(BinaryLoss):
         n_outputs: int = 1,
     ) -> None:
         n = validate.integer("n_outputs", n_outputs, low=1, high=2**31 - 1)
-        x, y = validate.labelled(inputs, labels, n, names=("inputs", "labels"))
+        x, y = foreign.data("inputs", inputs), signs_of("labels", labels)
+        x, y = validate.labelled(x, y, n, names=("inputs", "labels"))
         self.__dict__.update(inputs=x, labels=y, _n_outputs=n)
         if n > 1:
             self.__dict__["inner_axes"] = MappingProxyType({**self.inner_axes, "labels": 2})
@@ -55,7 +91,12 @@ class SampleLoss(BinaryLoss):
 
     @classmethod
     def from_data(
-        cls, X: npt.ArrayLike, y: npt.ArrayLike, *, label_noise: npt.ArrayLike = 0.0
+        cls,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        labels: Sequence[Any] | None = None,
+        label_noise: npt.ArrayLike = 0.0,
     ) -> Self:
         """Return the loss of data.
 
@@ -64,7 +105,9 @@ class SampleLoss(BinaryLoss):
         X : array_like, shape (*run, n, in)
             Samples, one per row.
         y : array_like, shape (*run, n), or (n, out) with X of shape (n, in)
-            Labels, 1 or -1.
+            Labels, 1 or -1; or truth values, of which True is 1.
+        labels : sequence of two, optional
+            What `y` has in place of -1 and 1, in this order: ``(0, 1)``, ``("no", "yes")``.
         label_noise : array_like, shape (*run), default 0
             How likely a label is the other one.
 
@@ -72,13 +115,27 @@ class SampleLoss(BinaryLoss):
         -------
         LogisticLoss or ExponentialLoss
             Of one output, or of as many as `y` has columns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of a wrong type or shape, or a label is none of the two.
+
+        Examples
+        --------
+        >>> LogisticLoss.from_data([[1.0, 0.0], [0.0, 2.0]], [1, 0], labels=(0, 1)).labels.tolist()
+        [1.0, -1.0]
         """
-        x, labels = validate.real_array("X", X), validate.real_array("y", y)
-        several = x.ndim == labels.ndim == 2 and len(x) == len(labels)
-        if several and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        n_outputs = labels.shape[1] if several and labels.ndim == 2 else 1
-        return cls(*validate.labelled(x, labels, n_outputs), label_noise, n_outputs)
+        x, signs = foreign.data("X", X), signs_of("y", y, labels)
+        several = x.ndim == signs.ndim == 2 and len(x) == len(signs)
+        if several and signs.shape[1] == 1:
+            signs = signs[:, 0]
+        n_outputs = signs.shape[1] if several and signs.ndim == 2 else 1
+        try:
+            return cls(*validate.labelled(x, signs, n_outputs), label_noise, n_outputs)
+        except ValueError as error:
+            # Here there is an argument for it.
+            raise ValueError(str(error).replace("2 * y - 1 of", "labels=(0, 1) of")) from None
 
     @classmethod
     def from_dataset(cls, data: Dataset, **options: Any) -> tuple[Self, str]:

@@ -221,6 +221,7 @@ class RMSProp(SteppingMethod):
         {**SteppingMethod.unsaid, "centered": False}
     )
     of_core: ClassVar[bool] = True
+    may_move: ClassVar[bool] = True
     divides: ClassVar[bool] = True
     usual_step_size: ClassVar[float | None] = 1e-3
 

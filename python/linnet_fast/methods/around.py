@@ -66,6 +66,18 @@ class MethodAround(SteppingMethod):
         """Return how many arrays the method inside keeps."""
         return self.method.n_memories
 
+    def remembering(self, n: int) -> Self:
+        """Return the method as one of runs that keep so many arrays, where others have momentum.
+
+        Parameters
+        ----------
+        n : int
+            Arrays that are kept for each array of weights.
+        """
+        n = validate.integer("n", n, low=0, high=2**31)
+        inner = self.method.remembering(max(0, n - self.n_memories + self.method.n_memories))
+        return self._with({"method": inner})
+
     def with_streams(self, streams: npt.ArrayLike) -> Self:
         """Return the method with random streams of these numbers, where it has any.
 

@@ -120,6 +120,16 @@ class Method(Value, ABC):
         """How many arrays are kept for each array of weights."""
         return 0
 
+    def remembering(self, n: int) -> Self:  # noqa: ARG002
+        """Return the method as one of runs that keep so many arrays, where others of them need more than it does.
+
+        Parameters
+        ----------
+        n : int
+            Arrays that are kept for each array of weights.
+        """
+        return self
+
     @property
     def remembers(self) -> str:
         """What its memory is of: methods of one name can go on with each other's."""

@@ -92,6 +92,7 @@ class GradientDescent(SteppingMethod):
     )
 
     of_core: ClassVar[bool] = True
+    may_move: ClassVar[bool] = True
 
     momentum: FloatArray
     nesterov: bool

@@ -79,6 +79,8 @@ class SteppingMethod(Method):
         {"batches": None, "layer_decays": None, "noise": None}
     )
     counts_steps: ClassVar[bool] = True
+    may_move: ClassVar[bool] = False
+    """Whether runs without momentum keep one more array where others have some."""
 
     step_size: FloatArray | StepRule
     weight_decay: FloatArray
@@ -130,6 +132,21 @@ class SteppingMethod(Method):
     def _remembered(self) -> int:
         """Return how many arrays are kept; some of the runs keep what all do."""
         return 0
+
+    def remembering(self, n: int) -> Self:
+        """Return the method as one of runs that keep so many arrays, where others have momentum.
+
+        Parameters
+        ----------
+        n : int
+            Arrays that are kept for each array of weights.
+        """
+        n = validate.integer("n", n, low=0, high=2**31)
+        if not self.may_move or n != self._remembered() + 1:
+            return self
+        method = self._with({})
+        method.__dict__["_n_memories"] = n
+        return method
 
     @property
     def run_shape(self) -> Shape:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast import layers
-from linnet_fast._base import validate
+from linnet_fast._base import notebook, validate
 from linnet_fast._base.validate import Shape, WeightArray
 from linnet_fast.layers.pattern import Layer
 
@@ -289,6 +289,18 @@ class Chain:
         if len(text) <= _LONG:
             return text
         return f"<Chain of {len(self.layers)} layers, {self.n_inputs} -> {self.n_outputs}>"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (
+                i,
+                layer.spec,
+                " x ".join(map(str, self.shapes[number])) if number is not None else "none",
+            )
+            for i, (layer, number) in enumerate(zip(self.layers, self.share, strict=True))
+        )
+        title = f"{self.n_inputs} inputs -> {self.n_outputs} outputs, {self.n_weights:,} weights"
+        return notebook.table(title, ("", "layer", "weights"), rows)
 
     def __eq__(self, other: object) -> bool:
         """Networks are equal if their layers are, whatever built them."""

@@ -50,6 +50,21 @@ def panels(columns: int, rows: int = 1, **options: Any) -> tuple[Any, Any]:
     return figure, axes[0] if rows == 1 else axes
 
 
+def entry(ax: Any, label: str, **options: Any) -> None:
+    """Give a legend an entry that stands for all lines or dots of a style, whatever their colour.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Whose legend.
+    label : str
+        What such lines are.
+    **options
+        Of ``ax.plot``; grey by default.
+    """
+    ax.plot([], [], **{"color": "#606060", "label": label, **options})
+
+
 def colors(n: int) -> list[Any]:
     """Return colours in order, told apart in grey and by the colour-blind; the yellow end left out.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnet_fast._base import validate, wording
+from linnet_fast._base import notebook, validate, wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.analysis import learning_times, mode_method
@@ -58,6 +58,13 @@ class Summary:
 
     def __str__(self) -> str:
         """Return the table."""
+        return "\n".join([wording.ruled(self._table()), "", *self.notes])
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._table()
+        return notebook.table("Summary", head, rows, *self.notes)
+
+    def _table(self) -> list[list[str]]:
         head = [
             "stage",
             "sigma",
@@ -81,7 +88,7 @@ class Summary:
             ]
             for i in range(len(self.sigma))
         ]
-        return "\n".join([wording.ruled([head, *rows]), "", *self.notes])
+        return [head, *rows]
 
     def __repr__(self) -> str:
         """Return the table."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from linnet_fast._base import files
+from linnet_fast._base import notebook
 from linnet_fast.sweeps.engine import Done
 from linnet_fast.sweeps.store import Counts
 from linnet_fast.training.state import Status
@@ -114,8 +114,7 @@ def metered(progress: Progress, n_runs: int) -> Iterator[Meter]:
     if progress is False or (progress is True and sys.stderr is None):  # as without a console
         yield Meter(n_runs, None)
     elif progress is True:
-        tqdm = files.optional("tqdm.auto", "sweep").tqdm
-        with tqdm(total=n_runs, unit="run", unit_scale=True, disable=None) as bar:
+        with notebook.bar("sweep", total=n_runs, unit="run") as bar:
 
             def tell(state: SweepProgress) -> None:
                 bar.set_postfix_str(f"{state.n_diverged:,} diverged", refresh=False)

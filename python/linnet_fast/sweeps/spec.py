@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import validate
+from linnet_fast._base import notebook, validate
 from linnet_fast._base.validate import Shape
 from linnet_fast.losses.registry import checked_problem
 from linnet_fast.methods.batches import MOST_STREAMS
@@ -125,6 +125,23 @@ class SweepSpec:
         """Show the sizes."""
         sizes = " x ".join(f"{n} {name}" for name, n in zip(self.dims, self.shape, strict=True))
         return f"<SweepSpec of {self.n_runs:,} runs{': ' + sizes if sizes else ''}>"
+
+    def _repr_html_(self) -> str:
+        training = self.training
+        rows: dict[str, object] = {
+            "network": repr(training.network),
+            "loss": repr(training.loss),
+            "start": repr(training.start),
+            "method": repr(training.method),
+        }
+        for name, axis in self.axes.items():
+            rows[f"axis {name}"] = (
+                f"{len(axis)} values of {', '.join(c.path for c in axis.columns)}"
+            )
+        if self.replicates is not None:
+            rows["replicates"] = self.replicates
+        rows["derived"] = ", ".join(one.name for one in self.derived) or "nothing"
+        return notebook.facts(f"SweepSpec of {self.n_runs:,} runs", rows)
 
     @property
     def dims(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files, machine, memory, validate
+from linnet_fast._base import machine, memory, notebook, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
@@ -270,8 +270,7 @@ def reporter(progress: object, total: int) -> Iterator[Report]:
         yield lambda done: progress(done, total)
         progress(total, total)
     elif progress is True:
-        tqdm = files.optional("tqdm.auto", "progress").tqdm
-        with tqdm(total=total, unit="step", unit_scale=True, smoothing=0.1) as bar:
+        with notebook.bar("progress", total=total, unit="step", smoothing=0.1) as bar:
             yield lambda done: bar.update(done - bar.n)
             bar.update(total - bar.n)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import validate
-from linnet_fast._base.validate import FloatArray, WeightArray
+from linnet_fast._base.runs import taken
+from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.networks.chain import Chain, checked_network
 from linnet_fast.records.record import MAX_STEP
 from linnet_fast.training.clock import CLOCK, Clock
@@ -47,6 +48,12 @@ def goes_on(status: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
     return np.asarray((status == Status.COMPLETED) | (status == Status.EXHAUSTED))
 
 
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, eq=False)
 class Inside:
     """A state of the small training in whose place a large one stands, see `reduction`."""
@@ -57,6 +64,37 @@ class Inside:
     memory: tuple[tuple[WeightArray, ...], ...]
     which: npt.NDArray[np.intp] | None = None
     """Numbers of the runs that it is of, in C order, if not of all."""
+
+    def of_runs(self, which: npt.NDArray[np.intp], runs: Shape) -> Inside | None:
+        """Return what is kept of some runs; None if nothing is.
+
+        Parameters
+        ----------
+        which : ndarray of int
+            Their numbers, in C order, in the shape of the new run axes.
+        runs : tuple of int
+            Shape of all run axes.
+        """
+        own, lead, now = which, runs, None
+        if self.which is not None:
+            there = np.isin(which.reshape(-1), self.which)
+            if not there.any():
+                return None
+            own, lead = np.searchsorted(self.which, which.reshape(-1)[there]), self.which.shape
+            own, now = (
+                (own.reshape(which.shape), None) if there.all() else (own, there.nonzero()[0])
+            )
+
+        def some(array: npt.NDArray[Any]) -> Any:
+            part = taken(validate.unbroadcast(array, keep=2), 2, own, lead)
+            return np.broadcast_to(part, (*own.shape, *array.shape[-2:]))
+
+        return Inside(
+            tuple(map(some, self.origin)),
+            tuple(map(some, self.weights)),
+            tuple(tuple(map(some, kept)) for kept in self.memory),
+            now,
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,6 +131,10 @@ class State:
         of no memory, or of one made by hand.
     inside : tuple of Inside
         Made by `train` where it trained a smaller network, so that it goes on with that one.
+
+    Notes
+    -----
+    Its arrays are read-only: what changed in them would go unseen into what is trained on.
 
     Raises
     ------
@@ -188,9 +230,41 @@ class State:
             if not (finite | ~going).all():
                 msg = f"weights[{layer}] must be finite in runs that go on, got inf or NaN"
                 raise ValueError(msg)
+        # Views: what was given stays as writable as it was.
+        for name in ("status", "stopped_at"):
+            object.__setattr__(self, name, _read_only(getattr(self, name)))
+        object.__setattr__(self, "weights", tuple(map(_read_only, self.weights)))
+        own = tuple(tuple(map(_read_only, kept)) for kept in self.memory)
+        object.__setattr__(self, "memory", own)
         stopped_at = validate.unbroadcast(self.stopped_at)
         inside = (stopped_at >= 0) & (stopped_at <= reached)
         validate.refuse("stopped_at", f"within 0 ... {reached}", stopped_at, ~inside)
+
+    def of_runs(self, which: npt.NDArray[np.intp]) -> State:
+        """Return the state of some runs.
+
+        Parameters
+        ----------
+        which : ndarray of int
+            Their numbers, in C order, in the shape of the new run axes.
+        """
+        runs = self.status.shape
+
+        def some(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            n_inner = array.ndim - len(runs)
+            own = taken(validate.unbroadcast(array, keep=n_inner), n_inner, which, runs)
+            return np.broadcast_to(own, (*which.shape, *array.shape[len(runs) :]))
+
+        return replace(
+            self,
+            weights=tuple(map(some, self.weights)),
+            status=some(self.status),
+            stopped_at=some(self.stopped_at),
+            elapsed=None if self.elapsed is None else some(self.elapsed),
+            memory=tuple(tuple(map(some, kept)) for kept in self.memory),
+            inside=tuple(own for part in self.inside if (own := part.of_runs(which, runs))),
+            clock=None if self.clock is None else self.clock.of_runs(which, runs),
+        )
 
     @property
     def going(self) -> npt.NDArray[np.bool_]:

@@ -47,27 +47,6 @@ def parts_of(call: CoreCall, kinds: npt.NDArray[np.int64]) -> list[Part]:
 def _of_runs(call: CoreCall, which: Which) -> CoreCall:
     runs, begin = call.runs, call.begin
 
-    def some(array: npt.NDArray[Any]) -> Any:
-        return taken(array, array.ndim - len(runs), which, runs) if runs else array[None]
-
-    inside = tuple(
-        replace(part, which=_places(part.which, which))
-        for part in begin.inside
-        if part.which is not None and np.isin(part.which, which).all()
-    )
-    state = State(
-        tuple(map(some, begin.weights)),
-        begin.step,
-        some(begin.status),
-        some(begin.stopped_at),
-        begin.time,
-        None if begin.elapsed is None else some(begin.elapsed),
-        tuple(tuple(map(some, kept)) for kept in begin.memory),
-        inside,
-        None if begin.clock is None else begin.clock.of_runs(which, runs),
-        begin.memory_from,
-        begin.memory_of,
-    )
     evaluate = {k: noun_of(loss, which, runs) for k, loss in call.record.evaluate.items()}
     observables = tuple(
         one.of_runs(which, runs) if isinstance(one, Measure) else one
@@ -79,17 +58,12 @@ def _of_runs(call: CoreCall, which: Which) -> CoreCall:
     return replace(
         call,
         loss=noun_of(call.loss, which, runs),
-        begin=state,
+        begin=begin.of_runs(which),
         method=call.method.of_runs(which, runs),
         record=replace(call.record, evaluate=evaluate, observables=observables),
         stop=None if call.stop is None else noun_of(call.stop, which, runs),
         direction=direction,
     )
-
-
-def _places(numbers: Which, among: Which) -> Which | None:
-    """Return where numbers stand among others; None if these are all of them."""
-    return None if len(numbers) == len(among) else np.searchsorted(among, numbers)
 
 
 def merged(call: CoreCall, parts: Sequence[tuple[Which, Outcome]]) -> Outcome:

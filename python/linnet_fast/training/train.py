@@ -91,7 +91,7 @@ def train(
         Threads, at least 1. By default the least of OMP_NUM_THREADS, the processors this process is
         bound to and the quota of its control group.
     progress : bool or callable, default False
-        True shows a bar (needs tqdm). A callable is called as ``progress(done, total)``, in steps
+        True shows a bar in terminals and notebooks (needs tqdm). A callable is called as ``progress(done, total)``, in steps
         of all runs together (of a flow, thousandths of their times), from the calling thread,
         about 20 times a second and at the end.
     dtype : dtype, optional

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import files, validate
+from linnet_fast._base import files, notebook, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.squared import SquaredLoss
@@ -27,7 +27,7 @@ from linnet_fast.records.observables import (
     evaluated_rows,
     known,
 )
-from linnet_fast.training import plain, trajectory_file
+from linnet_fast.training import plain, subset, trajectory_file
 from linnet_fast.training.phase import Phase
 from linnet_fast.training.state import State, Status
 
@@ -175,6 +175,18 @@ class Trajectory:
         names = ", ".join(self.observables)
         return f"<Trajectory of {self._ends}; {self.time.shape[-1]} records of {names}>"
 
+    def _repr_html_(self) -> str:
+        records = f"{self.time.shape[-1]:,} of {', '.join(self.observables) or 'nothing'}"
+        rows = {
+            "network": repr(self.network),
+            "loss": repr(self.loss_function),
+            "method": repr(self.method),
+            "run axes": self.run_shape,
+            "records": records,
+            "ended": self.message,
+        }
+        return notebook.facts("Trajectory", rows)
+
     def _check_observable(self, name: str, array: Observable) -> None:
         """Refuse an observable of another shape or dtype; of functions only the axes are known."""
         lead = (*self.run_shape, *self.time.shape[-1:])
@@ -226,6 +238,79 @@ class Trajectory:
     def __dir__(self) -> list[str]:
         """List what was recorded, too."""
         return [*super().__dir__(), *self.observables]
+
+    def __getitem__(self, run: object) -> Trajectory:
+        """Return the trajectory of some runs, by an index of the run axes as NumPy understands it."""
+        return subset.subset(self, subset.by_index(self.run_shape, run))
+
+    def isel(self, **axes: Any) -> Trajectory:
+        """Return the trajectory of some runs, by an index along each of some run axes.
+
+        It is saved, and goes on, as that of all runs is: ``train(run.network, loss, part.final,
+        method=part.method, ...)`` takes the steps that these runs would have taken among the others,
+        with the random numbers that they would have had.
+
+        Parameters
+        ----------
+        **axes : int, slice or array_like of int or bool
+            An index by the name of the axis, ``run_0``, ``run_1``, ... An axis that an integer is
+            given for is gone. ``run[2:5]`` and ``run[run.ok]`` do the same by position.
+
+        Returns
+        -------
+        Trajectory
+
+        Raises
+        ------
+        IndexError
+            If there is no such run.
+        TypeError, ValueError
+            If there is no such axis, or an index is something else.
+
+        Examples
+        --------
+        >>> import linnet_fast as lf
+        >>> loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+        >>> method = lf.GradientDescent([0.1, 0.2, 0.5])
+        >>> run = lf.train(lf.Dense((1, 1)), loss, [[[0.0]]], method=method, n_steps=4)
+        >>> run.isel(run_0=2).loss[-1] == run[2].loss[-1] == run.loss[2, -1]
+        np.True_
+        >>> part = run[1:]
+        >>> more = lf.train(part.network, loss, part.final, method=part.method, n_steps=4)
+        >>> more.run_shape, more.final.step
+        ((2,), 8)
+        """
+        return subset.subset(self, subset.by_axes(self.run_shape, axes))
+
+    def sel(self, **labels: Any) -> Trajectory:
+        """Return the trajectory of the runs that have these parameters.
+
+        Parameters
+        ----------
+        **labels : number, array_like or slice
+            Values by the name of a parameter of the method or of the loss that varies along one run
+            axis, to nine digits; slices of values include both ends.
+
+        Returns
+        -------
+        Trajectory
+            As that of `isel`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such parameter or value, or the parameter varies along several axes.
+
+        Examples
+        --------
+        >>> import linnet_fast as lf
+        >>> loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+        >>> method = lf.GradientDescent([0.1, 0.2, 0.5])
+        >>> run = lf.train(lf.Dense((1, 1)), loss, [[[0.0]]], method=method, n_steps=4)
+        >>> run.sel(step_size=0.2).run_shape, run.sel(step_size=slice(0.2, None)).run_shape
+        ((), (2,))
+        """
+        return subset.subset(self, subset.by_labels(self, labels))
 
     @property
     def squared_loss(self) -> SquaredLoss:
@@ -543,6 +628,8 @@ class Trajectory:
             trajectory_file.state_whole(name, header[name], array, network, method)
             for name in ("start", "final")
         )
+        if final.memory:
+            method = method.remembering(len(final.memory[0]))
         observables: dict[str, Observable] = {}
         for name in header["observables"]:
             if name == "weights":

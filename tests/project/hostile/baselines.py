@@ -511,6 +511,8 @@ SPECIAL = {
         "along": lambda: np.array([[1.0, 0.5, 0.25]]),
         "norm": lambda: np.array([0.5, 2.0]),
     },
+    "linnet_fast.LogisticLoss.from_data": {"labels": lambda: (-1, 1)},
+    "linnet_fast.ExponentialLoss.from_data": {"labels": lambda: (-1, 1)},
     "linnet_fast.SharpnessAware": {"rho": lambda: 0.1},
     "linnet_fast.FeedbackAlignment": {
         "scale": lambda: 0.5,
@@ -604,6 +606,9 @@ SPECIAL = {
         "evaluated": lambda: {"test": commuting()},
         "provenance": dict,
         "n_steps": lambda: trajectory().n_steps,
+        "which": lambda: np.array(0),
+        "axes": dict,
+        "labels": dict,
         "dims": lambda: (),
         "coords": dict,
     },

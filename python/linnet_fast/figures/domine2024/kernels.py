@@ -16,7 +16,7 @@ from linnet_fast.figures.domine2024.setting import (
     whitened,
 )
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 
 _LAMBDAS = np.array([0.0, 1.0, 3.0, 10.0, 30.0])
 _UNTIL = 20.0
@@ -66,14 +66,22 @@ def courses(settings: Settings) -> Figure:
             (left, run.kernel_distance, distance),
             (right, run.kernel_alignment, alignment),
         ):
-            ax.plot(time[1:], known[i, 1:], color=color, linewidth=1.0, label=f"{_LAMBDAS[i]:g}")
+            ax.plot(
+                time[1:],
+                known[i, 1:],
+                color=color,
+                linewidth=1.0,
+                label=f"$\\lambda$ = {_LAMBDAS[i]:g}",
+            )
             ax.plot(time[some], found[i, some], "o", color=color, markersize=2.5)
     left.set(ylabel="kernel distance to the start")
     right.set(ylabel="kernel alignment with targets")
     for ax in (left, right):
         ax.set(xscale="log", xlabel="time", xlim=(1e-3, _UNTIL))
+    entry(left, "trained", marker="o", linestyle="", markersize=2.5)
+    entry(left, "exact solution", linewidth=1.0)
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, title="$\\lambda$", loc="outside right center", frameon=False)
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(
         "courses",
         "Distance of the tangent kernel to the start and its alignment with the targets along the flow (dots), beside the exact solution (lines): "
@@ -136,6 +144,9 @@ def ends(settings: Settings) -> Figure:
         ax.set(xlabel="$\\lambda$", ylabel=name, xticks=[-100, -1, 0, 1, 100])
         ax.set_xticklabels(["-100", "-1", "0", "1", "100"])
     left.set_yscale("log")
+    entry(left, "one product", color=colors(2)[1], linewidth=0.8)
+    entry(left, f"median of {n_seeds}", color="#222222", linewidth=1.3)
+    left.legend(frameon=False, loc="lower center")
     return Figure(
         "ends",
         f"The tangent kernel at the end of training from {n_seeds} random products each, over lambda; their median in black. The network is rich near "

@@ -7,7 +7,7 @@ import numpy as np
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.domine2024.setting import SIGMA, SMALL, exact, follow, whitened
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 
 _LAMBDAS = np.array([0.0, 3.0, 100.0, -100.0])
 
@@ -88,14 +88,16 @@ def modes(settings: Settings) -> Figure:
     shades = colors(len(SIGMA))
     for ax, i in zip(axes, range(3), strict=True):
         for mode, color in enumerate(shades):
-            label = f"{SIGMA[mode]:g}"
+            label = f"{SIGMA[mode]:g} in the target"
             ax.plot(time[1:], known[i, 1:, mode], color=color, linewidth=1.0, label=label)
             some = slice(1, None, 6 if settings.quick else 20)
             ax.plot(time[some], strengths[i, some, mode], "o", color=color, markersize=2.5)
         ax.set(xscale="log", xlabel="time", xlim=(1e-3, 20), title=f"$\\lambda$ = {_LAMBDAS[i]:g}")
     axes[0].set_ylabel("strength of a mode")
+    entry(axes[0], "trained", marker="o", linestyle="", markersize=2.5)
+    entry(axes[0], "exact solution", linewidth=1.0)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="of the target", loc="outside right center", frameon=False)
+    figure.legend(handles, labels, title="mode", loc="outside right center", frameon=False)
     return Figure(
         "modes",
         "Strengths of the modes along the flow (dots) from lambda-balanced starts of small product, beside the exact solution (lines). At lambda = "

@@ -10,7 +10,7 @@ from linnet_fast.figures.report import Figure, Settings, at_least, at_most
 from linnet_fast.initialization.start import Start
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 from linnet_fast.records.record import Record
 from linnet_fast.sweeps.designs import grid
 from linnet_fast.sweeps.sweep import sweep
@@ -101,6 +101,16 @@ def curves(settings: Settings) -> Figure:
                 ax.set_ylabel(f"{n} layers\nsingular values")
             if i == len(depths) - 1:
                 ax.set_xlabel("time")
+    last = axes[-1, -1]
+    for k, shade in enumerate(shades):
+        entry(last, f"mode k = {k + 1}", color=shade, linewidth=2)
+    entry(last, "closed form", color="k", linewidth=0.7, linestyle=(0, (3, 3)))
+    figure.legend(
+        *last.get_legend_handles_labels(),
+        title=f"{n_seeds} data sets each",
+        loc="outside right center",
+        frameon=False,
+    )
     return Figure(
         "curves",
         f"Singular values of the end-to-end matrix along the flow, from starts of strength {_START:g} along those of the data, for power laws (columns) and "

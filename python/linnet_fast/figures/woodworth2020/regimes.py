@@ -18,7 +18,7 @@ from linnet_fast.figures.woodworth2020.setting import (
     least_norm,
     off_samples,
 )
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 
 
 def _task(settings: Settings) -> Task:
@@ -91,6 +91,8 @@ def regimes(settings: Settings) -> Figure:
             ax.set(xscale="log", xlabel="entries of u and v at the start")
     left.axhline(np.median(kernel_error), color="#606060", linewidth=0.9, linestyle=(0, (4, 3)))
     left.lines[-1].set_label("least norm")
+    entry(left, "one data set", linewidth=0.5, alpha=0.5)
+    entry(left, f"median of {task.n_seeds}", marker="o", markersize=3, linewidth=1.2)
     left.set(ylabel="test error", yscale="log")
     right.set(ylabel="sum of magnitudes over\nthe least that fits, minus 1")
     handles, labels = left.get_legend_handles_labels()

@@ -1,0 +1,83 @@
+"""Manners of the command line: full disks, pictures beside results, a word from what takes long."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import linnet_fast as lf
+from linnet_fast._base import patience
+from linnet_fast.cli import main
+
+SHORT = ["train", "iris", "--steps", "10", "--scales", "1", "--seeds", "1"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_a_sentence():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "linnet_fast", "info"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "linnet-fast: cannot write: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--out", "mine.npz"], ["mine.npz", "mine.png"]),
+        (["--out", "none"], ["linnet_fast_iris.png"]),
+    ],
+)
+def test_pictures_are_beside_results(options, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main.main([*SHORT, *options]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == expected
+
+
+def test_what_takes_long_says_so():
+    lines = []
+    with patience.telling("search", lines.append, first=0.01):
+        time.sleep(0.1)
+    n = len(lines)
+    assert lines[:2] == ["search: 0.01 s so far", "search: 0.02 s so far"]
+    with patience.telling("search", lines.append, first=0.5):
+        pass
+    time.sleep(0.02)
+    assert len(lines) == n
+
+
+def test_tables_are_json_where_asked_for(tmp_path, capsys):
+    assert main.main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == lf.__version__
+
+    predictors = tmp_path / "predictors.csv"
+    predictors.write_text("1,2\n3,-4\n")
+    assert main.main(["cost", "Diagonal(width=2, n_layers=2)", str(predictors), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["predictors"]
+    # Two layers: twice the sum of magnitudes.
+    assert [round(row["value"], 9) for row in rows] == [6, 14]
+    assert [row["exact"] for row in rows] == [True, True]
+
+    loss = lf.SquaredLoss([[1.0]], [[2.0]], 4.0)
+    training = lf.Training(
+        lf.Dense((1, 1)), loss, lf.Start("gaussian"), lf.GradientDescent(0.1), n_steps=5
+    )
+    spec = lf.grid(training, {"method.step_size": [0.1, 1e200]}, derived=("final_loss",))
+    store, file = tmp_path / "runs.zarr", tmp_path / "runs.csv"
+    data = lf.sweep(spec, store, progress=False)
+    assert main.main(["show", str(store), "--json", "--csv", str(file)]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["final_loss"] == float(data["final_loss"][0])
+    assert (first["step_size"], first["status"]) == (0.1, "completed")
+    assert (second["status"], second["final_loss"]) == ("diverged", "nan")
+    assert len(file.read_text().splitlines()) == 3
