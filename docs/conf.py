@@ -32,9 +32,10 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "sphinx_sitemap",
 ]
-exclude_patterns = ["_build", "generated/*.txt"]
+exclude_patterns = ["_build", "generated/*.txt", "generated/backreferences"]
 templates_path = ["_templates"]
 
 html_theme = "furo"
@@ -56,6 +57,23 @@ myst_heading_anchors = 2
 # Prompts and what is printed are not copied.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",  # all of them run
+    "image_scrapers": ("matplotlib",),
+    "image_srcset": ["2x"],
+    "thumbnail_size": (400, 280),
+    "show_memory": False,
+    "show_signature": False,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("linnet_fast",),
+    "reference_url": {"linnet_fast": None},
+}
+suppress_warnings = ["config.cache"]  # its settings have functions, which are not kept
 
 autodoc_typehints = "none"  # docstrings have shapes and ranges besides the types
 autosummary_generate = True
