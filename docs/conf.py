@@ -43,11 +43,7 @@ html_title = f"linnet_fast {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_baseurl = os.environ.get("DOCS_URL", "https://linnet-fast.github.io/linnet_fast/")
-html_theme_options = {
-    "source_repository": "https://github.com/linnet-fast/linnet_fast/",
-    "source_branch": "main",
-    "source_directory": "docs/",
-}
+html_theme_options = {"top_of_page_buttons": []}  # many pages are made from elsewhere
 sitemap_url_scheme = "{link}"
 sitemap_show_lastmod = False  # would ask git, which a source distribution has not
 

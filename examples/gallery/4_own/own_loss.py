@@ -20,9 +20,9 @@ Y[::10] += 15
 
 def pseudo_huber(products):
     """Return values and gradients of the mean over samples."""
-    residual = np.einsum("koi,ni->kno", products, X) - Y
+    residual = X @ products.mT - Y
     root = np.sqrt(1 + residual**2)
-    gradients = np.einsum("kno,ni->koi", residual / root, X) / len(X)
+    gradients = (residual / root).mT @ X / len(X)
     return (root - 1).sum(axis=2).mean(axis=1), gradients
 
 
