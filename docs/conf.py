@@ -63,6 +63,7 @@ sphinx_gallery_conf = {
     "thumbnail_size": (400, 280),
     "show_memory": False,
     "show_signature": False,
+    "min_reported_time": 60,
     "download_all_examples": False,
     "remove_config_comments": True,
     "backreferences_dir": "generated/backreferences",
@@ -78,9 +79,10 @@ numpydoc_show_class_members = False
 # Types in docstrings are links: to these pages, and to those of other projects.
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
-numpydoc_xref_aliases = {
+nouns = {
     name: f"linnet_fast.{name}" for name in lf.__all__ if name[0].isupper() and not name.isupper()
-} | {
+}
+numpydoc_xref_aliases = nouns | {
     "Generator": "numpy.random.Generator",
     "Dataset": "xarray.Dataset",
     "xarray.Dataset": "xarray.Dataset",
@@ -124,18 +126,23 @@ for name, pages in tomllib.loads((HERE / "elsewhere.toml").read_text(encoding="u
 def setup(app: Sphinx) -> None:
     """Let docstrings be written as they are read, without escapes."""
 
+    def plain(part: str) -> str:
+        """Return text whose norms, such as |K|, are no markup, or a noun as a link."""
+        if part.startswith("`"):
+            target = nouns.get(part.strip("`"))
+            return f":obj:`{part[1:-1]} <{target}>`" if target and part[1] != "`" else part
+        return re.sub(r"(?<![\w\\])\|(?=\S)", r"\\|", part)
+
     def escape(_app: Sphinx, *arguments: object) -> None:
-        """Escape shapes such as (*run, in) and norms such as |K|, but for code."""
+        """Escape shapes such as (*run, in) and norms; link nouns in single quotes; not in code."""
         lines = cast("list[str]", arguments[-1])
         first, example = True, False
         for i, line in enumerate(lines):
             first = first and bool(line.strip())
             example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
             if not example:
-                lines[i] = "".join(
-                    part if part.startswith("`") else re.sub(r"(?<![\w\\])\|(?=\S)", r"\\|", part)
-                    for part in re.split(r"(``.*?``|`.*?`)", line)
-                )
+                parts = re.split(r"(``.*?``|:\w+:`.*?`|`.*?`)", line)
+                lines[i] = "".join(map(plain, parts))
                 lines[i] = re.sub(r"(?<!`)(\(|, )\*(?=\w)", r"\1\\*", lines[i])
             if first:  # of which the index takes the first sentence, up to a full stop and a space
                 lines[i] = re.sub(r"\.\.\.(?=\s)", "…", lines[i]).replace(" . ", " · ")
