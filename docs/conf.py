@@ -74,6 +74,7 @@ suppress_warnings = ["config.cache"]  # its settings have functions, which are n
 
 autodoc_typehints = "none"  # docstrings have shapes and ranges besides the types
 autosummary_generate = True
+autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 
 # Types in docstrings are links: to these pages, and to those of other projects.
