@@ -85,7 +85,7 @@ class TeacherSweep:
         depth = lf.Axis(
             _DEPTHS, {"network.n_layers": list(_DEPTHS), "start.layer_scales": layer_scales}
         )
-        axes = {"start.scale": self.scales, "depth": depth, "data_seed": range(self.n_seeds)}
+        axes: dict[str, Any] = {"start.scale": self.scales, "depth": depth, "data_seed": range(self.n_seeds)}
         return lf.grid(training, axes, derived=derived)
 
     def products(self, n_steps: int) -> tuple[Array, ...]:
@@ -199,7 +199,7 @@ def sweep_teachers(goal: Goal, settings: Settings) -> Iterator[Row]:
     def ours() -> float:
         begin = perf_counter()
         lf.sweep(spec, n_threads=settings.n_threads, progress=False)
-        return problem.batch * goal["n_steps"] / (perf_counter() - begin)
+        return float(problem.batch * goal["n_steps"] / (perf_counter() - begin))
 
     expected = problem.products(CHECKED_STEPS)
     entries, missing = enter_rivals(RIVALS, problem, expected, settings)
