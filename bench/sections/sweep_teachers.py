@@ -85,7 +85,11 @@ class TeacherSweep:
         depth = lf.Axis(
             _DEPTHS, {"network.n_layers": list(_DEPTHS), "start.layer_scales": layer_scales}
         )
-        axes: dict[str, Any] = {"start.scale": self.scales, "depth": depth, "data_seed": range(self.n_seeds)}
+        axes: dict[str, Any] = {
+            "start.scale": self.scales,
+            "depth": depth,
+            "data_seed": range(self.n_seeds),
+        }
         return lf.grid(training, axes, derived=derived)
 
     def products(self, n_steps: int) -> tuple[Array, ...]:
