@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -13,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import memory, validate
+from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.losses.problem import Population, Problem
@@ -453,63 +452,6 @@ def rows(
         if row.name == "loss" or (row.name in found and row.is_had_by(evaluate[evaluated.of])):
             found.setdefault(name, evaluated)
     return found
-
-
-def record_bytes(
-    observables: Mapping[str, AnyObservable], network: Chain, itemsize: int = 8
-) -> int:
-    """Return how many bytes a record of one run takes, with weights of so many bytes each.
-
-    Parameters
-    ----------
-    observables : mapping
-        As `rows` gives them.
-    network : Chain
-        What is trained.
-    itemsize : int
-        Of the weights.
-    """
-    return sum(
-        network.n_weights * itemsize
-        if name == "weights"
-        else 8 * math.prod(row.record_shape(network))
-        for name, row in observables.items()
-    )
-
-
-def empty_records(
-    observables: Mapping[str, AnyObservable],
-    network: Chain,
-    lead: Shape,
-    dtype: np.dtype[Any],
-) -> dict[str, Any]:
-    """Return arrays of NaN for records, by name.
-
-    Parameters
-    ----------
-    observables : mapping
-        As `rows` gives them.
-    network : Chain
-        What is trained.
-    lead : tuple of int
-        Run axes and the axis of records.
-    dtype : dtype
-        Of the weights.
-
-    Raises
-    ------
-    ValueError
-        If they do not fit into memory.
-    """
-    memory.check_room("record", math.prod(lead) * (8 + record_bytes(observables, network)))
-    kept: dict[str, Any] = {}
-    for name, row in observables.items():
-        shape = row.record_shape(network)
-        if name == "weights":
-            kept[name] = tuple(np.full((*lead, *s), np.nan, dtype) for s in shape)
-        else:
-            kept[name] = np.full((*lead, *shape), np.nan)
-    return kept
 
 
 def direction_of(

@@ -25,9 +25,10 @@ from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.registry import checked_method, fitting_loss
 from linnet_fast.methods.stepping import AtStep, SteppingMethod
 from linnet_fast.networks.chain import Chain
+from linnet_fast.records.arrays import empty_records
 from linnet_fast.records.forms import norm_of
 from linnet_fast.records.measures import Measure
-from linnet_fast.records.observables import OBSERVABLES, empty_records
+from linnet_fast.records.observables import OBSERVABLES
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import MAX_STEP, Record
 from linnet_fast.records.rows import AnyObservable

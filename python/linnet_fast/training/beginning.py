@@ -12,7 +12,7 @@ from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.methods.stepping import SteppingMethod
 from linnet_fast.networks.chain import Chain
-from linnet_fast.records.observables import empty_records
+from linnet_fast.records.arrays import empty_records
 from linnet_fast.records.record import Record
 from linnet_fast.training.begin import begin_state
 from linnet_fast.training.clock import clock_of

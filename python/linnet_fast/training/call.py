@@ -16,10 +16,10 @@ from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss
 from linnet_fast.methods.base import Method
 from linnet_fast.networks.chain import Chain, core_factors
+from linnet_fast.records.arrays import record_bytes
 from linnet_fast.records.measures import Measure
 from linnet_fast.records.observables import (
     OBSERVABLES,
-    record_bytes,
 )
 from linnet_fast.records.point import Point
 from linnet_fast.records.record import Record

@@ -14,6 +14,7 @@ from linnet_fast._base import machine, memory, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import Loss
 from linnet_fast.networks.chain import Chain
+from linnet_fast.records.arrays import record_bytes
 from linnet_fast.records.observables import (
     NO_LOSSES,
     OBSERVABLES,
@@ -21,7 +22,6 @@ from linnet_fast.records.observables import (
     checked,
     checked_losses,
     direction_of,
-    record_bytes,
     rows,
 )
 from linnet_fast.records.point import Point
