@@ -74,7 +74,8 @@ def test_every_claim_of_a_quick_run_holds(quick, paper):
     assert not failed
     module, at_least = PAPERS[paper]
     assert len(claims) >= at_least
-    assert len(lines) == len(claims) + len(module.EXPERIMENTS)
+    told = [line for line in lines if not line.endswith("s so far")]
+    assert len(told) == len(claims) + len(module.EXPERIMENTS)
 
 
 @pytest.mark.parametrize(("paper", "name"), EXPERIMENTS)

@@ -63,7 +63,7 @@ def test_all_command_lines_are_found():
 
 def test_examples_of_the_help_parse():
     lines = re.findall(r"^  linnet-fast (.*)$", train._EPILOG, re.MULTILINE)
-    assert len(lines) == 15
+    assert len(lines) == 16
     for line in lines:
         assert main.parser().parse_args(shlex.split(line)).command == "train"
 

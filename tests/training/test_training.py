@@ -264,12 +264,12 @@ def test_what_does_not_go_together_is_refused(changes, exception, message):
     [
         (
             {
-                "network": lf.Convolution(3, 2),
-                "loss": make_loss((3, 1)),
+                "network": lf.Convolution(6, 2, stride=2, padding="valid"),
+                "loss": make_loss((6, 1)),
                 "start": lf.Start("orthogonal"),
             },
-            TypeError,
-            "network must be a Dense, got Convolution",
+            ValueError,
+            "network must have convolutions with a tap that moves nothing and stride 1",
         ),
         (ONE | {"start": lf.Start("aligned")}, TypeError, "loss must be a SquaredLoss"),
         (
