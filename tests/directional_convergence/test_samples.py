@@ -131,7 +131,10 @@ def test_normalized_margins():
 
 def test_messages():
     x, y = np.ones((3, 2)), np.ones(3)
-    with pytest.raises(ValueError, match=r"y must be made of labels 1 and -1 \(2 \* y - 1 of labels 0 and 1\), got 0"):
+    with pytest.raises(
+        ValueError,
+        match=r"y must be made of labels 1 and -1 \(2 \* y - 1 of labels 0 and 1\), got 0",
+    ):
         max_margin(x, [1, 0, 1])
     with pytest.raises(
         ValueError, match=r"y must have shape \(\*run, 3\), one label per row of X, got \(4,\)"
