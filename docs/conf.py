@@ -33,8 +33,10 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
-    "sphinx_sitemap",
 ]
+if "DOCS_URL" in os.environ:  # a sitemap is of the address that pages have
+    extensions.append("sphinx_sitemap")
+    html_baseurl = os.environ["DOCS_URL"]
 exclude_patterns = ["_build", "generated/*.txt", "generated/backreferences"]
 templates_path = ["_templates"]
 
@@ -42,7 +44,6 @@ html_theme = "furo"
 html_title = f"linnet_fast {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-html_baseurl = os.environ.get("DOCS_URL", "https://linnet-fast.github.io/linnet_fast/")
 html_theme_options = {"top_of_page_buttons": []}  # many pages are made from elsewhere
 sitemap_url_scheme = "{link}"
 sitemap_show_lastmod = False  # would ask git, which a source distribution has not

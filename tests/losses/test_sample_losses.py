@@ -205,6 +205,23 @@ def test_bits_do_not_depend_on_the_batch(kind, method, dtype):
             assert_same(train((run,)), whole, slice(run, run + 1))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_that_share_few_samples_of_many_inputs_have_the_bits_of_each_alone(kind, dtype):
+    """They are a lane each, where a run alone has its samples in the lanes."""
+    network, n_runs = lf.Dense((40, 3, 2)), 35
+    start = make_start(network.widths, (n_runs,), seed=4, dtype=dtype)
+    options = {"method": lf.GradientDescent(0.1), "n_steps": 25, "reduce": False}
+    for n in (1, 17, 50, 64, 65):
+        loss = make(kind, n, 40, 2)
+        record = lf.Record.every(5, observed(loss))
+        whole = lf.train(network, loss, start, record=record, n_threads=1, **options)
+        for run in (0, 34):
+            own = tuple(w[run : run + 1] for w in start)
+            alone = lf.train(network, loss, own, record=record, n_threads=1, **options)
+            assert_same(alone, whole, slice(run, run + 1))
+
+
 def test_both_forms_of_the_squared_loss_train_alike():
     rng = np.random.default_rng(5)
     for n, n_in in ((60, 6), (4, 9), (6, 6)):

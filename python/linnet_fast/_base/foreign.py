@@ -63,6 +63,26 @@ def _where(table: object, array: npt.NDArray[Any], place: int) -> str:
     return f" in row {row} of the column {columns[int(column)]!r}"
 
 
+def regular(name: str, value: object) -> npt.NDArray[Any]:
+    """Return data of any kind as an array; refuse what is none.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value : array_like, or a table or column of pandas or polars
+        Numbers, truth values, texts.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        msg = f"{name} must be a plain array, got a masked array"
+        raise TypeError(msg)
+    try:
+        return np.asarray(untabled(name, value))
+    except (TypeError, ValueError, NotImplementedError, BufferError):
+        msg = f"{name} must be a regular array, got {validate.shown(value)}"
+        raise TypeError(msg) from None
+
+
 def signs(name: str, value: object, labels: tuple[Any, Any]) -> FloatArray:
     """Return -1 where an entry is the first label, and 1 where it is the second.
 
@@ -75,22 +95,14 @@ def signs(name: str, value: object, labels: tuple[Any, Any]) -> FloatArray:
     labels : tuple
         The two there are.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        msg = f"{name} must be a plain array, got a masked array"
-        raise TypeError(msg)
-    try:
-        array = np.asarray(untabled(name, value))
-    except (TypeError, ValueError, NotImplementedError, BufferError):
-        msg = f"{name} must be a regular array, got {validate.shown(value)}"
-        raise TypeError(msg) from None
+    array = regular(name, value)
     if array.dtype.kind not in "iubfU":
         msg = f"{name} must be made of numbers, truth values or texts, got dtype {array.dtype}"
         raise TypeError(msg)
     is_first, is_second = (np.asarray(array == label) for label in labels)
     if is_first.shape != array.shape or is_second.shape != array.shape:
-        is_first = is_second = np.zeros(
-            array.shape, bool
-        )  # of another kind: nothing is one of them
+        # Of another kind: nothing is one of them.
+        is_first = is_second = np.zeros(array.shape, bool)
     validate.refuse(
         name, f"made of labels {labels[0]!r} and {labels[1]!r}", array, ~(is_first ^ is_second)
     )

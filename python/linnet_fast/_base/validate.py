@@ -468,11 +468,16 @@ def weights(
 
 
 def labelled(
-    X: object, y: object, n_outputs: int = 1, *, names: tuple[str, str] = ("X", "y")
+    X: object,
+    y: object,
+    n_outputs: int = 1,
+    *,
+    names: tuple[str, str] = ("X", "y"),
+    remedy: str | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return samples ``(*run, n, in)`` and labels 1 and -1 as views: ``(*run, n)`` of one output.
 
-    Of several outputs labels are ``(*run, n, n_outputs)``.
+    Of several outputs labels are ``(*run, n, n_outputs)``. The remedy is what to do with labels 0 and 1.
     """
     of_x, of_y = names
     x, labels = real_array(of_x, X), real_array(of_y, y)
@@ -487,7 +492,7 @@ def labelled(
     stored = unbroadcast(labels)
     expected = "made of labels 1 and -1"
     if ((stored == 0) | (stored == 1)).all():
-        expected += f" (2 * {of_y} - 1 of labels 0 and 1)"
+        expected += f" ({remedy or f'2 * {of_y} - 1'} of labels 0 and 1)"
     refuse(of_y, expected, stored, np.abs(stored) != 1)
     return x, labels
 

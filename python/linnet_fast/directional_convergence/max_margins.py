@@ -11,7 +11,7 @@ import scipy
 
 from linnet_fast._base import foreign, memory, validate
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.losses.samples import signs_of
+from linnet_fast.losses.given import signs_of
 
 _WORKING_SET = 400  # samples given to one NNLS; larger data are solved by adding violators
 _SUPPORT = 1e-7  # samples this near the margin, relative, are support vectors

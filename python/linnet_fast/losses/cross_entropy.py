@@ -15,7 +15,7 @@ from linnet_fast._base import foreign, validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import KernelMoments, Loss
 from linnet_fast.losses.columns import columns, core_samples
-from linnet_fast.losses.squared import samples
+from linnet_fast.losses.given import inputs_of
 
 if TYPE_CHECKING:
     from linnet_fast.datasets.kinds import Dataset
@@ -82,7 +82,7 @@ class CrossEntropyLoss(Loss):
     targets: FloatArray
 
     def __init__(self, inputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
-        x = samples("inputs", inputs)
+        x = inputs_of("inputs", inputs)
         self.__dict__.update(inputs=x, targets=_probabilities("targets", targets, x.shape[-2]))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
@@ -131,7 +131,7 @@ class CrossEntropyLoss(Loss):
         if smooth >= 1:
             msg = f"label_smoothing must be below 1, got {smooth:g}"
             raise ValueError(msg)
-        x = samples("X", X)
+        x = inputs_of("X", X)
         given = _plain("labels", labels)
         if given.dtype.kind == "f":
             targets = _probabilities("labels", given, x.shape[-2])
@@ -315,14 +315,7 @@ class CrossEntropyLoss(Loss):
 
 def _plain(name: str, value: object) -> npt.NDArray[Any]:
     """Return an array of numbers, truth values or texts."""
-    if isinstance(value, np.ma.MaskedArray):
-        msg = f"{name} must be a plain array, got a masked array"
-        raise TypeError(msg)
-    try:
-        array = np.asarray(foreign.untabled(name, value))
-    except (TypeError, ValueError, NotImplementedError, BufferError):
-        msg = f"{name} must be a regular array, got {validate.shown(value)}"
-        raise TypeError(msg) from None
+    array = foreign.regular(name, value)
     if array.dtype.kind not in "iubfU":
         msg = f"{name} must be integers, text or probabilities, got dtype {array.dtype}"
         raise TypeError(msg)

@@ -15,7 +15,8 @@ from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import Loss, SeenInputs
 from linnet_fast.losses.columns import columns, core_samples
-from linnet_fast.losses.squared import SquaredLoss, infinite_beyond_range, outputs_of, samples
+from linnet_fast.losses.given import inputs_of, outputs_of
+from linnet_fast.losses.squared import SquaredLoss, infinite_beyond_range
 
 _MOST_SAMPLES = 256  # whose singular vectors are worth their while
 _EPS = float(np.finfo(np.float64).eps)
@@ -75,7 +76,7 @@ class SampledSquaredLoss(SquaredLoss):
     outputs: FloatArray
 
     def __init__(self, inputs: npt.ArrayLike, outputs: npt.ArrayLike) -> None:
-        x, y = samples("inputs", inputs), outputs_of("outputs", outputs)
+        x, y = inputs_of("inputs", inputs), outputs_of("outputs", outputs)
         if y.shape[-2] != x.shape[-2]:
             got = f"{x.shape[-2]} and {y.shape[-2]}"
             msg = f"inputs and outputs must have equally many rows, got {got}"

@@ -18,44 +18,10 @@ from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast.losses.base import KernelMoments
 from linnet_fast.losses.binary import BinaryLoss
 from linnet_fast.losses.columns import columns, core_samples
+from linnet_fast.losses.given import signs_of
 
 if TYPE_CHECKING:
     from linnet_fast.datasets.kinds import Dataset
-
-
-def signs_of(name: str, value: object, labels: Sequence[Any] | None = None) -> FloatArray:
-    """Return labels as numbers; of truth values, and of two labels that are named, 1 and -1.
-
-    Parameters
-    ----------
-    name : str
-        Of the argument.
-    value : array_like
-        Labels.
-    labels : sequence of two, optional
-        Those for -1 and for 1.
-    """
-    if labels is None:
-        plain = foreign.untabled(name, value)
-        if getattr(plain, "dtype", None) != np.bool_ and not _are_bools(plain):
-            return validate.real_array(name, plain)
-        return foreign.signs(name, plain, (False, True))
-    two = validate.parts("labels", labels, of="labels")
-    if len(two) != 2 or not all(
-        isinstance(one, (bool, int, float, str, np.generic)) for one in two
-    ):
-        msg = f"labels must be two numbers, truth values or texts, got {validate.brief(labels)}"
-        raise ValueError(msg)
-    if two[0] == two[1]:
-        msg = f"labels must differ, got {validate.brief(labels)}"
-        raise ValueError(msg)
-    return foreign.signs(name, value, (two[0], two[1]))
-
-
-def _are_bools(value: object) -> bool:
-    return (
-        isinstance(value, (list, tuple)) and bool(value) and all(isinstance(v, bool) for v in value)
-    )
 
 
 class SampleLoss(BinaryLoss):
@@ -131,11 +97,8 @@ class SampleLoss(BinaryLoss):
         if several and signs.shape[1] == 1:
             signs = signs[:, 0]
         n_outputs = signs.shape[1] if several and signs.ndim == 2 else 1
-        try:
-            return cls(*validate.labelled(x, signs, n_outputs), label_noise, n_outputs)
-        except ValueError as error:
-            # Here there is an argument for it.
-            raise ValueError(str(error).replace("2 * y - 1 of", "labels=(0, 1) of")) from None
+        samples = validate.labelled(x, signs, n_outputs, remedy="labels=(0, 1)")
+        return cls(*samples, label_noise, n_outputs)
 
     @classmethod
     def from_dataset(cls, data: Dataset, **options: Any) -> tuple[Self, str]:

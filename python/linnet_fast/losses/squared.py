@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from linnet_fast._base import algebra, foreign, validate
+from linnet_fast._base import algebra, validate
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.losses.base import KernelMoments, Loss, SeenInputs
+from linnet_fast.losses.given import inputs_of, outputs_of
 from linnet_fast.losses.moments import check_input_cov, seen_directions
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class SquaredLoss(Loss):
         SampledSquaredLoss(n_samples=1, n_inputs=3, n_outputs=1, run_shape=())
         """
         center = validate.flag("center", center)
-        x, y = samples("X", X), outputs_of("Y", Y)
+        x, y = inputs_of("X", X), outputs_of("Y", Y)
         n_samples = x.shape[-2]
         if y.shape[-2] != n_samples:
             msg = f"X and Y must have equally many rows, got {n_samples} and {y.shape[-2]}"
@@ -544,39 +545,6 @@ class SquaredLoss(Loss):
             )
             msg = f"residual_power must be that of the moments, about {one:.6g}, got {other:.6g}"
             raise ValueError(msg)
-
-
-def samples(name: str, value: npt.ArrayLike) -> FloatArray:
-    """Return samples (*run, n, k) as a read-only view.
-
-    Parameters
-    ----------
-    name : str
-        Of the argument.
-    value : array_like
-        A row per sample.
-    """
-    array = foreign.data(name, value)
-    if array.ndim < 2:
-        msg = f"{name} must have shape (*run, n, {'in' if name in ('X', 'inputs') else 'out'}), got {array.shape}"
-        if array.ndim == 1:
-            msg += f"; make a single column of it with {name}[:, None]"
-        raise ValueError(msg)
-    return array
-
-
-def outputs_of(name: str, value: npt.ArrayLike) -> FloatArray:
-    """Return outputs of samples (*run, n, out) as a read-only view; those of one output may have one axis.
-
-    Parameters
-    ----------
-    name : str
-        Of the argument.
-    value : array_like
-        A row per sample.
-    """
-    array = foreign.data(name, value)
-    return array[:, None] if array.ndim == 1 else samples(name, array)
 
 
 def infinite_beyond_range(value: FloatArray, matrix: WeightArray) -> FloatArray:

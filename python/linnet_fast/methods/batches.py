@@ -95,10 +95,7 @@ class Batches(Value):
     ) -> None:
         object.__setattr__(self, "size", _sizes(size))
         object.__setattr__(self, "seed", validate.integer("seed", seed, low=0, high=2**64 - 1))
-        numbers = None
-        if streams is not None:
-            numbers = validate.integer_array("streams", streams, low=0, high=MOST_STREAMS - 1)
-        object.__setattr__(self, "streams", numbers)
+        object.__setattr__(self, "streams", checked_streams(streams))
         object.__setattr__(self, "replace", validate.flag("replace", replace))
         noise = validate.real_array("label_noise_std", label_noise_std, at_least=0)
         object.__setattr__(self, "label_noise_std", noise)
@@ -235,6 +232,19 @@ class Batches(Value):
             "radii": radii,
             "cumulative": cumulative,
         }
+
+
+def checked_streams(streams: npt.ArrayLike | None) -> npt.NDArray[np.int64] | None:
+    """Return the numbers of random streams, checked; None, of runs in C order, as it is.
+
+    Parameters
+    ----------
+    streams : array_like of int, shape (*run), optional
+        0 to 2**32 - 1.
+    """
+    if streams is None:
+        return None
+    return validate.integer_array("streams", streams, low=0, high=MOST_STREAMS - 1)
 
 
 def numbered(runs: Shape) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ from linnet_fast._base.streams import Draw
 from linnet_fast._base.validate import FloatArray, Shape, WeightArray
 from linnet_fast.methods.around import MethodAround
 from linnet_fast.methods.base import Memory
-from linnet_fast.methods.batches import MOST_STREAMS, numbered
+from linnet_fast.methods.batches import checked_streams, numbered
 from linnet_fast.methods.stepping import AtStep, SteppingMethod
 from linnet_fast.networks.chain import Chain, checked_network
 
@@ -93,10 +93,7 @@ class FeedbackAlignment(MethodAround):
         super().__init__(method)
         object.__setattr__(self, "scale", validate.real_array("scale", scale, at_least=0))
         object.__setattr__(self, "seed", validate.integer("seed", seed, low=0, high=2**64 - 1))
-        numbers = None
-        if streams is not None:
-            numbers = validate.integer_array("streams", streams, low=0, high=MOST_STREAMS - 1)
-        object.__setattr__(self, "streams", numbers)
+        object.__setattr__(self, "streams", checked_streams(streams))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     def _shown(self) -> dict[str, object]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray, Shape
 from linnet_fast._base.value import Value
-from linnet_fast.methods.batches import MOST_STREAMS, numbered
+from linnet_fast.methods.batches import checked_streams, numbered
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -69,10 +69,7 @@ class GaussianNoise(Value):
         heat = validate.real_array("temperature", temperature, at_least=0)
         object.__setattr__(self, "temperature", heat)
         object.__setattr__(self, "seed", validate.integer("seed", seed, low=0, high=2**64 - 1))
-        numbers = None
-        if streams is not None:
-            numbers = validate.integer_array("streams", streams, low=0, high=MOST_STREAMS - 1)
-        object.__setattr__(self, "streams", numbers)
+        object.__setattr__(self, "streams", checked_streams(streams))
         _ = self.run_shape  # refuses run axes that do not broadcast
 
     def __repr__(self) -> str:

@@ -80,18 +80,7 @@ def balances(network: Chain, name: str) -> list[list[Balance]]:
 
     Notes
     -----
-    Of neighbouring layers with weights of their own it is, in matrices M of the layers:
-
-    - dense ones: ``M_{l+1}^T M_{l+1} - M_l M_l^T``; the same of residual ones, ``M = I + s W`` with W
-      dense, but each M over its s.
-    - other patterns: of each hidden unit, or set of units that weights tie together as a convolution
-      does those of a channel, the difference of the sums of the squares of the weights above and below;
-      and inner products of such weights of two that have the same pattern. So the diagonal, blocks, or
-      the Gram matrices of channels. A weight that stands beside a fixed number is counted with it, ``w +
-      offset / coefficient``. Units that fixed entries belong to conserve nothing.
-
-    With fixed layers between them, or with weights that are used n times, it is ``|w_{k+1}|^2 / n_{k+1} -
-    |w_k|^2 / n_k``, if neither is in a layer with fixed entries.
+    What it is, layer by layer, stands in the notes of `rank_dynamics.imbalance_drift`.
 
     All of it follows from changes of the weights that leave the product as it is: if these are
     symmetric linear maps S, ``w^T S w`` is conserved.
@@ -107,7 +96,7 @@ def balances(network: Chain, name: str) -> list[list[Balance]]:
 
 
 def _between_arrays(network: Chain, pair: int, name: str) -> list[Balance]:
-    """Return what is conserved between an array of weights and the next; refuse nothing."""
+    """Return what is conserved between an array of weights and the next; refuse it where nothing is."""
     places = [
         [i for i, number in enumerate(network.share) if number == array]
         for array in (pair, pair + 1)

@@ -86,8 +86,8 @@ def grid(
     sweep = Sweep(data)
     validate.instance("columns", columns, str)
     of = sweep.variable(of, (x, by))
-    held = sweep.fixed(of, select, {"columns": columns, "rows": rows, "x": x, "by": by})
     names = {"columns": columns, "rows": rows, "x": x, "by": by}
+    held = sweep.fixed(of, select, names)
     taken = [name for name in names.values() if name is not None]
     for place, name in names.items():
         if name is not None and taken.count(name) > 1:
@@ -129,12 +129,10 @@ def _alike(axes: npt.NDArray[Any]) -> None:
     for which in ("x", "y"):
         ends = np.array([getattr(ax, f"get_{which}lim")() for ax in every])
         scales = {getattr(ax, f"get_{which}scale")() for ax in every}
-        if len(scales) > 1 and ends.min() > 0:
+        if len(scales) > 1:
+            scale = "log" if ends.min() > 0 else "linear"
             for ax in every:
-                ax.set(**{f"{which}scale": "log"})
-        elif len(scales) > 1:
-            for ax in every:
-                ax.set(**{f"{which}scale": "linear"})
+                ax.set(**{f"{which}scale": scale})
         for ax in every:
             ax.set(**{f"{which}lim": (ends[:, 0].min(), ends[:, 1].max())})
     for ax in axes[:, 1:].flat:

@@ -23,7 +23,7 @@ Which = npt.NDArray[np.intp]
 _CLOSE = 1e-9  # labels are the numbers that were meant
 
 
-def numbered(runs: Shape) -> Which:
+def _numbered(runs: Shape) -> Which:
     """Return the number of each run, in C order."""
     return np.arange(math.prod(runs), dtype=np.intp).reshape(runs)
 
@@ -39,7 +39,7 @@ def by_index(runs: Shape, key: object) -> Which:
         The index.
     """
     parts = key if isinstance(key, tuple) else (key,)
-    return _picked("run", numbered(runs), tuple(_part("run", part) for part in parts))
+    return _picked("run", _numbered(runs), tuple(_part("run", part) for part in parts))
 
 
 def by_axes(runs: Shape, axes: Mapping[str, object]) -> Which:
@@ -55,7 +55,7 @@ def by_axes(runs: Shape, axes: Mapping[str, object]) -> Which:
     names = [f"run_{axis}" for axis in range(len(runs))]
     for name in axes:
         validate.choice("axes", name, names)
-    numbers = numbered(runs)
+    numbers = _numbered(runs)
     for axis, name in reversed(list(enumerate(names))):
         if name in axes:
             part = _part(name, axes[name])

@@ -23,11 +23,10 @@ from linnet_fast.records.observables import (
     NO_LOSSES,
     OBSERVABLES,
     checked_losses,
-    dims_of,
     evaluated_rows,
     known,
 )
-from linnet_fast.training import plain, subset, trajectory_file
+from linnet_fast.training import labelled, plain, subset, trajectory_file
 from linnet_fast.training.phase import Phase
 from linnet_fast.training.state import State, Status
 
@@ -481,59 +480,7 @@ class Trajectory:
         ValueError
             If `dims` are not one free name per run axis, or `coords` do not fit.
         """
-        xr = files.optional("xarray", "xarray")
-        run_ndim = len(self.run_shape)
-        names = tuple(f"run_{i}" for i in range(run_ndim))
-        if dims is not None:
-            names = (dims,) if isinstance(dims, str) else validate.texts("dims", dims)
-        if isinstance(dims, str) or len(names) != run_ndim or len(set(names)) != run_ndim:
-            msg = f"dims must be {run_ndim} different names, one per run axis, got {names}"
-            raise ValueError(msg)
-        if coords is not None:
-            validate.one_of("coords", coords, Mapping)
-        variables = self._labelled(names)
-        inner = {dim for own, _ in variables.values() for dim in own[run_ndim:]}
-        if clash := set(names) & (inner | set(variables) | {"step", "time"}):
-            msg = f"dims must not be names the result uses itself, got {', '.join(sorted(clash))}"
-            raise ValueError(msg)
-        if clash := {"step", "time"} & set(coords or {}):
-            msg = f"coords must name run axes, got {', '.join(sorted(clash))}"
-            raise ValueError(msg)
-        own_coords: dict[Hashable, Any] = {"time": ("time", self.time)}
-        if self.steps is not None:
-            # A step size that is the same along a run axis gives a time without that axis.
-            lead = (1,) * (run_ndim + 1 - self.time.ndim) + self.time.shape[:-1]
-            time_dims = [name for name, size in zip(names, lead, strict=True) if size > 1]
-            time = self.time.reshape(*(size for size in lead if size > 1), self.steps.size)
-            own_coords = {"step": ("step", self.steps), "time": ((*time_dims, "step"), time)}
-        attrs = {"network": self.network.spec, "provenance": files.to_json(self.provenance)}
-        data: xarray.Dataset = xr.Dataset(variables, dict(coords or {}) | own_coords, attrs)
-        data["status"].attrs = {
-            "flag_values": np.array(list(Status), dtype=np.int8),
-            "flag_meanings": " ".join(status.name.lower() for status in Status),
-        }
-        return data
-
-    def _labelled(self, names: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], Any]]:
-        """Return dims and array of each variable, by name."""
-        hidden = (f"hidden_{i}" for i in range(1, self.network.n_arrays))
-        units = ("in", *hidden, "out")
-        lead = (*names, "time" if self.steps is None else "step")
-        variables: dict[str, tuple[tuple[str, ...], Any]] = {}
-        for name, array in self.observables.items():
-            if name == "weights":
-                for i, part in enumerate(array):
-                    own: tuple[str, ...] = (units[i + 1], units[i])
-                    if not self.network.is_dense:
-                        own = tuple(f"weights_{i}_{k}" for k in range(len(self.network.shapes[i])))
-                    variables[f"weights_{i}"] = ((*lead, *own), part)
-            else:
-                inner = np.ndim(array) - len(lead)
-                dims = dims_of(name, self.evaluated) or tuple(f"{name}_{i}" for i in range(inner))
-                variables[name] = ((*lead, *dims), array)
-        variables["status"] = (names, self.status)
-        variables["stopped_at"] = (names, self.stopped_at)
-        return variables
+        return labelled.dataset(self, dims, coords)
 
     def save(
         self,
@@ -563,7 +510,7 @@ class Trajectory:
             If the file cannot be written.
         """
         path = validate.path("path", path)
-        arrays = {name: array for name, (_, array) in self._labelled(()).items()}
+        arrays = {name: array for name, (_, array) in labelled.variables(self, ()).items()}
         arrays["time"] = self.time
         if self.steps is not None:
             arrays["step"] = self.steps
