@@ -13,6 +13,7 @@ import sweep_problems as problems
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 from support import cover, few
 from sweep_problems import (
     LOSS,
@@ -30,6 +31,7 @@ from sweep_problems import (
 import linnet_fast as lf
 from linnet_fast import layers
 from linnet_fast.sweeps import store as store_module
+from linnet_fast.sweeps.store import Store
 from linnet_fast.training.state import Status
 
 # -- growing ---------------------------------------------------------------------------------------
@@ -61,6 +63,12 @@ def _texts(*names):
     return lf.grid(training(), {"network.hidden": {name: widths[name] for name in names}})
 
 
+def _deriving(*names, replicates=4, steps=(0.05, 0.1)):
+    return lf.grid(
+        training(), {"method.step_size": list(steps)}, replicates=replicates, derived=names
+    )
+
+
 GROWTH = {
     "step sizes": (_wide([2, 3], [0.05, 0.1], 4), _wide([2, 3], [0.05, 0.1, 5.0, 0.02], 4)),
     "shapes": (_wide([2, 3], [0.05, 0.1], 4), _wide([2, 3, 1], [0.05, 0.1], 4)),
@@ -71,6 +79,17 @@ GROWTH = {
     "random points": (_drawn(5, "random"), _drawn(23, "random")),
     "a sequence": (_drawn(5, "sobol"), _drawn(23, "sobol")),
     "texts": (_texts("narrow"), _texts("narrow", "wide", "in between, größer")),
+    "derived": (
+        _deriving("final_loss"),
+        _deriving("learned_rank", "final_loss", "final_singular_values"),
+    ),
+    "curves derived": (_deriving("final_loss"), _deriving("final_loss", "max(gradient_norm)")),
+    "derived and all else": (
+        _deriving("final_loss", "learned_rank"),
+        _deriving(
+            "learned_rank", "final_loss", "final_product", replicates=7, steps=(0.05, 0.1, 5)
+        ),
+    ),
     "nothing": (_wide([2], [0.1], 2), _wide([2], [0.1], 2)),
 }
 
@@ -98,7 +117,8 @@ def test_a_store_that_grows_is_that_of_the_larger_sweep(case, chunk_runs, tmp_pa
     shape = chunk["chunk_grid"]["configuration"]["chunk_shape"]
     if all(n % c == 0 or n == m for n, c, m in zip(small.shape, shape, large.shape, strict=True)):
         assert again == 0
-        assert listener.told[0].n_done >= small.n_runs or large.n_runs == small.n_runs
+        known = 0 if set(large.derived) - set(small.derived) else small.n_runs
+        assert listener.told[0].n_done >= known or large.n_runs == small.n_runs
     listener.check(large.n_runs, int((in_memory(large).status == Status.DIVERGED).sum()))
     # And in the same place again: no work at all.
     before = snapshot(store)
@@ -172,6 +192,74 @@ def test_a_store_only_grows_at_the_ends(tmp_path):
     assert_equal(sweep(small, store), in_memory(small))
 
 
+def _counted(t):
+    """Return the value of ``_counted.value``, of which an identity knows nothing."""
+    return np.full(t.run_shape[0], _counted.value)
+
+
+_counted.value = 1.0
+
+
+def test_more_derived_is_of_the_same_runs(tmp_path):
+    store = tmp_path / "s.zarr"
+    sweep(_deriving("final_loss", replicates=6), store, chunk_runs=3)
+    larger = _deriving("final_loss", "learned_rank", replicates=6)
+    before = in_memory(_deriving("final_loss", replicates=6))
+    part = sweep(larger, store, extend=True, shard=(2, 4)).load()
+    # What is there is there, what is new only where it was asked for.
+    for name, array in before.data_vars.items():
+        assert_array_equal(part[name], array)
+    new = (part["learned_rank"] != -1).to_numpy()
+    assert new.sum() == 3
+    assert_array_equal(
+        part["learned_rank"].to_numpy()[new], in_memory(larger).learned_rank.to_numpy()[new]
+    )
+    assert Store.open(store).n_there() == 3
+    assert_equal(sweep(larger, store), in_memory(larger))
+    assert Store.open(store).n_there() == 12
+    # From then on a file that is lost is damage, as any other.
+    (store / "learned_rank" / "c.0.0").unlink()
+    with pytest.raises(lf.SweepError, match=r"learned_rank/c\.0\.0 is damaged: it is missing"):
+        lf.open_sweep(store).load()
+    assert_equal(sweep(larger, store), in_memory(larger))
+    with pytest.raises(lf.SweepError, match=r"derived can be added, but learned_rank must stay"):
+        sweep(_deriving("final_loss", replicates=6), store, extend=True)
+
+
+def test_runs_that_come_out_otherwise_add_nothing(monkeypatch, tmp_path):
+    store = tmp_path / "s.zarr"
+    own = {"own": (_counted, ())}
+    sweep(plain(derived=own), store)
+    before = snapshot(store)
+    monkeypatch.setattr(_counted, "value", 2.0)
+    with pytest.raises(lf.SweepError, match="has another own of some runs"):
+        sweep(plain(derived=own | {"rank": "learned_rank"}), store, extend=True)
+    after = snapshot(store)
+    kept = [
+        name for name in before if name.split("/")[1:2] in (["own"], ["status"]) and "/c." in name
+    ]
+    assert len(kept) > 1
+    assert [after[name] for name in kept] == [before[name] for name in kept]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_in_the_way_of_more_derived_is_left(kind, tmp_path):
+    store = tmp_path / "s.zarr"
+    sweep(plain(derived=("final_loss",)), store)
+    place = store / "learned_rank"
+    if kind == "folder":
+        place.mkdir()
+        (place / "notes.txt").write_text("mine")
+    elif kind == "file":
+        place.write_text("mine")
+    else:
+        place.symlink_to(tmp_path)
+    before = snapshot(store)
+    with pytest.raises(lf.SweepError, match=r"learned_rank must be free for what is added"):
+        sweep(plain(derived=("final_loss", "learned_rank")), store, extend=True)
+    assert snapshot(store) == before
+
+
 def test_a_store_with_random_numbers_by_place_keeps_these(tmp_path):
     """Where every run has its own numbers, more replicates would move those of others."""
     store = tmp_path / "s.zarr"
@@ -203,9 +291,19 @@ class Cut(BaseException):
     """As a kill: nothing may catch it."""
 
 
-@pytest.mark.parametrize("k", few(range(N_STEPS + 1), 5))
-def test_a_store_cut_short_while_it_grows(k, monkeypatch, tmp_path):
-    small, large = GROWTH["all"]
+N_MORE = N_STEPS + 1 - 3
+"""Resized arrays (no singular values here), a variable, fewer coordinates, the note."""
+
+
+@pytest.mark.parametrize(
+    ("k", "case"),
+    [
+        *((k, "all") for k in few(range(N_STEPS + 1), 5)),
+        *((k, "derived and all else") for k in few(range(N_MORE + 1), 3)),
+    ],
+)
+def test_a_store_cut_short_while_it_grows(k, case, monkeypatch, tmp_path):
+    small, large = GROWTH[case]
     store = tmp_path / "s.zarr"
     sweep(small, store, chunk_runs=3)
     count = []

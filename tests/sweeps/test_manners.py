@@ -122,7 +122,7 @@ def test_a_dry_run_says_that_a_store_is_of_another_sweep(capsys):
     ("setting", "reason"),
     [
         ("method.step_size=0.03", "training.method.step_size: 0.05, now 0.03"),
-        ('derived=["final_loss"]', "is settled when a store is begun"),
+        ('derived=["final_loss"]', "can be added, but learning_times must stay as it is"),
         ('grid={"start.scale"=[1e-5, 0.1, 0.5]}', "values go behind those of scale that are there"),
         (
             'grid={"start.scale"=[1e-5, 0.5], n_steps=[20]}',

@@ -121,7 +121,7 @@ def add(commands: Commands) -> None:
     kept.add_argument(
         "--extend",
         action="store_true",
-        help="go on in a store whose dimensions have grown at their ends since",
+        help="go on in a store whose dimensions have grown at their ends since, or add more derived to it",
     )
     output.add_argument(
         "--plot",

@@ -19,6 +19,7 @@ from linnet_fast.sweeps.file.reader import SweepFile
 from linnet_fast.sweeps.form import is_store
 from linnet_fast.sweeps.layout import PENDING
 from linnet_fast.sweeps.spec import encode_training
+from linnet_fast.sweeps.store import Store
 from linnet_fast.sweeps.sweep import estimate_sweep
 from linnet_fast.training.state import Status
 
@@ -62,7 +63,10 @@ def _store_line(file: SweepFile, store: Path | None) -> str:
         return "none, results are kept in memory"
     if not is_store(store):
         return f"{store}, new"
-    return f"{store}, {n_there(store):,} of {file.spec.n_runs:,} runs are there already"
+    known = {one["name"] for one in Store.open(store, growing=True).spec_data["derived"]}
+    new = [one.name for one in file.spec.derived if one.name not in known]
+    without = f" without {', '.join(new)}" if new else ""
+    return f"{store}, {n_there(store):,} of {file.spec.n_runs:,} runs are there already{without}"
 
 
 class _Swept(NamedTuple):

@@ -15,13 +15,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from linnet_fast._base import files, wording
 from linnet_fast.sweeps import parent
 from linnet_fast.sweeps.file.reader import SweepFile
 from linnet_fast.sweeps.form import is_store
-from linnet_fast.sweeps.layout import PENDING
+from linnet_fast.sweeps.store import Store
 from linnet_fast.sweeps.sweep import SweepError, SweepProgress, open_sweep, sweep
 
 if TYPE_CHECKING:
@@ -164,7 +162,7 @@ def _dask(address: str) -> Iterator[Any]:
 
 def n_there(store: Path) -> int:
     """Return how many runs are in a store."""
-    return int(np.count_nonzero(open_sweep(store)["status"].to_numpy() != PENDING))
+    return Store.open(store, growing=True).n_there()
 
 
 def interrupted(store: Path | None) -> str:

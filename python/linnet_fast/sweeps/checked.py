@@ -70,7 +70,7 @@ class CheckedStore(LocalStore):
     def _is_due(self, key: str) -> bool:
         """Whether a chunk of a variable must be there, for that of the status is."""
         array, _, name = key.rpartition("/")
-        if array not in self._sizes or array == "status":
+        if array not in self._sizes or array in ("status", *self._note.get("added", ())):
             return False
         status = name.split(".")[: self._n_axes + 1]
         return (self.root / "status" / ".".join(status)).exists()

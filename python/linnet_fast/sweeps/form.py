@@ -46,10 +46,6 @@ def write_group(
     zarr = files.optional("zarr", "sweep")
     arrays: plain.Arrays = {}
     data = spec.encode(arrays)
-    variables = [
-        {"name": v.name, "dims": list(v.dims), "shape": list(v.shape), "dtype": v.dtype}
-        for v in layout.variables
-    ]
     content = {
         "schema": SCHEMA,
         "spec": data,
@@ -57,22 +53,12 @@ def write_group(
         "isa": isa,
         "shape": list(spec.shape),
         "chunk": list(chunk),
-        "variables": variables,
+        "variables": noted(layout.variables),
         "coordinates": described(coordinates(spec, layout)),
     }
     group = zarr.open_group(path, mode="w-", zarr_format=3)
     for variable in layout.variables:
-        group.create_array(
-            variable.name,
-            shape=(*spec.shape, *variable.shape),
-            # A result without an entry still has a file.
-            chunks=(*chunk, *(max(n, 1) for n in variable.shape)),
-            dtype=variable.dtype,
-            fill_value=variable.fill,
-            dimension_names=(*spec.dims, *variable.dims),
-            attributes=attributes_of(variable),
-            **_codecs(zarr),
-        )
+        write_variable(group, spec, variable, chunk)
     for name, (dims, values) in coordinates(spec, layout).items():
         write_coordinate(group, name, dims, values)
     held = group.create_group(SPEC)
@@ -113,6 +99,41 @@ def attributes_of(variable: Variable) -> dict[str, Any]:
         "flag_values": [PENDING, *map(int, Status)],
         "flag_meanings": " ".join(["pending", *(status.name.lower() for status in Status)]),
     }
+
+
+def noted(variables: Iterable[Variable]) -> list[dict[str, Any]]:
+    """Return what the note of a store says of its variables."""
+    return [
+        {"name": v.name, "dims": list(v.dims), "shape": list(v.shape), "dtype": v.dtype}
+        for v in variables
+    ]
+
+
+def write_variable(group: Any, spec: SweepSpec, variable: Variable, chunk: Shape) -> None:
+    """Write the metadata of a variable; of its runs none is there yet."""
+    group.create_array(
+        variable.name,
+        shape=(*spec.shape, *variable.shape),
+        # A result without an entry still has a file.
+        chunks=(*chunk, *(max(n, 1) for n in variable.shape)),
+        dtype=variable.dtype,
+        fill_value=variable.fill,
+        dimension_names=(*spec.dims, *variable.dims),
+        attributes=attributes_of(variable),
+        overwrite=True,
+        **_codecs(files.optional("zarr", "sweep")),
+    )
+
+
+def refuse_others(path: Path, name: str) -> None:
+    """Refuse to make a variable where something else is; what was cut short before its first chunk is not."""
+    folder = path / name
+    begun = folder.is_dir() and not folder.is_symlink()
+    if os.path.lexists(folder) and not (
+        begun and {file.name for file in folder.iterdir()} <= {"zarr.json"}
+    ):
+        msg = f"{folder} must be free for what is added, got something else there: move it away"
+        raise SweepError(msg)
 
 
 def write_coordinate(group: Any, name: str, dims: tuple[str, ...], values: Any) -> None:
@@ -274,3 +295,11 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def checked() -> Any:
+    """Return the module that needs the packages of sweeps."""
+    files.optional("google_crc32c", "sweep")
+    from linnet_fast.sweeps import checked  # noqa: PLC0415
+
+    return checked

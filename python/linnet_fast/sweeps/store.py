@@ -9,20 +9,20 @@ import secrets
 import shutil
 import stat
 import time
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import files, validate
 from linnet_fast._base.validate import Shape
+from linnet_fast.sweeps import growth
 from linnet_fast.sweeps.batch import Arrays
 from linnet_fast.sweeps.chunk import Block
 from linnet_fast.sweeps.form import (
@@ -30,23 +30,23 @@ from linnet_fast.sweeps.form import (
     SPEC,
     SweepError,
     check_metadata,
+    checked,
     described,
     is_store,
     locked,
+    noted,
     refuse_links,
+    refuse_others,
     signed,
     write_coordinate,
     write_group,
     write_plain,
+    write_variable,
 )
 from linnet_fast.sweeps.layout import PENDING, Layout, Variable, coordinates
-from linnet_fast.sweeps.results import with_names
 from linnet_fast.sweeps.spec import SweepSpec
 from linnet_fast.training import plain
 from linnet_fast.training.state import Status
-
-if TYPE_CHECKING:
-    import xarray
 
 _LEFTOVER_AGE = 3600.0  # seconds
 _LEFTOVER = re.compile(r"(?P<stem>zarr|c(\.\d+)*)\.[0-9a-f]{32}\.partial")
@@ -113,6 +113,8 @@ class Store:
         self._group: Any = zarr.open_group(path, mode="r+")
         self.attrs: Mapping[str, Any] = dict(self._group.attrs)
         note = self.attrs[MARK]
+        self._added: tuple[str, ...] = tuple(note.get("added", ()))
+        """Variables that came later: chunks may be there without them."""
         self._own_folders = (SPEC, *(v["name"] for v in note["variables"]), *note["coordinates"])
         refuse_links(path, self._own_folders)
         self.spec_data: Mapping[str, Any] = note["spec"]
@@ -201,10 +203,10 @@ class Store:
             shown = "; ".join(lines[:5]) + ("; ..." if len(lines) > 5 else "")
             msg = (
                 f"{self.path} holds another sweep: {shown or 'of another version of the library'}. "
-                "Take another store; or, if dimensions have grown at their ends, extend it "
-                "(extend=True, --extend)"
+                "Take another store; or, if dimensions have grown at their ends or more is derived, "
+                "extend it (extend=True, --extend)"
             )
-            raise SweepError(msg + _why_not(known, asked))
+            raise SweepError(msg + growth.why_not(known, asked))
 
     def check_isa(self, isa: str) -> None:
         """Refuse a store of another instruction set."""
@@ -218,9 +220,14 @@ class Store:
     # -- chunks ------------------------------------------------------------------------------------
 
     def write(self, number: int, values: Arrays) -> None:
-        """Write a chunk; the status, by which it counts, after all else is on the disk."""
-        block = self.chunks.block(number)
-        region = tuple(slice(begin, end) for begin, end in block)
+        """Write a chunk; the status, by which it counts, after all else is on the disk.
+
+        Of a chunk that is there but for variables that came later, these; the others must be the same.
+        """
+        region = self._region(number)
+        if self._added and self._has_status(number):
+            self._write_added(number, values)
+            return
         for variable in self.variables:
             if variable.name == "status":
                 for other in self.variables[:-1]:
@@ -231,16 +238,51 @@ class Store:
             _flush(file)
         _flush(self.path / "status")  # the directory: the file's name, too
 
+    def _write_added(self, number: int, values: Arrays) -> None:
+        """Write what came later of a chunk, if its runs are those that are there."""
+        region = self._region(number)
+        for variable in self.variables:
+            there = variable.name not in self._added
+            if there and not _same(self.read(number, variable.name), values[variable.name]):
+                msg = (
+                    f"{self.path} has another {variable.name} of some runs than they have now, with "
+                    "the same description: what is there is left as it is; take another store"
+                )
+                raise SweepError(msg)
+        for variable in self.variables:
+            if variable.name in self._added:
+                self._arrays[variable.name][region] = values[variable.name]
+                for file in self._files(variable, number):
+                    _flush(file)
+                _flush(self.path / variable.name)
+
     def is_done(self, number: int) -> bool:
-        """Whether a chunk is there."""
+        """Whether a chunk is there, with what came later."""
+        return self._has_added(number) and self._has_status(number)
+
+    def n_there(self) -> int:
+        """Return how many runs are there, with what came later."""
+        there = np.asarray(self._arrays["status"][...]) != PENDING
+        for number in range(len(self.chunks)) if self._added else ():
+            if not self._has_added(number):
+                there[self._region(number)] = False
+        return int(np.count_nonzero(there))
+
+    def _has_added(self, number: int) -> bool:
+        later = (variable for variable in self.variables if variable.name in self._added)
+        return all(file.exists() for variable in later for file in self._files(variable, number))
+
+    def _has_status(self, number: int) -> bool:
         return all(file.exists() for file in self._files(self.variables[-1], number)) and bool(
             (self.read(number, "status") != PENDING).all()
         )
 
     def read(self, number: int, name: str) -> npt.NDArray[Any]:
         """Return a variable of the runs of a chunk."""
-        region = tuple(slice(begin, end) for begin, end in self.chunks.block(number))
-        return np.asarray(self._arrays[name][region])
+        return np.asarray(self._arrays[name][self._region(number)])
+
+    def _region(self, number: int) -> tuple[slice, ...]:
+        return tuple(slice(begin, end) for begin, end in self.chunks.block(number))
 
     def done(self, numbers: Iterable[int]) -> tuple[dict[int, Counts], list[int]]:
         """Return which chunks are there, with how their runs ended, and which are damaged.
@@ -260,12 +302,18 @@ class Store:
                 for file, size in sized
                 if file.name in names[name]
             ]
-            counts = all(file.name in names["status"] for file, _ in expected["status"])
-            complete = len(present) == sum(map(len, expected.values()))
-            if (counts and not complete) or not all(_is_whole(f, n) for f, n in present):
+            missing = {
+                name
+                for name, sized in expected.items()
+                for file, _ in sized
+                if file.name not in names[name]
+            }
+            counts = "status" not in missing
+            lost = counts and not missing <= set(self._added)
+            if lost or not all(_is_whole(f, n) for f, n in present):
                 damaged.append(number)
                 continue
-            if not counts:
+            if missing:
                 continue
             ended = self.read(number, "status")
             if (ended == PENDING).any():  # the store has grown since
@@ -286,7 +334,7 @@ class Store:
             range(-(-n // c))
             for n, c in zip(variable.shape, array.chunks[len(self.chunks.shape) :], strict=True)
         ]
-        size = math.prod(array.chunks) * np.dtype(variable.dtype).itemsize + _checked().CRC
+        size = math.prod(array.chunks) * np.dtype(variable.dtype).itemsize + checked().CRC
         for rest in product(*extra):
             place = (*self.chunks.place(number), *rest)
             file = self.path / variable.name / ".".join(["c", *map(str, place)])
@@ -315,7 +363,7 @@ class Store:
     # -- growing -----------------------------------------------------------------------------------
 
     def extend(self, spec: SweepSpec, layout: Layout) -> Store:
-        """Make room for a spec whose dimensions have grown at their ends.
+        """Make room for a spec whose dimensions have grown at their ends, or that derives more.
 
         Raises
         ------
@@ -327,48 +375,44 @@ class Store:
             return Store._open(self.path, growing=True)._extended(spec, layout)
 
     def check_growth(self, spec: SweepSpec) -> None:
-        """Refuse a spec that is neither this store's nor one whose dimensions have grown at their ends."""
-        if self.spec_id == spec.id:
-            return
-        old = self.chunks.shape
-        grown = len(spec.shape) == len(old) and all(
-            n <= m for n, m in zip(old, spec.shape, strict=True)
-        )
-        if not grown or spec.cut(old).id != self.spec_id:
-            cut = spec.cut(old) if grown else spec
-            lines = plain.differences(self.spec_data, cut.encode())
-            msg = (
-                f"{self.path} can only be extended by values at the ends of its dimensions "
-                f"{old}, got {'; '.join(lines[:5]) or f'dimensions {spec.shape}'}"
-            )
-            raise SweepError(msg + _why_not(self.spec_data, spec.encode()))
-        if not spec.common_seeds and spec.shape[1:] != old[1:]:
-            msg = (
-                f"{self.path} can only be extended by values at the end of its first dimension, "
-                f"since runs without common_seeds are numbered by its shape {old}, got {spec.shape}"
-            )
-            raise SweepError(msg)
+        """Refuse a spec that is neither this store's nor a larger form of it, see `growth.check`."""
+        if self.spec_id != spec.id:
+            growth.check(self.path, self.chunks.shape, self.spec_data, spec)
+
+    def settle(self) -> None:
+        """Once all chunks have what came later, note that they must."""
+        if self._added and all(map(self._has_added, range(len(self.chunks)))):
+            with locked(self.path):
+                now = Store._open(self.path, growing=True)
+                if now.spec_id == self.spec_id and now.n_there() == math.prod(self.chunks.shape):
+                    note = {**now.attrs[MARK], "added": []}
+                    now._group.attrs[MARK] = signed(self.path, note)
 
     def _extended(self, spec: SweepSpec, layout: Layout) -> Store:
         if self.spec_id == spec.id:
             return Store._open(self.path, growing=False)
         self.check_growth(spec)
-        if layout.variables != self.variables:
-            msg = f"{self.path} cannot be extended: results would have other shapes"
-            raise SweepError(msg)
+        old = self.attrs[MARK]
+        more = growth.added(self.path, self.variables, old["coordinates"], spec, layout)
+        for variable in more:
+            refuse_others(self.path, variable.name)
         arrays: plain.Arrays = {}
         data = spec.encode(arrays)
         # Arrays first, the note on the spec last: cut short, the same call does it again.
         for variable in self.variables:
             self._arrays[variable.name].resize((*spec.shape, *variable.shape))
+        for variable in more:
+            write_variable(self._group, spec, variable, self.chunks.chunk)
         for name, (dims, values) in coordinates(spec, layout).items():
             write_coordinate(self._group, name, dims, values)
         for digest, array in arrays.items():
             write_plain(self._group[SPEC], digest, array)
-        note = dict(self.attrs[MARK]) | {
+        note = dict(old) | {
             "spec": data,
             "spec_id": spec.id,
             "shape": list(spec.shape),
+            "variables": noted(layout.variables),
+            "added": [*self._added, *(variable.name for variable in more)],
             "coordinates": described(coordinates(spec, layout)),
         }
         self._group.attrs[MARK] = signed(self.path, note)
@@ -384,6 +428,10 @@ def _names(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
+def _same(there: npt.NDArray[Any], now: npt.NDArray[Any]) -> bool:
+    return bool(np.array_equal(there, now, equal_nan=there.dtype.kind == "f"))
+
+
 def _flush(file: Path) -> None:
     """See to it that a file, or the names in a directory, are on the disk."""
     is_file = file.is_file()
@@ -396,71 +444,15 @@ def _flush(file: Path) -> None:
         os.close(handle)
 
 
-def _checked() -> Any:
-    """Return the module that needs the packages of sweeps."""
-    files.optional("google_crc32c", "sweep")
-    from linnet_fast.sweeps import checked  # noqa: PLC0415
-
-    return checked
-
-
 def _is_whole(file: Path, size: int) -> bool:
     """Whether a file has its size, and the checksum at its end fits what is before it."""
     try:
         with files.opened(file) as opened:
             if files.size_of(opened) != size:
                 return False
-            return bool(_checked().is_whole(opened.read(), size))
+            return bool(checked().is_whole(opened.read(), size))
     except OSError:
         return False
-
-
-def open_dataset(path: Path) -> xarray.Dataset:
-    """Return a store as a Dataset that reads when asked."""
-    xr = files.optional("xarray", "sweep")
-    files.optional("zarr", "sweep")
-    if not is_store(path):
-        msg = f"{path} must be a sweep's store, got something else"
-        raise SweepError(msg)
-    try:
-        with locked(path, shared=True), warnings.catch_warnings():
-            check_metadata(path, growing=False)
-            # What a process that was killed left behind, and files of others.
-            warnings.filterwarnings("ignore", r"Object at .* is not recognized")
-            data: xarray.Dataset = xr.open_zarr(
-                _checked().CheckedStore(path, read_only=True), chunks=None, consolidated=False
-            )
-        return _arranged(data)
-    except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        msg = f"{path} is damaged: {error}"
-        raise SweepError(msg) from error
-
-
-def _arranged(data: xarray.Dataset) -> xarray.Dataset:
-    """Return what a store holds as the result that it is."""
-    note = data.attrs[MARK]
-    variables = {variable["name"] for variable in note["variables"]}
-    data = data.set_coords([name for name in data.data_vars if name not in variables])
-    # Texts as in results in memory; and everything in one order whatever the file system's.
-    texts = {
-        name: (array.dims, np.array(array.to_numpy().tolist()))
-        for name, array in data.coords.items()
-        if array.dtype.kind == "T"
-    }
-    data = data.assign_coords(texts)[[variable["name"] for variable in note["variables"]]]
-    # Read before all else: what is read later is there wherever this says so.
-    data["status"].load()
-    data.attrs = attributes(note["spec_id"], note["spec"], data.attrs["provenance"])
-    return with_names(data)
-
-
-def attributes(spec_id: str, spec_data: object, provenance: str) -> dict[str, str]:
-    """Return the attributes of a result: what was asked for, and by what it was made."""
-    return {
-        "spec_id": spec_id,
-        "spec": plain.text(spec_data),
-        "provenance": provenance,
-    }
 
 
 def path_of(store: object) -> Path:
@@ -470,22 +462,3 @@ def path_of(store: object) -> Path:
         msg = f"store must be on a file system that all workers see, got {validate.brief(store)}"
         raise ValueError(msg)
     return path
-
-
-def _why_not(known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Return what of another sweep no store can take in, as sentences behind a message."""
-    reasons = []
-    if known.get("derived") != asked["derived"]:
-        reasons.append("what is kept of a run (derived) is settled when a store is begun")
-    old, new = (
-        {axis["name"]: axis["labels"] for axis in own.get("axes", ())} for own in (known, asked)
-    )
-    if list(old) != list(new):
-        names = ", ".join(old) or "none but seeds"
-        reasons.append(f"a store keeps the dimensions that it was begun with ({names})")
-    else:
-        inserted = [name for name in old if new[name][: len(old[name])] != old[name]]
-        if inserted:
-            where = f"those of {', '.join(inserted)} that are there, not before or between them"
-            reasons.append(f"values go behind {where}, and none is taken out")
-    return "".join(f"; {reason}" for reason in reasons)

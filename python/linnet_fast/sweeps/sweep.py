@@ -18,6 +18,7 @@ from linnet_fast.sweeps.batch import Arrays
 from linnet_fast.sweeps.chunk import shape_of
 from linnet_fast.sweeps.cost import SweepEstimate
 from linnet_fast.sweeps.cost import estimate as _estimate
+from linnet_fast.sweeps.dataset import attributes, open_dataset
 from linnet_fast.sweeps.derived import is_built_in, resolve
 from linnet_fast.sweeps.designs import grid, paired, sampled
 from linnet_fast.sweeps.engine import Done, Hooks, Job, Slots, run_by, run_here
@@ -114,8 +115,10 @@ def sweep(
     shard : (int, int), optional
         ``(i, n)`` does the i-th of n parts, i from 1: for n jobs of a batch system on one store.
     extend : bool, default False
-        Whether a store may be of a smaller sweep, whose dimensions have grown at their ends since.
-        Where runs have random numbers of their own only the first can, since the shape numbers them.
+        Whether a store may be of a smaller sweep, whose dimensions have grown at their ends since, or
+        that derives less. More `derived` trains the runs that are there again, checks that they are
+        the same, and adds what is new, which is NaN meanwhile (-1 of integers). Where runs have random
+        numbers of their own only the first dimension can grow, since the shape numbers them.
     chunk_runs : int, optional
         About how many runs make a chunk; by default so many as take a second or two. A store keeps
         the size it was made with.
@@ -189,7 +192,7 @@ def sweep(
     kept = _opened(path, plan, extend)
     numbers = range(part - 1, len(kept.chunks), n_parts)
     _in_store(plan, kept, numbers, progress)
-    return _store.open_dataset(path)
+    return open_dataset(path)
 
 
 def open_sweep(store: str | Path) -> xarray.Dataset:
@@ -213,7 +216,7 @@ def open_sweep(store: str | Path) -> xarray.Dataset:
         If xarray or Zarr is not installed.
     """
     validate.path("store", store)
-    return _store.open_dataset(_store.path_of(store))
+    return open_dataset(_store.path_of(store))
 
 
 def open_spec(store: str | Path, *, derived: Mapping[str, Any] | None = None) -> SweepSpec:
@@ -376,7 +379,7 @@ def _in_memory(plan: _Plan, progress: Progress) -> xarray.Dataset:
     variables = {
         v.name: ((*spec.dims, *v.dims), result[v.name], attributes_of(v)) for v in layout.variables
     }
-    attrs = _store.attributes(spec.id, spec.encode(), files.to_json(plan.note()))
+    attrs = attributes(spec.id, spec.encode(), files.to_json(plan.note()))
     return with_names(xr.Dataset(variables, coordinates(spec, layout), attrs))
 
 
@@ -425,6 +428,7 @@ def _in_store(plan: _Plan, kept: Store, numbers: Iterable[int], progress: Progre
         try:
             if left:
                 plan.train(kept.chunks, left, kept, Hooks(meter.trained, meter.kept, meter.within))
+            kept.settle()
         except KeyboardInterrupt as error:
             error.add_note(_kept(kept, meter))
             raise
