@@ -1,5 +1,6 @@
 // The driver of the workers: exceptions, stopping, polling.
 #include <atomic>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 
 #include "base/parallel.hpp"
 #include "check.hpp"
+#include "runs/order.hpp"
 
 using namespace linnet;
 
@@ -169,3 +171,32 @@ TEST(a_child_that_is_forked_within_a_call_leaves_it_with_an_error) {
     }
 }
 #endif
+
+TEST(runs_that_share_their_data_are_begun_one_after_the_other) {
+    const std::vector<double> numbers(100, 1.0);
+    const std::vector<Index> shape{3, 4, 5};
+    const auto order_of = [&](std::vector<Index> strides) {
+        LossData loss("logistic", shape, 1, 1);
+        loss.values["inputs"] = RunArray<double>{numbers.data(), std::move(strides)};
+        loss.values["targets"] = RunArray<double>{numbers.data(), {0, 0, 0}};
+        const RunOrder order(loss, shape);
+        std::vector<Index> runs;
+        for (Index place = 0; place < 60; ++place) runs.push_back(order.run(place));
+        return runs;
+    };
+    std::vector<Index> plain(60);
+    std::iota(plain.begin(), plain.end(), 0);
+    CHECK(order_of({0, 0, 0}) == plain);
+    CHECK(order_of({20, 5, 1}) == plain);
+    CHECK(order_of({1, 0, 0}) == plain);
+    // The last axis has other data: it turns slowest, the others in C order before it.
+    const std::vector<Index> turned = order_of({0, 0, 1});
+    for (Index place = 0; place < 60; ++place)
+        CHECK(turned[static_cast<std::size_t>(place)] == place % 12 * 5 + place / 12);
+    const std::vector<Index> middle = order_of({0, 7, 0});
+    for (Index place = 0; place < 60; ++place) {
+        const Index inner = place % 15;
+        CHECK(middle[static_cast<std::size_t>(place)] ==
+              inner / 5 * 20 + place / 15 * 5 + inner % 5);
+    }
+}

@@ -18,14 +18,20 @@ import linnet_fast as lf
 from linnet_fast import plot
 from linnet_fast._base import machine
 from linnet_fast.cli import main, sweep_table
+from linnet_fast.sweeps.batch import Batch
+from linnet_fast.sweeps.store import chunk_shape
 
-TEACHER = lf.Teacher(
-    "sparse", n_inputs=6, n_nonzero=2, n_samples=8, noise=0.1, input_cov=("wishart", 12)
-)
+
+def of(**options):
+    options = {"n_inputs": 6, "n_samples": 8} | options
+    return lf.Teacher("sparse", n_nonzero=2, noise=0.1, input_cov=("wishart", 12), **options)
+
+
+TEACHER = of()
 RECORD = lf.Record.every(10, ("loss", "product"), evaluate={"risk": "population"})
 
 
-def training(**options):
+def training(network=None, **options):
     options = {
         "loss": TEACHER,
         "start": lf.Start("gaussian", 0.3),
@@ -33,7 +39,7 @@ def training(**options):
         "n_steps": 20,
         "record": RECORD,
     } | options
-    return lf.Training(lf.Diagonal(6, 2), **options)
+    return lf.Training(network or lf.Diagonal(6, 2), **options)
 
 
 def swept(spec, **options):
@@ -381,3 +387,82 @@ def replace_scale(scale):
 def test_identities_of_sweeps_without_teachers_are_what_they_were():
     spec = lf.grid(replace(training(), loss=TEACHER.loss(0), record=None), {"start.scale": [0.1]})
     assert not {"data_seed", "batch_seed"} & spec.encode()["training"].keys()
+
+
+SHARED = {"start.scale": [0.05, 0.1, 0.2, 0.3, 0.5], "data_seed": [3, 8, 1]}
+"""Runs of a scale each share data with those of other scales."""
+
+
+@pytest.mark.parametrize(
+    ("axes", "dims"),
+    [
+        (SHARED, {"data_seed"}),
+        ({"start.scale": [0.1, 0.2]}, {"seed"}),
+        ({"loss.noise": [0.1, 0.2], "start.scale": [0.1, 0.2]}, {"noise", "seed"}),
+        ({"method.step_size": [0.1, 0.2], "data_seed": [4, 5]}, {"data_seed"}),
+    ],
+)
+def test_the_dimensions_along_which_data_differ(axes, dims):
+    assert lf.grid(training(), axes, replicates=3).data_dims == dims
+
+
+def test_given_data_differ_along_no_dimension_but_their_own():
+    loss = lf.SquaredLoss.from_data(np.eye(6), np.arange(6.0))
+    axes = {"start.scale": [0.1, 0.2]}
+    assert lf.grid(training(loss=loss, record=None), axes, replicates=3).data_dims == set()
+    held = training(data_seed=5)
+    assert lf.grid(held, axes, replicates=3).data_dims == set()
+    assert lf.grid(training(), axes, replicates=2, common_seeds=False).data_dims == {
+        "scale",
+        "seed",
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stop": lf.Stop(loss=0.4, check_every=5)},
+        {"method": lf.Adam(0.05)},
+        {"method": lf.GradientDescent(0.05, momentum=0.9), "n_steps": 0},
+        {"loss": of(n_samples=70), "dtype": "float32"},
+        {"network": lf.Diagonal(40, 2), "loss": of(n_inputs=40)},
+    ],
+    ids=["plain", "stopped", "Adam", "no step", "float32", "many inputs"],
+)
+def test_runs_that_share_data_are_those_of_each_alone(options, tmp_path):
+    """They are trained side by side, by data and not by place; nobody sees it but the clock."""
+    options = dict(options)
+    network = options.pop("network", lf.Diagonal(6, 2))
+    spec = lf.grid(training(network, **options), SHARED, derived={"end": ends}, keep_records=True)
+    chunk = chunk_shape(spec, 4)
+    assert chunk == (5, 1)  # all scales of a data seed
+    whole = swept(spec)
+    for number in range(spec.n_runs):
+        run, place = spec.run(number), spec.index(number)
+        for name in ("loss", "product", "loss_risk"):
+            assert_array_equal(whole[name].values[place], run.observables[name], err_msg=name)
+        assert whole["end"].values[place] == sum(w.sum() for w in run.final.weights)
+        assert whole["status"].values[place] == run.status
+    for store in (None, tmp_path / "s.zarr"):
+        one = lf.sweep(spec, store, progress=False, chunk_runs=4)
+        assert one.drop_attrs().load().equals(whole.drop_attrs())
+
+
+def ends(runs):
+    assert len(runs.run_shape) == 1
+    assert runs.loss_function.run_shape == runs.run_shape
+    return sum(w.reshape(len(w), -1).sum(axis=1) for w in runs.final.weights)
+
+
+def test_losses_given_along_a_later_axis_are_those_of_their_runs():
+    losses = [lf.SquaredLoss.from_data(np.eye(6), np.full(6, x)) for x in (1.0, 2.0, 3.0)]
+    spec = lf.grid(
+        training(loss=losses[0], record=None),
+        {"start.scale": [0.1, 0.2], "loss": losses},
+        derived=("final_loss",),
+    )
+    assert len(spec.groups) == 1
+    batch = Batch.of_all(spec)
+    made = batch.train(spec, lf.Record.at([20], ("loss",)))
+    assert_array_equal(made.loss[..., 0], swept(spec)["final_loss"].transpose("scale", "loss"))

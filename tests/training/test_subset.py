@@ -20,6 +20,8 @@ METHODS = {
     "momentum": lambda: lf.GradientDescent(STEP, momentum=[[0.0], [0.5], [0.9]]),
     "rms": lambda: lf.RMSProp(STEP, momentum=[[0.0], [0.5], [0.9]], centered=True),
     "batches": lambda: lf.Adam(STEP, batches=lf.Batches(4, seed=3)),
+    "stochastic": lambda: lf.StochasticGradientDescent(STEP, 4, seed=3),
+    "stochastic with streams": lambda: lf.StochasticGradientDescent(STEP, 4, streams=[7, 5]),
     "noise": lambda: lf.GradientDescent(STEP, noise=lf.GaussianNoise(0.1, seed=3)),
     "rule": lambda: lf.GradientDescent(lf.StepRule.cosine(STEP, 40)),
     "feedback": lambda: lf.FeedbackAlignment(

@@ -58,27 +58,28 @@ public:
             of_slots_[k][static_cast<std::size_t>(slot)] = all_[k].at(run, run_shape_);
     }
     Index n_samples(Index step) const { return choice_.size(step); }
-    /// do_them(first lane, how many) for the runs of a group of lanes from a slot on: together if all
-    /// see the same samples in an array, whatever they see in others. has_run(slot): is there one?
+    /// do_them(first lane, how many) for the runs of a group of lanes from a slot on: neighbours that see
+    /// the same samples in an array together, whatever they see in others. has_run(slot): is there one?
     template <int lanes, class HasRun, class Do>
     void for_each_bunch(int first_slot, std::size_t array, const HasRun& has_run,
                         const Do& do_them) {
-        int some = -1;
-        bool together = !is_drawn();
-        for (int slot = first_slot; slot < first_slot + lanes; ++slot) {
-            if (!has_run(slot)) continue;
-            together = together && (some < 0 || all_of(array, slot) == all_of(array, some));
-            some = slot;
-        }
-        if (together && some >= 0) {
-            for (int slot = first_slot; slot < first_slot + lanes; ++slot) {
+        for (int lane = 0, next = 0; lane < lanes; lane = next) {
+            int some = -1;  // a run of the bunch
+            for (next = lane; next < lanes; ++next) {
+                const int slot = first_slot + next;
+                if (!has_run(slot)) continue;
+                if (some >= 0 && (is_drawn() || all_of(array, slot) != all_of(array, some))) break;
+                some = slot;
+            }
+            if (some < 0) return;
+            if (is_drawn()) {
+                do_them(some - first_slot, 1);
+                continue;
+            }
+            for (int slot = first_slot + lane; slot < first_slot + next; ++slot) {
                 if (!has_run(slot)) copy_run(some, slot);
             }
-            do_them(0, lanes);
-            return;
-        }
-        for (int lane = 0; lane < lanes; ++lane) {
-            if (has_run(first_slot + lane)) do_them(lane, 1);
+            do_them(lane, next - lane);
         }
     }
     /// visit(chunk) for the samples of a step of the run in a slot.

@@ -14,6 +14,7 @@
 #include "engines/lane_machine.hpp"
 #include "linnet/train.hpp"
 #include "observables/probe.hpp"
+#include "runs/order.hpp"
 
 namespace linnet {
 
@@ -26,7 +27,8 @@ public:
           results(the_results),
           n_layers(static_cast<Index>(the_problem.chain.sizes.size())),
           n_records(static_cast<Index>(records)),
-          sizes(observable_sizes(the_problem.chain)) {
+          sizes(observable_sizes(the_problem.chain)),
+          order_(the_problem.loss, the_problem.run_shape) {
         n_runs = n_runs_of(problem.run_shape);
         n_in = problem.chain.n_inputs();
         n_out = problem.chain.n_outputs();
@@ -79,11 +81,23 @@ public:
         has_decay = !every_decay_is_zero();
     }
 
-    /// The next run to train, or -1. Runs that had ended before are passed on unchanged.
-    Index claim() {
+    /// Runs that a worker has claimed and not begun yet.
+    struct Claim {
+        Index next = 0, end = 0;
+    };
+    /// The next run to train, or -1: of a claim, which takes so many more where it is used up. Runs that
+    /// had ended before are passed on unchanged.
+    Index take(Claim& claim, Index count) {
         while (true) {
-            const Index run = next_.fetch_add(1, std::memory_order_relaxed);
-            if (run >= n_runs) return -1;
+            if (claim.next == claim.end) {
+                claim.next = next_.fetch_add(count, std::memory_order_relaxed);
+                claim.end = std::min(claim.next + count, n_runs);
+                if (claim.next >= n_runs) {
+                    claim.next = claim.end = 0;
+                    return -1;
+                }
+            }
+            const Index run = order_.run(claim.next++);
             if (problem.ended == nullptr || problem.ended[run] == 0) return run;
             for (Index k = 0; k < n_persistent(); ++k)
                 std::copy_n(start(run, k), layer_size(k % n_layers), final_state(run, k));
@@ -285,6 +299,7 @@ private:
         cross_.assign(cross, cross + n_out * n_in);
     }
 
+    RunOrder order_;
     mutable std::vector<T> cov_, cross_;  // those that all runs share, in single precision
     mutable std::once_flag rounded_;
     std::atomic<Index> next_{0};

@@ -38,12 +38,11 @@ bool work_through(Batch<T>& batch, const Costs& costs, const Control& control,
     const double fewest_lanes = costs.fewest_lanes();
     const bool use_lanes =
         fewest_lanes <= std::min<double>(native_lanes<T>, static_cast<double>(share));
-    const auto claim_into = [&batch](auto& runner) {
-        return [&batch, &runner](int slot) {
-            const Index run = batch.claim();
-            if (run >= 0) runner.load(slot, run);
-            return run >= 0;
-        };
+    using Claim = typename Batch<T>::Claim;
+    const auto load_into = [&batch](auto& runner, int slot, Claim& claim, Index count) {
+        const Index run = batch.take(claim, count);
+        if (run >= 0) runner.load(slot, run);
+        return run >= 0;
     };
     const auto never = [] { return false; };
 
@@ -55,11 +54,15 @@ bool work_through(Batch<T>& batch, const Costs& costs, const Control& control,
             // No worker takes more than its share at first, so that few runs spread over all
             // workers.
             Index taken = 0;
-            const auto claim = claim_into(lanes);
+            Claim claim;
             const auto refill = [&](int slot) {
-                if (taken < lanes.n_slots() && taken >= share) return false;
+                const bool is_first = taken < lanes.n_slots();
+                if (is_first && taken >= share) return false;
+                // As many as there are free slots, which are asked for next: neighbours stay together.
+                const Index n_free = lanes.n_slots() - lanes.n_active();
+                const Index count = is_first ? std::min(n_free, share - taken) : n_free;
                 ++taken;
-                return claim(slot);
+                return load_into(lanes, slot, claim, count);
             };
             const auto enough = [&] { return batch.drained() && lanes.n_active() < fewest_lanes; };
             if (!lanes.work(refill, enough)) return;
@@ -70,7 +73,8 @@ bool work_through(Batch<T>& batch, const Costs& costs, const Control& control,
                 if (!direct.work([](int) { return false; }, never)) return;
             }
         }
-        direct.work(claim_into(direct), never);
+        Claim claim;
+        direct.work([&](int slot) { return load_into(direct, slot, claim, 1); }, never);
     });
     return !progress.stop.load();
 }

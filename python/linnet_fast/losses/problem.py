@@ -72,6 +72,8 @@ class Problem(Value, ABC):
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType({})
     hint: ClassVar[str] = ""
     """How to come from it to a loss, where one is needed."""
+    is_drawn: ClassVar[bool] = False
+    """Whether each data seed has another loss."""
 
     @property
     @abstractmethod

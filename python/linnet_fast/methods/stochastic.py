@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, cast
+from types import MappingProxyType
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,10 @@ class StochasticGradientDescent(GradientDescent):
     StochasticGradientDescent(step_size=0.001, weight_decay=0, batch_size=1000, seed=7)
     """
 
+    inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
+        {**GradientDescent.inner_axes, "streams": 0}
+    )
+
     batch_size: int
     seed: int
     streams: npt.NDArray[np.int64] | None
@@ -79,21 +84,24 @@ class StochasticGradientDescent(GradientDescent):
         noise: GaussianNoise | None = None,
     ) -> None:
         size = validate.integer("batch_size", batch_size, low=1, high=2**31)
-        object.__setattr__(self, "batch_size", size)
+        drawn = Batches(size, seed, streams)
+        for name, value in (
+            ("batch_size", size),
+            ("seed", drawn.seed),
+            ("streams", drawn.streams),
+        ):
+            object.__setattr__(self, name, value)
         super().__init__(
             step_size,
             weight_decay,
             layer_multipliers,
             momentum=momentum,
             nesterov=nesterov,
-            batches=Batches(size, seed, streams),
+            batches=drawn,
             dampening=dampening,
             layer_decays=layer_decays,
             noise=noise,
         )
-        drawn = cast("Batches", self.batches)
-        object.__setattr__(self, "seed", drawn.seed)
-        object.__setattr__(self, "streams", drawn.streams)
 
     def _shown(self) -> dict[str, object]:
         parts = {name: part for name, part in super()._shown().items() if name != "batches"}

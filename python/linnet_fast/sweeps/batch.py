@@ -22,6 +22,7 @@ from linnet_fast.training.observe import observe
 from linnet_fast.training.phase import Phase
 from linnet_fast.training.phases import Planned, planned
 from linnet_fast.training.state import Status
+from linnet_fast.training.subset import subset
 from linnet_fast.training.train import train
 from linnet_fast.training.trajectory import Trajectory
 
@@ -62,7 +63,7 @@ class Batch:
             for column in axis.columns:
                 if column.numbers is not None:
                     settings[column.path] = column.numbers[index]
-                elif column.kind == "stacked" and (index != index[0]).any():
+                elif column.kind == "stacked" and (index != index.flat[0]).any():
                     root, *rest = column.path.split(".")
                     loss = type(column.values[0]).stacked(column.values, index)
                     parts[root] = plain.replaced(root, parts[root], rest, loss)
@@ -194,12 +195,40 @@ def train_group(
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> Arrays:
-    """Train runs of one group; return, by name, what is kept of them."""
-    batch = Batch.of(spec, indices)
+    """Train runs of one group, in C order; return, by name, what is kept of them."""
+    mesh = _mesh(spec, indices)
+    batch = Batch.of(spec, indices if mesh is None else mesh)
+    if mesh is not None:
+        whole = np.broadcast_shapes(*(index.shape for index in mesh))
+        batch = replace(batch, streams=np.broadcast_to(batch.streams, whole))
     trajectory = batch.train(
         spec, recording(spec, batch.training, batch.record), n_threads, progress
     )
+    if mesh is not None:
+        trajectory = subset(trajectory, np.arange(len(indices[0])))
     return _kept(spec, trajectory, indices, n_threads)
+
+
+def _mesh(
+    spec: SweepSpec, indices: list[npt.NDArray[np.intp]]
+) -> list[npt.NDArray[np.intp]] | None:
+    """Return the indices of runs along axes of their own, if some share data that others do not.
+
+    The core trains together what shares data; where all runs do, or none, one axis says as much. Runs of
+    a group are a grid, for a group is a choice along each axis; those of a sample are not.
+    """
+    chosen = [np.unique(index) for index in indices]
+    n_data = n_others = 1
+    for name, some in zip(spec.dims, chosen, strict=True):
+        if name in spec.data_dims:
+            n_data *= len(some)
+        else:
+            n_others *= len(some)
+    if min(n_data, n_others) == 1 or n_data * n_others != len(indices[0]):
+        return None
+    mesh = np.ix_(*chosen)
+    flat = (part.ravel() for part in np.broadcast_arrays(*mesh))
+    return list(mesh) if all(map(np.array_equal, flat, indices)) else None
 
 
 def first_of_group(

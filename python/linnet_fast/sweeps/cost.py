@@ -23,6 +23,7 @@ _FULL = 0.2  # seconds up to which a sample of runs is trained in full
 _PART = 0.05  # seconds for which it is trained otherwise
 _CHUNK_SECONDS = 1.5
 _LONGEST_CHUNK = 5.0
+_LONGEST_FULL = 20.0  # of as many runs as there are lanes, which cost as one of them does
 _SHORTEST_CHUNK = 0.1
 _LEAST_CHUNKS = 8  # per worker, so that all end at about the same time
 _MOST_CHUNK_BYTES = 2**28
@@ -74,15 +75,20 @@ def estimate(spec: SweepSpec, layout: Layout, n_threads: int, n_workers: int = 1
         for g, n, s in zip(spec.groups, sizes, each, strict=True)
     )
     seconds = float((sizes * each).sum())
-    chunk = _chunk_runs(spec.n_runs, seconds, float(each.max()), layout, n_workers)
+    lanes = n_threads * int(config()["float64_lanes"])
+    chunk = _chunk_runs(spec.n_runs, seconds, float(each.max()), layout, lanes, n_workers)
     n_bytes = spec.n_runs * layout.n_bytes
     return SweepEstimate(spec.n_runs, groups, n_bytes, seconds / n_workers, n_threads, chunk)
 
 
-def _chunk_runs(n_runs: int, seconds: float, slowest: float, layout: Layout, n_workers: int) -> int:
+def _chunk_runs(
+    n_runs: int, seconds: float, slowest: float, layout: Layout, lanes: int, n_workers: int
+) -> int:
     """Return runs per chunk: a second or two of work, within memory, enough chunks for all."""
     mean = max(seconds / n_runs, 1e-9)
     runs = min(_CHUNK_SECONDS / mean, _LONGEST_CHUNK / max(slowest, 1e-9))
+    if lanes * slowest <= _LONGEST_FULL:
+        runs = max(runs, lanes)
     if n_workers > 1:
         runs = min(runs, max(n_runs / (_LEAST_CHUNKS * n_workers), _SHORTEST_CHUNK / mean))
     per_run = layout.n_bytes + layout.working_bytes

@@ -154,6 +154,23 @@ class SweepSpec:
         lengths = tuple(len(axis) for axis in self.axes.values())
         return lengths if self.replicates is None else (*lengths, self.replicates)
 
+    @cached_property
+    def data_dims(self) -> frozenset[str]:
+        """Names of the dimensions along which runs have other data."""
+        recipe = self.training.loss.is_drawn
+
+        def is_of_data(path: str) -> bool:
+            return path in ("loss", "data_seed") or (recipe and path.startswith("loss."))
+
+        paths = {name: [c.path for c in axis.columns] for name, axis in self.axes.items()}
+        dims = {name for name, own in paths.items() if any(map(is_of_data, own))}
+        tied = isinstance(self.training.data_seed, str) and not any(
+            "data_seed" in own for own in paths.values()
+        )
+        if recipe and tied:  # to the seed
+            dims |= {SEED} if self.common_seeds else set(self.dims)
+        return frozenset(dims & set(self.dims))
+
     @property
     def n_runs(self) -> int:
         """Number of runs."""

@@ -86,12 +86,21 @@ class Chunks:
         )
 
 
-def chunk_shape(shape: Shape, n_runs: int) -> Shape:
-    """Return the shape of chunks of about `n_runs` runs: whole trailing dimensions first."""
+def chunk_shape(spec: SweepSpec, n_runs: int) -> Shape:
+    """Return the shape of chunks of about `n_runs` runs: whole trailing dimensions first.
+
+    Where dimensions have data of their own, others before these, so that runs of a chunk share data.
+    """
+    shape = spec.shape
     chunk = [1] * len(shape)
     left = max(1, n_runs)
-    for axis in reversed(range(len(shape))):
-        chunk[axis] = min(shape[axis], left)
+    axes = sorted(range(len(shape)), key=lambda k: (spec.dims[k] in spec.data_dims, -k))
+    # Networks of another shape are trained apart: before these, runs of the same.
+    n_groups = (*spec.group_shape, *(1 for _ in shape[len(spec.axes) :]))
+    for axis in sorted(axes, key=lambda k: bool(spec.data_dims) and n_groups[k] > 1):
+        # Rather a few runs more than the rest of them alone.
+        whole = bool(spec.data_dims) and 2 * shape[axis] <= 3 * left
+        chunk[axis] = shape[axis] if whole else min(shape[axis], left)
         left //= shape[axis]
         if left == 0:
             break

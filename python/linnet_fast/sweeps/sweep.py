@@ -305,7 +305,7 @@ class _Plan:
             workers = 1 if self.slots is None else self.slots.total
             threads = self.n_threads or max(1, machine.n_threads() // workers)
             self._chunk_runs = _estimate(self.spec, self.layout, threads, workers).chunk_runs
-        return chunk_shape(self.spec.shape, self._chunk_runs)
+        return chunk_shape(self.spec, self._chunk_runs)
 
     def note(self) -> dict[str, Any]:
         """Return what made the result."""

@@ -136,6 +136,7 @@ class Teacher(Problem):
     """
 
     hint: ClassVar[str] = "of which teacher.loss(seed=...) draws one"
+    is_drawn: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)
     """What files may call it."""
     inner_axes: ClassVar[Mapping[str, int]] = MappingProxyType(
