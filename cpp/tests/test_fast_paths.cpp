@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "check.hpp"
+#include "engines/direct_machine.hpp"
 #include "engines/lane_machine.hpp"
 
 using namespace linnet;
@@ -145,8 +146,98 @@ Patterns patterns_of(const Plan& plan) {
     return found;
 }
 
+/// Three steps, as a machine does them and by one operation after the other; returns how many sweeps
+/// there are in one.
+template <class T, class Make>
+int compare_passes(const Plan& plan, const Make& make, bool decays) {
+    using Machine = decltype(make());
+    std::uint64_t state = 9;
+    const auto number = [&state] {
+        state = state * 6364136223846793005U + 1442695040888963407U;
+        return static_cast<T>(static_cast<double>(state >> 11) / 9007199254740992.0 - 0.5);
+    };
+    const auto n_layers = static_cast<std::size_t>(plan.n_layers());
+    const auto set = [&](Machine& machine) {
+        state = 9;
+        for (int slot = 0; slot < machine.n_slots(); ++slot) {
+            for (const int id : plan.weights) {
+                const Plan::Matrix& shape = plan.matrices[static_cast<std::size_t>(id)];
+                std::vector<T> numbers(static_cast<std::size_t>(shape.rows * shape.cols));
+                for (T& x : numbers) x = number();
+                machine.set_matrix(slot, id, numbers.data());
+            }
+            std::vector<T> steps(n_layers);
+            std::vector<double> rates(n_layers);
+            for (std::size_t l = 0; l < n_layers; ++l) {
+                steps[l] = static_cast<T>(0.01) * (1 + number());
+                rates[l] = decays ? 0.1 : 0;
+            }
+            machine.set_rates(slot, steps.data(), rates.data());
+            std::vector<double> cov(static_cast<std::size_t>(plan.n_inputs() * plan.n_inputs()));
+            std::vector<double> cross(static_cast<std::size_t>(plan.n_inputs() * plan.n_outputs()));
+            for (double& x : cov) x = static_cast<double>(number());
+            for (double& x : cross) x = static_cast<double>(number());
+            machine.set_moments(slot, cov.data(), cross.data());
+        }
+    };
+    Machine machine = make();
+    Machine plain = make();
+    set(machine);
+    set(plain);
+    const std::size_t n_groups =
+        static_cast<std::size_t>(machine.n_slots() / Machine::lanes) + (Machine::packed ? 0 : 1);
+    for (int step = 0; step < 3; ++step) {
+        machine.run(0, plan.operations.size(), 0, n_groups);
+        for (std::size_t k = 0; k < plan.operations.size(); ++k) plain.run(k, k + 1, 0, n_groups);
+    }
+    for (int slot = 0; slot < machine.n_slots(); ++slot) {
+        for (const int id : plan.weights) {
+            const Plan::Matrix& shape = plan.matrices[static_cast<std::size_t>(id)];
+            std::vector<T> one(static_cast<std::size_t>(shape.rows * shape.cols));
+            std::vector<T> other(one.size());
+            machine.get_matrix(slot, id, one.data());
+            plain.get_matrix(slot, id, other.data());
+            CHECK(one == other);
+        }
+    }
+    return machine.n_passes();
+}
+
+template <class T>
+void check_passes() {
+    struct Case {
+        std::vector<Index> widths;
+        int direct, lanes;  // sweeps of a step, in double precision with eight lanes
+    };
+    // Errors pass back through all layers but the last one in the order of a step; lanes leave out what is
+    // small.
+    for (const Case& one :
+         {Case{{10, 70, 40, 1}, 2, 2}, Case{{64, 33, 1}, 1, 1}, Case{{9, 100, 61, 2}, 2, 2},
+          Case{{1, 64, 64, 3}, 0, 1}, Case{{1, 64, 33, 1}, 0, 1}, Case{{3, 70, 41, 4}, 0, 1},
+          Case{{5, 60, 40, 5}, 0, 0}, Case{{50, 43, 37, 7}, 2, 0}, Case{{50, 43, 37, 8}, 2, 0},
+          Case{{50, 43, 37, 9}, 0, 0}, Case{{90, 23, 3}, 1, 1}, Case{{40, 51, 4}, 1, 1},
+          Case{{4, 3, 1}, 1, 0}, Case{{6, 6, 6}, 0, 0}}) {
+        const Chain chain = Chain::dense(one.widths);
+        for (const bool decays : {false, true}) {
+            const Plan plan = training_plan(chain, ResidualBy::moments);
+            const int direct =
+                compare_passes<T>(plan, [&] { return DirectMachine<T>(plan, decays); }, decays);
+            const int lanes = compare_passes<T>(
+                plan, [&] { return LaneMachine<T>(plan, 2, nullptr, nullptr, decays); }, decays);
+            CHECK(direct == one.direct);
+            if (vector_bytes == 64) CHECK(lanes == one.lanes);
+        }
+        // With a memory gradients are stored before anything moves.
+        const Plan plan = training_plan(chain, ResidualBy::moments, false, with_momentum);
+        CHECK(DirectMachine<T>(plan, false).n_passes() == 0);
+        CHECK(LaneMachine<T>(plan, 1, nullptr, nullptr, false).n_passes() == 0);
+    }
+}
+
 }  // namespace
 
+TEST(layers_are_updated_while_errors_pass_in_double) { check_passes<double>(); }
+TEST(layers_are_updated_while_errors_pass_in_float) { check_passes<float>(); }
 TEST(steps_in_double_leave_the_registers_only_where_they_must) { check_ways<double>(); }
 TEST(steps_in_float_leave_the_registers_only_where_they_must) { check_ways<float>(); }
 

@@ -301,7 +301,7 @@ def test_repr_shows_the_size_and_the_seed():
         ({"streams": [0, 2**32]}, ValueError, r"streams must be < 2\*\*32, got 4294967296 at index \(1,\)"),
         ({"streams": 0.0}, TypeError, "streams must be integers, got dtype float64"),
         ({"streams": [True]}, TypeError, "streams must be integers, got dtype bool"),
-        ({"streams": [0, 1], "step_size": [0.1] * 3}, ValueError, r"parameters \(3,\), batches \(2,\)"),
+        ({"streams": [0, 1], "step_size": [0.1] * 3}, ValueError, r"step_size \(3,\), streams \(2,\)"),
         ({"step_size": 0.0}, ValueError, "step_size must be > 0"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay must be >= 0"),
     ],

@@ -1,5 +1,6 @@
 #include "engines/direct_algebra.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -76,7 +77,72 @@ DirectKernel<T> direct_block_kernel(Index n_rows, Index n_vectors) {
     return table[static_cast<std::size_t>((n_rows - 1) * direct_tile_vectors + n_vectors - 1)];
 }
 
+/// By squares of weights, which are turned in registers.
+template <class T, int n>
+void pass_errors_back(const DirectOperands<T>& back, const DirectOperands<T>& update) {
+    constexpr int lanes = native_lanes<T>;
+    using V = Pack<T, lanes>;
+    const V step = broadcast<V>(*update.step);
+    V decay{};
+    if (update.decay != nullptr) decay = broadcast<V>(*update.decay);
+    const V* const decay_pointer = update.decay == nullptr ? nullptr : &decay;
+    for (Index i = 0; i < update.rows; i += lanes) {
+        const Index n_rows = std::min<Index>(lanes, update.rows - i);
+        V passed[n] = {};
+        for (Index j = 0; j < update.cols; j += lanes) {
+            T* const weights = update.c + i * update.ldc + j;
+            V rows[lanes];
+#pragma GCC unroll 16
+            for (int r = 0; r < lanes; ++r)
+                rows[r] = *reinterpret_cast<const V*>(weights + r * update.ldc);
+            V turned[lanes];
+#pragma GCC unroll 16
+            for (int r = 0; r < lanes; ++r) turned[r] = rows[r];
+            transpose_square(turned);
+            const auto add = [&](int r) {
+#pragma GCC unroll 8
+                for (int k = 0; k < n; ++k)
+                    passed[k] =
+                        fma(broadcast<V>(back.a[k * back.lda + j + r]), turned[r], passed[k]);
+            };
+            const auto move = [&](int r) {
+                V gradient{};
+#pragma GCC unroll 8
+                for (int k = 0; k < n; ++k)
+                    gradient =
+                        fma(broadcast<V>(update.a[k * update.lda + i + r]),
+                            *reinterpret_cast<const V*>(back.a + k * back.lda + j), gradient);
+                *reinterpret_cast<V*>(weights + r * update.ldc) =
+                    descend(rows[r], gradient, step, decay_pointer);
+            };
+            if (update.cols - j >= lanes && n_rows == lanes) {
+#pragma GCC unroll 16
+                for (int r = 0; r < lanes; ++r) add(r);
+#pragma GCC unroll 16
+                for (int r = 0; r < lanes; ++r) move(r);
+            } else {
+                const Index n_cols = std::min<Index>(lanes, update.cols - j);
+                for (int r = 0; r < n_cols; ++r) add(r);
+                for (int r = 0; r < n_rows; ++r) move(r);
+            }
+        }
+#pragma GCC unroll 8
+        for (int k = 0; k < n; ++k) *reinterpret_cast<V*>(back.c + k * back.ldc + i) = passed[k];
+    }
+}
+
+template <class T, int... sizes>
+constexpr auto passes(std::integer_sequence<int, sizes...>) {
+    return std::array<PassBack<T>, sizeof...(sizes)>{pass_errors_back<T, sizes + 1>...};
+}
+
 }  // namespace
+
+template <class T>
+PassBack<T> pass_back(Index n_errors) {
+    static constexpr auto table = passes<T>(std::make_integer_sequence<int, most_errors>{});
+    return table[static_cast<std::size_t>(n_errors - 1)];
+}
 
 template <class T>
 DirectKernel<T> direct_kernel(Product kind, Index n_rows, Index n_vectors) {
@@ -150,11 +216,13 @@ void transpose(const T* from, Index ld_from, Index rows, Index cols, T* to, Inde
 }
 
 template DirectKernel<double> direct_kernel(Product, Index, Index);
+template PassBack<double> pass_back(Index);
 template void direct_update_by(const DirectOperands<double>&);
 template void direct_combine(const DirectOperands<double>&, bool);
 template void direct_residual_diagonal(const DirectOperands<double>&, bool);
 template void transpose(const double*, Index, Index, Index, double*, Index);
 template DirectKernel<float> direct_kernel(Product, Index, Index);
+template PassBack<float> pass_back(Index);
 template void direct_update_by(const DirectOperands<float>&);
 template void direct_combine(const DirectOperands<float>&, bool);
 template void direct_residual_diagonal(const DirectOperands<float>&, bool);

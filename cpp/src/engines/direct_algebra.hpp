@@ -35,6 +35,16 @@ using DirectKernel = void (*)(const DirectOperands<T>&, Index row, Index col);
 template <class T>
 DirectKernel<T> direct_kernel(Product kind, Index n_rows, Index n_vectors);
 
+/// Few errors are passed back through a layer while it is updated by them: its weights are read once.
+inline constexpr int most_errors = 8;
+
+/// back.c = back.a C^T with C before, then C -= step (A^T B + decay C), of update: what the kernels of
+/// store_nt and update_tn make, the same bits. back.a is B, of 1 ... most_errors rows.
+template <class T>
+using PassBack = void (*)(const DirectOperands<T>& back, const DirectOperands<T>& update);
+template <class T>
+PassBack<T> pass_back(Index n_errors);
+
 /// C -= step (A + decay C)
 template <class T>
 void direct_update_by(const DirectOperands<T>& o);

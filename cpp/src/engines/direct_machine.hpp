@@ -140,6 +140,7 @@ public:
             }
             calls_.push_back(call);
         }
+        find_passes();
         if (plan.identity >= 0) {
             const View identity = matrix(plan.identity);
             for (Index i = 0; i < shape(plan.identity).rows; ++i)
@@ -152,6 +153,9 @@ public:
         T* data;
         Index ld;
     };
+    /// How many layers are updated in the sweep that passes errors back?
+    int n_passes() const { return passes_among(calls_); }
+
     int n_slots() const { return 1; }
     const Plan& plan() const { return plan_; }
     View view(int /*group*/, int id) const { return matrix(id); }
@@ -218,7 +222,11 @@ public:
                 work_ = 0;
                 if (pulse_()) return false;
             }
-            if (is_steered(call.kind)) {
+            if (call.pass != nullptr && k + 1 < last) {
+                ++k;
+                work_ += calls_[k].work;
+                call.pass(call.operands, calls_[k].operands);
+            } else if (is_steered(call.kind)) {
                 run_steered(call.kind, call.operands, call.layer);
             } else if (call.pattern >= 0) {
                 const DirectOperands<T>& o = call.operands;
@@ -282,7 +290,20 @@ private:
         Index transpose_rows, transpose_cols, transpose_ld;
         int pattern;  // which one; -1: none
         int layer;
+        PassBack<T> pass = nullptr;  // does this and the next
     };
+
+    /// Where a layer is updated right after errors have passed back through it, that is one sweep.
+    void find_passes() {
+        for (std::size_t k = 0; k + 1 < calls_.size(); ++k) {
+            Call& back = calls_[k];
+            const Call& update = calls_[k + 1];
+            if (back.kind == Product::store_nt && update.kind == Product::update_tn &&
+                !back.by_eigen && !update.by_eigen && back.transpose_from == update.operands.c &&
+                back.operands.a == update.operands.b && back.operands.rows <= most_errors)
+                back.pass = pass_back<T>(back.operands.rows);
+        }
+    }
 
     void run_steered(Product kind, const DirectOperands<T>& o, int layer) {
         const Entries<T> product{o.a, o.lda, o.rows, o.cols};

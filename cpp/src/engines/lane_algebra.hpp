@@ -2,6 +2,8 @@
 // belongs to run r.
 #pragma once
 
+#include <algorithm>
+
 #include "base/simd.hpp"
 #include "plan/plan.hpp"
 
@@ -44,6 +46,13 @@ LaneKernel<V> lane_kernel(Product kind, bool shared, Index n_rows, Index n_cols,
 /// The kernel for n_cols columns, 1 ... lane_row_tile, of an update with one term per entry.
 template <class V>
 LaneKernel<V> lane_outer_kernel(Index n_cols);
+
+/// Of the calls of a machine: how many do the next one, too?
+template <class Calls>
+int passes_among(const Calls& calls) {
+    return static_cast<int>(std::count_if(calls.begin(), calls.end(),
+                                          [](const auto& call) { return call.pass != nullptr; }));
+}
 
 /// `extent` in as few blocks of at most `most` as possible, as even as possible: the sizes are
 /// small and small + 1.

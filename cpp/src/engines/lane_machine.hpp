@@ -7,6 +7,7 @@
 #include "base/arena.hpp"
 #include "engines/fused.hpp"
 #include "engines/lane_algebra.hpp"
+#include "engines/lane_passes.hpp"
 #include "engines/pattern_algebra.hpp"
 #include "engines/separable.hpp"
 #include "engines/steering.hpp"
@@ -121,6 +122,13 @@ public:
             }
             calls_.push_back(call);
         }
+        for (std::size_t k = 0; k + 1 < calls_.size(); ++k) {
+            const auto first_of = [&](std::size_t call) {
+                return operands_[call * static_cast<std::size_t>(n_groups)];
+            };
+            calls_[k].pass =
+                lane_pass(calls_[k].kind, first_of(k), calls_[k + 1].kind, first_of(k + 1));
+        }
         const std::vector<int> order = shared_ ? separable_order(plan) : std::vector<int>{};
         for (int g = 0; g < n_groups && !order.empty(); ++g) {
             SeparableOperands<V> o{};
@@ -164,6 +172,8 @@ public:
     /// Does a step go by one of the ways that leave the list of operations aside?
     bool is_fused() const { return !fused_.empty(); }
     bool is_separable() const { return !separable_.empty(); }
+    /// How many layers are updated in the sweep that passes errors back?
+    int n_passes() const { return passes_among(calls_); }
 
     int n_slots() const { return n_groups_ * lanes; }
     const Plan& plan() const { return plan_; }
@@ -244,6 +254,12 @@ public:
                 operands_.data() + k * static_cast<std::size_t>(n_groups_);
             if (call.kind == Product::residual_by_loss) {
                 residuals(operands, first_group, last_group);
+                continue;
+            }
+            if (call.pass != nullptr && k + 1 < last) {
+                for (std::size_t g = first_group; g < last_group; ++g)
+                    call.pass(operands[g], operands[static_cast<std::size_t>(n_groups_) + g]);
+                ++k;
                 continue;
             }
             if (is_steered(call.kind)) {
@@ -333,6 +349,7 @@ private:
         Blocks rows, cols;
         int pattern;  // which one; -1: none
         int layer;
+        LanePass<V> pass = nullptr;  // does this and the next
     };
     void residuals(const LaneOperands<V>* operands, std::size_t first_group,
                    std::size_t last_group) {
