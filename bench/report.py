@@ -59,6 +59,11 @@ HEADINGS = {
     "reduced": Heading(
         "Wide and thin dense networks, reduced where they can be, over rivals", "over best"
     ),
+    "nominal": Heading(
+        "Seconds for a sweep over starts of a nominal width, on digits; runs per second",
+        "seconds",
+        at_most=True,
+    ),
     "completion_chain": Heading(
         "Matrix completion over the same networks on the squared loss of white inputs", "ratio"
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.ours import OURS
 from bench.timing import CHECKED_STEPS, best_ratio, enter, median_ratio, race, rate_of
-from linnet_fast import reference
+from linnet_fast import _core, reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +68,31 @@ def over_best(
         beside={f"over {name}": best_ratio(rates[OURS], rates[name]) for name in beside},
         entries={name: entry.told for name, entry in entries.items()},
     )
+
+
+def over_best_with_peak(
+    case: dict[str, int | str],
+    goal: Goal,
+    entries: dict[str, Entry],
+    missing: list[str],
+    flops: float,
+    settings: Settings,
+) -> Row:
+    """Race; return a row about us over the best rival, with our share of the peak of multiply-adds.
+
+    A step of a run has so many operations to do. The peak is measured between the turns.
+    """
+    peaks: list[float] = []
+
+    def measured_with_peak() -> float:
+        peaks.append(_core.fma_peak(settings.n_threads, settings.seconds / 4, "float64"))
+        return entries[OURS].measure()
+
+    measures = {name: entry.measure for name, entry in entries.items()}
+    result = race(measures | {OURS: measured_with_peak}, settings)
+    row = over_best(case, goal, result, entries, missing)
+    row.beside["share of peak"] = max(result.rates[OURS]) * flops / max(peaks)
+    return row
 
 
 def own_ratio(goal: Goal, result: Race, over: str, under: str, **beside: float) -> Row:

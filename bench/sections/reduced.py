@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from itertools import pairwise
+from statistics import median
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import linnet_fast as lf
 from bench.ours import OURS
-from bench.rivals.numpy import parts_of, ways_by_parts
-from bench.sections.base import enter_rivals, over_best
+from bench.rivals.numpy import blas, parts_of, ways_by_parts
+from bench.sections.base import Row, enter_rivals, over_best_with_peak
+from bench.sections.sweep_engines import peak_gib
 from bench.timing import CHECKED_STEPS, enter, race
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.problem import Array, Run, Weights
-    from bench.sections.base import Goal, Row
+    from bench.sections.base import Goal
     from bench.timing import Settings
 
 _STEP_SIZE = 1e-3
@@ -47,10 +50,38 @@ class WideProblem:
         """On moments or samples, whichever is cheaper."""
         return lf.SquaredLoss.from_data(self.X, self.Y)
 
+    @cached_property
+    def flops_left(self) -> float:
+        """Operations of a step of a run of the network that is trained, reduced or as it stands."""
+        network = lf.Dense((self.X.shape[1], *(w.shape[1] for w in self.weights)))
+        small = lf.reduced(network, self.loss, [w[:1] for w in self.weights])
+        widths = network.widths
+        n_in, n_out = widths[0], widths[-1]
+        residual = 2 * len(self.X) * n_in * n_out if self.by_samples else n_in * n_in * n_out
+        if _is_reduced(self):
+            widths, n_in = small.network.widths, small.network.widths[0]
+            residual = n_in * n_out
+        layers = [below * above for below, above in pairwise(widths)]
+        # Products go along the narrower end, and to, back and out of all layers but the one there.
+        ends = layers[:-1] if n_out < n_in else layers[1:]
+        return float(2 * (3 * min(n_in, n_out) * sum(ends) + residual))
+
     @property
     def by_samples(self) -> bool:
         """Whether rivals go through the samples, which is cheaper then."""
         return bool(2 * len(self.X) < self.X.shape[1])
+
+
+def _is_reduced(problem: WideProblem) -> bool:
+    network = lf.Dense((problem.X.shape[1], *(w.shape[1] for w in problem.weights)))
+    made = lf.train(
+        network,
+        problem.loss,
+        [w[:1] for w in problem.weights],
+        method=lf.GradientDescent(_STEP_SIZE),
+        n_steps=1,
+    )
+    return made.reduction is not None
 
 
 def make_wide_problem(
@@ -176,10 +207,58 @@ def torch_ways(problem: WideProblem) -> dict[str, Run]:
     return {f"{part} runs": way(part) for part in parts_of(problem.batch, _CUTS)}
 
 
+def numba_ways(problem: WideProblem) -> dict[str, Run]:
+    """Return a compiled loop over the runs in parallel, with BLAS calls; each run has its own arrays."""
+    numba = import_module("numba")
+    numba.set_num_threads(problem.n_threads)
+    libraries = blas()
+    last = len(problem.weights) - 1
+    X, Y, n = problem.X, problem.Y, len(problem.X)
+    by_samples = problem.by_samples
+    x = X.T.copy() if by_samples else _STEP_SIZE / n * (X.T @ X)
+    back = _STEP_SIZE / n * X
+    y = Y.T.copy() if by_samples else _STEP_SIZE / n * (Y.T @ X)
+
+    def descend(weights: Any, n_steps: int) -> None:
+        for run in numba.prange(len(weights[0])):
+            layers = [w[run] for w in weights]
+            products = [np.empty((y.shape[0], w.shape[2])) for w in weights]
+            errors = [np.empty((y.shape[0], w.shape[2])) for w in weights]
+            moves = [np.empty_like(w[run]) for w in weights]
+            seen = np.empty((y.shape[0], x.shape[1]))
+            products[last][:] = layers[last]
+            for _ in range(n_steps):
+                products[last][:] = layers[last]
+                for k in range(last - 1, -1, -1):
+                    np.dot(products[k + 1], layers[k], products[k])
+                np.dot(products[0], x, seen)
+                seen -= y
+                if by_samples:
+                    np.dot(seen, back, errors[0])
+                else:
+                    errors[0][:] = seen
+                for k in range(last):
+                    np.dot(errors[k], layers[k].T, errors[k + 1])
+                    np.dot(products[k + 1].T, errors[k], moves[k])
+                    layers[k] -= moves[k]
+                layers[last] -= errors[last]
+
+    compiled = numba.njit(parallel=True, fastmath=True)(descend)
+
+    def run(n_steps: int) -> Weights:
+        own = tuple(layer.copy() for layer in problem.weights)
+        with libraries.limit(limits=1):
+            compiled(own, n_steps)
+        return own
+
+    return {"np.dot": run}
+
+
 REDUCED_RIVALS: dict[str, Callable[[WideProblem], dict[str, Run]]] = {
     "jax": jax_ways,
     "torch": torch_ways,
     "numpy": numpy_ways,
+    "numba": numba_ways,
 }
 
 
@@ -195,9 +274,46 @@ def reduced(goal: Goal, settings: Settings) -> Iterator[Row]:
     entries |= others
     # What we say of the large weights must be what the others find.
     enter(OURS, {"reduced": run}, expected, batch, settings)
-    result = race({name: entry.measure for name, entry in entries.items()}, settings)
     case: dict[str, int | str] = {
         "widths": "-".join(map(str, goal["widths"])),
         **{key: goal[key] for key in ("n_samples", "start", "batch")},
     }
-    yield over_best(case, goal, result, entries, missing)
+    yield over_best_with_peak(case, goal, entries, missing, problem.flops_left, settings)
+
+
+def nominal(goal: Goal, settings: Settings) -> Iterator[Row]:
+    """Sweep over starts of a width that no machine holds, on digits: seconds, drawing included."""
+    digits = lf.datasets.load("digits")
+    loss = lf.SquaredLoss.from_data(digits.X, digits.Y)
+    narrow = lf.Dense((loss.n_inputs, loss.n_inputs + loss.n_outputs, loss.n_outputs))
+    start = lf.Start("gaussian", fan="none", width_exponent=0.5)
+    training = lf.Training(
+        narrow, loss, start, method=lf.GradientDescent(_STEP_SIZE), n_steps=goal["n_steps"]
+    )
+    scales = np.geomspace(1e-3, 1e-1, 10)
+    spec = lf.grid(
+        training,
+        {"start.width": [goal["width"]], "start.scale": scales},
+        replicates=goal["n_runs"] // len(scales),
+    )
+
+    def sweep() -> float:
+        begin = perf_counter()
+        data = lf.sweep(spec, n_threads=settings.n_threads, progress=False)
+        elapsed = perf_counter() - begin
+        if not np.isfinite(data["final_loss"]).all():
+            msg = "training diverged: its time means nothing"
+            raise FloatingPointError(msg)
+        return spec.n_runs / elapsed
+
+    result = race({"sweep": sweep}, replace(settings, rounds=1))
+    rates = result.rates["sweep"]
+    yield Row(
+        case={key: goal[key] for key in ("width", "n_runs", "n_steps")},
+        goal=goal["goal"],
+        rates=result.rates,
+        value=spec.n_runs / max(rates),
+        median=spec.n_runs / median(rates),
+        others=result.others,
+        beside={"GiB": peak_gib()},
+    )

@@ -11,7 +11,7 @@ from bench.sections.cost import cost, cost_depth
 from bench.sections.curvature import sharpness
 from bench.sections.flow import flow
 from bench.sections.optimisers import optimisers
-from bench.sections.reduced import reduced
+from bench.sections.reduced import nominal, reduced
 from bench.sections.samples import classes, minibatch, samples
 from bench.sections.sweep import sweep, sweep_layer, sweep_million, sweep_workers
 from bench.sections.sweep_teachers import sweep_teachers
@@ -54,6 +54,7 @@ MEASURES: dict[str, Callable[[Goal, Settings], Iterator[Row]]] = {
     "completion": completion,
     "completion_chain": completion_chain,
     "reduced": reduced,
+    "nominal": nominal,
     "sweep": sweep,
     "sweep_layer": sweep_layer,
     "sweep_million": sweep_million,

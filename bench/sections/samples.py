@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.ours import OURS
 from bench.rivals.numpy import blas, parts_of, ways_by_parts
-from bench.sections.base import enter_rivals, over_best
+from bench.sections.base import enter_rivals, over_best_with_peak
 from bench.sections.sample_problem import (
     SampleProblem,
     check_by_autograd,
@@ -18,8 +18,7 @@ from bench.sections.sample_problem import (
     ours,
     softmax,
 )
-from bench.timing import CHECKED_STEPS, enter, race
-from linnet_fast import _core
+from bench.timing import CHECKED_STEPS, enter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -292,18 +291,8 @@ def _raced(problem: SampleProblem, goal: Goal, settings: Settings) -> Row:
     expected = run(CHECKED_STEPS)
     others, missing = enter_rivals(SAMPLE_RIVALS, problem, expected, settings)
     entries |= others
-    peaks: list[float] = []
-
-    def measured_with_peak() -> float:
-        peaks.append(_core.fma_peak(settings.n_threads, settings.seconds / 4, "float64"))
-        return entries[OURS].measure()
-
-    measures = {name: entry.measure for name, entry in entries.items()}
-    result = race(measures | {OURS: measured_with_peak}, settings)
     case: dict[str, int | str] = {key: goal[key] for key in goal if key != "goal"}
-    row = over_best(case, goal, result, entries, missing)
-    row.beside["share of peak"] = max(result.rates[OURS]) * problem.flops / max(peaks)
-    return row
+    return over_best_with_peak(case, goal, entries, missing, problem.flops, settings)
 
 
 def samples(goal: Goal, settings: Settings) -> Iterator[Row]:
