@@ -53,6 +53,19 @@ def test_quantiles_are_those_of_scipy(p):
     assert scipy.special.ndtr(found) == pytest.approx(p, rel=1e-12)
 
 
+EDGES = [0.0, 1.0, np.nan, -1.0, 2.0, 0.5, 1e-300, 5e-324, 1 - 2.0**-53, 1e-14, 1 - 1e-14]
+EDGES += [f(x) for x in (np.exp(-2), 1 - np.exp(-2)) for f in (float, np.spacing(1).__add__)]
+
+
+@pytest.mark.parametrize("n", [1, 7, 16, 513, 5000])
+def test_quantiles_do_not_depend_on_what_is_beside_them(n):
+    """Many are found in packs, and those in the tails in packs of their own."""
+    drawn = np.random.default_rng(n).random(n)
+    for p in (drawn, drawn**9, 1 - drawn**9, np.resize(EDGES, n)):
+        alone = np.array([elementary.normal_quantile([x])[0] for x in p])
+        np.testing.assert_array_equal(elementary.normal_quantile(p), alone)
+
+
 def test_the_ends_are_those_of_numpy_without_a_warning():
     x = [0.0, -0.0, 1.0, -1.0, -2.0, np.inf, -np.inf, np.nan, 1e308, 5e-324, 709.9, -746.0, -800.0]
     with np.errstate(all="ignore"):

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <limits>
 
+#include "base/simd.hpp"
 #include "base/tasks.hpp"
 
 namespace linnet {
@@ -16,60 +19,76 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double ln2_high = 0x1.62e42fefa3800p-1;
 constexpr double ln2_low = 0x1.ef35793c76730p-45;
 
+// What has a type V is for numbers and for packs of them: the same operations, the same bits.
+
 /// A number with twice the digits: high + low, low beyond the digits of high.
+template <class V>
 struct Long {
-    double high, low;
+    V high, low;
 };
 
-Long sum(double a, double b) {
-    const double s = a + b;
-    const double rest = s - a;
+template <class V>
+Long<V> sum(V a, V b) {
+    const V s = a + b;
+    const V rest = s - a;
     return {s, (a - (s - rest)) + (b - rest)};
 }
 
 /// By halves of the digits: fused operations are not to be had everywhere.
-Long product(double a, double b) {
-    constexpr double split = 134217729;  // 2^27 + 1
-    const double p = a * b;
-    const double a_cut = split * a;
-    const double b_cut = split * b;
-    const double a_high = a_cut - (a_cut - a);
-    const double b_high = b_cut - (b_cut - b);
-    const double a_low = a - a_high;
-    const double b_low = b - b_high;
+template <class V>
+Long<V> product(V a, V b) {
+    const V split = broadcast<V>(134217729);  // 2^27 + 1
+    const V p = a * b;
+    const V a_cut = split * a;
+    const V b_cut = split * b;
+    const V a_high = a_cut - (a_cut - a);
+    const V b_high = b_cut - (b_cut - b);
+    const V a_low = a - a_high;
+    const V b_low = b - b_high;
     return {p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low};
 }
 
-Long product(Long a, Long b) {
-    const Long p = product(a.high, b.high);
+template <class V>
+Long<V> product(Long<V> a, Long<V> b) {
+    const Long<V> p = product(a.high, b.high);
     return sum(p.high, p.low + (a.high * b.low + a.low * b.high));
 }
+
+/// log(x + low) for x = m 2^k, sqrt(1/2) <= m < sqrt(2), and low far below it.
+template <class V>
+V log_of_parts(V m, V k, V x, V low) {
+    const V one = broadcast<V>(1);
+    const V two = broadcast<V>(2);
+    // log m = 2 artanh s, s = (m - 1) / (m + 1).
+    const V f = m - one;
+    const Long<V> d = sum(m, one);
+    const V s_high = f / d.high;
+    const Long<V> back = product(s_high, d.high);
+    const Long<V> s = {s_high, ((f - back.high) - back.low - s_high * d.low) / d.high};
+    const Long<V> square = product(s, s);
+    const V q = square.high;
+    V rest = broadcast<V>(1.0 / 25);
+    for (int i = 23; i >= 5; i -= 2) rest = rest * q + broadcast<V>(1.0 / i);
+    Long<V> series = sum(broadcast<V>(1.0 / 3), q * rest);
+    series.low = series.low + broadcast<V>(0x1.5555555555555p-56);  // of 1 / 3
+    const Long<V> more = product(product(square, series), s);
+    const Long<V> whole = sum(k * broadcast<V>(ln2_high), two * s.high);
+    const Long<V> top = sum(whole.high, two * more.high);
+    return top.high +
+           (top.low + whole.low + two * (more.low + s.low) + k * broadcast<V>(ln2_low) + low / x);
+}
+
+constexpr double root_half = 0x1.6a09e667f3bcdp-1;  // sqrt(1/2)
 
 /// log(x + low), for x normal or not, positive and finite, and low far below it.
 double log_of(double x, double low) {
     int k;
     double m = std::frexp(x, &k);
-    if (m < 0x1.6a09e667f3bcdp-1) {  // sqrt(1/2)
+    if (m < root_half) {
         m *= 2;
         --k;
     }
-    // log m = 2 artanh s, s = (m - 1) / (m + 1).
-    const double f = m - 1;
-    const Long d = sum(m, 1);
-    const double s_high = f / d.high;
-    const Long back = product(s_high, d.high);
-    const Long s = {s_high, ((f - back.high) - back.low - s_high * d.low) / d.high};
-    const Long square = product(s, s);
-    const double q = square.high;
-    double rest = 1.0 / 25;
-    for (int i = 23; i >= 5; i -= 2) rest = rest * q + 1.0 / i;
-    const Long third = {1.0 / 3, 0x1.5555555555555p-56};
-    Long series = sum(third.high, q * rest);
-    series.low += third.low;
-    const Long more = product(product(square, series), s);
-    const Long whole = sum(k * ln2_high, 2 * s.high);
-    const Long top = sum(whole.high, 2 * more.high);
-    return top.high + (top.low + whole.low + 2 * (more.low + s.low) + k * ln2_low + low / x);
+    return log_of_parts<double>(m, k, x, low);
 }
 
 double logarithm(double x) {
@@ -80,13 +99,13 @@ double logarithm(double x) {
 double logarithm_of_one_and(double x) {
     if (!(x > -1)) return x == -1 ? -infinite : nan;
     if (x == infinite || std::fabs(x) < 0x1p-54) return x;
-    const Long one_and = sum(1, x);
+    const Long<double> one_and = sum(1.0, x);
     return log_of(one_and.high, one_and.low);
 }
 
 /// e^x = 2^exponent (high + low).
 struct Power {
-    Long part;
+    Long<double> part;
     int exponent;
 };
 
@@ -103,7 +122,7 @@ Power power_of(double x) {
     const double above = x - k * ln2_high;
     const double r = above - k * ln2_low;
     const double rest = (above - r) - k * ln2_low;
-    const Long one_and = sum(1, r);
+    const Long<double> one_and = sum(1.0, r);
     return {sum(one_and.high, one_and.low + (beyond_linear(r) + rest + r * rest)),
             static_cast<int>(k)};
 }
@@ -123,23 +142,23 @@ double exponential_less_one(double x) {
     if (std::fabs(x) < 0.34) return x + beyond_linear(x);
     const Power p = power_of(x);
     if (p.exponent > 64) return std::ldexp(p.part.high, p.exponent);
-    const Long less = sum(std::ldexp(p.part.high, p.exponent), -1);
+    const Long<double> less = sum(std::ldexp(p.part.high, p.exponent), -1.0);
     return less.high + (less.low + std::ldexp(p.part.low, p.exponent));
 }
 
 /// The polynomial with these coefficients, from the highest power down.
-template <int n>
-double polynomial(double x, const double (&coefficients)[n]) {
-    double value = coefficients[0];
-    for (int i = 1; i < n; ++i) value = value * x + coefficients[i];
+template <class V, int n>
+V polynomial(V x, const double (&coefficients)[n]) {
+    V value = broadcast<V>(coefficients[0]);
+    for (int i = 1; i < n; ++i) value = value * x + broadcast<V>(coefficients[i]);
     return value;
 }
 
 /// The same with a leading coefficient of 1 before them.
-template <int n>
-double monic(double x, const double (&coefficients)[n]) {
-    double value = x + coefficients[0];
-    for (int i = 1; i < n; ++i) value = value * x + coefficients[i];
+template <class V, int n>
+V monic(V x, const double (&coefficients)[n]) {
+    V value = x + broadcast<V>(coefficients[0]);
+    for (int i = 1; i < n; ++i) value = value * x + broadcast<V>(coefficients[i]);
     return value;
 }
 
@@ -168,23 +187,96 @@ constexpr double far_bottom[] = {6.02427039364742014255E0,  3.679835638561608594
                                  1.34204006088543189037E-2, 3.28014464682127739104E-4,
                                  2.89247864745380683936E-6, 6.79019408009981274425E-9};
 
+constexpr double tail = 0.13533528323661269189;  // e^-2
+
+/// Of y with tail < y <= 1 - tail.
+template <class V>
+V centre_quantile(V y) {
+    const V centred = y - broadcast<V>(0.5);
+    const V square = centred * centred;
+    const V ratio = square * polynomial(square, centre_top) / monic(square, centre_bottom);
+    return (centred + centred * ratio) * broadcast<V>(2.50662827463100050242);  // sqrt(2 pi)
+}
+
+/// Of the other side: how far out the probability beyond is that of x = sqrt(-2 log y), x < 8.
+template <class V>
+V tail_quantile(V x, V log_x) {
+    const V z = broadcast<V>(1) / x;
+    return x - log_x / x - z * polynomial(z, tail_top) / monic(z, tail_bottom);
+}
+
 double normal_quantile(double p) {
-    constexpr double tail = 0.13533528323661269189;  // e^-2
     if (!(p > 0 && p < 1)) return p == 0 ? -infinite : p == 1 ? infinite : nan;
     const bool is_upper = p > 1 - tail;
     const double y = is_upper ? 1 - p : p;
-    if (y > tail) {
-        const double centred = y - 0.5;
-        const double square = centred * centred;
-        const double ratio = square * polynomial(square, centre_top) / monic(square, centre_bottom);
-        return (centred + centred * ratio) * 2.50662827463100050242;  // sqrt(2 pi)
-    }
+    if (y > tail) return centre_quantile(y);
     const double x = std::sqrt(-2 * logarithm(y));
-    const double z = 1 / x;
-    const double less = x < 8 ? z * polynomial(z, tail_top) / monic(z, tail_bottom)
-                              : z * polynomial(z, far_top) / monic(z, far_bottom);
-    const double size = x - logarithm(x) / x - less;
+    double size;
+    if (x < 8) {
+        size = tail_quantile(x, logarithm(x));
+    } else {
+        const double z = 1 / x;
+        size = x - logarithm(x) / x - z * polynomial(z, far_top) / monic(z, far_bottom);
+    }
     return is_upper ? size : -size;
+}
+
+using V = Pack<double, native_lanes<double>>;
+constexpr int lanes = native_lanes<double>;
+using Bits = std::int64_t __attribute__((vector_size(sizeof(V))));
+
+/// Of positive normal numbers.
+V log_of_pack(V x) {
+    constexpr std::int64_t digits = (std::int64_t{1} << 52) - 1;
+    constexpr std::int64_t half = std::int64_t{1022} << 52;
+    constexpr std::int64_t whole = std::int64_t{1075} << 52;  // 2^52, whose digits are an integer
+    const Bits bits = reinterpret_cast<Bits>(x);
+    V m = reinterpret_cast<V>((bits & digits) | half);
+    V k = reinterpret_cast<V>((bits >> 52) | whole) - broadcast<V>(0x1p52 + 1022);
+    const auto is_small = less(m, broadcast<V>(root_half));
+    m = select(is_small, m * broadcast<V>(2), m);
+    k = select(is_small, k - broadcast<V>(1), k);
+    return log_of_parts(m, k, x, V{});
+}
+
+/// Many at once: the middle by packs, the tails in packs of their own.
+void normal_quantiles(const double* p, Index n, double* out) {
+    constexpr Index part = 512;
+    double beyond[part + lanes];
+    Index places[part];
+    for (Index begin = 0; begin < n; begin += part) {
+        const Index end = std::min(n, begin + part);
+        Index n_beyond = 0;
+        Index i = begin;
+        for (; i + lanes <= end; i += lanes) {
+            V y;
+            std::memcpy(&y, p + i, sizeof(V));
+            const V middle = centre_quantile(y);
+            std::memcpy(out + i, &middle, sizeof(V));
+            for (int r = 0; r < lanes; ++r) {
+                const double one = y[r];
+                if (one > tail && one <= 1 - tail) continue;
+                if (one > 1e-13 && one < 1 - 1e-13) {  // x < 8
+                    beyond[n_beyond] = one > 0.5 ? 1 - one : one;
+                    places[n_beyond++] = i + r;
+                } else {
+                    out[i + r] = normal_quantile(one);
+                }
+            }
+        }
+        for (; i < end; ++i) out[i] = normal_quantile(p[i]);
+        std::fill_n(beyond + n_beyond, lanes, 0.5);
+        for (Index k = 0; k < n_beyond; k += lanes) {
+            V y;
+            std::memcpy(&y, beyond + k, sizeof(V));
+            const V x = square_root(broadcast<V>(-2) * log_of_pack(y));
+            const V size = tail_quantile(x, log_of_pack(x));
+            for (Index r = 0; r < std::min<Index>(lanes, n_beyond - k); ++r) {
+                const Index place = places[k + r];
+                out[place] = p[place] > 0.5 ? size[r] : -size[r];
+            }
+        }
+    }
 }
 
 using Function = double (*)(double);
@@ -213,6 +305,10 @@ void elementary(Elementary function, const double* x, Index n, double* out,
     const Function f = function_of(function);
     for_each_task((n + part - 1) / part, control, [&](Index task, Pulse& /*pulse*/) {
         const Index end = std::min(n, (task + 1) * part);
+        if (function == Elementary::normal_quantile) {
+            normal_quantiles(x + task * part, end - task * part, out + task * part);
+            return;
+        }
         for (Index i = task * part; i < end; ++i) out[i] = f(x[i]);
     });
 }
