@@ -155,7 +155,7 @@ class TestTrain:
         assert (run.status == lf.Status.CONVERGED).all()
         final = float(rows(capsys.readouterr().out)[0][-2])
         assert 0.13 < final <= 0.2
-        assert train(*arguments, "--no-center", "--out", "a.npz") == 0
+        assert train(*arguments, "--no-center", "--out", "a.npz", "--force") == 0
         assert "not centred" in capsys.readouterr().out
         assert_allclose(lf.Trajectory.load(folder / "a.npz").loss[..., 0], 0.5, atol=0.05)
 

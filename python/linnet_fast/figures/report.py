@@ -150,6 +150,40 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def _chosen(paper: str, only: Sequence[str] | None) -> dict[str, Experiment]:
+    """Return experiments of a paper, all or these. Raises ValueError."""
+    experiments: Mapping[str, Experiment] = importlib.import_module(
+        f"linnet_fast.figures.{paper}.experiments"
+    ).EXPERIMENTS
+    names = list(experiments) if only is None else list(only)
+    for name in names:
+        validate.choice("only", name, experiments)
+    return {name: experiments[name] for name in names}
+
+
+def files_of(paper: str, folder: Path, only: Sequence[str] | None = None) -> list[Path]:
+    """Return the files that `reproduce` writes into a folder. Raises ValueError.
+
+    Parameters
+    ----------
+    paper : str
+        One of `PAPERS`.
+    folder : Path
+    only : sequence of str, optional
+        Names of experiments; all by default.
+
+    Examples
+    --------
+    >>> [file.name for file in files_of("saxe2014", Path("saxe"), ["curves"])]
+    ['curves.png', 'curves.npz', 'report.md']
+    """
+    names = _chosen(paper, only)
+    return [
+        *(folder / f"{name}{suffix}" for name in names for suffix in (".png", ".npz")),
+        folder / "report.md",
+    ]
+
+
 def reproduce(
     paper: str,
     out: str | os.PathLike[str],
@@ -194,21 +228,16 @@ def reproduce(
     validate.function("tell", tell)
     chosen = None if only is None else validate.texts("only", only)
     pyplot = files.optional("matplotlib.pyplot", "plot")
-    experiments: Mapping[str, Experiment] = importlib.import_module(
-        f"linnet_fast.figures.{paper}.experiments"
-    ).EXPERIMENTS
-    names = list(experiments) if chosen is None else list(chosen)
-    for name in names:
-        validate.choice("only", name, experiments)
+    experiments = _chosen(paper, chosen)
     folder.mkdir(parents=True, exist_ok=True)
     claims: list[Claim] = []
     lines = [f"# {paper}: {PAPERS[paper]}", ""]
     if settings.quick:
         lines += ["A quick run, on smaller sizes.", ""]
-    for name in names:
+    for name, experiment in experiments.items():
         begin = time.perf_counter()
         with pyplot.rc_context(STYLE), patience.telling(name, tell):
-            figure = experiments[name](settings)
+            figure = experiment(settings)
             _quiet_axes(figure.picture)
         with files.replaced(folder / f"{name}.png") as temporary:
             figure.picture.savefig(temporary, format="png", dpi=150)
