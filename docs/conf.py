@@ -94,7 +94,7 @@ numpydoc_xref_aliases = nouns | {
 
 generated = HERE / "generated"
 generated.mkdir(exist_ok=True)
-for command in ("train", "sweep", "show", "cost", "reproduce", "info"):
+for command in ("train", "sweep", "show", "cost", "reproduce", "info", "completion"):
     help_text = subprocess.run(
         [sys.executable, "-m", "linnet_fast", command, "--help"],
         env=os.environ | {"COLUMNS": "96", "NO_COLOR": "1"},

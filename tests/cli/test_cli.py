@@ -349,12 +349,22 @@ class TestParser:
         (commands,) = (
             action.choices for action in main.parser()._actions if isinstance(action.choices, dict)
         )
-        assert set(commands) == {"train", "sweep", "show", "reproduce", "cost", "info"}
+        assert set(commands) == {
+            "train",
+            "sweep",
+            "show",
+            "reproduce",
+            "cost",
+            "info",
+            "completion",
+        }
         for name, parser in commands.items():
             module = importlib.import_module(f"linnet_fast.cli.{name}")
             assert parser.get_default("run") is module.run
 
-    @pytest.mark.parametrize("command", ["train", "sweep", "show", "reproduce", "cost", "info"])
+    @pytest.mark.parametrize(
+        "command", ["train", "sweep", "show", "reproduce", "cost", "info", "completion"]
+    )
     def test_help(self, command, capsys):
         assert main.main([command, "--help"]) == 0
         text = capsys.readouterr().out

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from linnet_fast.cli import cost, info, reproduce, show, signals, sweep, train
+from linnet_fast.cli import completion, cost, info, reproduce, show, signals, sweep, train
 from linnet_fast.cli.outputs import BAD_INPUT, FAILED, OK, BadInput, Failed
 
-_COMMANDS = (train, sweep, show, reproduce, cost, info)
+_COMMANDS = (train, sweep, show, reproduce, cost, info, completion)
 
 _DESCRIPTION = """\
 Train deep linear networks, many at once, by gradient descent on the squared loss."""
@@ -25,7 +25,8 @@ examples:
   linnet-fast show runs.zarr      what a sweep has found so far: table and picture
   linnet-fast cost "Diagonal(width=4, n_layers=2)" predictors.csv
                                   what predictors cost in the weights of a network
-  linnet-fast info                what this installation runs on"""
+  linnet-fast info                what this installation runs on
+  linnet-fast completion bash     what makes bash complete all this"""
 
 
 def entry_point() -> int:
@@ -99,7 +100,8 @@ def parser() -> argparse.ArgumentParser:
     Returns
     -------
     argparse.ArgumentParser
-        What it gives has a `command`, its name, and `run`, the function to call with all options.
+        What it gives has a `command`, its name, `run`, the function to call with all options, and
+        `parser`, this one.
 
     Examples
     --------
@@ -117,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--version", action="version", version=f"linnet-fast {version('linnet-fast')}"
     )
+    result.set_defaults(parser=result)  # of which `completion` tells a shell
     commands = result.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for command in _COMMANDS:
         command.add(commands)
