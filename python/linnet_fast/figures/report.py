@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -138,11 +139,18 @@ def as_printed(text: str, measured: float, printed: str) -> Claim:
 
 
 def _quiet_axes(picture: Picture) -> None:
-    """Label powers of ten only."""
+    """Label powers of ten only; where fewer than two are seen, 1, 2 and 5 times these."""
+    ticker = files.optional("matplotlib.ticker", "plot")
     for ax in picture.axes:
         for axis in (ax.xaxis, ax.yaxis):
-            if axis.get_scale() == "log":
-                axis.set_minor_formatter("")
+            if axis.get_scale() != "log":
+                continue
+            axis.set_minor_formatter("")
+            low, high = sorted(axis.get_view_interval())
+            decades = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+            if decades < 2 and isinstance(axis.get_major_locator(), ticker.LogLocator):
+                axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+                axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
 
 
 def _cell(text: str) -> str:
