@@ -38,7 +38,10 @@ def telling(what: str, tell: Callable[[str], object], first: float = FIRST) -> I
     def watch() -> None:
         after = first
         while not done.wait(begin + after - time.monotonic()):
-            tell(f"{what}: {after:g} s so far")
+            try:
+                tell(f"{what}: {after:g} s so far")
+            except Exception:  # noqa: BLE001 (nobody listens; the work itself will find out)
+                return
             after *= 2
 
     watcher = threading.Thread(target=watch, daemon=True)

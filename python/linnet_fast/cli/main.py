@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from linnet_fast.cli import completion, cost, info, reproduce, show, signals, sweep, train
-from linnet_fast.cli.outputs import BAD_INPUT, FAILED, OK, BadInput, Failed
+from linnet_fast.cli.outputs import BAD_INPUT, FAILED, OK, BadInput, Failed, ReaderGone
 
 _COMMANDS = (train, sweep, show, reproduce, cost, info, completion)
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = parser().parse_args(arguments)
     except SystemExit as end:
-        return int(end.code or 0)
+        return _flushed(int(end.code or 0))
     with signals.interrupting() as interruption:
         try:
             return _run(options)
@@ -73,19 +73,33 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         code: int | None = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:
+        return _flushed(OK if code is None else code)
+    except (BrokenPipeError, ReaderGone):
         _give_up_stdout()  # the reader has gone, and knows
         return FAILED
     except BadInput as error:
         return _fail(str(error), BAD_INPUT)
     except (Failed, ImportError, MemoryError) as error:
+        if isinstance(error.__cause__, OSError):
+            _flushed(FAILED)
         return _fail(str(error) or "not enough memory", FAILED)
     except OSError as error:
         # Files are told of where they are written: this is a full disk under what is printed.
         _give_up_stdout()
         return _fail(f"cannot write: {error.strerror or error}", FAILED)
-    return OK if code is None else code
+
+
+def _flushed(code: int) -> int:
+    """Return an exit code once all is printed; another if that fails."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_stdout()
+        return FAILED
+    except OSError as error:
+        _give_up_stdout()
+        return code if code == FAILED else _fail(f"cannot write: {error.strerror or error}", FAILED)
+    return code
 
 
 def _give_up_stdout() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,9 +29,24 @@ class Failed(Exception):
     """Failed while running."""
 
 
+class ReaderGone(Exception):
+    """Nobody reads any more what is printed, as after `| head -1`."""
+
+
 def teller(*, quiet: bool) -> Tell:
     """Return what prints a line at once, or nothing if `quiet`."""
-    return _nothing if quiet else partial(print, flush=True)
+    return _nothing if quiet else _print
+
+
+def _print(text: str) -> None:
+    """Print a line; what goes wrong there is no error of a file that a command writes."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        msg = f"cannot write: {error.strerror or error}"
+        raise Failed(msg) from error
 
 
 def _nothing(_text: str) -> None:
