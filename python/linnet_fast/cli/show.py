@@ -102,7 +102,9 @@ def run(options: argparse.Namespace) -> None:
             save_page = partial(plot.page, data, page, title=options.store.stem)
             outputs.write(page, save_page, tell)
         if picture is not None:
-            save = partial(sweep_picture.save, data, chosen, options.store.stem, picture)
+            parts = (f"{name} = {value}" for name, value in options.select)
+            title = ", ".join([options.store.stem, *parts])
+            save = partial(sweep_picture.save, data, chosen, title, picture)
             outputs.write(picture, save, tell)
     except SweepError as error:
         raise Failed(str(error)) from error
