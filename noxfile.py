@@ -97,7 +97,7 @@ def docs(session: nox.Session) -> None:
     """Build the documentation; warnings are errors."""
     session.install(".[docs]")
     options = session.posargs or ["-n", "-W", "--keep-going"]
-    session.run("sphinx-build", *options, "-b", "html", "docs", "docs/_build")
+    session.run("sphinx-build", *options, "-b", "html", "docs", "docs/_build/html")
 
 
 @nox.session

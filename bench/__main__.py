@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import against, report
+from bench import measured as cited
 from bench.process import MeasuringError, measured
 from bench.rivals import NAMES
 from bench.timing import Settings
@@ -24,6 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure beside the rivals or against another build; print what came of it."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.update and (options.quick or options.against):
+        parser.error("argument --update: expected a measurement in earnest, of this build")
+    if options.commands:
+        if not options.update or options.only:
+            parser.error("argument --commands: expected --update, and no --only")
+        return _tell(cited.update_commands())
     goals = tomllib.loads((_HERE / "goals.toml").read_text(encoding="utf-8"))
     timing = goals["timing"]
     if options.against:
@@ -46,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text, worst = against.compare(options.against, rows, settings, quick=options.quick)
             sys.stdout.write(text)
             return int(worst > 1 + options.tolerance / 100)
-        _measure(rows, settings, options)
+        results = _measure(rows, settings, options)
+        if options.update:
+            _tell(cited.update(results))
     except against.SameLibraryError as error:
         parser.error(f"argument --against: expected another linnet_fast, but {error}")
     except MeasuringError as error:
@@ -57,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(
     rows: Mapping[str, list[dict[str, Any]]], settings: Settings, options: argparse.Namespace
-) -> None:
-    """Measure sections one by one, or at once in a smoke run; print the tables and write them."""
+) -> dict[str, Any]:
+    """Measure sections one by one, or at once in a smoke run; print, write and return the tables."""
     results: dict[str, Any] = {
         "quick": options.quick,
         "settings": asdict(settings),
@@ -73,6 +82,12 @@ def _measure(
         # After each section, so that a long run that is cut short leaves what it measured.
         report.write(results, options.output)
     sys.stdout.write(report.markdown(results))
+    return results
+
+
+def _tell(lines: Sequence[str]) -> int:
+    sys.stderr.writelines(f"{line}\n" for line in lines)
+    return 0
 
 
 def _quick(rows: Sequence[dict[str, Any]], sizes: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -128,6 +143,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PERCENT",
         help="with --against: exit status 1 if a row takes longer than the other's by more than "
         "this (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="put what was measured into bench/measured.toml, and into the pages that cite it",
+    )
+    parser.add_argument(
+        "--commands",
+        action="store_true",
+        help="with --update: time the commands whose seconds are cited, and no section",
     )
     parser.add_argument(
         "--output",

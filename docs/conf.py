@@ -25,7 +25,7 @@ copyright = "2026, The linnet_fast developers"
 version = release = version_of("linnet-fast")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -37,7 +37,13 @@ extensions = [
 if "DOCS_URL" in os.environ:  # a sitemap is of the address that pages have
     extensions.append("sphinx_sitemap")
     html_baseurl = os.environ["DOCS_URL"]
-exclude_patterns = ["_build", "generated/*.txt", "generated/backreferences"]
+exclude_patterns = [
+    "_build",
+    "gallery/**/*.ipynb",  # made of the examples, to be downloaded
+    "generated/*.txt",
+    "generated/backreferences",
+    "**/.ipynb_checkpoints",
+]
 templates_path = ["_templates"]
 
 html_theme = "furo"
@@ -50,6 +56,11 @@ sitemap_show_lastmod = False  # would ask git, which a source distribution has n
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 2
+
+# Notebooks are kept without what they print and draw: they run when the pages are built.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 
 # Prompts and what is printed are not copied.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -94,7 +105,7 @@ numpydoc_xref_aliases = nouns | {
 
 generated = HERE / "generated"
 generated.mkdir(exist_ok=True)
-for command in ("train", "sweep", "show", "cost", "reproduce", "info"):
+for command in ("train", "sweep", "show", "cost", "reproduce", "info", "completion"):
     help_text = subprocess.run(
         [sys.executable, "-m", "linnet_fast", command, "--help"],
         env=os.environ | {"COLUMNS": "96", "NO_COLOR": "1"},

@@ -155,7 +155,7 @@ class TestTrain:
         assert (run.status == lf.Status.CONVERGED).all()
         final = float(rows(capsys.readouterr().out)[0][-2])
         assert 0.13 < final <= 0.2
-        assert train(*arguments, "--no-center", "--out", "a.npz") == 0
+        assert train(*arguments, "--no-center", "--out", "a.npz", "--force") == 0
         assert "not centred" in capsys.readouterr().out
         assert_allclose(lf.Trajectory.load(folder / "a.npz").loss[..., 0], 0.5, atol=0.05)
 
@@ -349,12 +349,22 @@ class TestParser:
         (commands,) = (
             action.choices for action in main.parser()._actions if isinstance(action.choices, dict)
         )
-        assert set(commands) == {"train", "sweep", "show", "reproduce", "cost", "info"}
+        assert set(commands) == {
+            "train",
+            "sweep",
+            "show",
+            "reproduce",
+            "cost",
+            "info",
+            "completion",
+        }
         for name, parser in commands.items():
             module = importlib.import_module(f"linnet_fast.cli.{name}")
             assert parser.get_default("run") is module.run
 
-    @pytest.mark.parametrize("command", ["train", "sweep", "show", "reproduce", "cost", "info"])
+    @pytest.mark.parametrize(
+        "command", ["train", "sweep", "show", "reproduce", "cost", "info", "completion"]
+    )
     def test_help(self, command, capsys):
         assert main.main([command, "--help"]) == 0
         text = capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(folder, monkeypatch, c
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", fail)
-    assert cost(KERNEL, "p.npy", "--out", "c.npz") == 1
+    assert cost(KERNEL, "p.npy", "--out", "c.npz", "--force") == 1
     assert "cannot write c.npz: No space left on device" in capsys.readouterr().err
     assert (folder / "c.npz").read_text() == "old"
     assert not list(folder.glob("*.tmp"))

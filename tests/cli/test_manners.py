@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -81,3 +82,54 @@ def test_tables_are_json_where_asked_for(tmp_path, capsys):
     assert (first["step_size"], first["status"]) == (0.1, "completed")
     assert (second["status"], second["final_loss"]) == ("diverged", "nan")
     assert len(file.read_text().splitlines()) == 3
+
+
+SMALL_SWEEP = """
+n_steps = 20
+[loss]
+input_cov = [[1.0]]
+cross_cov = [[2.0]]
+output_power = 5.0
+[network]
+widths = [1, 1, 1]
+[start]
+kind = "gaussian"
+[method]
+[grid]
+method.step_size = [0.05, 0.1]
+"""
+PRINTING = {
+    "train": SHORT,
+    "sweep": ["sweep", "s.toml"],
+    "dry run": ["sweep", "s.toml", "--dry-run"],
+    "cost": ["cost", "Diagonal(2)", "predictors.csv"],
+    "reproduce": ["reproduce", "saxe2014", "--quick", "--only", "depth"],
+    "completion": ["completion", "bash"],
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell pipes")
+@pytest.mark.parametrize("name", PRINTING)
+@pytest.mark.parametrize("end", ["nobody reads", "full disk"])
+def test_what_cannot_be_printed_ends_a_command(name, end, tmp_path):
+    (tmp_path / "s.toml").write_text(SMALL_SWEEP)
+    (tmp_path / "predictors.csv").write_text("1,2\n")
+    if end == "full disk" and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("w") if end == "full disk" else os.fdopen(writer, "w") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "linnet_fast", *PRINTING[name]],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+    assert done.returncode == 1
+    told = [line for line in done.stderr.splitlines() if line.startswith("linnet-fast")]
+    full = ["linnet-fast: cannot write: No space left on device"]
+    assert told == (full if end == "full disk" else [])
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

@@ -114,4 +114,4 @@ def test_curvature_is_recorded_of_what_is_held_out_and_of_methods_with_memory():
     run = lf.Trajectory.load("linnet_fast_iris.npz")
     assert (run.preconditioned_sharpness[..., -1] > 0).all()
     assert run.sharpness_test.shape == run.loss.shape
-    assert train(*given) == 2  # nothing is held out
+    assert train(*given, "--force") == 2  # nothing is held out

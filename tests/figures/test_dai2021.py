@@ -163,3 +163,10 @@ def test_the_convex_programs_are_solved():
 def test_data_sets_of_the_experiments_are_there():
     assert datasets.load("diabetes").X.shape == (442, 10)
     assert datasets.load("digits").X.shape == (1797, 64)
+
+
+def test_networks_of_the_whole_experiment_are_not_too_deep():
+    # Only the quick forms are run elsewhere; this one asked for more layers than there may be.
+    figure = scalars.residual(Settings())
+    assert all(claim.holds for claim in figure.claims)
+    plt.close(figure.picture)

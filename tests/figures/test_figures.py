@@ -231,3 +231,20 @@ def test_the_table_takes_users_images(mnist, tmp_path):
         "gidel2019", tmp_path / "out", Settings(quick=True, mnist=mnist[0]), only=["assumption"]
     )
     assert any(claim.text.startswith("MNIST") for claim in claims)
+
+
+@pytest.mark.parametrize(
+    ("ends", "labels"), [((0.018, 0.5), {"0.02", "0.05", "0.1", "0.2", "0.5"}), ((5e-4, 0.2), None)]
+)
+def test_logarithmic_axes_have_two_ticks_or_more(ends, labels):
+    picture, ax = plt.subplots()
+    ax.loglog(ends, ends)
+    ax.set_xlim(ends)
+    report._quiet_axes(picture)
+    picture.canvas.draw()
+    low, high = ends
+    seen = [t for t in ax.xaxis.get_ticklabels() if low <= t.get_position()[0] <= high]
+    texts = {t.get_text() for t in seen if t.get_text()}
+    assert len(texts) >= 2
+    assert labels is None or texts == labels
+    plt.close(picture)

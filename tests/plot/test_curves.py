@@ -44,7 +44,7 @@ class TestCurves:
                 (corners[:, 1].min(), corners[:, 1].max()), (low.min(), high.max()), rtol=1e-12
             )
         assert ax.get_legend().get_title().get_text() == "step size"
-        assert entries(ax) == ["0.1", "0.2", "0.3", "0.4", "0.5"]
+        assert entries(ax) == ["0.1", "0.2", "0.3", "0.4", "0.5", "middle 80 %"]
 
     def test_short_numbers(self):
         data = sweep({"a": range(6), "scale": [1e-6, 0.01, 2.0]})
@@ -77,7 +77,7 @@ class TestCurves:
         ax = curves(data, "other", x="step_size", by="n_layers", select={"scale": 1.0})
         assert ax.get_xlabel() == "step size"
         assert ax.get_ylabel() == "other"
-        assert entries(ax) == ["2", "3"]
+        assert entries(ax) == ["2", "3", "middle 80 %"]
         expected = data.other.sel(scale=1.0).mean("seed")  # the median of two
         for line, values in zip(ax.lines, expected, strict=True):
             assert_allclose(line.get_ydata(), values)
@@ -158,7 +158,7 @@ class TestRecords:
         ax = curves(data, "loss")
         assert ax.get_xlabel() == "step"
         assert ax.get_xscale() == "log"
-        assert entries(ax) == ["0.1", "1"]
+        assert entries(ax) == ["0.1", "1", "middle 80 %"]
         held = data.loss[0].to_numpy().copy()
         held[1, 3:] = held[1, 2]  # it converged
         for line, values in zip(ax.lines, (held, data.loss[1, :2]), strict=True):
@@ -193,7 +193,7 @@ class TestRecords:
         data = training()
         ax = curves(data, "learning_times")
         assert ax.get_legend().get_title().get_text() == "mode"
-        assert entries(ax) == ["0", "1", "2", "3"]
+        assert entries(ax) == ["0", "1", "2", "3", "middle 80 %"]
         assert_allclose(
             ax.lines[2].get_ydata(),
             [np.median(data.learning_times[0, :, 2]), np.median(data.learning_times[1, :2, 2])],

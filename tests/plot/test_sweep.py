@@ -424,7 +424,7 @@ class TestRandomDesign:
     def test_curves_by_what_varies_too(self):
         data = random_design().drop_vars("step_size")
         ax = curves(data)
-        assert entries(ax) == ["gaussian", "balanced"]
+        assert entries(ax) == ["gaussian", "balanced", "middle 80 %"]
         for i, line in enumerate(ax.lines):
             order = np.argsort(data.scale[i::2].to_numpy())
             assert line.get_linestyle() == "-"  # scale alone varies along it
@@ -567,3 +567,23 @@ class TestGrid:
         data = sweep({"scale": np.geomspace(1e-3, 1, 13), "step_size": STEP_SIZES, "seed": [0]})
         with pytest.raises(ValueError, match=message):
             small_multiples(data, **options)
+
+
+def test_integers_have_a_colour_each_and_no_others():
+    data = grid()
+    ranks = np.arange(data.final_loss.size).reshape(data.final_loss.shape) % 5
+    data["rank"] = (data.final_loss.dims, ranks.astype(float))
+    ax = heatmap(data, "rank", select={"seed": 0})
+    bar = bar_of(ax)
+    assert bar.get_ticks().tolist() == [0, 1, 2, 3, 4]
+    assert len(np.unique(bar.cmap(bar.norm(np.arange(5))), axis=0)) == 5
+    assert bar.norm.boundaries.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5, 4.5]
+
+
+def test_a_curve_without_values_is_named_so():
+    data = grid()
+    data["final_loss"] = data.final_loss.copy()
+    data.final_loss[{"step_size": 1}] = np.nan
+    ax = curves(data, "final_loss", x="scale", by="step_size")
+    names = entries(ax)
+    assert [name for name in names if name.endswith("(no value)")] == [f"{names[1]}"]

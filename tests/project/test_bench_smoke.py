@@ -33,6 +33,7 @@ RACED = {
     "softmax": {"linnet_fast", "numpy"},
     "completion": {"linnet_fast", "numpy"},
     "reduced": {"linnet_fast", "numpy"},
+    "nominal": {"sweep"},
     "completion_chain": {"entries", "white inputs"},
     "sweep": {"linnet_fast", "numpy", "joblib"},
     "sweep_layer": {"train", "sweep"},
@@ -112,7 +113,7 @@ def test_bench_installed_rivals_agree_with_us_and_the_others_are_listed(tmp_path
         "binary": {"jax", "torch"},
         **{section: {"jax", "torch", "numba"} for section in ON_SAMPLES},
         "completion": {"jax", "torch", "numba"},
-        "reduced": {"jax", "torch"},
+        "reduced": {"jax", "torch", "numba"},
         "sharpness": {"jax", "torch"},
         "sweep": {"jax", "numba"},
     }.items():

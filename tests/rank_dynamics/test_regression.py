@@ -254,7 +254,7 @@ def test_sigma_ordered_path_skips_inputs_that_do_not_occur():
     [
         (np.eye(2), TypeError, "data must be a SquaredLoss, got ndarray"),
         ((np.eye(2),) * 3, TypeError, "data must be a SquaredLoss or a tuple"),
-        ((np.eye(2), np.ones(2)), ValueError, r"^data\[1\] must have shape \(\*run, n, features\)"),
+        ((np.ones(2), np.eye(2)), ValueError, r"^data\[0\] must have shape \(\*run, n, in\), got"),
         (
             (np.eye(2), np.eye(3)),
             ValueError,
@@ -278,3 +278,12 @@ def test_rank_must_be_an_integer():
 def test_repr_shows_sizes():
     path = reduced_rank_regression(make_loss((4, 3), (2,)), rank=2)
     assert repr(path) == "ReducedRankPath(n_inputs=4, n_outputs=3, n_ranks=2, run_shape=(2,))"
+
+
+def test_one_output_may_have_one_axis():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 3)), rng.standard_normal(20)
+    one, other = reduced_rank_regression((x, y)), reduced_rank_regression((x, y[:, None]))
+    assert one.products.shape == (2, 1, 3)
+    assert np.array_equal(one.products, other.products)
+    assert np.array_equal(one.losses, other.losses)

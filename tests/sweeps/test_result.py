@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pytest
 from binary_problems import make_binary, make_data
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from sweep_plans import (
     FINALS,
     SMALL,
@@ -380,7 +381,9 @@ def test_estimates_count_runs_groups_and_bytes(swept, options):
     assert estimate.n_threads == 1
     assert estimate.seconds > 0
     assert sum(group.n_runs for group in estimate.groups) == spec.n_runs
-    assert_allclose(sum(group.seconds for group in estimate.groups), estimate.seconds, rtol=1e-12)
+    low, high = estimate.seconds_range
+    assert 0 < low < estimate.seconds < high
+    assert 0 < sum(group.seconds for group in estimate.groups) < high
     assert estimate.chunk_runs >= 1
     shapes = {(w["widths"] if isinstance(w, dict) else w) for w in swept.get("widths", [(3, 4, 2)])}
     names = {group.network for group in estimate.groups}
@@ -430,3 +433,31 @@ def test_samples_may_be_none_of_the_library():
             }
             plan["loss"] = lf.LogisticLoss(x, labels)
             assert data["final_loss"].values[i, seed] == at_end(plan, ["loss"], 0, seed)[1]["loss"]
+
+
+def test_estimates_see_that_runs_stop_and_that_calls_cost():
+    # Of these 200,000 steps each run takes some hundred; and a call costs as much as its ten runs.
+    loss = squared((3, 2))
+    for n_steps, stop, replicates in (
+        (200_000, lf.Stop(loss=0.9 * loss.value(np.zeros((2, 3)))), 500),
+        (50, None, 5),
+    ):
+        training = lf.Training(
+            lf.Dense((3, 4, 2)),
+            loss,
+            lf.Start("gaussian", 0.1),
+            lf.GradientDescent(0.01),
+            n_steps=n_steps,
+            stop=stop,
+        )
+        spec = lf.grid(training, {"start.scale": [0.1, 0.2]}, replicates=replicates)
+        estimate = lf.estimate_sweep(spec, n_threads=1)
+        seconds = []
+        for _ in range(2):
+            begin = time.perf_counter()
+            lf.sweep(spec, progress=False, n_threads=1)
+            seconds.append(time.perf_counter() - begin)
+        low, high = estimate.seconds_range
+        assert low / 4 < min(seconds) < 4 * high  # others may have the processors at any time
+        assert estimate.seconds_spent < 20
+        assert estimate.chunk_runs >= spec.n_runs / 4

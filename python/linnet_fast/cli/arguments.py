@@ -34,6 +34,12 @@ def new_command(
     return parser
 
 
+def add_force(parser: argparse._ActionsContainer, what: str = "files") -> None:
+    """Add the option without which nothing that is there is replaced."""
+    text = f"replace {what} that are there; without it they are kept, and nothing is done"
+    parser.add_argument("--force", action="store_true", help=text)
+
+
 def single(run_shape: tuple[int, ...]) -> None:
     """Refuse numbers of several runs, where an option is one of all runs. Raises ValueError."""
     if run_shape:

@@ -13,7 +13,14 @@ from linnet_fast import datasets
 from linnet_fast._base import files, patience
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.cli import outputs
-from linnet_fast.cli.arguments import Commands, count, new_command, not_negative, whole_number
+from linnet_fast.cli.arguments import (
+    Commands,
+    add_force,
+    count,
+    new_command,
+    not_negative,
+    whole_number,
+)
 from linnet_fast.cli.outputs import BadInput
 from linnet_fast.costs.induced import what_is
 from linnet_fast.costs.representation_cost import RepresentationCost, representation_cost
@@ -73,6 +80,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write values, bounds and weights, .npz"
     )
+    add_force(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -90,7 +98,7 @@ def _architecture(text: str) -> Chain:
 def run(options: argparse.Namespace) -> None:
     """Print the costs, and write them if asked to."""
     file: Path | None = options.out
-    outputs.check_file("--out", file, (".npz",))
+    outputs.check_file("--out", file, (".npz",), force=options.force)
     tell = outputs.teller(quiet=options.json)
     try:
         predictors = _read_predictors(options.architecture, options.predictor)

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from linnet_fast.cli import cost, info, reproduce, show, signals, sweep, train
-from linnet_fast.cli.outputs import BAD_INPUT, FAILED, OK, BadInput, Failed
+from linnet_fast.cli import completion, cost, info, reproduce, show, signals, sweep, train
+from linnet_fast.cli.outputs import BAD_INPUT, FAILED, OK, BadInput, Failed, ReaderGone
 
-_COMMANDS = (train, sweep, show, reproduce, cost, info)
+_COMMANDS = (train, sweep, show, reproduce, cost, info, completion)
 
 _DESCRIPTION = """\
 Train deep linear networks, many at once, by gradient descent on the squared loss."""
@@ -25,7 +25,8 @@ examples:
   linnet-fast show runs.zarr      what a sweep has found so far: table and picture
   linnet-fast cost "Diagonal(width=4, n_layers=2)" predictors.csv
                                   what predictors cost in the weights of a network
-  linnet-fast info                what this installation runs on"""
+  linnet-fast info                what this installation runs on
+  linnet-fast completion bash     what makes bash complete all this"""
 
 
 def entry_point() -> int:
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = parser().parse_args(arguments)
     except SystemExit as end:
-        return int(end.code or 0)
+        return _flushed(int(end.code or 0))
     with signals.interrupting() as interruption:
         try:
             return _run(options)
@@ -72,19 +73,33 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         code: int | None = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:
+        return _flushed(OK if code is None else code)
+    except (BrokenPipeError, ReaderGone):
         _give_up_stdout()  # the reader has gone, and knows
         return FAILED
     except BadInput as error:
         return _fail(str(error), BAD_INPUT)
     except (Failed, ImportError, MemoryError) as error:
+        if isinstance(error.__cause__, OSError):
+            _flushed(FAILED)
         return _fail(str(error) or "not enough memory", FAILED)
     except OSError as error:
         # Files are told of where they are written: this is a full disk under what is printed.
         _give_up_stdout()
         return _fail(f"cannot write: {error.strerror or error}", FAILED)
-    return OK if code is None else code
+
+
+def _flushed(code: int) -> int:
+    """Return an exit code once all is printed; another if that fails."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_stdout()
+        return FAILED
+    except OSError as error:
+        _give_up_stdout()
+        return code if code == FAILED else _fail(f"cannot write: {error.strerror or error}", FAILED)
+    return code
 
 
 def _give_up_stdout() -> None:
@@ -99,7 +114,8 @@ def parser() -> argparse.ArgumentParser:
     Returns
     -------
     argparse.ArgumentParser
-        What it gives has a `command`, its name, and `run`, the function to call with all options.
+        What it gives has a `command`, its name, `run`, the function to call with all options, and
+        `parser`, this one.
 
     Examples
     --------
@@ -117,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--version", action="version", version=f"linnet-fast {version('linnet-fast')}"
     )
+    result.set_defaults(parser=result)  # of which `completion` tells a shell
     commands = result.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for command in _COMMANDS:
         command.add(commands)

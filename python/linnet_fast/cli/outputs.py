@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,9 +29,24 @@ class Failed(Exception):
     """Failed while running."""
 
 
+class ReaderGone(Exception):
+    """Nobody reads any more what is printed, as after `| head -1`."""
+
+
 def teller(*, quiet: bool) -> Tell:
     """Return what prints a line at once, or nothing if `quiet`."""
-    return _nothing if quiet else partial(print, flush=True)
+    return _nothing if quiet else _print
+
+
+def _print(text: str) -> None:
+    """Print a line; what goes wrong there is no error of a file that a command writes."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        msg = f"cannot write: {error.strerror or error}"
+        raise Failed(msg) from error
 
 
 def _nothing(_text: str) -> None:
@@ -49,14 +63,15 @@ def named(text: str) -> Path | None:
     return None if text == NONE else Path(text)
 
 
-def check_file(flag: str, file: Path | None, suffixes: Sequence[str]) -> None:
-    """Refuse a file, if there is to be one, of another form or that cannot be written."""
+def check_file(flag: str, file: Path | None, suffixes: Sequence[str], *, force: bool) -> None:
+    """Refuse a file, if there is to be one, of another form, that cannot be written or is there."""
     if file is None:
         return
     if file.suffix not in suffixes:
         msg = f"{flag} must end in {' or '.join(suffixes)}, got {str(file)!r}"
         raise BadInput(msg)
     check_writable(file)
+    check_free(file, force=force)
 
 
 def check_writable(file: Path) -> None:
@@ -69,9 +84,16 @@ def check_writable(file: Path) -> None:
         raise Failed(msg)
 
 
-def check_picture(file: Path | None) -> None:
-    """Refuse a picture, if there is to be one, that cannot be drawn or written."""
-    check_file("--plot", file, PICTURES)
+def check_free(file: Path, *, force: bool) -> None:
+    """Refuse to replace a file that is there, before any work, unless that was asked for."""
+    if not force and os.path.lexists(file):
+        msg = f"{file} is there already: --force replaces it"
+        raise Failed(msg)
+
+
+def check_picture(file: Path | None, *, force: bool) -> None:
+    """Refuse a picture, if there is to be one, that cannot be drawn or written, or is there."""
+    check_file("--plot", file, PICTURES, force=force)
     if file is not None:
         draw_without_a_window()
 

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 
 from linnet_fast.cli import outputs
-from linnet_fast.cli.arguments import Commands, count, new_command
+from linnet_fast.cli.arguments import Commands, add_force, count, new_command
 from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.figures import PAPERS, Settings, reproduce
+from linnet_fast.figures.report import files_of
 
 _DESCRIPTION = """\
 Repeat the experiments of a paper. Writes a picture and its data for each, and report.md with every
@@ -66,6 +67,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--cifar10", type=Path, metavar="DIR", help="folder with CIFAR-10's binary files"
     )
+    add_force(parser)
     parser.add_argument("--threads", type=count, metavar="N", help="threads (default: all)")
 
 
@@ -76,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
     outputs.draw_without_a_window()
     tell = outputs.teller(quiet=False)
     try:
+        for file in files_of(options.paper, out, options.only):
+            outputs.check_free(file, force=options.force)
         claims = reproduce(options.paper, out, settings, only=options.only, tell=tell)
     except ValueError as error:
         raise BadInput(str(error)) from error

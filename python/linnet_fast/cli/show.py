@@ -10,7 +10,7 @@ from typing import Any
 from linnet_fast import plot
 from linnet_fast._base import files
 from linnet_fast.cli import outputs, sweep_lines, sweep_picture, sweep_summary, sweep_table
-from linnet_fast.cli.arguments import Commands, new_command
+from linnet_fast.cli.arguments import Commands, add_force, new_command
 from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.sweeps.file import reader, toml
 from linnet_fast.sweeps.sweep import SweepError, open_sweep
@@ -60,6 +60,7 @@ def add(commands: Commands) -> None:
         metavar="PAGE",
         help="write a page to look through in a browser: any result over any two parameters, and curves",
     )
+    add_force(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -78,11 +79,11 @@ def _selection(text: str) -> tuple[str, Any]:
 def run(options: argparse.Namespace) -> None:
     """Print what there is, and draw it if asked to."""
     picture = None if options.plot is None else outputs.named(options.plot)
-    outputs.check_picture(picture)
+    outputs.check_picture(picture, force=options.force)
     listed = None if options.csv is None else outputs.named(options.csv)
-    outputs.check_file("--csv", listed, sweep_lines.SUFFIXES)
+    outputs.check_file("--csv", listed, sweep_lines.SUFFIXES, force=options.force)
     page = None if options.html is None else outputs.named(options.html)
-    outputs.check_file("--html", page, (".html",))
+    outputs.check_file("--html", page, (".html",), force=options.force)
     tell = outputs.teller(quiet=options.json)
     names = ("of", "x", "y", "by", "kind")
     chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -101,7 +102,9 @@ def run(options: argparse.Namespace) -> None:
             save_page = partial(plot.page, data, page, title=options.store.stem)
             outputs.write(page, save_page, tell)
         if picture is not None:
-            save = partial(sweep_picture.save, data, chosen, options.store.stem, picture)
+            parts = (f"{name} = {value}" for name, value in options.select)
+            title = ", ".join([options.store.stem, *parts])
+            save = partial(sweep_picture.save, data, chosen, title, picture)
             outputs.write(picture, save, tell)
     except SweepError as error:
         raise Failed(str(error)) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from linnet_fast._base import machine
 from linnet_fast.cli import outputs, sweep_picture, sweep_summary, sweep_table, sweep_workers
-from linnet_fast.cli.arguments import Commands, count, new_command
+from linnet_fast.cli.arguments import Commands, add_force, count, new_command
 from linnet_fast.cli.outputs import BadInput, Failed
 from linnet_fast.sweeps.file import reader
 from linnet_fast.sweeps.file.reader import SweepFile
@@ -128,6 +128,7 @@ def add(commands: Commands) -> None:
         metavar="PICTURE",
         help=".png, .pdf or .svg (default: beside the store, with .png; none for none)",
     )
+    add_force(output, "pictures")
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -224,5 +225,7 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     beside = f"{name}.png" if store is None else str(store.with_suffix(".png"))
     text = options.plot or (outputs.NONE if options.shard else beside)
     picture = None if options.dry_run else outputs.named(text)
-    outputs.check_picture(picture)
+    # A sweep that goes on draws the picture that is named after its store anew.
+    again = store is not None and is_store(store) and picture == store.with_suffix(".png")
+    outputs.check_picture(picture, force=options.force or again)
     return store, picture

@@ -166,13 +166,20 @@ def forecast(file: SweepFile, n_threads: int | None) -> str:
     chunk = min(estimate.chunk_runs, estimate.n_runs)
     threads = wording.count(estimate.n_threads, "thread")
     lines = {
-        "time": f"about {wording.duration(estimate.seconds)} with {threads}",
+        "time": f"{_between(*estimate.seconds_range)} with {threads}",
+        "tried": f"some of the runs, for {wording.duration(estimate.seconds_spent)}",
         "result": f"{_size(estimate.n_bytes)}, in chunks of about {wording.count(chunk, 'run')}",
     }
     if file.functions:
         modules = ", ".join(dict.fromkeys(function.module for function in file.functions))
         lines["derived"] = f"nothing of {modules} is run now: a number per run stands for it"
     return f"{text}\n\n{_aligned(lines)}\n\nThis was a dry run: nothing is written."
+
+
+def _between(low: float, high: float) -> str:
+    """Return a range of time in words."""
+    first, last = wording.duration(low), wording.duration(high)
+    return first if first == last else f"{first} to {last}"
 
 
 def _size(n_bytes: int) -> str:

@@ -166,7 +166,8 @@ def table(
     select : mapping, optional
         Values of other parameters.
     """
-    data = selected(data, select or {})
+    given = chosen(data, select or {})
+    data = selected(data, given)
     of = variable_of(data, of)
     cells = _Cells(data, of)
     known = dict.fromkeys((*cells.dims, *map(str, data.coords)))
@@ -179,6 +180,8 @@ def table(
     x = x or next((name for name in names if name != y), None)
     y = y or next((name for name in (*cells.extra, *names) if name != x), None)
     title = f"{of}{' at the end' if cells.at_end else ''}"
+    if given:
+        title += f" for {', '.join(f'{n} {wording.label(value)}' for n, value in given.items())}"
     if x is None:
         n = np.count_nonzero(cells.status == Status.DIVERGED)
         return f"{title}: {_median(cells.values)}, {n} diverged"
@@ -200,7 +203,7 @@ def _tables(
     pooled = [
         wording.count(data.sizes[dim], dim) if dim in SEEDS else dim
         for dim in over
-        if dim not in apart
+        if dim in SEEDS or (dim not in apart and data.sizes[dim] > 1)
     ]
     yield f"{title}, median over {' and '.join(pooled)}" if pooled else title
     notes = []

@@ -28,6 +28,7 @@ from linnet_fast.cli import (
 )
 from linnet_fast.cli.arguments import (
     Commands,
+    add_force,
     at_least,
     count,
     new_command,
@@ -327,6 +328,7 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="picture, .png, .pdf or .svg (default: beside the result, with .png; none for none)",
     )
+    add_force(output)
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -418,8 +420,8 @@ def _outputs(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     # Beside the result, so that each has its own.
     beside = f"linnet_fast_{name}.png" if result is None else str(result.with_suffix(".png"))
     picture = outputs.named(options.plot or beside)
-    outputs.check_file("--out", result, (".npz", ".nc"))
-    outputs.check_picture(picture)
+    outputs.check_file("--out", result, (".npz", ".nc"), force=options.force)
+    outputs.check_picture(picture, force=options.force)
     # What is missing is better found now than after the training.
     if result is not None and result.suffix == ".nc":
         files.optional("xarray", "xarray")

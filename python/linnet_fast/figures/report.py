@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -138,16 +139,57 @@ def as_printed(text: str, measured: float, printed: str) -> Claim:
 
 
 def _quiet_axes(picture: Picture) -> None:
-    """Label powers of ten only."""
+    """Label powers of ten only; where fewer than two are seen, 1, 2 and 5 times these."""
+    ticker = files.optional("matplotlib.ticker", "plot")
     for ax in picture.axes:
         for axis in (ax.xaxis, ax.yaxis):
-            if axis.get_scale() == "log":
-                axis.set_minor_formatter("")
+            if axis.get_scale() != "log":
+                continue
+            axis.set_minor_formatter("")
+            low, high = sorted(axis.get_view_interval())
+            decades = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+            if decades < 2 and isinstance(axis.get_major_locator(), ticker.LogLocator):
+                axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+                axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
 
 
 def _cell(text: str) -> str:
     """Return text for a cell of a table, whose bars would end it."""
     return text.replace("|", "\\|")
+
+
+def _chosen(paper: str, only: Sequence[str] | None) -> dict[str, Experiment]:
+    """Return experiments of a paper, all or these. Raises ValueError."""
+    experiments: Mapping[str, Experiment] = importlib.import_module(
+        f"linnet_fast.figures.{paper}.experiments"
+    ).EXPERIMENTS
+    names = list(experiments) if only is None else list(only)
+    for name in names:
+        validate.choice("only", name, experiments)
+    return {name: experiments[name] for name in names}
+
+
+def files_of(paper: str, folder: Path, only: Sequence[str] | None = None) -> list[Path]:
+    """Return the files that `reproduce` writes into a folder. Raises ValueError.
+
+    Parameters
+    ----------
+    paper : str
+        One of `PAPERS`.
+    folder : Path
+    only : sequence of str, optional
+        Names of experiments; all by default.
+
+    Examples
+    --------
+    >>> [file.name for file in files_of("saxe2014", Path("saxe"), ["curves"])]
+    ['curves.png', 'curves.npz', 'report.md']
+    """
+    names = _chosen(paper, only)
+    return [
+        *(folder / f"{name}{suffix}" for name in names for suffix in (".png", ".npz")),
+        folder / "report.md",
+    ]
 
 
 def reproduce(
@@ -194,21 +236,16 @@ def reproduce(
     validate.function("tell", tell)
     chosen = None if only is None else validate.texts("only", only)
     pyplot = files.optional("matplotlib.pyplot", "plot")
-    experiments: Mapping[str, Experiment] = importlib.import_module(
-        f"linnet_fast.figures.{paper}.experiments"
-    ).EXPERIMENTS
-    names = list(experiments) if chosen is None else list(chosen)
-    for name in names:
-        validate.choice("only", name, experiments)
+    experiments = _chosen(paper, chosen)
     folder.mkdir(parents=True, exist_ok=True)
     claims: list[Claim] = []
     lines = [f"# {paper}: {PAPERS[paper]}", ""]
     if settings.quick:
         lines += ["A quick run, on smaller sizes.", ""]
-    for name in names:
+    for name, experiment in experiments.items():
         begin = time.perf_counter()
         with pyplot.rc_context(STYLE), patience.telling(name, tell):
-            figure = experiments[name](settings)
+            figure = experiment(settings)
             _quiet_axes(figure.picture)
         with files.replaced(folder / f"{name}.png") as temporary:
             figure.picture.savefig(temporary, format="png", dpi=150)

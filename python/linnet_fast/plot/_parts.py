@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,13 +158,23 @@ def power(value: float) -> str:
 
 
 def legend(
-    ax: Axes, loc: Any, *, title: str | None = None, beside: tuple[float, float] | None = None
+    ax: Axes,
+    loc: Any,
+    *,
+    title: str | None = None,
+    beside: tuple[float, float] | None = None,
+    more: Sequence[Any] = (),
 ) -> None:
-    """Draw a legend without a frame, in columns if long; none if nothing has a label."""
-    n_labels = len(ax.get_legend_handles_labels()[1])
+    """Draw a legend without a frame, in columns if long; none if nothing has a label.
+
+    `more` are handles of what is not drawn itself.
+    """
+    handles = [*ax.get_legend_handles_labels()[0], *more]
+    n_labels = len(handles)
     if n_labels == 0:
         return
     ax.legend(
+        handles=handles,
         loc=loc,
         bbox_to_anchor=beside,
         title=title,

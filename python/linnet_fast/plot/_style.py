@@ -65,6 +65,21 @@ def entry(ax: Any, label: str, **options: Any) -> None:
     ax.plot([], [], **{"color": "#606060", "label": label, **options})
 
 
+def key(figure: Any, ax: Any, title: str | None = None) -> None:
+    """Put the legend of a panel beside all panels of a figure.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    ax : matplotlib Axes
+        Whose legend.
+    title : str, optional
+        What its entries are.
+    """
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, title=title, loc="outside right center", frameon=False)
+
+
 def colors(n: int) -> list[Any]:
     """Return colours in order, told apart in grey and by the colour-blind; the yellow end left out.
 

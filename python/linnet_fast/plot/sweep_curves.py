@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from linnet_fast._base import files
 from linnet_fast.plot import _parts
 from linnet_fast.plot._style import colors
 from linnet_fast.plot._sweep_axis import Parameter, Pool, all_integers, integer_ticks, log_range
@@ -127,7 +128,8 @@ def curves(
     alpha = 0.25 if len(parts) <= 5 else 0.12
     ax = _parts.new_axes(ax)
     for name, at, pool, color in zip(parts, places, pools, colors(len(parts)), strict=True):
-        _line(ax, at, pool, scattered=scattered, alpha=alpha, color=color, label=name)
+        label = name if name is None or np.isfinite(pool.median).any() else f"{name} (no value)"
+        _line(ax, at, pool, scattered=scattered, alpha=alpha, color=color, label=label)
     over.dress(ax, "x")
     if decades is not None:
         ax.set_yscale("log")
@@ -138,7 +140,11 @@ def curves(
     ax.set_ylabel(runs.label)
     if by is not None:
         title = readable(runs.data, by)
-        _parts.legend(ax, loc="center left", title=title, beside=(1.01, 0.5))
+        more = []
+        if not scattered and any((pool.high > pool.low).any() for pool in pools):
+            look = {"facecolor": _parts.GREY, "alpha": 0.3, "label": "middle 80 %"}
+            more = [files.optional("matplotlib.patches", "plot").Patch(**look)]
+        _parts.legend(ax, loc="center left", title=title, beside=(1.01, 0.5), more=more)
     return ax
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from xarray import Dataset
 
+_MOST_SHADES = 16  # of integers
 _NO_VALUE = "#c8c8c8"
 _LEGEND_SIZE = 8.0
 
@@ -267,6 +268,11 @@ class _Colors:
             around = abs(value) / 2 or 0.5
             self.norm = look.Normalize(value - around, value + around)
             self.ticks = [value]
+        elif all_integers(2 * values) and np.ptp(finite) < _MOST_SHADES:
+            # A colour each and no others: a median between two integers has that of the upper one.
+            steps = np.arange(np.floor(finite.min()), np.ceil(finite.max()) + 2)
+            self.norm = look.BoundaryNorm(steps - 0.5, 256)
+            self.ticks = steps[:-1].tolist()
         else:
             self.norm = look.Normalize(finite.min(), finite.max())
 

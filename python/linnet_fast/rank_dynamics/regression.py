@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.losses.given import inputs_of, outputs_of
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.rank_dynamics.data import joint_decomposition
 
@@ -79,7 +80,7 @@ def reduced_rank_regression(
     ----------
     data : SquaredLoss or tuple (X, Y)
         The moments, or the data themselves: inputs of shape (*run, n, in), outputs of shape (*run,
-        n, out), one sample per row. The data give more digits: moments square the condition number
+        n, out), one sample per row, of one output also (n,). The data give more digits: moments square the condition number
         of X.
     rank : int, optional
         Last rank K of the path, from 0 to min(out, in), which is the default.
@@ -293,12 +294,7 @@ def _samples(data: Sequence[npt.ArrayLike]) -> tuple[FloatArray, FloatArray]:
     if len(data) != 2:
         msg = f"data must be a SquaredLoss or a tuple (X, Y), got {len(data)} parts"
         raise TypeError(msg)
-    names = ("data[0]", "data[1]")
-    x, y = (validate.real_array(name, part) for name, part in zip(names, data, strict=True))
-    for name, array in zip(names, (x, y), strict=True):
-        if array.ndim < 2:
-            msg = f"{name} must have shape (*run, n, features), got {array.shape}"
-            raise ValueError(msg)
+    x, y = inputs_of("data[0]", data[0]), outputs_of("data[1]", data[1])
     if x.shape[-2] != y.shape[-2]:
         msg = f"data must have equally many rows of both, got {x.shape[-2]} and {y.shape[-2]}"
         raise ValueError(msg)

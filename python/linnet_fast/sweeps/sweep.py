@@ -16,8 +16,7 @@ from linnet_fast.sweeps import store as _store
 from linnet_fast.sweeps.axes import Axis
 from linnet_fast.sweeps.batch import Arrays
 from linnet_fast.sweeps.chunk import shape_of
-from linnet_fast.sweeps.cost import SweepEstimate
-from linnet_fast.sweeps.cost import estimate as _estimate
+from linnet_fast.sweeps.cost import SweepEstimate, chunk_runs, estimate
 from linnet_fast.sweeps.dataset import attributes, open_dataset
 from linnet_fast.sweeps.derived import is_built_in, resolve
 from linnet_fast.sweeps.designs import grid, paired, sampled
@@ -61,7 +60,8 @@ def estimate_sweep(spec: SweepSpec, *, n_threads: int | None = None) -> SweepEst
     Returns
     -------
     SweepEstimate
-        From a calibration of some tenths of a second for each group of runs.
+        From training some of the runs, which takes some seconds at most, if runs are not long flows or
+        phases. `seconds_range` is where the time should be.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def estimate_sweep(spec: SweepSpec, *, n_threads: int | None = None) -> SweepEst
     (2000, 34000, [1000, 1000])
     """
     validate.instance("spec", spec, SweepSpec)
-    return _estimate(spec, layout_of(spec), machine.checked_threads(n_threads))
+    return estimate(spec, machine.checked_threads(n_threads))
 
 
 def sweep(
@@ -304,7 +304,7 @@ class _Plan:
         if self._chunk_runs is None:
             workers = 1 if self.slots is None else self.slots.total
             threads = self.n_threads or max(1, machine.n_threads() // workers)
-            self._chunk_runs = _estimate(self.spec, self.layout, threads, workers).chunk_runs
+            self._chunk_runs = chunk_runs(self.spec, self.layout, threads, workers)
         return chunk_shape(self.spec, self._chunk_runs)
 
     def note(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ SINGLES = {"start", "weights", "product", "by_product", "gradient", "memory"}
 """Arrays whose dtype is that of the arithmetic: float32 means something else there."""
 
 
-UNSTEADY = {"provenance", "seconds", "chunk_runs"}
+UNSTEADY = {"provenance", "seconds", "seconds_range", "seconds_spent", "chunk_runs"}
 """Fields of results that are not the same at another time."""
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy
 
 from linnet_fast import layers
+from linnet_fast._base.patience import awaited
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import blocks, convolutions, structure
 from linnet_fast.costs.solvers.solution import Solution, svd
@@ -227,7 +228,7 @@ def _largest_form(forms: FloatArray, b: FloatArray) -> float:
 
         def objective(z: FloatArray, power: float = power) -> tuple[float, FloatArray]:
             # log of the Schatten norm of that power, less log <z, b>.
-            u, s, vt = np.linalg.svd(forms @ z, full_matrices=False)
+            u, s, vt = awaited(np.linalg.svd, forms @ z, full_matrices=False)
             inner = float(z @ b)
             if not (inner > 0 and s[0] > 0):
                 return math.inf, np.zeros_like(z)
@@ -242,6 +243,6 @@ def _largest_form(forms: FloatArray, b: FloatArray) -> float:
         )
         if np.isfinite(found.fun):
             z = found.x / np.linalg.norm(found.x)
-        norm = float(np.linalg.svd(forms @ z, compute_uv=False)[0])
+        norm = float(awaited(np.linalg.svd, forms @ z, compute_uv=False)[0])
         best = max(best, float(z @ b) / norm if norm > 0 else 0.0)
     return best

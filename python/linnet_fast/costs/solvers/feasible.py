@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from linnet_fast._base.patience import awaited
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers.function import Function
 from linnet_fast.costs.solvers.solution import divided
@@ -36,7 +37,7 @@ def projected(
         if not len(going[0]):
             break
         now, goal, before = best[going], target[going], miss[going]
-        u, s, vt = np.linalg.svd(function.jacobian(now), full_matrices=False)
+        u, s, vt = awaited(np.linalg.svd, function.jacobian(now), full_matrices=False)
         parts = np.einsum("...ik,...i->...k", u, goal - function.value(now))
         after = before.copy()
         for cut in _CUTS:
@@ -69,11 +70,11 @@ def reached(function: Function, flat: FloatArray, target: FloatArray) -> FloatAr
         if not len(going[0]):
             break
         jacobian = function.jacobian(best[going])
-        gram = jacobian @ jacobian.mT
+        gram = awaited(np.matmul, jacobian, jacobian.mT)
         size = np.trace(gram, axis1=-2, axis2=-1)
         shift = damping[going] * miss[going] + _ROUNDING * size + 1e-300
         gram[..., range(m), range(m)] += shift[:, None]
-        move = jacobian.mT @ np.linalg.solve(gram, gap[going][..., None])
+        move = jacobian.mT @ awaited(np.linalg.solve, gram, gap[going][..., None])
         trial = best[going] - move[..., 0]
         with np.errstate(over="ignore", invalid="ignore"):
             new_gap = function.value(trial) - target[going]
@@ -102,16 +103,16 @@ def shrunk(function: Function, flat: FloatArray, target: FloatArray) -> FloatArr
             break
         now, goal = best[going], target[going]
         jacobian = function.jacobian(now)
-        gram = jacobian @ jacobian.mT
+        gram = awaited(np.matmul, jacobian, jacobian.mT)
         size = np.trace(gram, axis1=-2, axis2=-1)
         gram[..., range(m), range(m)] += 1e-13 * size[:, None] + 1e-300
         wanted = np.einsum("...ij,...j->...i", jacobian, now) - gap[going]
-        z = np.linalg.solve(gram, wanted[..., None])
+        z = awaited(np.linalg.solve, gram, wanted[..., None])
         move = (jacobian.mT @ z)[..., 0] - now
         trial = now + length[going][:, None] * move
         with np.errstate(over="ignore", invalid="ignore"):
             rest = (function.value(trial) - goal)[..., None]
-            trial = trial - (jacobian.mT @ np.linalg.solve(gram, rest))[..., 0]
+            trial = trial - (jacobian.mT @ awaited(np.linalg.solve, gram, rest))[..., 0]
             new_gap = function.value(trial) - goal
             penalty = 4 * np.linalg.norm(z[..., 0], axis=-1)
             before = np.sum(now**2, axis=-1)

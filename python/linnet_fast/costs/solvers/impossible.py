@@ -15,6 +15,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from linnet_fast._base.patience import awaited
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers.function import Function
 from linnet_fast.costs.solvers.solution import RANK, divided, svd
@@ -47,7 +48,7 @@ def linear(function: Function, targets: FloatArray) -> npt.NDArray[np.object_]:
     size = np.abs(samples).max(axis=0)
     moved = targets - offset
     scaled = divided(samples, size)
-    _, s, vt = np.linalg.svd(scaled)
+    _, s, vt = awaited(np.linalg.svd, scaled)
     rank_of_all = int(np.count_nonzero(s > _NULL * s[0]))
     if (s[:rank_of_all] < _CLEAR * s[0]).any():
         return why
@@ -73,7 +74,7 @@ def polynomial(function: Function, targets: FloatArray) -> npt.NDArray[np.object
         samples = np.concatenate([samples, np.ones((len(samples), 1))], axis=1)
         targets = np.concatenate([targets, np.ones((len(targets), 1))], axis=1)
     # In the coordinates of their span there are fewer monomials.
-    _, s, vt = np.linalg.svd(samples, full_matrices=False)
+    _, s, vt = awaited(np.linalg.svd, samples, full_matrices=False)
     axes = vt[s > _NULL * s[0]]
     x, y = samples @ axes.T, targets @ axes.T
     x, y = x / np.linalg.norm(x, axis=-1)[:, None], divided(y, np.linalg.norm(y, axis=-1)[:, None])
@@ -83,7 +84,7 @@ def polynomial(function: Function, targets: FloatArray) -> npt.NDArray[np.object
             break
         powers, factors = _monomials(x.shape[1], degree)
         values = factors * np.prod(x[: 2 * count, powers], axis=-1)
-        _, s, vt = np.linalg.svd(values, full_matrices=False)
+        _, s, vt = awaited(np.linalg.svd, values, full_matrices=False)
         kept = s > _NULL * s[0]
         if kept.all() or (s[kept] < _CLEAR * s[0]).any():
             continue

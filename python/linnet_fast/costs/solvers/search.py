@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from linnet_fast import initialization, layers
+from linnet_fast._base.patience import awaited
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import bounds, impossible
 from linnet_fast.costs.solvers.feasible import FEASIBLE, projected, reached, shrunk
@@ -108,7 +109,7 @@ def _polished(
 
 def _least_norm(symmetric: FloatArray, right: FloatArray) -> FloatArray:
     """Return the least-norm solutions: symmetries of the network make the systems singular."""
-    values, vectors = np.linalg.eigh(symmetric)
+    values, vectors = awaited(np.linalg.eigh, symmetric)
     size = np.abs(values)
     kept = size > 1e-11 * size.max(axis=-1, keepdims=True)
     parts = divided(np.where(kept, (vectors.mT @ right[..., None])[..., 0], 0.0), values)
@@ -118,7 +119,7 @@ def _least_norm(symmetric: FloatArray, right: FloatArray) -> FloatArray:
 def _multipliers(function: Function, w: FloatArray) -> FloatArray:
     """Return the z with 2 w = J^T z, by least squares."""
     jacobian = function.jacobian(w)
-    inverse = np.linalg.pinv(np.swapaxes(jacobian, -1, -2), rcond=1e-10)
+    inverse = awaited(np.linalg.pinv, np.swapaxes(jacobian, -1, -2), rcond=1e-10)
     result: FloatArray = np.einsum("...ij,...j->...i", inverse, 2 * w)
     return result
 
@@ -256,7 +257,7 @@ def _better(
 def _dual_bound(function: Function, z: FloatArray, target: FloatArray) -> FloatArray:
     """Return <z, b> / lam_max(Q(z)), a lower bound of networks of degree 2."""
     at = np.zeros((*z.shape[:-1], function.n_weights))
-    top = np.linalg.eigvalsh(function.curvature(at, z) / 2)[..., -1]
+    top = awaited(np.linalg.eigvalsh, function.curvature(at, z) / 2)[..., -1]
     value = np.sum(z * target, axis=-1)
     return np.where((top > 0) & (value > 0), divided(value, top), 0.0)
 

@@ -14,7 +14,7 @@ from linnet_fast.figures.cohen2021.setting import (
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 
 _ABOVE = (0.5, 0.9, 1.2, 1.5, 1.8, 2.3)  # step size times sharpness of the start over 2
 
@@ -76,6 +76,7 @@ def catapults(settings: Settings) -> Figure:
     right.set(ylabel="loss over that of the start", yscale="log", ylim=(1e-3, 1e5))
     for ax in (left, right):
         ax.set(xlabel="step", xlim=(0, 40))
+    entry(left, "edge of stability", linewidth=0.9, linestyle=(0, (4, 3)))
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
         handles,

@@ -18,7 +18,7 @@ from linnet_fast.figures.cohen2021.setting import (
 from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 from linnet_fast.rank_dynamics import largest_step_size
 
 _N_OUTPUTS = 5
@@ -211,6 +211,7 @@ def momentum(settings: Settings) -> Figure:
     right.set(ylabel="loss", yscale="log")
     for ax in (left, right):
         ax.set(xscale="log", xlabel="time / (1 - mu)", xlim=(1, None))
+    entry(left, "edge of stability", linewidth=0.9, linestyle=(0, (4, 3)))
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(

@@ -13,7 +13,7 @@ from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures.dai2021 import formulas
 from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
 from linnet_fast.networks.named import Convolution, Dense, Diagonal
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, key, panels
 
 _GREY = "#808080"
 
@@ -116,6 +116,7 @@ def kernel_width(settings: Settings) -> Figure:
     axes[0][0].set_ylabel("cost over that of one tap")
     axes[1][0].set_ylabel("cost over that of one tap")
     axes[0][0].legend(frameon=False)
+    entry(axes[1][0], "limit", linestyle=":", linewidth=1)
     axes[1][0].legend(frameon=False)
     return Figure(
         "kernel_width",
@@ -194,7 +195,8 @@ def spectra(settings: Settings) -> Figure:
         top = 1.15 * max(wanted[column].max(), power[shown, column].max())
         ax.set(title=name, xlabel="frequency", xlim=(0, extent // 2), ylim=(0, top))
     axes[0].set_ylabel("power of the kernel")
-    axes[0].legend(title="width", frameon=False, ncols=2)
+    axes[0].fill_between([], [], color="#e0e0e0", label="of all taps")
+    key(figure, axes[0], "width of the kernel")
     return Figure(
         "spectra",
         f"Power of the best kernels, mean 1, of {n_layers} layers on predictors of {extent} numbers. "
@@ -305,7 +307,9 @@ def depth_limit(settings: Settings) -> Figure:
     for ax in axes:
         ax.set(xscale="log", xlabel="layers L", xticks=[2, 10, 100])
         ax.xaxis.set_major_formatter("{x:g}")
+    entry(middle, "limit", linestyle=":", linewidth=1)
     middle.legend(frameon=False, loc="upper right")
+    left.legend(frameon=False, loc="upper right", fontsize=7)
     return Figure(
         "depth_limit",
         "Cost per layer against depth. Dense layers come to count singular values, diagonal ones "

@@ -17,7 +17,7 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain, parallel
 from linnet_fast.networks.named import Dense, Diagonal, Residual
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.regularizers import ElasticNet, Lp, Regularizer
@@ -78,7 +78,7 @@ def residual(settings: Settings) -> Figure:
     expected = np.array(
         [np.sqrt(x * (1 + x) ** (2 * n + 1)) for x, n in zip(a, _BLOCKS[1:], strict=True)]
     )
-    depths = 4 ** np.arange(0, 6 if settings.quick else 8)
+    depths = 4 ** np.arange(0, 6 if settings.quick else 7)
     scaled = np.array(
         [
             representation_cost(Residual(1, int(n), scale=float(n) ** -0.5), t[:, None]).value
@@ -161,7 +161,9 @@ def residual(settings: Settings) -> Figure:
         left.plot(far, (n + 1) * far ** (2 / (n + 1)), **_DOTTED)
     left.set(xscale="log", yscale="log", xlabel="length t of the predictor", ylabel="cost")
     left.set(title="blocks I + W", ylim=(1e-4, None))
-    left.legend(frameon=False)
+    entry(left, "powers 2 and 2 / (N + 1)", **_DOTTED)
+    left.legend(frameon=False, loc="upper left", fontsize=7)
+    middle.set_ylabel("function of the length")
     middle.set(xlabel="length t of the predictor", title="from convex to concave (dots)")
     few = [i for i, n in enumerate(depths) if n in (1, 4, 16, 256)]
     for i, color in zip(few, colors(len(few)), strict=True):
@@ -254,7 +256,12 @@ def elastic_net(settings: Settings) -> Figure:
     for name, color in zip(names, colors(len(names)), strict=True):
         left.plot(t, of_networks[name], color=color, linewidth=1.2, label=name)
     left.plot(t, own, color="#333333", linestyle="--", label="elastic net")
-    left.set(xscale="log", xlabel="b", ylabel="exponent d log R / d log b", ylim=(0.3, 3.5))
+    left.set(
+        xscale="log",
+        xlabel="predictor b of one input",
+        ylabel="exponent d log R / d log b",
+        ylim=(0.3, 3.5),
+    )
     left.set_title("growth of costs")
     left.legend(frameon=False, ncols=2, fontsize=7, loc="upper right")
     left.set_yticks([0.5, 1, 1.5, 2])
@@ -265,6 +272,9 @@ def elastic_net(settings: Settings) -> Figure:
         right.plot(alphas[::every], trained[::every, k], ".", color=color, markersize=4)
     right.set(xscale="log", xlabel="strength", ylabel="coefficients", title="diabetes data")
     right.invert_xaxis()
+    entry(right, "elastic net", linewidth=1)
+    entry(right, "networks", marker=".", linestyle="", markersize=4)
+    right.legend(frameon=False, loc="lower left")
     return Figure(
         "elastic_net",
         "Left: how costs grow. The elastic net's exponent rises from 1 to 2; those of networks "

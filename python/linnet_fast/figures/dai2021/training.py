@@ -19,7 +19,7 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Convolution, Dense, Diagonal, Grouped
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, key, panels
 from linnet_fast.records.record import Record
 from linnet_fast.records.stop import Stop
 from linnet_fast.regularizers import GroupLasso, NuclearNorm
@@ -112,9 +112,11 @@ def lasso_path(settings: Settings) -> Figure:
     for k, color in enumerate(colors(size)):
         left.plot(alphas, lasso[:, k], color=color, linewidth=1)
         left.plot(alphas[few], trained[few, k], ".", color=color, markersize=4)
-    left.set(xscale="log", xlabel="weight decay", ylabel="coefficients")
+    left.set(xscale="log", xlabel="weight decay", ylabel="coefficients", title="diabetes data")
+    entry(left, "Lasso", linewidth=1)
+    entry(left, "networks", marker=".", linestyle="", markersize=4)
+    left.legend(frameon=False, loc="lower left")
     left.invert_xaxis()
-    left.set_title("dots: networks, lines: Lasso")
     right.plot(alphas, counts[1], color=colors(3)[1], drawstyle="steps-mid", label="Lasso")
     right.plot(alphas[few], counts[0][few], ".", color="#333333", markersize=4, label="networks")
     right.set(xscale="log", xlabel="weight decay", ylabel="nonzero coefficients")
@@ -341,6 +343,8 @@ def training(settings: Settings) -> Figure:
     axes[1][1].set(xlabel="patch", ylabel="norm of the patch")
     axes[1][2].set(xlabel="frequency", ylabel="|Fourier transform|")
     axes[1][0].legend(frameon=False)
+    entry(axes[0][0], "a start each", linewidth=1.2)
+    axes[0][0].legend(frameon=False, loc="lower left")
     return Figure(
         "training",
         "Two layers trained with weight decay from several starts, beside the convex programs that "
@@ -470,6 +474,10 @@ def minima(settings: Settings) -> Figure:
         ax.axvline(at_zero, color="#909090", linestyle=":", linewidth=1)
         ax.set(title=f"{k} layers", xlabel="objective")
     axes[0].set_ylabel("share of starts, %")
+    entry(axes[0], "ends of training", color="#a0a0a0", linewidth=5)
+    entry(axes[0], "known minima", marker="|", linestyle="", color="#333333", markersize=5)
+    entry(axes[0], "all weights zero", linestyle=":", color="#909090", linewidth=1)
+    key(figure, axes[0])
     return Figure(
         "minima",
         f"Where {count} random starts of weight-decayed diagonal networks end. Two layers have no bad "

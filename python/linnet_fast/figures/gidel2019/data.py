@@ -11,7 +11,7 @@ from linnet_fast.figures.report import Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, key, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
@@ -74,7 +74,7 @@ def assumption(settings: Settings) -> Figure:
     for k, (ax, title) in enumerate(zip(axes, titles, strict=True)):
         ax.barh(at + 0.2, defects[:, k], 0.38, color=colors(2)[0], label="data")
         ax.barh(at - 0.2, random[:, k], 0.38, color="#c8c8c8", label="random basis")
-        ax.set(title=title, yticks=at, yticklabels=list(losses))
+        ax.set(title=title, xlabel="part of the whole", yticks=at, yticklabels=list(losses))
     axes[0].invert_yaxis()
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
@@ -174,6 +174,13 @@ def classification(settings: Settings) -> Figure:
         bottom.set(xlabel="time")
     axes[0][0].set_ylabel("singular values")
     axes[1][0].set_ylabel("loss")
+    last = axes[0][0]
+    entry(last, "first mode", color=colors(len(sigma))[0])
+    entry(last, "last mode", color=colors(len(sigma))[-1])
+    entry(last, "closed form, modes\nas if independent", color="#808080", ls="--", linewidth=0.7)
+    entry(last, "loss", color="#333333")
+    entry(last, "least loss of\nrank 0, 1, ...", color="#d0d0d0", linewidth=0.8)
+    key(figure, last)
     return Figure(
         "classification",
         "Handwritten digits, one-hot classes, centred, by gradient descent from a small random start. Singular "

@@ -13,7 +13,7 @@ from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, key, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
@@ -90,7 +90,7 @@ def staircase(settings: Settings) -> Figure:
     ]
     figure, (left, right) = panels(2, sharey=True)
     for i, (delta, color) in enumerate(zip(deltas, colors(len(deltas)), strict=True)):
-        left.plot(tau, one[i], color=color, label=f"{delta:g}")
+        left.plot(tau, one[i], color=color, label=rf"$\delta$ = {delta:g}")
         right.plot(tau, two[i], color=color)
     for i, _ in enumerate(run_deltas):
         left.plot(picked, dots[2 * i], ".", color="#333333", markersize=3)
@@ -99,7 +99,9 @@ def staircase(settings: Settings) -> Figure:
         right.axvline(jump, color="#c0c0c0", linewidth=0.6, zorder=0)
     left.set(title="one layer", xlabel=r"time / $\delta$", ylabel="trace norm")
     right.set(title="two layers", xlabel=r"time / $\delta$")
-    left.legend(title=r"$\delta$", frameon=False)
+    entry(left, "trained", marker=".", linestyle="", markersize=3, color="#333333")
+    entry(left, r"1 / (2 $\sigma$)", color="#c0c0c0", linewidth=0.6)
+    key(figure, left)
     return Figure(
         "staircase",
         "Trace norm of the end-to-end matrix of an autoencoder from W(0) = exp(-delta) I, in rescaled time: "
@@ -138,25 +140,32 @@ def autoencoder(settings: Settings) -> Figure:
             record=Record.geomspace(300, observables=("loss", "singular_values", "product")),
             n_threads=settings.n_threads,
         )
-    figure, axes = panels(3, rows=2, sharey="row")
+    figure, axes = panels(3, rows=3, sharex="col", sharey="row")
     data: dict[str, Any] = {"sigma": sigma}
     best = rd.reduced_rank_regression(loss).losses
     for column, n_layers in enumerate((1, 2, 3)):
         run = runs[n_layers]
-        top, bottom = axes[0][column], axes[1][column]
+        top, middle, bottom = axes[:, column]
         norm = rd.nuclear_norm(run.singular_values)
         top.plot(run.time, norm, color="#333333")
         for mode, color in enumerate(colors(d)):
-            top.plot(run.time, run.singular_values[:, mode], color=color, linewidth=0.8)
+            middle.plot(run.time, run.singular_values[:, mode], color=color, linewidth=0.8)
         bottom.plot(run.time, run.loss, color="#333333")
+        begin = min(1.0, 0.1 / float(sigma[0]))  # before, nothing is seen to move
         for level in best:
             bottom.axhline(level, color="#d0d0d0", linewidth=0.5, zorder=0)
         top.set(title=f"{n_layers} layer{'s' if n_layers > 1 else ''}", xscale="log")
-        bottom.set(xscale="log", xlabel="time")
+        bottom.set(xlabel="time", xlim=(begin, run.time[-1]))
         data |= {f"time_{n_layers}": run.time, f"loss_{n_layers}": run.loss}
         data[f"singular_values_{n_layers}"] = run.singular_values
-    axes[0][0].set_ylabel("trace norm, singular values")
-    axes[1][0].set_ylabel("reconstruction loss")
+    for ax, name in zip(axes[:, 0], ("trace norm", "singular values", "loss"), strict=True):
+        ax.set_ylabel(name)
+    last = axes[2][2]
+    entry(last, "end-to-end matrix", color="#333333")
+    entry(last, "its first mode", color=colors(d)[0], linewidth=0.8)
+    entry(last, "its last mode", color=colors(d)[-1], linewidth=0.8)
+    entry(last, "least loss of\nrank 0, 1, ...", color="#d0d0d0", linewidth=0.8)
+    key(figure, last)
     measured = rd.learning_times(runs[2])
     predicted = rd.predicted_times(loss, runs[2].start.weights, step_size=eta)
     seen = np.isfinite(measured) & np.isfinite(predicted)
@@ -192,8 +201,8 @@ def autoencoder(settings: Settings) -> Figure:
     }
     return Figure(
         "autoencoder",
-        f"Gradient descent on a linear autoencoder of {n} Gaussian samples in {d} dimensions. Above: singular "
-        "values (colours) and trace norm; below: loss, and the least losses of rank 0, 1, ... in grey.",
+        f"Gradient descent on a linear autoencoder of {n} Gaussian samples in {d} dimensions. Above: trace "
+        "norm; in the middle: singular values; below: loss, and the least losses of rank 0, 1, ... in grey.",
         figure,
         data,
         claims,
@@ -286,15 +295,21 @@ def step_sizes(settings: Settings) -> Figure:
     figure, (left, right) = panels(2)
     for k, color in enumerate(colors(len(sigma))):
         left.loglog(rates, slopes[:, k], "o", color=color, markersize=4)
-        left.loglog(rates, limit[:, k], color=color, label=f"{sigma[k]:g}")
+        left.loglog(rates, limit[:, k], color=color, label=rf"$\sigma$ = {sigma[k]:g}")
         left.loglog(rates, 1 / (rates * sigma[k]), ":", color=color, linewidth=0.8)
     left.set(
         xlabel="step size", ylabel=r"steps / $\delta$ to learn a mode", title="learning in steps"
     )
-    left.legend(title=r"$\sigma$", frameon=False)
+    entry(left, "exact recursion", marker="o", linestyle="", markersize=4)
+    entry(left, r"1 / ln(1 + step size $\cdot\ \sigma$)")
+    entry(left, "of the flow", linestyle=":", linewidth=0.8)
+    left.set_ylim(top=4e3)
+    left.legend(frameon=False, fontsize=7, loc="upper right")
     right.plot(np.repeat(x, late.shape[-1]), late.ravel(), ",", color="#333333")
     for border in (0.5, 1.0, np.sqrt(5) - 1, 2.0):
         right.axvline(border, color="#c05030", linewidth=0.7)
+    entry(right, "border of a regime", color="#c05030", linewidth=0.7)
+    right.legend(frameon=False, loc="lower left", fontsize=7)
     right.set(
         xlabel=r"step size $\cdot\ \sigma$",
         ylabel="strength of the mode, late",

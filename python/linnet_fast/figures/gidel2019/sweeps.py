@@ -11,7 +11,7 @@ from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, key, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
@@ -102,12 +102,20 @@ def init_scale(settings: Settings) -> Figure:
     ]
     figure, (left, right) = panels(2)
     for k, color in enumerate(colors(len(sigma))):
-        left.plot(delta, np.median(predicted[..., k], axis=1), color=color, label=f"{sigma[k]:g}")
+        left.plot(
+            delta,
+            np.median(predicted[..., k], axis=1),
+            color=color,
+            label=rf"$\sigma$ = {sigma[k]:g}",
+        )
         left.plot(
             np.repeat(delta, n_seeds), measured[..., k].ravel(), ".", color=color, markersize=2.5
         )
-    left.set(xlabel="ln(1 / scale)", ylabel="learning time", title="whitened inputs")
-    left.legend(title=r"$\sigma$", frameon=False)
+    left.set(xlabel="ln(1 / scale)", ylabel="learning time", title="2 layers, whitened inputs")
+    entry(left, "prediction, median")
+    entry(left, f"{n_seeds} random starts", marker=".", linestyle="", markersize=2.5)
+    left.set_ylim(top=1.7 * left.get_ylim()[1])  # room for the legend
+    left.legend(frameon=False, fontsize=7, loc="upper left")
     stage = np.arange(1, len(naive) + 1)
     right.plot(stage, general_slope, "o", color="#333333", label="measured", zorder=3)
     right.plot(stage, greedy.time, "_", color="#c05030", markersize=22, label="greedy path")
@@ -116,8 +124,9 @@ def init_scale(settings: Settings) -> Figure:
         xlabel="stage",
         ylabel="learning time / ln(1 / scale)",
         xticks=stage,
-        title="not commuting",
+        title="2 layers, data that do not commute",
         yscale="log",
+        xlim=(0.6, len(naive) + 0.4),
     )
     right.set_yticks([0.5, 1, 2, 5], ["0.5", "1", "2", "5"])
     right.legend(frameon=False)
@@ -217,7 +226,7 @@ def depth(settings: Settings) -> Figure:
             )
         for k, color in enumerate(colors(2)):
             ax.loglog(used, measured[:, k], "o", color=color, markersize=4)
-            ax.loglog(used, exact[:, k], color=color, label=f"{sigma[k]:g}")
+            ax.loglog(used, exact[:, k], color=color, label=rf"$\sigma$ = {sigma[k]:g}")
             ax.loglog(used, law[:, k], ":", color=color, linewidth=0.8)
         ax.set(xlabel="scale of each layer", title=f"{n_layers} layers")
         data |= {
@@ -226,7 +235,10 @@ def depth(settings: Settings) -> Figure:
             f"law_{n_layers}": law,
         }
     axes[0].set_ylabel("learning time")
-    axes[0].legend(title=r"$\sigma$", frameon=False)
+    entry(axes[0], "trained", marker="o", linestyle="", markersize=4)
+    entry(axes[0], "closed form")
+    entry(axes[0], "law for small scales", linestyle=":", linewidth=0.8)
+    key(figure, axes[0])
     return Figure(
         "depth",
         "Learning times of two modes from balanced layers: runs of the core (dots), closed forms (lines), laws for "
@@ -314,15 +326,24 @@ def perturbation(settings: Settings) -> Figure:
             "o-",
             color=color,
             markersize=3,
-            label=f"{times[k]:g}",
+            label=f"time {times[k]:g}",
         )
-    left.loglog(sizes, sizes, ":", color="#808080", linewidth=0.8)
+    left.loglog(sizes, sizes, ":", color="#808080", linewidth=0.8, label="the size itself")
     left.set(
         xlabel="size of the perturbation", ylabel="distance of the weights", title="on the way"
     )
-    left.legend(title="time", frameon=False)
-    right.loglog(sizes, np.median(limit_error, axis=1), "o-", color="#333333", markersize=3)
-    right.loglog(sizes, sizes**2, ":", color="#808080", linewidth=0.8)
+    left.set_ylim(bottom=1e-11)
+    left.legend(frameon=False, loc="lower right", fontsize=7, ncols=2)
+    right.loglog(
+        sizes,
+        np.median(limit_error, axis=1),
+        "o-",
+        color="#333333",
+        markersize=3,
+        label=f"median of {n_draws} draws",
+    )
+    right.loglog(sizes, sizes**2, ":", color="#808080", linewidth=0.8, label="the size squared")
+    right.legend(frameon=False)
     right.set(
         xlabel="size of the perturbation",
         ylabel="error of the first-order limit",
@@ -383,7 +404,11 @@ def order_mismatch(settings: Settings) -> Figure:
         slopes.append((crossing[1] - crossing[0]) / (deltas[1] - deltas[0]))
         ax.semilogy(run.time, rank_one[0], color=colors(2)[0], label="best of rank 1")
         ax.semilogy(run.time, rank_one[1], color=colors(2)[1], label="first by sigma")
-        title = "commuting" if coupling == 0 else f"coupled by {coupling:g}"
+        title = (
+            "2 layers, commuting data"
+            if coupling == 0
+            else f"2 layers, data coupled by {coupling:g}"
+        )
         ax.set(xlabel="time", title=title)
         data |= {
             f"time_{column}": run.time,

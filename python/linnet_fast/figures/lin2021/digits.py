@@ -13,7 +13,7 @@ from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_mos
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.named import Dense
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
@@ -106,6 +106,8 @@ def digits(settings: Settings) -> Figure:
     axes[0][0].set(ylabel="test error, %", ylim=(0, 60))
     axes[1][0].set_ylabel(r"norm $|w|$")
     axes[0][2].legend(frameon=False, loc="lower left")
+    entry(axes[1][2], "at the start", linestyle=":", linewidth=0.7)
+    axes[1][2].legend(handles=axes[1][2].lines[-1:], frameon=False, loc="center left")
     return Figure(
         "digits",
         f"Even or odd: linear networks of {_DEPTH} layers of width {width} on scikit-learn's digits, by SGD with "

@@ -36,7 +36,7 @@ from linnet_fast.figures.report import (
     at_least,
     at_most,
 )
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 
 _UNTIL = 40.0
 _RED, _BLUE, _GREY = "#c05030", "#3060a0", "#a0a0a0"
@@ -323,6 +323,8 @@ def _draw(
         norm.set_yscale("log")
     for ax in axes.flat:
         ax.set_xlim(0, _UNTIL)
+    layers = f"{panel.n_layers} layer{'s' if panel.n_layers > 1 else ''}"
+    figure.suptitle(f"{layers}, inputs on the circle; SGD with batches of 1000", fontsize=9)
     return figure
 
 
@@ -438,6 +440,8 @@ def depths(settings: Settings) -> Figure:
     axes[1].set(yscale="log", ylabel=r"norm $|w|$")
     axes[2].set(ylim=(0, None), ylabel="loss")
     axes[0].legend(title="layers", frameon=False, loc="lower left")
+    entry(axes[1], "least norm", marker="o", linestyle="", markersize=4)
+    axes[1].legend(frameon=False, loc="upper left")
     for ax in axes:
         ax.set(xlim=(0, _UNTIL), xlabel="time")
     return Figure(

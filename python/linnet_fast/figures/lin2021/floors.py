@@ -30,7 +30,7 @@ from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.stochastic import StochasticGradientDescent
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
@@ -263,7 +263,8 @@ def _draw(
         xlabel="time",
         ylabel=r"angle $\theta$",
     )
-    left.legend(frameon=False, loc="lower left")
+    entry(left, "floor", linestyle="--", color="#c05030", linewidth=0.8)
+    left.legend(frameon=False, loc="lower left", fontsize=7)
 
     ends = [finite[int(n)].angle[-1] for n in counts]
     floor = [finite[int(n)].floor[-1] for n in counts]
@@ -299,5 +300,9 @@ def _draw(
     right.set(xlabel=r"norm $|w|$", ylabel=r"angle $\theta$", ylim=(7e-4, 7e-3))
     right.set_xticks([4, 6, 10, 15], ["4", "6", "10", "15"])
     right.set_yticks([1e-3, 2e-3, 5e-3], ["0.001", "0.002", "0.005"])
-    right.legend(frameon=False, loc="lower right")
+    entry(right, "floor of SGD", linestyle="--", color="#c05030", linewidth=0.9)
+    right.legend(frameon=False, loc="center right")
+    left.set_title("along training")
+    middle.set_title("over samples")
+    right.set_title("batches, over the norm")
     return figure

@@ -24,7 +24,7 @@ from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import Gaussian
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.methods.flow import GradientFlow
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
@@ -114,7 +114,10 @@ def margins(settings: Settings) -> Figure:
     left.lines[-1].set_label("population")
     left.lines[2].set_label(r"$\ln t\, /\, \gamma^*$")
     left.set(yscale="log", ylabel=r"norm $|w|$", ylim=(0.3, None))
+    entry(left, "crossover", marker="o", linestyle="", markersize=3.5)
     left.legend(frameon=False, loc="upper left")
+    for ax, title in zip(axes, ("norm", "to the labels", "to the largest margin"), strict=True):
+        ax.set_title(title)
     middle.set(yscale="log", ylabel="angle to the labels' direction", ylim=(1e-4, 4))
     grid = np.array([30.0, _LOG_END])
     guide = 3 * float(np.max(to_best[:, -1])) * _LOG_END / grid

@@ -25,7 +25,7 @@ from linnet_fast.figures.lin2021.setting import (
 )
 from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
 from linnet_fast.methods.flow import GradientFlow
-from linnet_fast.plot._style import panels
+from linnet_fast.plot._style import entry, key, panels
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
@@ -79,6 +79,9 @@ def portraits(settings: Settings) -> Figure:
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
     for height, word in ((1.25, "norm shrinks"), (0.42, "norm grows")):
         axes[0].text(2.93, height, word, ha="right", va="center", bbox=box)
+    entry(axes[0], "training, from its start", marker="o", markevery=2, markersize=4)
+    entry(axes[0], "flow", color="#b0b0b0", linewidth=0.6)
+    key(figure, axes[0])
     claims += _from_behind()
     data |= {"norm": (grid := np.linspace(0, 3, 200)), "nullcline": nullcline(LAW, norm=grid)}
     return Figure(

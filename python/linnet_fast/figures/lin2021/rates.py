@@ -32,7 +32,8 @@ from linnet_fast.losses.spherical import SphericalLogisticLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.step_rule import StepRule
 from linnet_fast.networks.named import Dense
-from linnet_fast.plot._style import colors, panels
+from linnet_fast.plot._style import colors, entry, panels
+from linnet_fast.plot._style import key as beside
 from linnet_fast.records.record import Record
 from linnet_fast.training.train import train
 
@@ -233,7 +234,9 @@ def step_rules(settings: Settings) -> Figure:
         xlabel="step",
         ylabel=r"norm $|w|$",
     )
-    axes[2].legend(title="step size", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    entry(axes[2], "exact recursion")
+    entry(axes[2], "trained", marker=".", linestyle="", markersize=3)
+    beside(figure, axes[2], "step size")
     return Figure(
         "step_rules",
         "Gradient descent on one layer under several rules for the step size (Gaussian inputs): exact recursion "
