@@ -34,9 +34,11 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-if "DOCS_URL" in os.environ:  # a sitemap is of the address that pages have
+html_js_files = []
+if "DOCS_URL" in os.environ:  # the address that pages have: a sitemap is of it, versions lie beside it
     extensions.append("sphinx_sitemap")
     html_baseurl = os.environ["DOCS_URL"]
+    html_js_files.append("versions.js")
 exclude_patterns = [
     "_build",
     "gallery/**/*.ipynb",  # made of the examples, to be downloaded
