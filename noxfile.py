@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import nox
 
@@ -144,7 +145,7 @@ def wheels(session: nox.Session, machine: str) -> None:
     env["SETUPTOOLS_EXT_SUFFIX"] = suffix.replace(here, machine)
     levels = ";".join(LEVELS) if machine == "x86_64" else "generic"
     built = Path(session.create_tmp())
-    for old in built.glob("*.whl"):
+    for old in built.rglob("*.whl"):
         old.unlink()
     session.run(
         "python",
@@ -158,15 +159,18 @@ def wheels(session: nox.Session, machine: str) -> None:
         env=env,
     )
     (wheel,) = built.glob("*.whl")
-    session.run(
-        "auditwheel", "repair", f"--plat=manylinux_2_17_{machine}", "-w", "wheelhouse", wheel
-    )
+    modules = [name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
+    if not modules or not all(name.endswith(env["SETUPTOOLS_EXT_SUFFIX"]) for name in modules):
+        session.error(f"modules must end with {env['SETUPTOOLS_EXT_SUFFIX']}, got {modules}")
+    session.run("auditwheel", "repair", f"--wheel-dir={built}/repaired", wheel)
+    (repaired,) = (built / "repaired").glob("*.whl")
+    if f"manylinux_2_17_{machine}" not in repaired.name:
+        session.error(f"it needs a C library that is too new: {repaired.name}")
     if machine == here:
-        (repaired,) = Path("wheelhouse").glob(
-            f"{'-'.join(wheel.stem.split('-')[:4])}*{machine}.whl"
-        )
         session.install("--force-reinstall", repaired, *settings["test-requires"])
         session.run(*settings["test-command"].replace("{project}", str(Path.cwd())).split())
+    Path("wheelhouse").mkdir(exist_ok=True)
+    shutil.copy(repaired, "wheelhouse")
 
 
 @nox.session
