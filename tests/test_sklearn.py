@@ -171,4 +171,5 @@ try:
 except ImportError as error:
     print(error)
 """
-    assert python(code).stdout.strip() == 'this needs sklearn: pip install "linnet-fast[data]"'
+    said = 'this needs sklearn (extra data): pip install "scikit-learn>=1.6"'
+    assert python(code).stdout.strip() == said

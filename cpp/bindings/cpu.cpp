@@ -7,9 +7,10 @@
 namespace {
 
 PyObject* supported_levels(PyObject* /*module*/, PyObject* /*none*/) {
+    const int highest = linnet::level_of_processor();
     PyObject* const names = PyList_New(0);
     if (names == nullptr) return nullptr;
-    for (const int level : linnet::supported_levels()) {
+    for (int level = 2; level <= highest; ++level) {
         PyObject* const name = PyUnicode_FromFormat("v%d", level);
         const bool done = name != nullptr && PyList_Append(names, name) == 0;
         Py_XDECREF(name);

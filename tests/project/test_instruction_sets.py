@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from support import python
 
@@ -43,6 +46,30 @@ def test_the_best_that_runs_is_loaded_or_the_one_that_is_named(
 ):
     machine(built, supported, forced)
     assert levels.choose() == chosen
+
+
+def test_levels_are_what_the_system_says_of_the_processor():
+    """The module asks the processor itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    said = (
+        re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
+        if cpuinfo.exists()
+        else None
+    )
+    if said is None:
+        pytest.skip("is no Linux on x86-64")
+    flags = set(said[1].split())
+    needs = {
+        "v2": {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"},
+        "v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"},
+        "v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    }
+    expected, wanted = ["generic"], set()
+    for level, more in needs.items():
+        wanted |= more
+        if wanted <= flags:
+            expected.append(level)
+    assert levels.supported() == expected
 
 
 def test_a_build_for_a_newer_processor_says_so_and_names_the_way_out(machine):

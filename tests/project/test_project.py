@@ -150,6 +150,16 @@ def test_files_of_the_project_do_not_point_outside_it():
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
+def test_the_repository_has_one_address():
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *map(ROOT.joinpath, ("pyproject.toml", "CITATION.cff")),
+    ]
+    text = "".join(path.read_text(encoding="utf-8") for path in pages)
+    assert len(set(re.findall(r"github\.com/[\w-]+/linnet\w*", text))) == 1
+
+
 def test_nothing_large_is_kept():
     """A core dump was, once."""
     done = subprocess.run(

@@ -17,6 +17,13 @@
 #include <arm_neon.h>
 #endif
 
+/// Before a loop whose turns do not depend on each other: the compiler may take several at once.
+#if defined(__clang__)
+#define LINNET_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define LINNET_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 namespace linnet {
 
 #if defined(__AVX512F__)

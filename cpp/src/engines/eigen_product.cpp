@@ -19,10 +19,10 @@ namespace {
 template <class T>
 bool eigen_product(Product kind, const DirectOperands<T>& o, T* scratch,
                    const std::function<bool()>& pulse) {
-    using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    using RowMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     using Stride = Eigen::OuterStride<>;
-    using Map = Eigen::Map<Matrix, 0, Stride>;
-    using ConstMap = Eigen::Map<const Matrix, 0, Stride>;
+    using Map = Eigen::Map<RowMajor, 0, Stride>;
+    using ConstMap = Eigen::Map<const RowMajor, 0, Stride>;
     const bool a_transposed = kind == Product::store_tn || kind == Product::update_tn;
     const bool b_transposed = kind == Product::store_nt || kind == Product::update_nt;
     const bool update = kind == Product::update_tn || kind == Product::update_nt;

@@ -135,7 +135,7 @@ public:
         V is_taken{};
         for (const int s : taken) State::put(is_taken, s, 1);
         const auto mask = less(V{}, is_taken);
-#pragma GCC ivdep
+        LINNET_INDEPENDENT
         for (Index e = 0; e < size_; ++e) {
             here[e] = select(mask, next[e], here[e]);
             slope[e] = select(mask, next_slope[e], slope[e]);
@@ -158,7 +158,7 @@ public:
         const auto highest = [&](auto row, Index e) {
             return -step * combined<dop853::dense + decltype(row)::value, 0, 16>(k, stride_, e);
         };
-#pragma GCC ivdep
+        LINNET_INDEPENDENT
         for (Index e = 0; e < size_; ++e) {
             const V move = next[e] - here[e];
             term[e] = move;
@@ -178,7 +178,7 @@ public:
         const V one = broadcast<V>(1);
         const V rest = one - part;
         const auto at_end = less_equal(one, part);
-#pragma GCC ivdep
+        LINNET_INDEPENDENT
         for (Index e = 0; e < size_; ++e) {
             V move = term[6 * stride_ + e] * part;
             move = (move + term[5 * stride_ + e]) * rest;
@@ -208,7 +208,7 @@ private:
         V* const to = machine_.weights(group);
         const V* const from = state_.here(group);
         const V* const k = state_.slopes(group);
-#pragma GCC ivdep
+        LINNET_INDEPENDENT
         for (Index e = 0; e < size_; ++e)
             to[e] = fma(-step, combined<stage, 0, stage>(k, stride_, e), from[e]);
     }
@@ -221,7 +221,7 @@ private:
         const V* const here = state_.here(group);
         const V* const k = state_.slopes(group);
         V* const part = state_.terms(group);
-#pragma GCC ivdep
+        LINNET_INDEPENDENT
         for (Index e = 0; e < size_; ++e) {
             to[e] = fma(-step, combined<from, 0, from>(k, stride_, e), here[e]);
             ((part[after * stride_ + e] =
@@ -234,7 +234,7 @@ private:
         V* const to = machine_.weights(group);
         const V* const k = state_.slopes(group);
         const V* const part = state_.terms(group) + (stage - from - 1) * stride_;
-#pragma GCC ivdep
+        LINNET_INDEPENDENT
         for (Index e = 0; e < size_; ++e)
             to[e] = fma(-step, combined<stage, from, stage>(k, stride_, e), part[e]);
     }
@@ -295,7 +295,7 @@ private:
         };
         const auto moved_by = [&](auto row) {
             return [this, step, k, next](V* to) {
-#pragma GCC ivdep
+        LINNET_INDEPENDENT
                 for (Index e = 0; e < size_; ++e)
                     to[e] =
                         fma(step, combined<decltype(row)::value, 0, 12>(k, stride_, e), next[e]);

@@ -7,6 +7,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
@@ -56,12 +57,32 @@ def to_json(value: object) -> str:
 
 
 def optional(module: str, extra: str) -> Any:
-    """Return an optional module, or raise ImportError naming the extra that brings it."""
+    """Return an optional module, or raise ImportError naming the extra and what installs it.
+
+    The command names packages, not the extra: it is the same in a clone, beside a wheel and for
+    what an index has.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        msg = f'this needs {module}: pip install "linnet-fast[{extra}]"'
+        packages = " ".join(f'"{package}"' for package in packages_of(extra))
+        msg = f"this needs {module} (extra {extra}): pip install {packages}"
         raise ImportError(msg) from error
+
+
+def packages_of(extra: str) -> list[str]:
+    """Return the packages that an extra of this installation brings, as pip takes them."""
+    packages = []
+    for line in importlib.import_module("importlib.metadata").requires("linnet-fast"):
+        package, _, marker = line.replace("'", '"').partition(";")
+        if f'extra == "{extra}"' in marker:
+            ours = re.fullmatch(r"linnet-fast\[(.*)\]", package.strip())
+            packages += (
+                [brought for inner in ours[1].split(",") for brought in packages_of(inner)]
+                if ours
+                else [package.strip()]
+            )
+    return packages
 
 
 def opened(path: str | os.PathLike[str]) -> BinaryIO:
