@@ -35,7 +35,9 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 html_js_files = []
-if "DOCS_URL" in os.environ:  # the address that pages have: a sitemap is of it, versions lie beside it
+if (
+    "DOCS_URL" in os.environ
+):  # the address that pages have: a sitemap is of it, versions lie beside it
     extensions.append("sphinx_sitemap")
     html_baseurl = os.environ["DOCS_URL"]
     html_js_files.append("versions.js")
