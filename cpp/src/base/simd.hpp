@@ -275,6 +275,14 @@ struct PackTraits<Twin<V>> {
     static constexpr int lanes = 2 * PackTraits<V>::lanes;
 };
 
+/// GCC would rather load a vector again than broadcast the other factor of a product from memory.
+template <class V>
+inline void keep_in_register([[maybe_unused]] V& x) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    asm("" : "+v"(x));
+#endif
+}
+
 /// A lane of a pack; of a plain number, the number.
 template <class V>
 inline ScalarOf<V> get_lane(const V& x, int lane) {

@@ -194,7 +194,8 @@ inline void products_by_lane_tile(const ScalarOf<V>* z, Index ld, Index n_featur
 #pragma GCC unroll 32
     for (int k = 0; k < n_samples; ++k) acc[k] = V{};
     for (Index j = 0; j < n_features; ++j) {
-        const V weight = w[j];
+        V weight = w[j];
+        keep_in_register(weight);
         const ScalarOf<V>* const x = z + j * ld;
 #pragma GCC unroll 32
         for (int k = 0; k < n_samples; ++k) acc[k] = fma(broadcast<V>(x[k]), weight, acc[k]);
@@ -203,29 +204,38 @@ inline void products_by_lane_tile(const ScalarOf<V>* z, Index ld, Index n_featur
     for (int k = 0; k < n_samples; ++k) out[k] = acc[k];
 }
 
+/// The sum of `count` packs, pair by pair, in registers.
+template <int count, class V>
+inline V sum_of_pairs(const V* packs) {
+    if constexpr (count == 1) {
+        return packs[0];
+    } else {
+        return sum_of_pairs<count / 2>(packs) + sum_of_pairs<count / 2>(packs + count / 2);
+    }
+}
+
 template <int features, class V>
 inline void sums_by_lane_tile(const ScalarOf<V>* z, Index ld, Index n_packs, const V* factors,
                               V scale, V* to) {
     constexpr int lanes = PackTraits<V>::lanes;
-    V acc[features][lanes] = {};
+    V acc[features][lanes];
+#pragma GCC unroll 8
+    for (int j = 0; j < features; ++j) {
+#pragma GCC unroll 16
+        for (int k = 0; k < lanes; ++k) acc[j][k] = V{};
+    }
     for (Index b = 0; b < n_packs; ++b) {
 #pragma GCC unroll 16
         for (int k = 0; k < lanes; ++k) {
-            const V factor = factors[b * lanes + k];
+            V factor = factors[b * lanes + k];
+            keep_in_register(factor);
 #pragma GCC unroll 8
             for (int j = 0; j < features; ++j)
                 acc[j][k] = fma(broadcast<V>(z[j * ld + b * lanes + k]), factor, acc[j][k]);
         }
     }
 #pragma GCC unroll 8
-    for (int j = 0; j < features; ++j) {
-#pragma GCC unroll 8
-        for (int width = 1; width < lanes; width *= 2) {
-#pragma GCC unroll 16
-            for (int k = 0; k < lanes; k += 2 * width) acc[j][k] = acc[j][k] + acc[j][k + width];
-        }
-        to[j] = -(acc[j][0] * scale);
-    }
+    for (int j = 0; j < features; ++j) to[j] = -(sum_of_pairs<lanes>(acc[j]) * scale);
 }
 
 }  // namespace detail
@@ -273,12 +283,7 @@ inline V sums_of_lanes(const V* packs) {
     V row[lanes];
     for (int r = 0; r < lanes; ++r) row[r] = packs[r];
     transpose_square(row);
-#pragma GCC unroll 8
-    for (int width = 1; width < lanes; width *= 2) {
-#pragma GCC unroll 8
-        for (int k = 0; k < lanes; k += 2 * width) row[k] = row[k] + row[k + width];
-    }
-    return row[0];
+    return detail::sum_of_pairs<lanes>(row);
 }
 
 }  // namespace linnet
