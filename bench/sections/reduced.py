@@ -17,7 +17,7 @@ from bench.ours import OURS
 from bench.rivals.numpy import blas, parts_of, ways_by_parts
 from bench.sections.base import Row, enter_rivals, over_best_with_peak
 from bench.sections.sweep_engines import peak_gib
-from bench.timing import CHECKED_STEPS, enter, race
+from bench.timing import CHECKED_STEPS, enter, race, rate_of_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -274,6 +274,11 @@ def reduced(goal: Goal, settings: Settings) -> Iterator[Row]:
     entries |= others
     # What we say of the large weights must be what the others find.
     enter(OURS, {"reduced": run}, expected, batch, settings)
+    if (
+        "n_steps" in goal
+    ):  # what is done before the first step and after the last belongs to so many
+        timed = rate_of_steps(run, batch, goal["n_steps"])
+        entries[OURS] = replace(entries[OURS], measure=timed)
     case: dict[str, int | str] = {
         "widths": "-".join(map(str, goal["widths"])),
         **{key: goal[key] for key in ("n_samples", "start", "batch")},

@@ -22,7 +22,7 @@ def test_an_extra_is_the_packages_that_it_brings():
     assert files.packages_of("dask") == [*EXTRAS["sweep"], EXTRAS["dask"][1]]
     assert set(files.packages_of("cli")) == {
         package
-        for extra in ("plot", "progress", "xarray", "data", "sweep", "page")
+        for extra in ("plot", "progress", "xarray", "data", "sweep", "page", "completion")
         for package in EXTRAS[extra]
     }
     assert [re.split("[>=]", package)[0] for package in files.packages_of("mpi")[-2:]] == [

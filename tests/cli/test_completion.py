@@ -71,4 +71,4 @@ def test_of_other_shells_nothing_is_known(capsys):
 def test_the_extra_is_named(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main.main(["completion", "bash"]) == 1
-    assert 'pip install "linnet-fast[completion]"' in capsys.readouterr().err
+    assert 'pip install "shtab' in capsys.readouterr().err
