@@ -120,8 +120,8 @@ def sweep(
         the same, and adds what is new, which is NaN meanwhile (-1 of integers). Where runs have random
         numbers of their own only the first dimension can grow, since the shape numbers them.
     chunk_runs : int, optional
-        About how many runs make a chunk; by default so many as take a second or two. A store keeps
-        the size it was made with.
+        About how many runs make a chunk; by default so many as take a second or two, and of long runs
+        as many as train side by side. A store keeps the size it was made with.
     note : str, optional
         A text of yours that is kept in ``attrs["provenance"]`` of the result, such as what the data
         are. It does not belong to the identity of the sweep.
