@@ -87,3 +87,16 @@ def test_singular_values_equal_numpys(n_out, n_in, seed, scale, kind, n_runs):
     found = recorded_singular_values(matrix * scale, n_runs)
     # Subnormal numbers have an absolute rounding error.
     assert_allclose(found, values * scale, rtol=0, atol=1e-12 * values[0] * scale + 1e-322 * n_in)
+
+
+@pytest.mark.parametrize("n_runs", [None, 33])
+def test_values_that_nearly_coincide_are_known_less_exactly(n_runs):
+    """Three that lie within 1e-11 of each other; others are known to 1e-14 of the largest."""
+    diagonal = [1.0861810266685377, 1.5199421744444792, 1.0534309378828484]
+    diagonal += [1.137546411839385, 1.1375464118427112]
+    above = [0.4910367857827079, 0.6931548527314025, 9.633570752759306e-12, 2.983724378680108e-14]
+    matrix = np.diag(diagonal) + np.diag(above, 1)
+    expected = np.linalg.svd(matrix, compute_uv=False)
+    got = recorded_singular_values(matrix, n_runs)
+    assert_allclose(got[[0, 4]], expected[[0, 4]], rtol=1e-14)
+    assert_allclose(got, expected, rtol=1e-11)
