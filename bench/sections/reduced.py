@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from itertools import pairwise
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +14,15 @@ import numpy as np
 import linnet_fast as lf
 from bench.ours import OURS
 from bench.rivals.numpy import blas, parts_of, ways_by_parts
-from bench.sections.base import Row, enter_rivals, over_best_with_peak
-from bench.sections.sweep_engines import peak_gib
+from bench.sections.base import enter_rivals, over_best_with_peak
+from bench.sections.sweep_engines import seconds_of
 from bench.timing import CHECKED_STEPS, enter, race, rate_of_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.problem import Array, Run, Weights
-    from bench.sections.base import Goal
+    from bench.sections.base import Goal, Row
     from bench.timing import Settings
 
 _STEP_SIZE = 1e-3
@@ -312,13 +311,4 @@ def nominal(goal: Goal, settings: Settings) -> Iterator[Row]:
         return spec.n_runs / elapsed
 
     result = race({"sweep": sweep}, replace(settings, rounds=1))
-    rates = result.rates["sweep"]
-    yield Row(
-        case={key: goal[key] for key in ("width", "n_runs", "n_steps")},
-        goal=goal["goal"],
-        rates=result.rates,
-        value=spec.n_runs / max(rates),
-        median=spec.n_runs / median(rates),
-        others=result.others,
-        beside={"GiB": peak_gib()},
-    )
+    yield seconds_of(goal, spec.n_runs, result)

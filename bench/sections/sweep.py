@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import numpy as np
 from bench.ours import OURS
 from bench.rivals.sweeps import SWEEP_RIVALS
 from bench.sections.base import Row, competes, over_best, own_ratio
-from bench.sections.sweep_engines import by_hand, by_workers, in_memory, peak_gib, to_store
+from bench.sections.sweep_engines import by_hand, by_workers, in_memory, seconds_of, to_store
 from bench.sections.sweep_problem import make_sweep_problem, train_ours
 from bench.timing import fastest, race
 
@@ -118,16 +117,7 @@ def sweep_million(goal: Goal, settings: Settings) -> Iterator[Row]:
     """Sweep in memory; how long it takes, and how much memory."""
     problem = _problem_of(goal, settings)
     result = race({"sweep": in_memory(problem)}, replace(settings, rounds=min(settings.rounds, 3)))
-    rates = result.rates["sweep"]
-    yield Row(
-        case={key: goal[key] for key in ("m", "n_runs", "n_steps")},
-        goal=goal["goal"],
-        rates=result.rates,
-        value=problem.n_runs / max(rates),
-        median=problem.n_runs / median(rates),
-        others=result.others,
-        beside={"GiB": peak_gib()},
-    )
+    yield seconds_of(goal, problem.n_runs, result)
 
 
 def sweep_workers(goal: Goal, settings: Settings) -> Iterator[Row]:

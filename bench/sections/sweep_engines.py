@@ -14,16 +14,20 @@ from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import linnet_fast as lf
+from bench.sections.base import Row
 from bench.sections.sweep_problem import make_sweep_problem, spec_of, train_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bench.sections.base import Goal
     from bench.sections.sweep_problem import SweepProblem
+    from bench.timing import Race
 
 
 def by_hand(problem: SweepProblem) -> Callable[[], float]:
@@ -62,6 +66,20 @@ def _rate(problem: SweepProblem, run: Callable[[], object]) -> Callable[[], floa
 def peak_gib() -> float:
     """Return the most memory that this process has had, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def seconds_of(goal: Goal, n_runs: int, result: Race) -> Row:
+    """Return a row about how long a whole sweep takes, and the memory of its process."""
+    rates = result.rates["sweep"]
+    return Row(
+        case={key: goal[key] for key in goal if key != "goal"},
+        goal=goal["goal"],
+        rates=result.rates,
+        value=n_runs / max(rates),
+        median=n_runs / median(rates),
+        others=result.others,
+        beside={"GiB": peak_gib()},
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from sweep_files import SMALL_SWEEP
 
 import linnet_fast as lf
 from linnet_fast._base import patience
@@ -84,20 +85,6 @@ def test_tables_are_json_where_asked_for(tmp_path, capsys):
     assert len(file.read_text().splitlines()) == 3
 
 
-SMALL_SWEEP = """
-n_steps = 20
-[loss]
-input_cov = [[1.0]]
-cross_cov = [[2.0]]
-output_power = 5.0
-[network]
-widths = [1, 1, 1]
-[start]
-kind = "gaussian"
-[method]
-[grid]
-method.step_size = [0.05, 0.1]
-"""
 PRINTING = {
     "train": SHORT,
     "sweep": ["sweep", "s.toml"],

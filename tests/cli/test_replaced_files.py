@@ -7,28 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sweep_files import SMALL_SWEEP
 
 from linnet_fast.cli import main
 
-SWEEP = """
-n_steps = 20
-
-[loss]
-input_cov = [[1.0]]
-cross_cov = [[2.0]]
-output_power = 5.0
-
-[network]
-widths = [1, 1, 1]
-
-[start]
-kind = "gaussian"
-
-[method]
-
-[grid]
-method.step_size = [0.05, 0.1]
-"""
 THERE = b"mine"
 TRAIN = ["train", "iris", "--steps", "10", "--scales", "1", "--seeds", "1", "--quiet"]
 COST = ["cost", "Diagonal(width=2, n_layers=2)", "predictors.csv"]
@@ -55,7 +37,7 @@ def folder(tmp_path, monkeypatch):
     """Run in a folder with a sweep, its store and predictors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "s.toml").write_text(SWEEP)
+    (tmp_path / "s.toml").write_text(SMALL_SWEEP)
     (tmp_path / "predictors.csv").write_text("1,2\n")
     there = ["sweep", "s.toml", "--out", "there.zarr", "--plot", "none", "--quiet"]
     assert main.main(there) == 0

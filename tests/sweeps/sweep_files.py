@@ -62,3 +62,24 @@ def of_base(parameters, **options):
         n_steps=20,
     )
     return lf.grid(training, parameters, **options)
+
+
+SMALL_SWEEP = """
+n_steps = 20
+
+[loss]
+input_cov = [[1.0]]
+cross_cov = [[2.0]]
+output_power = 5.0
+
+[network]
+widths = [1, 1, 1]
+
+[start]
+kind = "gaussian"
+
+[method]
+
+[grid]
+method.step_size = [0.05, 0.1]
+"""

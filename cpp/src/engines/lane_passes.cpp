@@ -1,5 +1,7 @@
 #include "engines/lane_passes.hpp"
 
+#include <algorithm>
+
 namespace linnet {
 
 namespace {
@@ -89,12 +91,7 @@ void pass_columns(const LaneOperands<V>& back, const LaneOperands<V>& update, In
 
 /// So many sums of independent terms hide each other's latency, and stay in registers.
 template <int n>
-constexpr int at_once = vector_registers >= 32 ? (n == 1   ? 8
-                                                  : n == 2 ? 4
-                                                           : 2)
-                                               : (n == 1   ? 4
-                                                  : n == 2 ? 2
-                                                           : 1);
+constexpr int at_once = std::max(1, (vector_registers >= 32 ? 8 : 4) / n);
 
 template <class V, int n, bool by_rows>
 void pass(const LaneOperands<V>& back, const LaneOperands<V>& update) {

@@ -286,7 +286,7 @@ private:
         V when1 = gain, when2{};  // the parts of the step at which the last two stages are
         {
             const V by = -gain * step;
-        LINNET_INDEPENDENT
+            LINNET_INDEPENDENT
             for (Index e = 0; e < size_; ++e) {
                 before[e] = from[e];
                 to[e] = select(goes, fma(by, first[e], from[e]), from[e]);
@@ -307,7 +307,7 @@ private:
             const V of_first = -a * by;
             const V of_from = one - mu - nu;
             const auto stage = less_equal(broadcast<V>(j), stages);
-        LINNET_INDEPENDENT
+            LINNET_INDEPENDENT
             for (Index e = 0; e < size_; ++e) {
                 V sum = fma(by, slope[e], of_first * first[e]);
                 sum = fma(nu, before[e], sum);

@@ -295,7 +295,7 @@ private:
         };
         const auto moved_by = [&](auto row) {
             return [this, step, k, next](V* to) {
-        LINNET_INDEPENDENT
+                LINNET_INDEPENDENT
                 for (Index e = 0; e < size_; ++e)
                     to[e] =
                         fma(step, combined<decltype(row)::value, 0, 12>(k, stride_, e), next[e]);

@@ -89,7 +89,7 @@ public:
             V decay = machine.decay(group, 0);  // a flow has one for all layers
             if (flow.log_time) decay = decay * speed(group);
             const V* const weights = machine.weights(group);
-        LINNET_INDEPENDENT
+            LINNET_INDEPENDENT
             for (Index e = 0; e < size; ++e) slope[e] = fma(decay, weights[e], slope[e]);
         }
         return true;

@@ -217,6 +217,8 @@ def _mesh(
     The core trains together what shares data; where all runs do, or none, one axis says as much. Runs of
     a group are a grid, for a group is a choice along each axis; those of a sample are not.
     """
+    if not spec.data_dims:
+        return None
     chosen = [np.unique(index) for index in indices]
     n_data = n_others = 1
     for name, some in zip(spec.dims, chosen, strict=True):
