@@ -89,6 +89,26 @@ def test_bits_are_those_of_the_run_alone(kind, loss):
     assert_allclose(run.product[1::2], exact.product[1::2], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["auto", "stiff"])
+def test_a_run_that_begins_later_changes_no_other(kind):
+    """More runs than are trained at once: the next begins where another ended, amid its neighbours."""
+    start = tuple(np.geomspace(0.1, 0.4, 24)[:, None, None] * np.eye(2) for _ in range(3))
+
+    def train(which, n_threads=1):
+        method = lf.GradientFlow(method=kind)
+        return lf.train(
+            DEEP, GAP, [w[which] for w in start], method=method, until=3e4, n_threads=n_threads
+        )
+
+    alone = [train(i) for i in range(24)]
+    for n_threads in (1, 2):
+        run = train(slice(None), n_threads)
+        assert_array_equal(run.n_steps, [one.n_steps for one in alone])
+        for layer in range(3):
+            ends = [one.final.weights[layer] for one in alone]
+            assert_array_equal(run.final.weights[layer], ends)
+
+
 def test_auto_has_the_bits_of_explicit_where_nothing_is_stiff():
     network, loss = lf.Dense((3, 4, 2)), make_loss((3, 4, 2))
     start = make_start((3, 4, 2), (9,))
@@ -118,11 +138,15 @@ def test_errors_are_those_asked_for(rtol):
     assert error > 0
 
 
-def test_a_mode_that_escapes_late_from_a_small_start():
-    """Stiff all the while, by the modes before: growth is that of the method of high order."""
+@pytest.mark.parametrize("seed", [0, 121, 153])
+def test_a_mode_that_escapes_late_from_a_small_start(seed):
+    """Stiff all the while, by the modes before: growth is that of the method of high order.
+
+    The two later seeds turn the fast direction across what stiffness had been measured with once.
+    """
     loss = lf.SquaredLoss(np.eye(2), np.diag([400.0, 0.1]), 160000.01)
     network = lf.Dense((2, 2, 2))
-    start = lf.initialization.aligned(network, loss, 1e-7)
+    start = lf.initialization.aligned(network, loss, 1e-7, rng=seed)
     record = lf.Record.at_times(np.linspace(0, 160, 81), ("singular_values",))
     explicit, auto = (
         lf.train(

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "base/simd.hpp"
@@ -58,11 +59,12 @@ public:
         const V* const here = state_.here(group);
         const V* const known = state_.slopes(group);
         V* const weights = machine_.weights(group);
-        set_noise(group, v);
+        set_noise(which, v);
         const V reach = small(group);
         V length = norm(v);
         V before{};
-        for (const int s : which) state_.at(s).radius = -1;
+        double last[lanes] = {};  ///< what was measured last time
+        for (const int s : which) last[s % lanes] = std::exchange(state_.at(s).radius, -1);
         for (int round = 0; round < 60; ++round) {
             const V part = reach / length;
             for (Index e = 0; e < size_; ++e) weights[e] = fma(part, v[e], here[e]);
@@ -76,8 +78,12 @@ public:
                 if (slot.radius >= 0) continue;
                 const double now = State::read(ratio, s);
                 const bool is_last = round == 59 || !std::isfinite(now) || now == 0;
-                if (std::abs(now - State::read(before, s)) <= 0.01 * now || is_last) {
-                    slot.radius = 1.2 * now;
+                const bool stays = std::abs(now - State::read(before, s)) <= 0.01 * now;
+                // Early rounds may seem to settle on a slower direction, of which noise held more.
+                const bool is_sure =
+                    round >= 8 || (last[s % lanes] > 0 && margin * now > 0.9 * last[s % lanes]);
+                if ((stays && is_sure) || is_last) {
+                    slot.radius = margin * now;
                 } else {
                     all = false;
                 }
@@ -158,7 +164,8 @@ public:
     }
 
 private:
-    static constexpr Index oldest = 25;  ///< accepted steps between measurements
+    static constexpr Index oldest = 25;    ///< accepted steps between measurements
+    static constexpr double margin = 1.2;  ///< of the spectral radius
     static constexpr double damping = 2.0 / 13;
     static constexpr double epsilon = std::numeric_limits<double>::epsilon();
 
@@ -187,17 +194,23 @@ private:
                 l, [&](Index e, Index /*flat*/) { square = fma(of[e], of[e], square); });
         return square_root(square);
     }
-    /// v <- numbers in every direction, the same for every run.
-    void set_noise(int /*group*/, V* v) const {
+    /// v <- numbers in every direction, of a run's own and others at each of its steps: to those
+    /// that lie across the fastest direction it would look slow for ever.
+    void set_noise(const std::vector<int>& which, V* v) const {
         std::fill_n(v, size_, V{});
         for (Index l = 0; l < state_.batch.n_layers; ++l) {
             state_.for_each_entry(l, [&](Index e, Index flat) {
-                auto bits = static_cast<std::uint64_t>(flat + 1) * 0x9e3779b97f4a7c15U +
-                            static_cast<std::uint64_t>(l) * 0xbf58476d1ce4e5b9U;
-                bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9U;
-                bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebU;
-                const auto high = static_cast<std::int64_t>((bits ^ (bits >> 31)) >> 11);
-                v[e] = broadcast<V>(static_cast<double>(high) * 0x1p-52 - 1);
+                const auto place = static_cast<std::uint64_t>(flat + 1) * 0x9e3779b97f4a7c15U +
+                                   static_cast<std::uint64_t>(l) * 0xbf58476d1ce4e5b9U;
+                v[e] = broadcast<V>(1);
+                for (const int s : which) {
+                    const auto step = static_cast<std::uint64_t>(state_.at(s).n_steps);
+                    auto bits = place + step * 0xd1342543de82ef95U;
+                    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9U;
+                    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebU;
+                    const auto high = static_cast<std::int64_t>((bits ^ (bits >> 31)) >> 11);
+                    State::put(v[e], s, static_cast<double>(high) * 0x1p-52 - 1);
+                }
             });
         }
     }
@@ -232,7 +245,7 @@ private:
         const V* const here = state_.here(group);
         const V* const known = state_.slopes(group);
         V* const weights = machine_.weights(group);
-        set_noise(group, v);
+        set_noise(which, v);
         const V length = norm(v);
         const V part = small(group) / length;
         const auto linear = [&](const V* of, V* to) {

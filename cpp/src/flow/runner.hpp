@@ -143,6 +143,7 @@ private:
             start(state_.machine.weights(group));
             if (!stepper_.start(group)) return false;
             const V first = stepper_.first_step(group);
+            taken_.clear();  // of those of the last step, whose next one has its size already
             for (int s = group * lanes; s < (group + 1) * lanes; ++s) {
                 FlowSlot& slot = at(s);
                 if (slot.run < 0 || slot.step >= 0) continue;
@@ -154,7 +155,6 @@ private:
                 if (!std::isinf(step) && !slot.is_stiff) taken_.push_back(s);
             }
             growth_.shorten(group, taken_);
-            taken_.clear();
             if (direction_.is_on() && !fresh_.empty()) {
                 if (!direction_.classify(probe_.machine(), group, start, resolved_)) return false;
                 for (const int s : fresh_) at(s).is_aligned = read(resolved_, s) == 2;
