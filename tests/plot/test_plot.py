@@ -207,7 +207,7 @@ class TestModes:
     def test_learning_steps_follow_the_theory(self):
         """Aligned modes of strength s from w0 learn at ln(s / w0 - 1) / (2 s), whitened inputs."""
         step_size, w0 = 1e-3, 1e-8
-        start = lf.initialization.aligned(NETWORK, LOSS, w0)
+        start = lf.initialization.aligned(NETWORK, LOSS, w0, rng=0)
         run = lf.train(
             NETWORK,
             LOSS,
@@ -222,7 +222,7 @@ class TestModes:
         assert_allclose(learned.learned_at(run), expected, rtol=5e-3)
 
     def test_never_learned_and_there_from_the_start(self):
-        start = lf.initialization.aligned(NETWORK, LOSS, [4.0, 4.0, 0.0])
+        start = lf.initialization.aligned(NETWORK, LOSS, [4.0, 4.0, 0.0], rng=0)
         run = lf.train(NETWORK, LOSS, start, method=lf.GradientDescent(0.01), n_steps=10)
         assert_array_equal(learned.learned_at(run), [0, 0, np.nan])
 

@@ -47,7 +47,7 @@ def mode_strengths(trajectory: Trajectory) -> FloatArray:
     >>> import linnet_fast as lf
     >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
     >>> network = lf.Dense((2, 2, 2))
-    >>> start = lf.initialization.aligned(network, loss, 1e-3)
+    >>> start = lf.initialization.aligned(network, loss, 1e-3, rng=0)
     >>> run = lf.train(network, loss, start, method=lf.GradientFlow(), until=20.0,
     ...                record=lf.Record.at_times([0.0, 20.0], observables=("product",)))
     >>> mode_strengths(run).round(6).tolist()
@@ -179,7 +179,7 @@ def learning_times(trajectory: Trajectory, *, fraction: float = 0.5) -> FloatArr
     >>> import numpy as np
     >>> import linnet_fast as lf
     >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
-    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6)
+    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6, rng=0)
     >>> run = lf.train(lf.Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(1e-10), until=20.0,
     ...                record=lf.Record.geomspace(50, observables=("product",)))
     >>> learning_times(run).round(4).tolist()
@@ -234,7 +234,7 @@ def closed_form_deviation(trajectory: Trajectory) -> FloatArray:
     >>> import numpy as np
     >>> import linnet_fast as lf
     >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
-    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6)
+    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6, rng=0)
     >>> run = lf.train(lf.Dense((2, 2, 2)), loss, start, method=lf.GradientDescent(0.1), n_steps=200,
     ...                record=lf.Record.every(20, observables=("product",)))
     >>> bool(closed_form_deviation(run).max() < 1e-12)

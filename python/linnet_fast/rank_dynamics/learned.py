@@ -34,7 +34,7 @@ def n_ranks(trajectory: Trajectory) -> int:
     --------
     >>> import linnet_fast as lf
     >>> loss = SquaredLoss(np.eye(2), np.diag([2.0, 0.0]), 5.0)
-    >>> start = lf.initialization.aligned(Dense((2, 2, 2)), loss, 1e-6)
+    >>> start = lf.initialization.aligned(Dense((2, 2, 2)), loss, 1e-6, rng=0)
     >>> n_ranks(lf.train(Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(), until=1.0))
     1
     """
@@ -61,7 +61,7 @@ def learned_at(trajectory: Trajectory) -> FloatArray:
     --------
     >>> import linnet_fast as lf
     >>> loss = SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
-    >>> start = lf.initialization.aligned(Dense((2, 2, 2)), loss, 1e-6)
+    >>> start = lf.initialization.aligned(Dense((2, 2, 2)), loss, 1e-6, rng=0)
     >>> run = lf.train(Dense((2, 2, 2)), loss, start, method=lf.GradientDescent(0.01), n_steps=1000)
     >>> learned_at(run).round().tolist()  # flow: ln(s / 1e-6) / (2 s 0.01)
     [366.0, 694.0]

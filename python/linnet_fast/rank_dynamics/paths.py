@@ -68,7 +68,7 @@ def path_distances(trajectory: Trajectory) -> PathDistances:
     >>> import numpy as np
     >>> import linnet_fast as lf
     >>> loss = lf.SquaredLoss(np.diag([4.0, 1.0]), np.diag([2.0, 1.5]), 5.0)  # orders differ
-    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-24)
+    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-24, rng=0)
     >>> run = lf.train(lf.Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(), until=16.0,
     ...                record=lf.Record.at_times([16.0], observables=("product",)))
     >>> distances = path_distances(run)
@@ -123,7 +123,7 @@ def stages(trajectory: Trajectory, *, flatness: float = 0.1) -> FloatArray:
     >>> import numpy as np
     >>> import linnet_fast as lf
     >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 0.5]), 5.0)
-    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6)
+    >>> start = lf.initialization.aligned(lf.Dense((2, 2, 2)), loss, 1e-6, rng=0)
     >>> run = lf.train(lf.Dense((2, 2, 2)), loss, start, method=lf.GradientFlow(), until=30.0,
     ...                record=lf.Record.at_times(np.arange(31.0), observables=("product",)))
     >>> stages(run).tolist()

@@ -137,7 +137,7 @@ def train(
     >>> import linnet_fast as lf
     >>> network = lf.Dense((2, 2, 2))
     >>> loss = lf.SquaredLoss(np.eye(2), np.diag([2.0, 1.0]), 5.0)
-    >>> start = lf.initialization.aligned(network, loss, 1e-6)
+    >>> start = lf.initialization.aligned(network, loss, 1e-6, rng=0)
     >>> run = lf.train(network, loss, start, method=lf.GradientDescent(0.05), n_steps=400,
     ...                record=lf.Record.at([0, 100, 400]))
     >>> run.singular_values.round(3)
