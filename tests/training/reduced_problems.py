@@ -40,9 +40,7 @@ def close(ours, theirs, tolerance=TIGHT, names=None):
             scale = np.nanmax(np.abs(two), initial=0.0)
             if name == "imbalance":  # of large matrices that are nearly equal
                 scale = max(np.nanmax(np.abs(w)) ** 2 for w in theirs.start.weights)
-            # Values that nearly coincide are found less exactly, see docs/observables.md.
-            allowed = max(tolerance, 1e-11) if name == "singular_values" else tolerance
-            assert_allclose(one, two, rtol=0, atol=allowed * max(scale, 1e-300), err_msg=name)
+            assert_allclose(one, two, rtol=0, atol=tolerance * max(scale, 1e-300), err_msg=name)
     for one, two in zip(ours.final.weights, theirs.final.weights, strict=True):
         mine, other = one[ours.ok], two[theirs.ok]  # of the others some entries are no numbers
         scale = np.abs(other).max(initial=1e-300)

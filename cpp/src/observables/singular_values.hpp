@@ -3,8 +3,7 @@
 // with the same operations in the same order: a lane's result depends on nothing but that lane's
 // matrix.
 //
-// Values are accurate to a few 1e-14 of the largest one, which is all that a record needs; but to some
-// 1e-12 where three or more lie within 1e-11 of each other.
+// Values are accurate to a few 1e-14 of the largest one, which is all that a record needs.
 #pragma once
 
 #include <algorithm>
@@ -106,8 +105,9 @@ public:
             if (i + 1 < n_) largest = larger(largest, e_[i]);
             shifted_[i] = V{};
         }
-        // Leaving out an entry b of B moves no singular value s by more than b, nor by more than
-        // (b^2 + b * pivot) / (2 s) after a shift, of which s^2 >= shifted is known.
+        // Leaving out an entry b of B moves no singular value s by more than b, nor, after a shift,
+        // by more than (b^2 + b a) / (2 s), of which s^2 >= shifted is known: a is the diagonal
+        // entry of B below b, so that b a stands beside the diagonal of B B^T.
         drop_ = broadcast<V>(1e-28) * largest;
         for (Index i = 0; i + 1 < n_; ++i) e_[i] = select(less_equal(e_[i], drop_), V{}, e_[i]);
         bound_ = n_ - 1;
@@ -231,7 +231,7 @@ private:
             pivot = fma(base, ratio, -shift);
             d = select(inside, pivot, d);
             const V next_e = e_[i] * ratio;
-            const V weight = next_e + pivot;
+            const V weight = next_e + (i + 1 < bound_ ? pivot + e_[i + 1] : pivot);
             e_next_[i] =
                 select(less_equal(next_e * weight, fma(drop_, weight, limit)), zero, next_e);
         }
