@@ -26,7 +26,9 @@ double scale_of(const double* a, Index size) {
     return std::ldexp(1.0, std::clamp(exponent, -1021, 1023));
 }
 
-/// Householder's reflections of a matrix in C order, of n_rows >= n_columns.
+/// Householder's reflections of a matrix in C order, of n_rows >= n_columns. They go one after the
+/// other over a few columns that are side by side in memory: each column sees the same operations in
+/// the same order, whatever their number.
 class Reflections {
 public:
     Reflections(Index n_rows, Index n_columns)
@@ -35,27 +37,42 @@ public:
           a_(static_cast<std::size_t>(m_ * n_)),
           vectors_(static_cast<std::size_t>(m_ * n_)),
           factors_(static_cast<std::size_t>(n_)),
-          row_(static_cast<std::size_t>(n_)) {}
+          some_(static_cast<std::size_t>(m_ * width)) {}
 
     template <class Stop>
     bool factor(const double* a, Stop&& stop) {
         std::copy_n(a, m_ * n_, a_.begin());
-        for (Index j = 0; j < n_; ++j) {
-            if (stop()) return false;
-            double* const v = vector(j);
-            const Index length = m_ - j;
-            for (Index i = 0; i < length; ++i) v[i] = at(j + i, j);
-            const double scale = scale_of(v, length);
-            for (Index i = 0; i < length; ++i) v[i] /= scale;
-            const double norm = std::sqrt(ordered_dot(v, v, length));
-            factors_[index(j)] = 0;
-            if (norm == 0) continue;
-            const double first = v[0];
-            const double image = first < 0 ? norm : -norm;
-            v[0] = first - image;
-            factors_[index(j)] = 1 / (norm * (norm + std::fabs(first)));
-            reflect(j, a_.data() + j * n_, j + 1);
-            at(j, j) = image * scale;
+        for (Index first = 0; first < n_; first += width) {
+            const Index end = std::min(first + width, n_);
+            take(a_.data(), first, first, end);
+            for (Index j = first; j < end; ++j) {
+                if (stop()) return false;
+                double* const column = some_.data() + (j - first) * (width + 1);
+                double* const v = vector(j);
+                const Index length = m_ - j;
+                for (Index i = 0; i < length; ++i) v[i] = column[i * width];
+                const double scale = scale_of(v, length);
+                for (Index i = 0; i < length; ++i) v[i] /= scale;
+                const double norm = std::sqrt(ordered_dot(v, v, length));
+                factors_[index(j)] = 0;
+                if (norm == 0) continue;
+                const double leading = v[0];
+                const double image = leading < 0 ? norm : -norm;
+                v[0] = leading - image;
+                factors_[index(j)] = 1 / (norm * (norm + std::fabs(leading)));
+                reflect(j, j - first, j + 1 - first, end - first);
+                *column = image * scale;
+            }
+            put(a_.data(), first, first, end);
+            for (Index from = end; from < n_; from += width) {
+                const Index to = std::min(from + width, n_);
+                take(a_.data(), first, from, to);
+                for (Index j = first; j < end; ++j) {
+                    if (stop()) return false;
+                    reflect(j, j - first, 0, to - from);
+                }
+                put(a_.data(), first, from, to);
+            }
         }
         return true;
     }
@@ -64,40 +81,60 @@ public:
     /// diagonal there.
     template <class Stop>
     bool form(double* q, Stop&& stop) {
-        std::vector<double> diagonal(static_cast<std::size_t>(n_));
-        for (Index j = 0; j < n_; ++j) diagonal[index(j)] = at(j, j);
         std::fill_n(q, m_ * n_, 0.0);
         for (Index j = 0; j < n_; ++j) q[j * n_ + j] = 1;
-        for (Index j = n_; j-- > 0;) {
-            if (stop()) return false;
-            reflect(j, q + j * n_, j);
+        for (Index from = 0; from < n_; from += width) {
+            const Index to = std::min(from + width, n_);
+            take(q, 0, from, to);
+            for (Index j = to; j-- > 0;) {
+                if (stop()) return false;
+                reflect(j, j, std::max<Index>(j - from, 0), to - from);
+            }
+            put(q, 0, from, to);
         }
         for (Index j = 0; j < n_; ++j) {
-            if (diagonal[index(j)] >= 0) continue;
+            if (a_[index(j * n_ + j)] >= 0) continue;
             for (Index i = 0; i < m_; ++i) q[i * n_ + j] = -q[i * n_ + j];
         }
         return true;
     }
 
 private:
+    static constexpr Index width = 32;  ///< of the columns side by side
+
     static std::size_t index(Index i) { return static_cast<std::size_t>(i); }
-    double& at(Index i, Index j) { return a_[index(i * n_ + j)]; }
     double* vector(Index j) { return vectors_.data() + j * m_; }
-    /// Reflect columns first ... of the rows from j on; rows: the first of these.
-    void reflect(Index j, double* rows, Index first) {
-        const double factor = factors_[index(j)];
-        const Index count = n_ - first;
-        if (factor == 0 || count == 0) return;
+    /// Columns from ... to - 1 of a matrix, from a row on, side by side; and back.
+    void take(const double* matrix, Index row, Index from, Index to) {
+        for (Index i = row; i < m_; ++i)
+            std::copy(matrix + i * n_ + from, matrix + i * n_ + to,
+                      &some_[index((i - row) * width)]);
+    }
+    void put(double* matrix, Index row, Index from, Index to) const {
+        for (Index i = row; i < m_; ++i)
+            std::copy_n(&some_[index((i - row) * width)], to - from, matrix + i * n_ + from);
+    }
+    /// Reflect columns from ... to - 1 of those side by side, from a row on.
+    void reflect(Index j, Index row, Index from, Index to) {
+        if (factors_[index(j)] == 0) return;
+        double* const rows = some_.data() + row * width;
+        for (; from % 8 != 0 && from < to; ++from) reflect_strip<1>(j, rows + from);
+        for (; from + width <= to; from += width) reflect_strip<width>(j, rows + from);
+        for (; from + 8 <= to; from += 8) reflect_strip<8>(j, rows + from);
+        for (; from < to; ++from) reflect_strip<1>(j, rows + from);
+    }
+    template <Index count>
+    void reflect_strip(Index j, double* rows) {
         const double* const v = vector(j);
-        std::fill_n(row_.begin(), count, 0.0);
+        const double factor = -factors_[index(j)];
+        double sum[count] = {};
+        for (Index i = 0; i < m_ - j; ++i) add_multiple(v[i], rows + i * width, sum, count);
         for (Index i = 0; i < m_ - j; ++i)
-            add_multiple(v[i], rows + i * n_ + first, row_.data(), count);
-        for (Index i = 0; i < m_ - j; ++i)
-            add_multiple(-factor * v[i], row_.data(), rows + i * n_ + first, count);
+            add_multiple(factor * v[i], sum, rows + i * width, count);
     }
 
     Index m_, n_;
-    std::vector<double> a_, vectors_, factors_, row_;
+    std::vector<double> a_, vectors_, factors_, some_;
 };
 
 /// Rotations that make rows orthogonal: rows (n, n_entries) become diag(values) times orthonormal
