@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 _MOST_SHAPES = 12
 
 
-def title_of(file: SweepFile) -> str:
-    """Return a title: the data and, if it is the same for all runs, the network."""
-    names = [text.partition(":")[0] for text in file.data if ":" in text]
-    network = file.spec.training.network.spec
-    paths = [path for axis in file.spec.axes.values() for path in axis.values]
-    if not any(path.partition(".")[0] == "network" for path in paths):
-        names.append(_network_line(network, set()).replace("->", "→"))
-    return ", ".join(names)
+def title_of(data: Dataset) -> str:
+    """Return a title of pictures: data, network and method."""
+    spec = json.loads(data.attrs["spec"])
+    training = spec["training"]
+    note = json.loads(data.attrs["provenance"]).get("note") or training["loss"]["kind"]
+    teacher = re.match(r"Teacher\('(\w+)'", note)
+    name = f"{teacher[1].replace('_', '-')} teacher" if teacher else re.split(r"[:(]", note)[0]
+    lines = _described(training, _axes_of(data, spec), spec["replicates"])
+    return "; ".join([name, lines["network"].replace("->", "→"), lines["method"]])
 
 
 def summary(file: SweepFile, store: Path | None, n_threads: int) -> str:
@@ -202,6 +203,18 @@ def about(data: Dataset, store: Path) -> str:
     for name, variable in data.data_vars.items():
         inner = [str(dim) for dim in variable.dims if dim not in data["status"].dims]
         keeps.append(f"{name}({', '.join(inner)})" if inner else str(name))
+    lines = {
+        "store": f"{store}, begun {made.get('created')} by {by}",
+        "loss": _loss_line(spec["training"]["loss"]["kind"], made.get("note")),
+        **_described(spec["training"], _axes_of(data, spec), spec["replicates"]),
+        "keeps": ", ".join(keeps),
+        "done": f"{there:,} of {status.size:,} runs ({100 * there / max(status.size, 1):.0f} %)",
+    }
+    return _aligned(lines)
+
+
+def _axes_of(data: Dataset, spec: Mapping[str, Any]) -> dict[str, _Swept]:
+    """Return the dimensions of a result, and of each its parameters."""
     axes = {}
     for axis in spec["axes"]:
         shorts = {path: path.rpartition(".")[2] for path in axis["values"]}
@@ -210,14 +223,7 @@ def about(data: Dataset, store: Path) -> str:
             for path, short in shorts.items()
         }
         axes[axis["name"]] = _Swept(data[axis["name"]].to_numpy().tolist(), values)
-    lines = {
-        "store": f"{store}, begun {made.get('created')} by {by}",
-        "loss": _loss_line(spec["training"]["loss"]["kind"], made.get("note")),
-        **_described(spec["training"], axes, spec["replicates"]),
-        "keeps": ", ".join(keeps),
-        "done": f"{there:,} of {status.size:,} runs ({100 * there / max(status.size, 1):.0f} %)",
-    }
-    return _aligned(lines)
+    return axes
 
 
 def _loss_line(kind: str, note: str | None) -> str:

@@ -167,7 +167,8 @@ def draw(file: Path, trajectory: Trajectory, coords: Mapping[Hashable, Any], nam
     # One step size, the first with the fewest diverged runs: medians over several tell nothing.
     index = int(np.argmax(np.count_nonzero(trajectory.ok, axis=(0, 2))))
     widths = " → ".join(map(str, trajectory.network.widths))
-    title = f"{name}, {widths}, step size {coords['step_size'][index]:g}"
+    method = type(trajectory.method).__name__
+    title = f"{name}; {widths}; {method}, step size {coords['step_size'][index]:g}"
     figure = plot.stages(trajectory, coords["scale"], run=index, title=title)
     with files.replaced(file) as temporary:
         figure.savefig(temporary, format=file.suffix[1:], dpi=150)
