@@ -133,6 +133,29 @@ class TestTable:
         assert wording.duration(seconds) == text
 
 
+class TestFolding:
+    ROWS = (["a", "bb", "cc"], ["1", "2", "3"], ["10", "", "4444"])
+
+    def test_tables(self):
+        bare = wording.ruled(self.ROWS)
+        assert bare == wording.ruled(self.ROWS, width=12)
+        assert bare.splitlines() == [" a  bb    cc", "------------", " 1   2     3", "10      4444"]
+        parts = wording.ruled(self.ROWS, width=11).split("\n\n")
+        assert [part.splitlines()[-1] for part in parts] == ["10", "10  4444"]
+        # Columns that are too wide stand alone, beside what names the rows.
+        assert wording.ruled(self.ROWS, width=1).count("\n\n") == 1
+        assert wording.ruled(self.ROWS, width=1, labels=2) == bare
+        assert wording.ruled([["a"], ["b"]], width=1) == "a\n-\nb"
+
+    def test_lines(self):
+        assert wording.folded("", 20) == ""
+        assert wording.folded("a b\n\n  c  d e", 20) == "a b\n\n  c  d e"
+        text = "step  0.1 (of the moments)"
+        assert wording.folded(text, 16) == "step  0.1 (of\n      the\n      moments)"
+        assert wording.folded("a-b " * 8, 20).split() == ["a-b"] * 8
+        assert wording.folded("x" * 50, 20) == "x" * 50
+
+
 class TestDraw:
     def test_panels(self):
         data = dataset(np.ones((5, 12, 2)), a=range(5), b=range(12), seed=None)

@@ -13,6 +13,7 @@ import numpy as np
 
 from linnet_fast._base import wording
 from linnet_fast._base.config import config
+from linnet_fast.cli import outputs
 from linnet_fast.cli.sweep_workers import n_there
 from linnet_fast.losses.registry import LOSSES
 from linnet_fast.sweeps.file.reader import SweepFile
@@ -161,7 +162,7 @@ def forecast(file: SweepFile, n_threads: int | None) -> str:
         entry[1] += group.seconds
     for network, (n_runs, seconds) in list(shapes.items())[:_MOST_SHAPES]:
         rows.append([_network_line(network, set()), f"{int(n_runs):,}", wording.duration(seconds)])
-    text = wording.ruled(rows, left=1)
+    text = wording.ruled(rows, left=1, width=outputs.width())
     if len(shapes) > _MOST_SHAPES:
         text += f"\n... and {len(shapes) - _MOST_SHAPES:,} more"
     chunk = min(estimate.chunk_runs, estimate.n_runs)
