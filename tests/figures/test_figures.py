@@ -154,6 +154,21 @@ def test_every_picture_explains_itself(quick, seen, paper, name):
     assert " ".join(title.split()) + "." in text
 
 
+def test_faults_of_pictures_are_seen():
+    picture, ax = plt.subplots(layout="constrained")
+    ax.legend(ax.plot([1, 2], [1, 2]), [""])
+    ax.set(xticks=[1], title="a panel")
+    picture.suptitle("x" * 200)
+    title, faults = look_at(picture)
+    plt.close(picture)
+    assert title == "x" * 200
+    assert len(faults) == 3
+    for fault, part in zip(
+        faults, ("entry of a legend", "x axis of 1 ticks", "clipped: xxx"), strict=True
+    ):
+        assert part in fault
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 def test_the_report_lists_claims_and_pictures(quick, paper):
     folder, claims, _ = quick(paper)

@@ -347,13 +347,14 @@ def training(settings: Settings) -> Figure:
     axes[1][0].set(xlabel="number", ylabel="singular values")
     axes[1][1].set(xlabel="patch", ylabel="norm of the patch")
     axes[1][2].set(xlabel="frequency", ylabel="|Fourier transform|")
+    axes[1][0].set_ylim(top=1.35 * axes[1][0].get_ylim()[1])  # room for the legend
     axes[1][0].legend(frameon=False)
     entry(axes[0][0], "a start each", linewidth=1.2)
     axes[0][0].legend(frameon=False, loc="lower left")
     return Figure(
         "training",
         About(
-            "digits, diabetes data, drawn signals",
+            "digits (left and middle), Gaussian inputs (right)",
             "two layers",
             "gradient descent with weight decay",
         ),
