@@ -39,11 +39,16 @@ def main() -> None:
 
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
     names = load_diabetes().feature_names
-    for i in np.argsort(-path[-1]):
-        (line,) = axes.semilogx(alphas, path[:, i], linewidth=1, label=names[i])
-        axes.plot(decays, trained[:, i], "o", color=line.get_color(), markersize=3)
+    shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(names)))
+    for i, color in zip(np.argsort(-path[-1]), shades, strict=True):
+        axes.semilogx(alphas, path[:, i], color=color, linewidth=1, label=names[i])
+        axes.plot(decays, trained[:, i], "o", color=color, markersize=3)
+    axes.plot([], [], color="grey", linewidth=1, label="lasso")
+    axes.plot([], [], "o", color="grey", markersize=3, label="networks")
     axes.set(
-        title="dots: networks, lines: lasso", xlabel="weight decay = alpha", ylabel="coefficient"
+        title="Diabetes data; two diagonal layers; gradient descent with weight decay",
+        xlabel="weight decay = alpha",
+        ylabel="coefficient",
     )
     axes.invert_xaxis()
     axes.spines[["top", "right"]].set_visible(False)

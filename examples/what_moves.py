@@ -38,7 +38,10 @@ def main() -> None:
     axes[0].set_ylabel("hidden unit")
     axes[1].set_ylabel("direction of the hidden space")
     axes[1].tick_params(labelleft=True)
-    axes[1].axhline(inside.shape[1] - 0.5, color="white", lw=0.8, ls="--")
+    label = f"first {inside.shape[1]}"
+    axes[1].axhline(inside.shape[1] - 0.5, color="white", lw=0.8, ls="--", label=label)
+    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, 0.8), labelcolor="white", frameon=False)
+    figure.suptitle("Digits; 64-400-10; gradient descent")
     ticks = np.arange(-16, 1, 4)
     bar = figure.colorbar(image, ax=axes, label="change of the weight in 20,000 steps", ticks=ticks)
     bar.ax.set_yticklabels([f"$10^{{{k}}}$" for k in ticks])

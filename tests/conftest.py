@@ -13,6 +13,8 @@ from pathlib import Path
 # Workers share the processors: threads of the BLAS would wait for each other, and turn idly in a
 # process by itself. Plugins of pytest may have loaded NumPy's before this is read: zarr's does.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# What commands print would be folded to this width.
+os.environ.pop("COLUMNS", None)
 
 import numpy as np
 import pytest

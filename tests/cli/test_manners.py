@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from sweep_files import SMALL_SWEEP
 
 import linnet_fast as lf
 from linnet_fast._base import patience
-from linnet_fast.cli import main
+from linnet_fast.cli import main, outputs
 
 SHORT = ["train", "iris", "--steps", "10", "--scales", "1", "--seeds", "1"]
 
@@ -92,13 +94,18 @@ PRINTING = {
     "cost": ["cost", "Diagonal(2)", "predictors.csv"],
     "reproduce": ["reproduce", "saxe2014", "--quick", "--only", "depth"],
     "completion": ["completion", "bash"],
+    "help": ["--help"],
+    "help of a command": ["sweep", "--help"],
+    "version": ["--version"],
 }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no shell pipes")
 @pytest.mark.parametrize("name", PRINTING)
-@pytest.mark.parametrize("end", ["nobody reads", "full disk"])
-def test_what_cannot_be_printed_ends_a_command(name, end, tmp_path):
+@pytest.mark.parametrize(
+    ("end", "unbuffered"), [("nobody reads", ""), ("full disk", ""), ("full disk", "1")]
+)
+def test_what_cannot_be_printed_ends_a_command(name, end, unbuffered, tmp_path):
     (tmp_path / "s.toml").write_text(SMALL_SWEEP)
     (tmp_path / "predictors.csv").write_text("1,2\n")
     if end == "full disk" and not Path("/dev/full").exists():
@@ -113,6 +120,7 @@ def test_what_cannot_be_printed_ends_a_command(name, end, tmp_path):
             text=True,
             check=False,
             cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("linnet-fast")]
@@ -120,3 +128,58 @@ def test_what_cannot_be_printed_ends_a_command(name, end, tmp_path):
     assert told == (full if end == "full disk" else [])
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def printed(arguments, columns, monkeypatch, capsys):
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    assert main.main(arguments) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+@pytest.mark.parametrize(
+    "name", ["train", "several step sizes", "show", "cost", "reproduce", "dry run"]
+)
+def test_narrow_terminals_lose_nothing(name, columns, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("p.csv").write_text("1,2,3,4\n3,-4,5.123456789,1\n")
+    Path("s.toml").write_text(SMALL_SWEEP)
+    grid = "grid={start.scale={linspace=[0.1, 0.2345, 9]}, network.n_layers=[2, 3]}"
+    made = ["sweep", "s.toml", "--plot", "none", "--quiet", "--set", grid, "--set"]
+    assert main.main([*made, "method.step_size=0.1"]) == 0
+    quiet = ["--out", "none", "--plot", "none"]
+    arguments = {
+        "train": ["train", "digits", "--steps", "300", "--scales", "1", "--seeds", "1", *quiet],
+        "several step sizes": ["train", "digits", "--steps", "30", "--scales", "1", "--seeds", "1", "--step-sizes", "0.1,0.01", *quiet],
+        "show": ["show", "s.zarr"],
+        "cost": ["cost", "Diagonal(width=4, n_layers=2)", "p.csv"],
+        "reproduce": ["reproduce", "saxe2014", "--quick", "--only", "depth", "--force"],
+        "dry run": ["sweep", "s.toml", "--dry-run", "--out", "none"],
+    }[name]  # fmt: skip
+    wide, narrow = (printed(arguments, n, monkeypatch, capsys) for n in (None, columns))
+    assert max(map(len, wide.splitlines())) > 60
+    # Words that are wider stay whole.
+    too_wide = [line for line in narrow.splitlines() if len(line) > columns]
+    assert all(len(line.split()) == 1 for line in too_wide)
+    # All words are there, first columns of tables once more; how long it took is another number.
+    timed = r"\d[\d.,]* (?=s\b|runs? per|run-steps)|\(\d\S* s\)|-{2,}|\d\S* s to \d\S* s"
+    texts = [re.sub(timed, "", " ".join(text.split())).split() for text in (wide, narrow)]
+    assert not Counter(texts[0]) - Counter(texts[1])
+    if name in ("train", "show"):
+        assert narrow.count("scale") > wide.count("scale")
+
+
+def test_columns(monkeypatch):
+    for told, width in (
+        ("40", 40),
+        ("3", 20),
+        ("0", None),
+        ("", None),
+        ("many", None),
+        ("-5", None),
+    ):
+        monkeypatch.setenv("COLUMNS", told)
+        assert outputs.width() == width

@@ -256,6 +256,22 @@ n = 20
             ('of = "learned_rnk"', "plot.of must be one of .*did you mean 'learned_rank'"),
             ('x = "scal"', "plot.x must be one of .*did you mean 'scale'"),
             ("select = {n_layer = 2}", "key of plot.select must be one of .*'n_layers'"),
+            (
+                'x = "scale"\ntheory = [{label = "a", y = "n_layers"}]',
+                r"plot.theory\[0\].y must be of what is named in .* \(scale\), got 'n_layers'",
+            ),
+            (
+                'x = "scale"\ntheory = [{label = "a", x = "2 * scale"}]',
+                r"plot.theory\[0\].x must be a place on the axis of 'scale', got a formula of it",
+            ),
+            (
+                'theory = [{label = "a", x = 1, of = "final_los"}]',
+                r"plot.theory\[0\].of must be one of .*did you mean 'final_loss'",
+            ),
+            (
+                'select = {scale = "a"}\ntheory = [{label = "a", x = "scale"}]',
+                r"plot.theory\[0\].x must be of numbers, got 'scale'",
+            ),
         ],
     )
     def test_plot_table_is_checked_before_any_work(self, capsys, folder, table, message):
@@ -528,7 +544,10 @@ class TestShow:
         assert re.search(r"n_layers \\ scale +1e-3 +0.01 +0.1\n-+\n +2 +2 +2 +2\n", output)
         assert "wrote a.svg" in output
         # Text of an svg is paths, with the text itself in a comment beside.
-        assert "<!-- s, step_size = 0.05 -->" in (folder / "a.svg").read_text()
+        assert (
+            "GradientDescent(step_size=swept); step_size = 0.05 -->"
+            in (folder / "a.svg").read_text()
+        )
 
     def test_errors(self, capsys):
         assert sweep("--quiet") == 0

@@ -133,6 +133,29 @@ class TestTable:
         assert wording.duration(seconds) == text
 
 
+class TestFolding:
+    ROWS = (["a", "bb", "cc"], ["1", "2", "3"], ["10", "", "4444"])
+
+    def test_tables(self):
+        bare = wording.ruled(self.ROWS)
+        assert bare == wording.ruled(self.ROWS, width=12)
+        assert bare.splitlines() == [" a  bb    cc", "------------", " 1   2     3", "10      4444"]
+        parts = wording.ruled(self.ROWS, width=11).split("\n\n")
+        assert [part.splitlines()[-1] for part in parts] == ["10", "10  4444"]
+        # Columns that are too wide stand alone, beside what names the rows.
+        assert wording.ruled(self.ROWS, width=1).count("\n\n") == 1
+        assert wording.ruled(self.ROWS, width=1, labels=2) == bare
+        assert wording.ruled([["a"], ["b"]], width=1) == "a\n-\nb"
+
+    def test_lines(self):
+        assert wording.folded("", 20) == ""
+        assert wording.folded("a b\n\n  c  d e", 20) == "a b\n\n  c  d e"
+        text = "step  0.1 (of the moments)"
+        assert wording.folded(text, 16) == "step  0.1 (of\n      the\n      moments)"
+        assert wording.folded("a-b " * 8, 20).split() == ["a-b"] * 8
+        assert wording.folded("x" * 50, 20) == "x" * 50
+
+
 class TestDraw:
     def test_panels(self):
         data = dataset(np.ones((5, 12, 2)), a=range(5), b=range(12), seed=None)
@@ -143,6 +166,39 @@ class TestDraw:
         assert len(sweep_picture.draw(data, {"kind": "curves"}).axes) == 1
         one = dataset(np.ones((5, 2)), a=range(5), seed=None)
         assert len(sweep_picture.draw(one, {}, "the title").axes) == 1
+
+    def test_theory(self):
+        data = dataset(np.geomspace(1, 1e-3, 10).reshape(5, 2), a=range(1, 6), b=[3, 4])
+        theory = [
+            {"label": "law", "y": "10 ** -(a - 1) * b"},
+            {"label": "law", "y": "0.1 / a"},
+            {"label": "edge", "x": "b + 0.5"},
+            {"label": "far", "x": 100},
+            {"label": "other", "y": 1, "of": "final_rank"},
+        ]
+        options = {"kind": "curves", "x": "a", "by": "b"}
+        bare = sweep_picture.draw(data, options).axes[0]
+        ax = sweep_picture.draw(data, options | {"theory": theory}).axes[0]
+        assert (ax.get_xlim(), ax.get_ylim()) == (bare.get_xlim(), bare.get_ylim())
+        measured, lines = ax.lines[:2], ax.lines[2:]
+        shades = [tuple(line.get_color()) for line in measured]
+        # A line for each curve in its colour, where it depends on what they differ by; else one.
+        assert [tuple(line.get_color()) for line in lines[:2]] == shades
+        assert [tuple(line.get_color()) for line in lines[3:5]] == shades
+        assert len(lines) == 5, "what is not seen is not drawn"
+        for line, b in zip(lines[:2], (3, 4), strict=True):
+            x, y = line.get_data()
+            np.testing.assert_allclose(y, 10.0 ** (1 - x) * b)
+        assert list(lines[4].get_xdata()) == [4.5, 4.5]
+        assert {line.get_linestyle() for line in lines} == {"--"}
+        found = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert found == ["3", "4", "law", "edge"]
+
+    def test_theory_of_a_single_curve(self):
+        data = dataset(np.linspace(1, 2, 5), a=range(5))
+        theory = [{"label": "law", "y": "1 + a / 4"}]
+        ax = sweep_picture.draw(data, {"x": "a", "theory": theory}).axes[0]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["law"]
 
     def test_inner_axes(self):
         data = dataset(np.ones((5, 4, 2, 3)), a=range(5), b=range(4), seed=None)

@@ -10,11 +10,12 @@ from functools import cache
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure as Picture
 from numpy.testing import assert_allclose, assert_array_equal
 
 from linnet_fast import datasets
 from linnet_fast.cli.main import main
-from linnet_fast.figures import Claim, Figure, Settings, report, reproduce
+from linnet_fast.figures import About, Claim, Figure, Settings, report, reproduce
 from linnet_fast.figures.arora2019 import experiments as arora2019
 from linnet_fast.figures.cohen2021 import experiments as cohen2021
 from linnet_fast.figures.dai2021 import experiments as dai2021
@@ -51,16 +52,66 @@ EXPERIMENTS = [
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def seen():
+    """Return what was seen of every picture as it was written: (folder, name) -> faults and title."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory, seen):
     """Return a function that runs a paper's experiments once, in small."""
+    plain = Picture.savefig
+
+    def savefig(picture, file, **options):
+        plain(picture, file, **options)
+        seen[file.parent.name, file.name.strip(".").split(".")[0]] = look_at(picture)
 
     @cache
     def run(paper):
         folder, lines = tmp_path_factory.mktemp(paper), []
-        claims = reproduce(paper, folder, Settings(quick=True), tell=lines.append)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Picture, "savefig", savefig)
+            claims = reproduce(paper, folder, Settings(quick=True), tell=lines.append)
         return folder, claims, lines
 
     return run
+
+
+def look_at(picture):
+    """Return the title of a picture, and what it does not explain or does not show whole."""
+    picture.canvas.draw()
+    faults = []
+    texts = [picture._suptitle, *picture.legends]
+    for n, ax in enumerate(picture.axes):
+        legends = [legend for legend in (ax.get_legend(), *picture.legends) if legend]
+        if not all(text.get_text() for legend in legends for text in legend.get_texts()):
+            faults.append(f"panel {n}: an entry of a legend says nothing")
+        texts += [ax.title, ax.get_legend()]
+        flat = ax.name == "rectilinear" and ax.axison
+        for axis in (ax.xaxis, ax.yaxis) if flat else ():
+            low, high = sorted(axis.get_view_interval())
+            ticks = axis.get_major_ticks() if axis.get_visible() else []
+            inside = [t.label1 for t in ticks if low <= t.get_loc() <= high and t.label1.get_text()]
+            shared = axis.get_tick_params().get(
+                "labelbottom" if axis is ax.xaxis else "labelleft", True
+            )
+            if shared and ticks and len(inside) < 2:
+                faults.append(f"panel {n}: {axis.axis_name} axis of {len(inside)} ticks")
+            texts += [axis.label, *inside]
+    whole = picture.bbox
+    for text in texts:
+        if text is None or not text.get_visible():
+            continue
+        box = text.get_window_extent()
+        if box.width and not (
+            whole.x0 - 1 <= box.x0
+            and box.x1 <= whole.x1 + 1
+            and whole.y0 - 1 <= box.y0
+            and box.y1 <= whole.y1 + 1
+        ):
+            faults.append(f"clipped: {text.get_text() if hasattr(text, 'get_text') else text}")
+    title = picture._suptitle
+    return (title.get_text() if title else ""), faults
 
 
 def test_every_paper_is_tested():
@@ -88,6 +139,34 @@ def test_every_experiment_leaves_picture_and_data(quick, paper, name):
         assert len(data.files) >= 3
         for key in data.files:
             assert data[key].size > 0
+
+
+@pytest.mark.parametrize(("paper", "name"), EXPERIMENTS)
+def test_every_picture_explains_itself(quick, seen, paper, name):
+    folder, _, _ = quick(paper)
+    title, faults = seen[folder.name, name]
+    assert not faults
+    data, network, method = " ".join(title.split()).split("; ", 2)
+    assert title[0] == title[0].upper()
+    assert min(map(len, (data, network, method))) >= 3
+    # The report has it, too.
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert " ".join(title.split()) + "." in text
+
+
+def test_faults_of_pictures_are_seen():
+    picture, ax = plt.subplots(layout="constrained")
+    ax.legend(ax.plot([1, 2], [1, 2]), [""])
+    ax.set(xticks=[1], title="a panel")
+    picture.suptitle("x" * 200)
+    title, faults = look_at(picture)
+    plt.close(picture)
+    assert title == "x" * 200
+    assert len(faults) == 3
+    for fault, part in zip(
+        faults, ("entry of a legend", "x axis of 1 ticks", "clipped: xxx"), strict=True
+    ):
+        assert part in fault
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -125,7 +204,8 @@ def test_verdicts_come_from_the_numbers():
 def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys):
     def experiment(_settings):
         claim = Claim("the moon is cheese", "1", 0.0, holds=False)
-        return Figure("moon", "A moon.", plt.figure(), {"x": np.ones(1)}, (claim,))
+        about = About("craters", "no network", "telescope")
+        return Figure("moon", about, "A moon.", plt.figure(), {"x": np.ones(1)}, (claim,))
 
     monkeypatch.setattr(gidel2019, "EXPERIMENTS", {"moon": experiment})
     assert main(["reproduce", "gidel2019", "--out", str(tmp_path)]) == 1

@@ -52,6 +52,13 @@ class TestCurves:
         data = sweep({"a": range(6), "scale": [1.00001, 1.00002]})
         assert entries(curves(data)) == ["1.00001", "1.00002"]
 
+    def test_infinite_values_of_a_parameter(self):
+        data = sweep({"width": [10.0, 1e4, np.inf], "a": range(6)})
+        assert entries(curves(data, by="width")) == ["10", "$10^{4}$", r"$\infty$"]
+        ax = curves(data, x="width", by="a")
+        texts = [text.get_text() for text in ax.get_xticklabels()]
+        assert texts == ["10", "$10^{4}$", r"$\infty$"]
+
     def test_no_seeds_no_bands(self):
         ax = curves(grid().isel(seed=0))
         assert len(ax.lines) == 5
@@ -137,9 +144,13 @@ class TestCurves:
         data["final_loss"].values[4, 0] = 0.0
         ax = curves(data)
         assert ax.get_yscale() == "log"
-        least = ax.get_ylim()[0]
-        assert least == pytest.approx(1e-8 / 2)
         y = ax.lines[0].get_ydata()
+        least = y[-1]
+        assert least == pytest.approx(1e-8 / 2)
+        # Just above the end of the axis, so that points are seen whole.
+        ax.figure.canvas.draw()
+        above = (ax.transData.transform((1, least)) - ax.bbox.min)[1]
+        assert 3 < above < 0.05 * ax.bbox.height
         assert_allclose(y, [*np.geomspace(1, 1e-8, 5), least, least])
         assert ax.collections[0].get_paths()[0].vertices[:, 1].min() == least
 

@@ -271,6 +271,15 @@ def test_phase_portrait(n_layers, tmp_path):
     right.figure.savefig(tmp_path / "picture.png")
 
 
+def test_starts_on_the_border_are_seen_whole():
+    path = dc.reduced_flow(
+        LAW, 2, angle=[0.5, 0.5, np.pi - 1e-9], norm=[3.0, 2.0, 1.0], time=[0.0, 1.0]
+    )
+    ax = plot.phase_portrait(LAW, 2, runs=path, largest_norm=2.0)
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [dot.get_clip_on() for dot in dots] == [True, False, False], "the first is outside"
+
+
 def test_streamlines_are_orbits():
     ax = plot.phase_portrait(LAW, 3)
     collections = [c for c in ax.collections if hasattr(c, "get_segments")]

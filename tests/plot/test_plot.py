@@ -12,6 +12,7 @@ from support import python
 
 import linnet_fast as lf
 from linnet_fast import plot, rank_dynamics, reference
+from linnet_fast.plot._style import headline
 from linnet_fast.rank_dynamics import learned
 
 mpl.use("agg")
@@ -312,3 +313,23 @@ def test_curvature_spectra_and_overlaps_show_what_was_recorded():
         with pytest.raises(ValueError, match=r"^trajectory must have"):
             draw(bare)
     plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("digits; two layers", 3, ["digits; two layers"]),
+        ("digits; two layers; descent and more", 2, ["digits; two layers;", "descent and more"]),
+        # Words stay whole, formulas are words.
+        ("x" * 40 + " " + "y" * 40, 1, ["x" * 40, "y" * 40]),
+        ("of $a + b$, more", 0.7, ["of", "$a + b$,", "more"]),
+    ],
+)
+def test_headlines_are_broken_where_the_picture_is_narrow(text, width, lines):
+    figure = plt.figure(figsize=(width, 3))
+    headline(figure, text)
+    assert figure.get_suptitle().split("\n") == lines
+    wide, high = figure.get_size_inches()
+    assert wide == width
+    assert_allclose(high - 3, 0.17 * len(lines))
+    plt.close(figure)

@@ -450,6 +450,12 @@ class TestPlot:
         assert make(plot=table).plot == table
         assert make().plot == {}
 
+    def test_theory_does_not_change_what_is_swept(self, make):
+        theory = [{"label": "a", "y": "log(1 / scale)"}, {"label": "b", "x": 1, "of": "final_loss"}]
+        file = make(plot={"theory": theory})
+        assert file.plot["theory"] == theory
+        assert file.spec.id == make().spec.id
+
     @pytest.mark.parametrize(
         ("table", "message"),
         [
@@ -458,6 +464,15 @@ class TestPlot:
             ({"x": 3}, "plot.x must be a text, got 3"),
             ({"of": []}, "plot.of must be a text or a list of texts, got an empty list"),
             ({"select": "a"}, "plot.select must be a table, got 'a'"),
+            ({"theory": "a"}, r"plot.theory must be a list of tables \[\[plot.theory\]\], got 'a'"),
+            ({"theory": [1]}, r"plot.theory\[0\] must be a table, got 1"),
+            ({"theory": [{"y": 1}]}, r"plot.theory\[0\].label must be a text, got None"),
+            ({"theory": [{"label": "", "y": 1}]}, "label must be a text that is not empty"),
+            ({"theory": [{"label": "a"}]}, r"plot.theory\[0\] must have one of x and y, got none"),
+            ({"theory": [{"label": "a", "x": 1, "y": 1}]}, "one of x and y, got x and y"),
+            ({"theory": [{"label": "a", "z": 1}]}, r"key of plot.theory\[0\] must be one of"),
+            ({"theory": [{"label": "a", "x": True}]}, r"theory\[0\].x must be a text, got true"),
+            ({"theory": [{"label": "a", "x": "a()"}]}, r"theory\[0\].x must be a formula of"),
         ],
     )
     def test_errors(self, make, table, message):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 
 _MOST_LISTED = 5
+_GAP = "  "
+_NAMED = re.compile(r"\s*\S+(?: \S+)*? {2,}")
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -66,7 +70,7 @@ def columns(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
     """Return rows as lines of aligned cells, those of the first columns to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(
+        _GAP.join(
             cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
@@ -74,8 +78,60 @@ def columns(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
     ]
 
 
-def ruled(rows: Sequence[Sequence[str]], left: int = 0) -> str:
-    """Return rows as a table with a rule under the first."""
-    head, *lines = columns(rows, left)
-    rule = "-" * max(map(len, (head, *lines)))
-    return "\n".join([head, rule, *lines])
+def ruled(
+    rows: Sequence[Sequence[str]], left: int = 0, *, width: int | None = None, labels: int = 1
+) -> str:
+    """Return rows as a table with a rule under the first.
+
+    One that is wider than `width` is folded: the columns that do not fit are a table below, which
+    begins with the first `labels` columns again.
+
+    Examples
+    --------
+    >>> print(ruled([["scale", "rank 1", "rank 2"], ["0.1", "20", "35"]], width=16))
+    scale  rank 1
+    -------------
+      0.1      20
+    <BLANKLINE>
+    scale  rank 2
+    -------------
+      0.1      35
+    """
+    widths = [max(map(len, column)) + len(_GAP) for column in zip(*rows, strict=True)]
+    parts: list[list[int]] = [[]]
+    room = math.inf if width is None else width + len(_GAP) - sum(widths[:labels])
+    for i in range(labels, len(widths)):
+        if parts[-1] and sum(widths[k] for k in (*parts[-1], i)) > room:
+            parts.append([])
+        parts[-1].append(i)
+    texts = []
+    for part in parts:
+        head, *lines = columns([[row[i] for i in (*range(labels), *part)] for row in rows], left)
+        rule = "-" * max(map(len, (head, *lines)))
+        texts.append("\n".join([head, rule, *lines]))
+    return "\n\n".join(texts)
+
+
+def folded(text: str, width: int) -> str:
+    """Return a text whose lines are no wider, but for words that are; what follows a name stays beside it.
+
+    Examples
+    --------
+    >>> print(folded("data       digits: 1,797 samples, 64 inputs", 28))
+    data       digits: 1,797
+               samples, 64
+               inputs
+    """
+    lines = []
+    for line in text.split("\n"):
+        named = _NAMED.match(line)
+        indent = named.end() if named and named.end() <= width / 2 else 0
+        wrapped = textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines += wrapped if len(line) > width else [line]
+    return "\n".join(lines)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from linnet_fast._base import wording
+from linnet_fast.cli import outputs
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Where a command adds its parser."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help ends as other outputs do where it cannot be written, which argparse keeps to itself."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and file is sys.stdout:
+            outputs.printed(message, end="")
+        else:
+            super()._print_message(message, file)
 
 
 def new_command(

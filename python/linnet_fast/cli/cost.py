@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from linnet_fast import datasets
-from linnet_fast._base import files, patience
+from linnet_fast._base import files, patience, wording
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.cli import outputs
 from linnet_fast.cli.arguments import (
@@ -154,24 +154,23 @@ def _report(network: Chain, cost: RepresentationCost, *, limit: int = _MOST_ROWS
         "method": cost.method,
         "predictors": f"{len(value):,}, {int(cost.exact.sum()):,} of them exact to 1e-8",
     }
-    head = f"{'predictor':>9}  {'value':>16}  {'lower':>16}  {'upper':>16}  {'gap':>8}  exact"
-    rows = [f"{name:11} {text}" for name, text in lines.items()] + ["", head, "-" * len(head)]
+    rows = [["predictor", "value", "lower", "upper", "gap", "exact"]]
     lower, upper = cost.lower.reshape(-1), cost.upper.reshape(-1)
     for i, exact in enumerate(cost.exact.reshape(-1)[:limit]):
         with np.errstate(invalid="ignore"):
             gap = 0.0 if upper[i] == lower[i] else 1 - lower[i] / upper[i]
-        rows.append(
-            f"{i:9}  {value[i]:16.10g}  {lower[i]:16.10g}  {upper[i]:16.10g}  {gap:8.1e}  "
-            f"{'yes' if exact else 'no'}"
-        )
+        numbers = [f"{x[i]:.10g}" for x in (value, lower, upper)]
+        rows.append([str(i), *numbers, f"{gap:.1e}", "yes" if exact else "no"])
+    text = [f"{name:11} {line}" for name, line in lines.items()]
+    text += ["", wording.ruled(rows, width=outputs.width())]
     if len(value) > limit:
-        rows.append(f"... and {len(value) - limit:,} more; --out FILE has all of them")
+        text.append(f"... and {len(value) - limit:,} more; --out FILE has all of them")
     why = cost.why.reshape(-1)
     for reason in dict.fromkeys(why[why != ""].tolist()):
         count = int((why == reason).sum())
         shown = "inf" if reason.startswith("impossible") else "nan"
-        rows += ["", f"{shown} ({count:,} of {len(why):,}): {reason}"]
-    return "\n".join(rows)
+        text += ["", f"{shown} ({count:,} of {len(why):,}): {reason}"]
+    return "\n".join(text)
 
 
 def _as_json(network: Chain, cost: RepresentationCost) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from linnet_fast.cli import completion, cost, info, reproduce, show, signals, sweep, train
+from linnet_fast.cli.arguments import Parser
 from linnet_fast.cli.outputs import BAD_INPUT, FAILED, OK, BadInput, Failed, ReaderGone
 
 _COMMANDS = (train, sweep, show, reproduce, cost, info, completion)
@@ -63,6 +64,11 @@ def main(arguments: Sequence[str]) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as end:
         return _flushed(int(end.code or 0))
+    except ReaderGone:
+        return _unread()
+    except Failed as error:
+        _give_up_stdout()
+        return _fail(str(error), FAILED)
     with signals.interrupting() as interruption:
         try:
             return _run(options)
@@ -75,8 +81,7 @@ def _run(options: argparse.Namespace) -> int:
         code: int | None = options.run(options)
         return _flushed(OK if code is None else code)
     except (BrokenPipeError, ReaderGone):
-        _give_up_stdout()  # the reader has gone, and knows
-        return FAILED
+        return _unread()
     except BadInput as error:
         return _fail(str(error), BAD_INPUT)
     except (Failed, ImportError, MemoryError) as error:
@@ -89,13 +94,18 @@ def _run(options: argparse.Namespace) -> int:
         return _fail(f"cannot write: {error.strerror or error}", FAILED)
 
 
+def _unread() -> int:
+    """Return the exit code where nobody reads any more, and knows."""
+    _give_up_stdout()
+    return FAILED
+
+
 def _flushed(code: int) -> int:
     """Return an exit code once all is printed; another if that fails."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _give_up_stdout()
-        return FAILED
+        return _unread()
     except OSError as error:
         _give_up_stdout()
         return code if code == FAILED else _fail(f"cannot write: {error.strerror or error}", FAILED)
@@ -123,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     >>> options.command, options.data, options.scales.round(3).tolist()
     ('train', 'digits', [0.01, 0.1, 1.0])
     """
-    result = argparse.ArgumentParser(
+    result = Parser(
         "linnet-fast",
         description=_DESCRIPTION,
         epilog=_EPILOG,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from linnet_fast._base import files
+from linnet_fast._base import files, wording
 
 Tell: TypeAlias = Callable[[str], object]
 
@@ -16,6 +17,8 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 NONE = "none"
 """What stands for no file."""
+
+_NARROWEST = 20  # columns; below nothing can be read
 
 PICTURES = (".png", ".pdf", ".svg")
 """What the name of a picture may end in."""
@@ -38,10 +41,26 @@ def teller(*, quiet: bool) -> Tell:
     return _nothing if quiet else _print
 
 
-def _print(text: str) -> None:
-    """Print a line; what goes wrong there is no error of a file that a command writes."""
+def width() -> int | None:
+    """Return how wide lines may be: as the terminal, or as COLUMNS says; None where neither is there."""
     try:
-        print(text, flush=True)
+        told = int(os.environ.get("COLUMNS", "0"))
+        found = told if told > 0 else os.get_terminal_size(sys.stdout.fileno()).columns
+    except (AttributeError, OSError, ValueError):  # no terminal, or no file at all
+        return None
+    return max(found, _NARROWEST) if found > 0 else None
+
+
+def _print(text: str) -> None:
+    """Print lines, none wider than the terminal; what goes wrong there is no error of a file that a command writes."""
+    room = width()
+    printed(text if room is None else wording.folded(text, room))
+
+
+def printed(text: str, end: str = "\n") -> None:
+    """Print a text at once."""
+    try:
+        print(text, end=end, flush=True)
     except BrokenPipeError as error:
         raise ReaderGone from error
     except OSError as error:

@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
             outputs.write(page, save_page, tell)
         if picture is not None:
             parts = (f"{name} = {value}" for name, value in options.select)
-            title = ", ".join([options.store.stem, *parts])
+            title = "; ".join([sweep_summary.title_of(data), *parts])
             save = partial(sweep_picture.save, data, chosen, title, picture)
             outputs.write(picture, save, tell)
     except SweepError as error:

@@ -187,7 +187,7 @@ def run(options: argparse.Namespace) -> None:
         if store is not None:
             tell(f"wrote {store} ({sweep_summary.size(data)})")
     if picture is not None:
-        title = sweep_summary.title_of(file)
+        title = sweep_summary.title_of(data)
         save = partial(sweep_picture.save, data, file.plot, title, picture)
         outputs.write(picture, save, tell)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from linnet_fast import plot
 from linnet_fast._base import files, validate
 from linnet_fast.cli.sweep_table import chosen, parameters_of, thinned, variable_of
 from linnet_fast.plot import _style
+from linnet_fast.plot.sweep_curves import Theory, curves_with_theory
+from linnet_fast.sweeps.file import reader
 from linnet_fast.sweeps.file.reader import SweepFile
 from linnet_fast.sweeps.layout import layout_of
 from linnet_fast.sweeps.results import RECORDS
@@ -24,7 +28,7 @@ _MOST_LINES = 8  # of curves beside a heat map
 def check_plot(file: SweepFile) -> None:
     """Refuse names in the table of the picture that the result will not have."""
     table = file.plot
-    if not {"of", "x", "y", "by", "select"} & set(table):
+    if not {"of", "x", "y", "by", "select", "theory"} & set(table):
         return
     layout = layout_of(file.spec)
     dims = {dim for variable in layout.variables for dim in variable.dims}
@@ -38,9 +42,43 @@ def check_plot(file: SweepFile) -> None:
                 validate.choice(f"plot.{key}", table[key], known)
         for key in table.get("select", {}):
             validate.choice("key of plot.select", key, known)
+        for i in range(len(table.get("theory", []))):
+            _check_theory(file, i, names)
     except ValueError as error:
         msg = f"{file.path}: {error}"
         raise ValueError(msg) from error
+
+
+def _check_theory(file: SweepFile, i: int, variables: list[str]) -> None:
+    """Refuse a line of theory that could not be drawn among the curves."""
+    table, where = file.plot, f"plot.theory[{i}]"
+    entry, select = table["theory"][i], table.get("select", {})
+    formula = reader.formula_of(where, entry)
+    if "of" in entry:
+        validate.choice(f"{where}.of", entry["of"], variables)
+    drawn = [table[key] for key in ("x", "by") if key in table] + list(select)
+    for name in sorted(formula.names):
+        if name not in drawn:
+            expected = f"plot.x, plot.by and plot.select ({', '.join(drawn) or 'none'})"
+            msg = f"{formula.where} must be of what is named in {expected}, got {name!r}"
+            raise ValueError(msg)
+        values = [select[name]] if name in select else _values(file, name)
+        if not all(isinstance(value, int | float) for value in values):
+            msg = f"{formula.where} must be of numbers, got {name!r}, whose values are others"
+            raise ValueError(msg)
+    if "x" in entry and table.get("x") in formula.names:
+        msg = f"{formula.where} must be a place on the axis of {table['x']!r}, got a formula of it"
+        raise ValueError(msg)
+
+
+def _values(file: SweepFile, name: str) -> list[Any]:
+    """Return the values of a swept parameter; none of what is not swept."""
+    values: list[Any] = []
+    for dim, axis in file.spec.axes.items():
+        columns = [axis.values[path] for path in axis.values if path.split(".")[-1] == name]
+        for column in ([axis.labels] if dim == name else []) + columns:
+            values += np.asarray(column).tolist()
+    return values
 
 
 def of_table(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +97,7 @@ def draw(data: Dataset, options: Mapping[str, Any], title: str | None = None) ->
     data : xarray.Dataset
         A sweep.
     options : mapping
-        kind, of, x, y, by, select, title: as the table ``[plot]`` of a file has them. Of several
+        kind, of, x, y, by, select, title, theory: as the table ``[plot]`` of a file has them. Of several
         variables there is a panel for each, of curves if not of another kind.
     title : str, optional
         Above all, if the options have none.
@@ -82,10 +120,11 @@ def draw(data: Dataset, options: Mapping[str, Any], title: str | None = None) ->
             if kind == "heatmap":
                 plot.heatmap(data, of, x=x, y=y, select=fixed, ax=ax)
             else:
-                _curves(data, of, x, by or (y if len(panels) > 1 else None), fixed, ax)
+                lines = _theory(options, of)
+                _curves(data, of, lines, x, by or (y if len(panels) > 1 else None), fixed, ax)
         text = options.get("title", title)
         if text:
-            figure.suptitle(text, fontsize=9)
+            _style.headline(figure, text)
     return figure
 
 
@@ -112,8 +151,24 @@ def _kinds(
     return ["heatmap", "curves"] if alone and two and not loose else ["curves"]
 
 
+def _theory(options: Mapping[str, Any], of: str) -> list[Theory]:
+    """Return the lines of theory among curves of a variable."""
+    lines = []
+    for i, entry in enumerate(options.get("theory", [])):
+        if entry.get("of", of) == of:
+            formula = reader.formula_of(f"plot.theory[{i}]", entry)
+            lines.append(Theory(entry["label"], formula.names, formula, "x" in entry))
+    return lines
+
+
 def _curves(
-    data: Dataset, of: str, x: str | None, by: str | None, select: Mapping[str, Any], ax: Any
+    data: Dataset,
+    of: str,
+    theory: Sequence[Theory],
+    x: str | None,
+    by: str | None,
+    select: Mapping[str, Any],
+    ax: Any,
 ) -> None:
     """Draw curves; of many lines some."""
     swept = [str(dim) for dim in data["status"].dims]
@@ -125,7 +180,7 @@ def _curves(
         by = by or next(iter(pair[1:]), None)
     if by is not None and by in data.dims and data.sizes[by] > _MOST_LINES:
         data = data.isel({by: thinned(data[by].to_numpy().tolist(), _MOST_LINES)})
-    plot.curves(data, of, x=x, by=by, select=select, ax=ax)
+    curves_with_theory(data, of, theory, x=x, by=by, select=select, ax=ax)
 
 
 def save(data: Dataset, options: Mapping[str, Any], title: str | None, file: Path) -> None:

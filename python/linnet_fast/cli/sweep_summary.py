@@ -13,6 +13,7 @@ import numpy as np
 
 from linnet_fast._base import wording
 from linnet_fast._base.config import config
+from linnet_fast.cli import outputs
 from linnet_fast.cli.sweep_workers import n_there
 from linnet_fast.losses.registry import LOSSES
 from linnet_fast.sweeps.file.reader import SweepFile
@@ -29,14 +30,15 @@ if TYPE_CHECKING:
 _MOST_SHAPES = 12
 
 
-def title_of(file: SweepFile) -> str:
-    """Return a title: the data and, if it is the same for all runs, the network."""
-    names = [text.partition(":")[0] for text in file.data if ":" in text]
-    network = file.spec.training.network.spec
-    paths = [path for axis in file.spec.axes.values() for path in axis.values]
-    if not any(path.partition(".")[0] == "network" for path in paths):
-        names.append(_network_line(network, set()).replace("->", "→"))
-    return ", ".join(names)
+def title_of(data: Dataset) -> str:
+    """Return a title of pictures: data, network and method."""
+    spec = json.loads(data.attrs["spec"])
+    training = spec["training"]
+    note = json.loads(data.attrs["provenance"]).get("note") or training["loss"]["kind"]
+    teacher = re.match(r"Teacher\('(\w+)'", note)
+    name = f"{teacher[1].replace('_', '-')} teacher" if teacher else re.split(r"[:(]", note)[0]
+    lines = _described(training, _axes_of(data, spec), spec["replicates"])
+    return "; ".join([name, lines["network"].replace("->", "→"), lines["method"]])
 
 
 def summary(file: SweepFile, store: Path | None, n_threads: int) -> str:
@@ -160,7 +162,7 @@ def forecast(file: SweepFile, n_threads: int | None) -> str:
         entry[1] += group.seconds
     for network, (n_runs, seconds) in list(shapes.items())[:_MOST_SHAPES]:
         rows.append([_network_line(network, set()), f"{int(n_runs):,}", wording.duration(seconds)])
-    text = wording.ruled(rows, left=1)
+    text = wording.ruled(rows, left=1, width=outputs.width())
     if len(shapes) > _MOST_SHAPES:
         text += f"\n... and {len(shapes) - _MOST_SHAPES:,} more"
     chunk = min(estimate.chunk_runs, estimate.n_runs)
@@ -202,6 +204,18 @@ def about(data: Dataset, store: Path) -> str:
     for name, variable in data.data_vars.items():
         inner = [str(dim) for dim in variable.dims if dim not in data["status"].dims]
         keeps.append(f"{name}({', '.join(inner)})" if inner else str(name))
+    lines = {
+        "store": f"{store}, begun {made.get('created')} by {by}",
+        "loss": _loss_line(spec["training"]["loss"]["kind"], made.get("note")),
+        **_described(spec["training"], _axes_of(data, spec), spec["replicates"]),
+        "keeps": ", ".join(keeps),
+        "done": f"{there:,} of {status.size:,} runs ({100 * there / max(status.size, 1):.0f} %)",
+    }
+    return _aligned(lines)
+
+
+def _axes_of(data: Dataset, spec: Mapping[str, Any]) -> dict[str, _Swept]:
+    """Return the dimensions of a result, and of each its parameters."""
     axes = {}
     for axis in spec["axes"]:
         shorts = {path: path.rpartition(".")[2] for path in axis["values"]}
@@ -210,14 +224,7 @@ def about(data: Dataset, store: Path) -> str:
             for path, short in shorts.items()
         }
         axes[axis["name"]] = _Swept(data[axis["name"]].to_numpy().tolist(), values)
-    lines = {
-        "store": f"{store}, begun {made.get('created')} by {by}",
-        "loss": _loss_line(spec["training"]["loss"]["kind"], made.get("note")),
-        **_described(spec["training"], axes, spec["replicates"]),
-        "keeps": ", ".join(keeps),
-        "done": f"{there:,} of {status.size:,} runs ({100 * there / max(status.size, 1):.0f} %)",
-    }
-    return _aligned(lines)
+    return axes
 
 
 def _loss_line(kind: str, note: str | None) -> str:

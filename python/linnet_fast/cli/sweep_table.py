@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from linnet_fast._base import validate, wording
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.cli import outputs
 from linnet_fast.sweeps.layout import PENDING
 from linnet_fast.sweeps.results import RECORDS, Runs, Sweep, held_on, matches, together
 from linnet_fast.sweeps.spec import SEEDS
@@ -248,7 +249,7 @@ def _listed(cells: _Cells, rows: _Parameter, fixed: Sequence[_Place]) -> str:
         n_there = np.count_nonzero(status != PENDING)
         diverged = f"{np.count_nonzero(status == Status.DIVERGED)}" if n_there else "pending"
         lines.append([label, _median(values), *ends, diverged])
-    return wording.ruled(lines)
+    return wording.ruled(lines, width=outputs.width())
 
 
 def _crossed(
@@ -276,7 +277,7 @@ def _crossed(
     lines = [[f"{rows.name} \\ {columns.name}", *columns.labels]]
     for label, line in zip(rows.labels, texts, strict=True):
         lines.append([label, *(v + n.ljust(pad) for (v, n), pad in zip(line, pads, strict=True))])
-    return wording.ruled(lines), any(pads)
+    return wording.ruled(lines, width=outputs.width()), any(pads)
 
 
 def _best(data: Dataset, of: str, cells: _Cells) -> str:
@@ -298,4 +299,4 @@ def _best(data: Dataset, of: str, cells: _Cells) -> str:
     seeds = [wording.count(data.sizes[dim], dim) for dim in cells.dims if dim in SEEDS]
     over = f", median over {' and '.join(seeds)}" if seeds else ""
     title = f"{of}{over}, the {len(order)} least of {wording.count(data.sizes['run'], 'run')}"
-    return f"{title}\n\n{wording.ruled(lines)}"
+    return f"{title}\n\n{wording.ruled(lines, width=outputs.width())}"

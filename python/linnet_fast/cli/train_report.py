@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from linnet_fast import plot
 from linnet_fast._base import files, wording
 from linnet_fast._base.config import config
 from linnet_fast._base.validate import FloatArray
+from linnet_fast.cli import outputs
 from linnet_fast.cli.train_data import TrainData
 from linnet_fast.cli.train_sweep import coords_of
 from linnet_fast.losses.squared import SquaredLoss
@@ -104,11 +105,15 @@ def table_of_ends(trajectory: Trajectory, coords: Mapping[Hashable, Any]) -> str
         )
         rows.append([*first, *(shown if ok.any() else "-" * len(ends)), f"{np.sum(~ok)}"])
     title = f"How runs end, median over {len(coords['seed'])} seeds"
-    return f"{title}\n\n{wording.ruled(rows)}\n\n{_ENDS}"
+    return f"{title}\n\n{_ruled(rows, coords)}\n\n{_ENDS}"
 
 
 def _head(coords: Mapping[Hashable, Any]) -> list[str]:
     return ["scale", *(["step size"] if len(coords["step_size"]) > 1 else [])]
+
+
+def _ruled(rows: Sequence[Sequence[str]], coords: Mapping[Hashable, Any]) -> str:
+    return wording.ruled(rows, width=outputs.width(), labels=len(_head(coords)))
 
 
 def _lines(coords: Mapping[Hashable, Any]) -> Iterator[tuple[int, int, list[str]]]:
@@ -150,7 +155,7 @@ def table(trajectory: Trajectory, coords: Mapping[Hashable, Any]) -> str:
         )
     shown = "" if n_columns == n_modes else f" (the first {n_columns} of {n_modes})"
     title = f"Step at which each rank is learned{shown}, median over {len(coords['seed'])} seeds"
-    return f"{title}\n\n{wording.ruled(rows)}\n\n{_LEGEND}"
+    return f"{title}\n\n{_ruled(rows, coords)}\n\n{_LEGEND}"
 
 
 def _products(trajectory: Trajectory) -> FloatArray:
@@ -167,7 +172,8 @@ def draw(file: Path, trajectory: Trajectory, coords: Mapping[Hashable, Any], nam
     # One step size, the first with the fewest diverged runs: medians over several tell nothing.
     index = int(np.argmax(np.count_nonzero(trajectory.ok, axis=(0, 2))))
     widths = " → ".join(map(str, trajectory.network.widths))
-    title = f"{name}, {widths}, step size {coords['step_size'][index]:g}"
+    method = type(trajectory.method).__name__
+    title = f"{name}; {widths}; {method}, step size {coords['step_size'][index]:g}"
     figure = plot.stages(trajectory, coords["scale"], run=index, title=title)
     with files.replaced(file) as temporary:
         figure.savefig(temporary, format=file.suffix[1:], dpi=150)

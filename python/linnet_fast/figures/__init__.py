@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from linnet_fast.figures.report import PAPERS, Claim, Figure, Settings, reproduce
+from linnet_fast.figures.report import PAPERS, About, Claim, Figure, Settings, reproduce
 
-__all__ = ["PAPERS", "Claim", "Figure", "Settings", "reproduce"]
+__all__ = ["PAPERS", "About", "Claim", "Figure", "Settings", "reproduce"]

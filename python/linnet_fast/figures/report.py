@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet_fast._base import files, patience, validate
-from linnet_fast.plot._style import STYLE
+from linnet_fast.plot._style import STYLE, headline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
@@ -89,6 +89,31 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class About:
+    """What an experiment is about; its picture has that as a title.
+
+    Attributes
+    ----------
+    data, network, method : str
+        Short, without a capital or a full stop: what is learned, by which weights, and how they move.
+
+    Examples
+    --------
+    >>> print(About("digits", "two layers of width 50", "gradient descent"))
+    Digits; two layers of width 50; gradient descent
+    """
+
+    data: str
+    network: str
+    method: str
+
+    def __str__(self) -> str:
+        """Return the title."""
+        title = f"{self.data}; {self.network}; {self.method}"
+        return title[0].upper() + title[1:]
+
+
+@dataclass(frozen=True)
 class Figure:
     """One experiment: picture, data and claims.
 
@@ -96,6 +121,8 @@ class Figure:
     ----------
     name : str
         Names its files.
+    about : About
+        Data, network and method: `reproduce` writes them above the picture.
     caption : str
         One or two sentences on what is seen.
     picture : matplotlib Figure
@@ -105,6 +132,7 @@ class Figure:
     """
 
     name: str
+    about: About
     caption: str
     picture: Picture
     data: Mapping[str, npt.NDArray[Any]]
@@ -247,6 +275,7 @@ def reproduce(
         with pyplot.rc_context(STYLE), patience.telling(name, tell):
             figure = experiment(settings)
             _quiet_axes(figure.picture)
+            headline(figure.picture, str(figure.about))
         with files.replaced(folder / f"{name}.png") as temporary:
             figure.picture.savefig(temporary, format="png", dpi=150)
         pyplot.close(figure.picture)
@@ -259,7 +288,8 @@ def reproduce(
         for claim in figure.claims:
             tell(f"  {claim}")
         claims += figure.claims
-        lines += [f"## {name}", "", figure.caption, "", f"![{name}]({name}.png)", ""]
+        lines += [f"## {name}", "", f"{figure.about}.", "", figure.caption, ""]
+        lines += [f"![{name}]({name}.png)", ""]
         lines += [
             "| claim | expected | measured | verdict |",
             "| --- | --- | --- | --- |",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -150,6 +151,8 @@ def first_record(trajectory: Trajectory) -> float:
 
 def power(value: float) -> str:
     """Return a number as TeX: 10^-6, 2 x 10^-6, 0.5."""
+    if not math.isfinite(value):
+        return r"$\infty$" if value > 0 else f"{value:g}"
     if value == 0 or 1e-2 <= value < 1e4:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ STYLE = {
     "legend.fontsize": 8,
 }
 """Settings of matplotlib."""
+
+_LETTERS = 15.5  # of a title in an inch, at most
+_LINE = 0.17  # inches
+_WORD = re.compile(r"(?:\$[^$]*\$|\S)+")
 
 
 def panels(columns: int, rows: int = 1, **options: Any) -> tuple[Any, Any]:
@@ -48,6 +53,37 @@ def panels(columns: int, rows: int = 1, **options: Any) -> tuple[Any, Any]:
             rows, columns, figsize=size, layout="constrained", squeeze=False, **options
         )
     return figure, axes[0] if rows == 1 else axes
+
+
+def _broken(text: str, longest: int) -> list[str]:
+    """Return lines of so many letters at most, if no word is longer."""
+    lines = [""]
+    for word in _WORD.findall(text):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and len(longer) > longest:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def headline(figure: Any, text: str) -> None:
+    """Put a title above all panels of a figure, which grows by its lines; panels stay as they are.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    text : str
+        Broken between words where it is wider than the figure; a formula between $ is one word.
+    """
+    width, height = figure.get_size_inches()
+    longest = int(_LETTERS * width)
+    lines = _broken(text, longest)
+    # As many lines as it takes, all about equally long.
+    while longest > 1 and len(even := _broken(text, longest - 1)) == len(lines) > 1:
+        lines, longest = even, longest - 1
+    figure.suptitle("\n".join(lines), fontsize=STYLE["axes.titlesize"])
+    figure.set_size_inches(width, height + _LINE * len(lines))
 
 
 def entry(ax: Any, label: str, **options: Any) -> None:

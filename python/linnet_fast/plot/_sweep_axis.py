@@ -44,8 +44,10 @@ class Parameter:
             self.places = values.astype(np.float64)
             self.log = _log_axis(self.places) or (self.record and bool((values > 0).any()))
         else:
-            known = {label: i for i, label in enumerate(dict.fromkeys(map(str, labels)))}
-            group = np.array([known[str(label)] for label in labels])
+            # Numbers of which some are infinite, such as widths, are in place of words, too.
+            texts = _short(labels) if labels.dtype.kind == "f" else [str(label) for label in labels]
+            known = {label: i for i, label in enumerate(dict.fromkeys(texts))}
+            group = np.array([known[label] for label in texts])
             self.names = list(known)
             self.places = np.arange(len(known), dtype=np.float64)
             self.log = False
@@ -161,7 +163,8 @@ class Pool:
 def _short(values: npt.NDArray[Any]) -> list[str]:
     """Return numbers as short texts, different ones."""
     texts = [("-" if value < 0 else "") + _parts.power(abs(value)) for value in values]
-    return texts if len(set(texts)) == len(texts) else [f"{value:.12g}" for value in values]
+    n_different = len(set(values.tolist()))
+    return texts if len(set(texts)) == n_different else [f"{value:.12g}" for value in values]
 
 
 def _quantiles(values: FloatArray) -> FloatArray:

@@ -249,7 +249,9 @@ def phase_portrait(
     lines = [pair for norms, angles in paths for pair in zip(norms, angles, strict=True)]
     for (r, theta), color in zip(lines, colors(len(lines)), strict=True):
         ax.plot(r, theta, color=color, linewidth=1.4, zorder=3)
-        ax.plot(r[:1], theta[:1], "o", color=color, markersize=4, zorder=4)
+        # A start on the border of the picture is seen whole.
+        beyond = bool(r[0] > right)
+        ax.plot(r[:1], theta[:1], "o", color=color, markersize=4, zorder=4, clip_on=beyond)
     ax.set_xlim(0, right)
     ax.set_ylim(0, np.pi)
     ax.set_yticks([0, np.pi / 2, np.pi], ["0", r"$\pi/2$", r"$\pi$"])

@@ -5,12 +5,13 @@ They belong to `linnet_fast.plot`, and keep its rules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from linnet_fast._base import files
+from linnet_fast._base.validate import FloatArray
 from linnet_fast.plot import _parts
 from linnet_fast.plot._style import colors
 from linnet_fast.plot._sweep_axis import Parameter, Pool, all_integers, integer_ticks, log_range
@@ -21,7 +22,29 @@ if TYPE_CHECKING:
     from xarray import Dataset
 
 _MAX_MARKERS = 30  # values of a parameter beyond are a line without points
+_MARGIN = 0.03  # of the axis
 _MAX_LINES = 12  # that are drawn unasked
+
+
+class Theory(NamedTuple):
+    """A line that theory draws among curves, dashed.
+
+    Attributes
+    ----------
+    label : str
+    names : frozenset of str
+        What it depends on: `x`, `by` and what `select` fixes. Where `by` is one of them there is a
+        line for each curve, in its colour.
+    value : callable
+        Values of the names -> y along the axis of x, or where on that axis an upright line stands;
+        there is none where it is not finite.
+    upright : bool
+    """
+
+    label: str
+    names: frozenset[str]
+    value: Callable[[Mapping[str, Any]], FloatArray]
+    upright: bool = False
 
 
 def curves(
@@ -88,6 +111,20 @@ def curves(
     >>> ax.get_xlabel(), [line.get_label() for line in ax.lines]
     ('scale', ['2', '3'])
     """
+    return curves_with_theory(data, of, (), x=x, by=by, select=select, ax=ax)
+
+
+def curves_with_theory(
+    data: Dataset,
+    of: str | None,
+    theory: Sequence[Theory],
+    *,
+    x: str | None,
+    by: str | None,
+    select: Mapping[str, object] | None,
+    ax: Axes | None,
+) -> Axes:
+    """Draw as `curves` does, and lines of theory among them, which do not move the ends of the axes."""
     _parts.check_axes(ax)
     sweep = Sweep(data)
     of = sweep.variable(of, (x, by))
@@ -134,16 +171,25 @@ def curves(
     if decades is not None:
         ax.set_yscale("log")
         if least <= 0:
-            ax.set_ylim(bottom=decades[0] / 2)
+            # Points on the lower end are seen whole.
+            ax.set_ylim(bottom=decades[0] / 2 * (decades[0] / decades[1]) ** _MARGIN)
     elif all_integers(medians):
         integer_ticks(ax.yaxis)
     ax.set_ylabel(runs.label)
-    if by is not None:
-        title = readable(runs.data, by)
-        more = []
+    more: list[Any] = []
+    for line in theory:
+        shades: list[tuple[dict[str, Any], Any]] = [(dict(fixed), _parts.DARK)]
+        if by is not None and by in line.names:
+            values = [runs.data[by].to_numpy()[index[0]] for index in groups.members]
+            pairs = zip(values, colors(len(parts)), strict=True)
+            shades = [({**fixed, by: value}, color) for value, color in pairs]
+        more += _of_theory(ax, over, x, line, shades)
+    more = list({handle.get_label(): handle for handle in more}.values())
+    if by is not None or more:
+        title = None if by is None else readable(runs.data, by)
         if not scattered and any((pool.high > pool.low).any() for pool in pools):
             look = {"facecolor": _parts.GREY, "alpha": 0.3, "label": "middle 80 %"}
-            more = [files.optional("matplotlib.patches", "plot").Patch(**look)]
+            more.insert(0, files.optional("matplotlib.patches", "plot").Patch(**look))
         _parts.legend(ax, loc="center left", title=title, beside=(1.01, 0.5), more=more)
     return ax
 
@@ -173,3 +219,32 @@ def _line(
         markersize=3,
         **look,
     )
+
+
+_DASHED: Mapping[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 0.9}
+
+
+def _of_theory(
+    ax: Axes, over: Parameter, x: str, line: Theory, shades: Sequence[tuple[dict[str, Any], Any]]
+) -> list[Any]:
+    """Draw a line of theory, in each of these colours at these values; return its entry in the legend, if it is seen."""
+    ends, sides = ax.get_ylim(), ax.get_xlim()
+    spaced = np.geomspace if over.log else np.linspace
+    at = np.asarray(spaced(over.places[0], over.places[-1], 300))
+    seen = False
+    for values, color in shades:
+        found = np.asarray(line.value({**values, x: at}))
+        if line.upright:
+            place = float(np.ravel(found)[0])
+            if sides[0] <= place <= sides[1]:
+                ax.axvline(place, color=color, **_DASHED)
+                seen = True
+        else:
+            y = np.where(np.isfinite(found), found, np.nan) + np.zeros(at.shape)
+            ax.plot(at, y, color=color, label="_theory", **_DASHED)
+            seen |= bool(((y >= ends[0]) & (y <= ends[1])).any())
+    ax.set(ylim=ends, xlim=sides)
+    if not seen:
+        return []
+    handle = files.optional("matplotlib.lines", "plot").Line2D
+    return [handle([], [], color=_parts.GREY, label=line.label, **_DASHED)]

@@ -10,7 +10,7 @@ import numpy as np
 from linnet_fast import initialization
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.arora2019.nuclear_norm import LeastNuclearNorm, least_nuclear_norm
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
@@ -153,6 +153,11 @@ def completion(settings: Settings) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(
         "completion",
+        About(
+            f"{task.loss.n_entries:,} entries of {task.size} x {task.size} matrices of rank {round(float(own.max()))}",
+            "square layers, orthogonal at the start",
+            "gradient descent",
+        ),
         f"Two {task.size} x {task.size} matrices of rank {round(float(own.max()))} are completed from "
         f"{task.loss.n_entries:,} entries each by gradient descent on 1 to 4 square layers, from orthogonal starts. The "
         "smaller the start and the deeper the network, the lower the rank. One layer never moves what is not seen. "

@@ -9,7 +9,7 @@ import numpy as np
 from linnet_fast import initialization
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.arora2019.completion import DEPTHS, make_task
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.completion import MatrixCompletionLoss
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
@@ -91,6 +91,11 @@ def speeds(settings: Settings) -> Figure:
     ]
     return Figure(
         "speeds",
+        About(
+            f"half of the entries of a {size} x {size} matrix of rank {rank}",
+            "balanced square layers",
+            "gradient flow",
+        ),
         f"Singular values of the end-to-end matrix under the flow, on half of the entries of a {size} x {size} matrix of rank "
         f"{rank}, from balanced starts. Each moves at L s^(2 - 2/L) times the slope along its singular vectors: the more layers, the "
         "more those that are large outrun those that are small, which stay behind.",

@@ -11,7 +11,7 @@ from linnet_fast.figures.cohen2021.setting import (
     follow,
     follow_flow,
 )
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, entry, panels
@@ -87,6 +87,11 @@ def catapults(settings: Settings) -> Figure:
     )
     return Figure(
         "catapults",
+        About(
+            "inputs of covariance $k^{-2}$, one output",
+            f"two layers of width {width}",
+            "gradient descent",
+        ),
         f"Two layers of width {width} and one output, with step sizes of which sharpness is above 2 / step size (dashed) at the start. The "
         "loss grows until the weights have shrunk to where sharpness is below, then falls to 0; above 4 / sharpness it diverges.",
         figure,

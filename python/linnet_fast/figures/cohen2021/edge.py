@@ -15,7 +15,7 @@ from linnet_fast.figures.cohen2021.setting import (
     follow,
     follow_flow,
 )
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most, near
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, entry, panels
@@ -86,6 +86,9 @@ def steps(settings: Settings) -> Figure:
     figure.legend(handles, labels, title="step size", loc="outside right center", frameon=False)
     return Figure(
         "steps",
+        About(
+            "inputs of covariance $k^{-3}$", f"three layers of width {width}", "gradient descent"
+        ),
         f"Three layers of width {width} on inputs of covariance k^-3, by gradient descent of several step sizes from one start. Sharpness "
         "rises along the flow (dotted) until it comes to 2 / step size (dashed), and hovers there while the loss falls, by "
         "fits and starts. The smallest step size is below 2 / sharpness for ever: it follows the flow to the end.",
@@ -216,6 +219,11 @@ def momentum(settings: Settings) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(
         "momentum",
+        About(
+            "inputs of covariance $k^{-3}$",
+            f"three layers of width {width}",
+            "gradient descent with momentum",
+        ),
         "Heavy ball and Nesterov's momentum. Sharpness hovers where each of them is just stable (dashed): at 2 (1 + mu) / step size and "
         "at 2 (1 + mu) / ((1 + 2 mu) step size), which is not the edge of plain descent.",
         figure,

@@ -13,7 +13,7 @@ from linnet_fast.figures.cohen2021.setting import (
     badly_conditioned,
     follow_flow,
 )
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most, near
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
 from linnet_fast.plot._style import colors, panels
@@ -88,6 +88,11 @@ def networks(settings: Settings) -> Figure:
     data |= {f"sharpness_{n}_{w}_{s:g}": flow for (n, w, s), (flow, _) in found.items()}
     return Figure(
         "networks",
+        About(
+            "inputs of covariance $k^{-2}$",
+            f"{layers} layers of width {width} from scale {scale:g}, one of these varied",
+            "gradient flow",
+        ),
         f"Sharpness along the flow, over that of the start, of {n_seeds} starts each: it rises the more, the deeper the network, the "
         "narrower, and the smaller the start. With one layer it is a constant.",
         figure,

@@ -17,7 +17,7 @@ from linnet_fast.costs.design import parameterize
 from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures.dai2021 import formulas
 from linnet_fast.figures.dai2021.mesh import along_diagonal, cube_mesh, draw_ball, turned_away
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most
 from linnet_fast.networks.chain import Chain
 from linnet_fast.networks.named import Convolution, Diagonal, Grouped
 from linnet_fast.plot._style import colors, panels
@@ -311,6 +311,11 @@ def balls_2d(settings: Settings) -> Figure:
     keys = {name.replace(" ", "_").replace("/", "_"): values for name, values in data.items()}
     return Figure(
         "balls_2d",
+        About(
+            "predictors of two inputs",
+            "diagonal, convolutional, residual and fixed layers",
+            "equal representation cost",
+        ),
         "Predictors that cost as much as e_1, for networks with two inputs; where the cost is not "
         "homogeneous, as much as s e_1 for several s, in units of s. Radii are found from "
         "the costs of the networks.",
@@ -401,6 +406,11 @@ def balls_3d(settings: Settings) -> Figure:
     names = np.array([ball.name for ball in balls])
     return Figure(
         "balls_3d",
+        About(
+            "predictors of three inputs",
+            "the networks named above the balls",
+            "equal representation cost",
+        ),
         "Predictors that cost as much as e_1, for networks with three inputs: two layers in the "
         "first three rows, whose balls are convex; three layers and residual blocks in the last "
         "row. Radii are found from the costs of the networks.",

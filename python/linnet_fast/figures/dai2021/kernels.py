@@ -11,7 +11,7 @@ import scipy
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures.dai2021 import formulas
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most, near
 from linnet_fast.networks.named import Convolution, Dense, Diagonal
 from linnet_fast.plot._style import colors, entry, key, panels
 
@@ -120,6 +120,7 @@ def kernel_width(settings: Settings) -> Figure:
     axes[1][0].legend(frameon=False)
     return Figure(
         "kernel_width",
+        About(f"predictors of {extent} numbers", "circular convolutions", "representation cost"),
         f"Cost of predictors of {extent} numbers by convolutions of width K, over that of one "
         "tap, against K (above) and against the number of layers (below; dotted: the limit of "
         "infinite depth). Depth rewards gaps in the Fourier transform, and wide kernels.",
@@ -199,6 +200,11 @@ def spectra(settings: Settings) -> Figure:
     key(figure, axes[0], "width of the kernel")
     return Figure(
         "spectra",
+        About(
+            f"predictors of {extent} numbers",
+            f"{n_layers} layers of circular convolution",
+            "cheapest weights",
+        ),
         f"Power of the best kernels, mean 1, of {n_layers} layers on predictors of {extent} numbers. "
         f"Grey: |bhat|^(2/{n_layers}) of the predictor, which a kernel of all taps has.",
         figure,
@@ -312,6 +318,11 @@ def depth_limit(settings: Settings) -> Figure:
     left.legend(frameon=False, loc="upper right", fontsize=7)
     return Figure(
         "depth_limit",
+        About(
+            f"predictors of 5 and of {extent} numbers",
+            "dense and diagonal layers, convolutions",
+            "representation cost",
+        ),
         "Cost per layer against depth. Dense layers come to count singular values, diagonal ones "
         "entries, and convolutions frequencies; kernels of few taps count what a nonnegative "
         "trigonometric polynomial can make of them (dotted: limits).",
@@ -444,6 +455,7 @@ def channels(settings: Settings) -> Figure:
     right.legend(frameon=False)
     return Figure(
         "channels",
+        About("predictors of 7 numbers", "two layers of convolution", "representation cost"),
         "Two layers of convolution on predictors of 7 numbers. Kernels without gaps need one hidden "
         "channel; with taps 0, 1 and 3 one channel can cost more than several, whose cost is a "
         "nuclear norm.",

@@ -12,7 +12,7 @@ from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.design import NoParameterizationError, parameterize
 from linnet_fast.costs.representation_cost import representation_cost
 from linnet_fast.figures.dai2021 import formulas
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain, parallel
@@ -174,6 +174,7 @@ def residual(settings: Settings) -> Figure:
     right.legend(frameon=False)
     return Figure(
         "residual",
+        About("predictors of length t", "residual networks of N blocks", "representation cost"),
         "Cost of residual networks of N blocks and a trained top: like ridge regression for small "
         "predictors, like N + 1 layers for large ones (dotted). Dots: where convexity ends. Right: "
         "blocks scaled for a limit of infinite depth.",
@@ -274,9 +275,16 @@ def elastic_net(settings: Settings) -> Figure:
     right.invert_xaxis()
     entry(right, "elastic net", linewidth=1)
     entry(right, "networks", marker=".", linestyle="", markersize=4)
+    low, high = right.get_ylim()
+    right.set_ylim(low - 0.25 * (high - low), high)  # room for the legend
     right.legend(frameon=False, loc="lower left")
     return Figure(
         "elastic_net",
+        About(
+            "one input; diabetes data",
+            "diagonal and residual networks",
+            "representation cost; gradient descent with weight decay",
+        ),
         "Left: how costs grow. The elastic net's exponent rises from 1 to 2; those of networks "
         "never rise. Right: the elastic net's path all the same, by a diagonal network on data to "
         "which samples were added (dots; lines: scikit-learn).",

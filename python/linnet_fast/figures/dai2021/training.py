@@ -14,7 +14,7 @@ from linnet_fast import datasets, initialization
 from linnet_fast._base import files
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.representation_cost import representation_cost
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.chain import Chain
@@ -125,6 +125,11 @@ def lasso_path(settings: Settings) -> Figure:
     right.legend(frameon=False)
     return Figure(
         "lasso_path",
+        About(
+            "diabetes data",
+            f"two diagonal layers of width {size}",
+            "gradient descent with weight decay",
+        ),
         "Diagonal networks of two layers on the diabetes data, trained by gradient descent with "
         "weight decay, one run for each strength. They are the Lasso.",
         figure,
@@ -342,11 +347,17 @@ def training(settings: Settings) -> Figure:
     axes[1][0].set(xlabel="number", ylabel="singular values")
     axes[1][1].set(xlabel="patch", ylabel="norm of the patch")
     axes[1][2].set(xlabel="frequency", ylabel="|Fourier transform|")
+    axes[1][0].set_ylim(top=1.35 * axes[1][0].get_ylim()[1])  # room for the legend
     axes[1][0].legend(frameon=False)
     entry(axes[0][0], "a start each", linewidth=1.2)
     axes[0][0].legend(frameon=False, loc="lower left")
     return Figure(
         "training",
+        About(
+            "digits (left and middle), Gaussian inputs (right)",
+            "two layers",
+            "gradient descent with weight decay",
+        ),
         "Two layers trained with weight decay from several starts, beside the convex programs that "
         "theory gives. Above: gap of the objective. Below: the predictor.",
         figure,
@@ -480,6 +491,11 @@ def minima(settings: Settings) -> Figure:
     key(figure, axes[0])
     return Figure(
         "minima",
+        About(
+            f"{n} samples with {size} correlated inputs",
+            "diagonal layers",
+            f"gradient descent with weight decay {decay:g} from random starts",
+        ),
         f"Where {count} random starts of weight-decayed diagonal networks end. Two layers have no bad "
         "minima; more have many: ticks are all local minima, listed support by support; dotted: "
         "the network 0.",

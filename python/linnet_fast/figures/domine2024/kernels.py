@@ -15,7 +15,7 @@ from linnet_fast.figures.domine2024.setting import (
     kernels_of,
     whitened,
 )
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most, near
 from linnet_fast.plot._style import colors, entry, panels
 
 _LAMBDAS = np.array([0.0, 1.0, 3.0, 10.0, 30.0])
@@ -84,6 +84,7 @@ def courses(settings: Settings) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(
         "courses",
+        About(f"white inputs, {WIDTH} modes", "two $\\lambda$-balanced layers", "gradient flow"),
         "Distance of the tangent kernel to the start and its alignment with the targets along the flow (dots), beside the exact solution (lines): "
         "rich at lambda = 0, lazy far from it.",
         figure,
@@ -149,6 +150,7 @@ def ends(settings: Settings) -> Figure:
     left.legend(frameon=False, loc="lower center")
     return Figure(
         "ends",
+        About(f"white inputs, {WIDTH} modes", "two $\\lambda$-balanced layers", "gradient flow"),
         f"The tangent kernel at the end of training from {n_seeds} random products each, over lambda; their median in black. The network is rich near "
         "lambda = 0, whichever layer is the larger beyond, and lazy as lambda^-4.",
         figure,

@@ -6,7 +6,7 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.domine2024.setting import SIGMA, SMALL, exact, follow, whitened
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most, near
 from linnet_fast.plot._style import colors, entry, panels
 
 _LAMBDAS = np.array([0.0, 3.0, 100.0, -100.0])
@@ -100,6 +100,9 @@ def modes(settings: Settings) -> Figure:
     figure.legend(handles, labels, title="mode", loc="outside right center", frameon=False)
     return Figure(
         "modes",
+        About(
+            f"white inputs, {len(SIGMA)} modes", "two $\\lambda$-balanced layers", "gradient flow"
+        ),
         "Strengths of the modes along the flow (dots) from lambda-balanced starts of small product, beside the exact solution (lines). At lambda = "
         "0 they are sigmoids, the stronger the earlier; far from it all rise together, exponentially.",
         figure,

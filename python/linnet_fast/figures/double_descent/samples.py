@@ -8,7 +8,7 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.double_descent.theory import course_error, least_norm_error, ridge_error
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.initialization.start import Start
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
@@ -154,6 +154,11 @@ def samples(settings: Settings) -> Figure:
     figure.legend(loc="outside right center", frameon=False)
     return Figure(
         "samples",
+        About(
+            f"Gaussian teachers of d = {d} inputs, noise {_NOISE:g}",
+            "one layer and two",
+            "gradient descent",
+        ),
         f"Mean squared distance to Gaussian teachers with {d} inputs of {task.n_seeds} data sets each, with noise of {_NOISE:g} on the targets. Trained to the end, networks "
         "are worst where they can just fit all samples; stopped at the best step they are better with every sample more, and nearly as good as the best "
         "that there is. Two layers from small starts do as one from zero.",

@@ -7,7 +7,7 @@ import numpy as np
 from linnet_fast import datasets, initialization
 from linnet_fast import rank_dynamics as rd
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
@@ -81,6 +81,11 @@ def assumption(settings: Settings) -> Figure:
     )
     return Figure(
         "assumption",
+        About(
+            "inputs and targets, centred",
+            "modes of two layers",
+            "distance from moments that commute",
+        ),
         "How far from commuting data sets are (0: modes are independent), beside the same inputs turned at "
         "random against the targets. Classes are one-hot, inputs and targets centred.",
         figure,
@@ -183,6 +188,9 @@ def classification(settings: Settings) -> Figure:
     key(figure, last)
     return Figure(
         "classification",
+        About(
+            "digits, one-hot classes", "layers of width 32, small at the start", "gradient descent"
+        ),
         "Handwritten digits, one-hot classes, centred, by gradient descent from a small random start. Singular "
         "values (dashed: closed form as if modes were independent), and loss with the least losses of rank 0, "
         "1, ... in grey.",

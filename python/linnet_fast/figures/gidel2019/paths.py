@@ -8,7 +8,7 @@ import numpy as np
 
 from linnet_fast import initialization
 from linnet_fast import rank_dynamics as rd
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most, near
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.flow import GradientFlow
@@ -104,6 +104,7 @@ def staircase(settings: Settings) -> Figure:
     key(figure, left)
     return Figure(
         "staircase",
+        About(f"autoencoder, {d} modes", r"layers $e^{-\delta}\,I$ at the start", "gradient flow"),
         "Trace norm of the end-to-end matrix of an autoencoder from W(0) = exp(-delta) I, in rescaled time: "
         "closed forms (lines) and training by the core (dots). Grey: 1 / (2 sigma).",
         figure,
@@ -201,6 +202,11 @@ def autoencoder(settings: Settings) -> Figure:
     }
     return Figure(
         "autoencoder",
+        About(
+            f"autoencoder, {n} Gaussian samples in {d} dimensions",
+            "one to three layers",
+            "gradient descent",
+        ),
         f"Gradient descent on a linear autoencoder of {n} Gaussian samples in {d} dimensions. Above: trace "
         "norm; in the middle: singular values; below: loss, and the least losses of rank 0, 1, ... in grey.",
         figure,
@@ -318,6 +324,7 @@ def step_sizes(settings: Settings) -> Figure:
     )
     return Figure(
         "step_sizes",
+        About(f"white inputs, {len(sigma)} modes", "two layers", "gradient descent"),
         "Left: steps per unit of delta in which modes are learned; dots exact recursion, lines 1 / ln(1 + eta "
         "sigma), dotted 1 / (eta sigma) of the flow. Right: where a mode is after 3000 steps; borders of the "
         "regimes in red: monotone, damped, period two, chaotic, divergent.",

@@ -7,7 +7,7 @@ import numpy as np
 from linnet_fast import initialization
 from linnet_fast import rank_dynamics as rd
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most, near
 from linnet_fast.losses.squared import SquaredLoss
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
@@ -132,6 +132,11 @@ def init_scale(settings: Settings) -> Figure:
     right.legend(frameon=False)
     return Figure(
         "init_scale",
+        About(
+            "white inputs; data that do not commute",
+            "two layers",
+            "gradient flow from random starts",
+        ),
         f"Left: learning times of {n_seeds} random starts each (dots) and the median of their predictions (lines), "
         "two layers, whitened inputs. Right: how they grow with the logarithm of the scale, on data that do not "
         "commute.",
@@ -241,6 +246,7 @@ def depth(settings: Settings) -> Figure:
     key(figure, axes[0])
     return Figure(
         "depth",
+        About("white inputs, two modes", "balanced layers", "gradient flow"),
         "Learning times of two modes from balanced layers: runs of the core (dots), closed forms (lines), laws for "
         "vanishing scale (dotted): ln(1 / scale) / sigma for two layers, scale^(2 - L) / ((L - 2) sigma) for more.",
         figure,
@@ -351,6 +357,7 @@ def perturbation(settings: Settings) -> Figure:
     )
     return Figure(
         "perturbation",
+        About("data that nearly commute, three modes", "two layers of width 3", "gradient flow"),
         "Data that do not quite commute: median distance between the weights and the closed form (left; dotted: the "
         "size of the perturbation itself), and between the end and its first-order formula (right; dotted: squared).",
         figure,
@@ -448,6 +455,11 @@ def order_mismatch(settings: Settings) -> Figure:
     data |= {"slopes": np.array(slopes), "greedy": greedy.time, "nearest": nearest}
     return Figure(
         "order_mismatch",
+        About(
+            r"modes of $\sigma$ = 2, 1.5 and $\lambda$ = 4, 1",
+            "two layers of hidden width 6",
+            "gradient flow",
+        ),
         "sigma = 2, 1.5 and lam = 4, 1: by sigma the first mode comes first, but the second makes the better matrix "
         "of rank 1. Distance to both over time from the smallest start.",
         figure,

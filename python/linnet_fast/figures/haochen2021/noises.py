@@ -12,7 +12,7 @@ from linnet_fast.figures.haochen2021.sparse import (
     label_noise,
     make_task,
 )
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.methods.batches import Batches
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.methods.noise import GaussianNoise
@@ -114,6 +114,11 @@ def noises(settings: Settings) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(
         "noises",
+        About(
+            f"{task.n_ones} of {len(task.target)} inputs count, {task.n_samples} samples",
+            "predictors $u^2-v^2$ from u = v = 1",
+            "gradient descent with noise",
+        ),
         f"Predictors u * u - v * v on {task.n_samples} samples with {len(task.target)} inputs, of which {task.n_ones} count, from u = v = 1. Without noise, and with that of "
         "batches, descent ends at the first predictor that fits. Noise on the labels lets the weights shrink until the predictor is the sparse "
         f"one (it is {QUIETER} times quieter at the end). Noise on the weights of temperature 1e-5, 1e-4 and 1e-3 drives them away.",
@@ -177,6 +182,11 @@ def starts(settings: Settings) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(
         "starts",
+        About(
+            f"{task.n_ones} of {len(task.target)} inputs count, {task.n_samples} samples",
+            "predictors $u^2-v^2$",
+            "gradient descent with noise",
+        ),
         "Where training ends, over the size of the start. Descent without noise finds the sparse vector from small starts alone; with label "
         "noise all starts end at the same.",
         figure,

@@ -19,7 +19,7 @@ from linnet_fast.directional_convergence import (
     reduced_flow,
 )
 from linnet_fast.figures.lin2021.setting import LAW, LOG_TAN, flow, layers
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most
 from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import Ball, Gaussian, Sphere
 from linnet_fast.methods.step_rule import StepRule
@@ -65,6 +65,11 @@ def bounds(settings: Settings) -> Figure:
     _draw(axes, late)
     return Figure(
         "bounds",
+        About(
+            "inputs on the circle",
+            "balanced layers",
+            "gradient flow on the population, and its bounds",
+        ),
         "The exact flow on the circle (blue) between bounds. Left and middle: from the start of Figure 1, those of "
         "the paper and sharper ones without phases. Right: twelve layers from near angle pi, where the constants "
         "printed in the submission do not hold and those of its proof do.",

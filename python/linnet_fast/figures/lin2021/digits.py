@@ -9,7 +9,7 @@ import numpy as np
 
 from linnet_fast import datasets
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.methods.stochastic import StochasticGradientDescent
 from linnet_fast.networks.named import Dense
@@ -110,6 +110,9 @@ def digits(settings: Settings) -> Figure:
     axes[1][2].legend(handles=axes[1][2].lines[-1:], frameon=False, loc="center left")
     return Figure(
         "digits",
+        About(
+            "digits, even or odd", f"{_DEPTH} layers of width {width}", "SGD with batches of 100"
+        ),
         f"Even or odd: linear networks of {_DEPTH} layers of width {width} on scikit-learn's digits, by SGD with "
         f"batches of 100 from PyTorch's default start, the sign of the last layer such that it points away from the "
         f"labels; means over {n_runs} starts, but for those that diverge. Dotted: the norm at the start.",

@@ -29,6 +29,7 @@ from linnet_fast.figures.lin2021.setting import (
     sgd,
 )
 from linnet_fast.figures.report import (
+    About,
     Claim,
     Figure,
     Settings,
@@ -215,6 +216,11 @@ def _half(panel: _Panel, settings: Settings) -> Figure:
     theorem = "Theorem 1" if n_layers == 1 else "Theorem 5 (exponents as its proof gives them)"
     return Figure(
         panel.name,
+        About(
+            "inputs on the circle",
+            layers(n_layers),
+            f"SGD with fresh batches of {BATCH_SIZE}, step size {STEP_SIZE:g}",
+        ),
         f"A linear network of {layers(n_layers)} on the circle by SGD with fresh batches of {BATCH_SIZE} and step "
         f"size {STEP_SIZE:g}: the angle to the direction of the labels, twice, loss and norm. Dashed: the exact "
         f"flow on the population. Bounds of {theorem} from time 0 and from time {panel.again:g}.",
@@ -323,8 +329,6 @@ def _draw(
         norm.set_yscale("log")
     for ax in axes.flat:
         ax.set_xlim(0, _UNTIL)
-    layers = f"{panel.n_layers} layer{'s' if panel.n_layers > 1 else ''}"
-    figure.suptitle(f"{layers}, inputs on the circle; SGD with batches of 1000", fontsize=9)
     return figure
 
 
@@ -446,6 +450,7 @@ def depths(settings: Settings) -> Figure:
         ax.set(xlim=(0, _UNTIL), xlabel="time")
     return Figure(
         "depths",
+        About("inputs on the circle", "balanced layers", "gradient flow on the population"),
         "The exact flow from the start of the paper's Figure 1, for one to four layers; dots: the least norm. "
         "Expected values are those of an independent integration.",
         figure,

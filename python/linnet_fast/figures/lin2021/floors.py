@@ -26,7 +26,7 @@ from linnet_fast.figures.lin2021.setting import (
     network,
     start,
 )
-from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_most, near
 from linnet_fast.losses.samples import LogisticLoss
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.methods.stochastic import StochasticGradientDescent
@@ -148,6 +148,11 @@ def floors(settings: Settings) -> Figure:
         }
     return Figure(
         "floors",
+        About(
+            "inputs on the circle",
+            "one layer and three",
+            "gradient flow on samples; SGD on fresh batches",
+        ),
         "One layer on the circle, root mean square of the angle over many runs. Left: from the start of Figure 1, "
         "on the population, on n points, and by fresh batches; dashed: floors of theory. Middle: at time 1000, "
         "and of the max-margin direction, where it ends. Right: fresh batches (50, step size 0.02) from aligned "

@@ -19,7 +19,7 @@ from linnet_fast.directional_convergence import (
     max_margin,
 )
 from linnet_fast.figures.lin2021.setting import DIRECTION, LAW, START, flow, network
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most, near
 from linnet_fast.laws.base import SphericalLaw
 from linnet_fast.laws.spherical import Gaussian
 from linnet_fast.losses.samples import LogisticLoss
@@ -128,6 +128,11 @@ def margins(settings: Settings) -> Figure:
         ax.set(xscale="log", xlim=(0.3, _LOG_END), xlabel=r"$\ln(1 + t)$")
     return Figure(
         "margins",
+        About(
+            f"{n_sets} sets of {n} samples each of the circle and of the Gaussian law",
+            "one layer",
+            "gradient flow of the logistic loss",
+        ),
         f"The flow of one layer on {n_sets} sets of {n} points of the circle and as many Gaussian ones, of margins > {2 / n:g}, until ln t = "
         "1000. The norm leaves the population's law (dashed) where it times the margin is about 4 (dots, left); "
         "the direction stays where that of the largest margin is. It comes there as slowly as 1 / ln t, but on the "

@@ -23,7 +23,7 @@ from linnet_fast.figures.lin2021.setting import (
     network,
     start,
 )
-from linnet_fast.figures.report import Claim, Figure, Settings, at_most, near
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_most, near
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.plot._style import entry, key, panels
 from linnet_fast.records.record import Record
@@ -86,6 +86,7 @@ def portraits(settings: Settings) -> Figure:
     data |= {"norm": (grid := np.linspace(0, 3, 200)), "nullcline": nullcline(LAW, norm=grid)}
     return Figure(
         "portraits",
+        About("inputs on the circle", "balanced layers", "gradient flow on the population"),
         "Norm and angle under gradient flow of one, two and four layers on the circle. Shaded: the norm shrinks; "
         "dashed: it stands still; coloured: balanced networks trained by the core, from the dots.",
         figure,

@@ -19,6 +19,7 @@ from linnet_fast.directional_convergence import (
 )
 from linnet_fast.figures.lin2021.setting import LAW, LOG_TAN, START, flow, layers
 from linnet_fast.figures.report import (
+    About,
     Claim,
     Figure,
     Settings,
@@ -114,6 +115,7 @@ def rates(settings: Settings) -> Figure:
         _only_dashes(ax)
     return Figure(
         "rates",
+        About("inputs on the circle", "one to six layers", "gradient flow on the population"),
         "The flow from the start of Figure 1 for one to six layers: concave, straight and convex on a logarithmic "
         "axis of the angle (left); powers of time later (middle, right), with the leading powers dashed.",
         figure,
@@ -239,6 +241,7 @@ def step_rules(settings: Settings) -> Figure:
     beside(figure, axes[2], "step size")
     return Figure(
         "step_rules",
+        About("Gaussian inputs", "one layer", "gradient descent on the population"),
         "Gradient descent on one layer under several rules for the step size (Gaussian inputs): exact recursion "
         "(lines) and training by the core (dots).",
         figure,

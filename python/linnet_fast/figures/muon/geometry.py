@@ -17,7 +17,7 @@ from linnet_fast.figures.muon.margins import (
     largest_margin,
     margins_of,
 )
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most
 from linnet_fast.losses.cross_entropy import CrossEntropyLoss
 from linnet_fast.methods.adaptive import Adam
 from linnet_fast.methods.base import Method
@@ -158,6 +158,11 @@ def norms(settings: Settings) -> Figure:
         )
     return Figure(
         "norms",
+        About(
+            f"{_N_CLASSES} classes, {len(task.differing)} sets of {_N_SAMPLES} samples with {_DIM} inputs",
+            "one layer from 0",
+            "normalised gradient, sign and spectral descent",
+        ),
         f"One layer from 0, cross-entropy of {_N_CLASSES} classes on {len(task.differing)} separable sets of {_N_SAMPLES} samples with {_DIM} inputs, {n_steps:,} steps. "
         "Margins of the matrix by three norms, over the largest margins there are: gradient descent with normalised steps, sign descent and spectral descent come to that of their own norm.",
         _draw(runs),
@@ -201,6 +206,11 @@ def memories(settings: Settings) -> Figure:
     ]
     return Figure(
         "memories",
+        About(
+            f"{_N_CLASSES} classes, {len(task.differing)} sets of {_N_SAMPLES} samples with {_DIM} inputs",
+            "one layer from 0",
+            "methods with memory",
+        ),
         "The same with momentum, with Muon's iterations in place of the polar factor, and for Adam: memories change the way, not the norm. "
         "Muon's steps, whose singular values are about 1 only, come near the largest margin by the spectral norm and stay there.",
         _draw(runs),
@@ -255,10 +265,11 @@ def _draw(runs: Mapping[str, Course]) -> Any:
             ax.plot(run.steps, run.ratio[norm].T, color=color, linewidth=0.9)
             ax.lines[-1].set_label(name)
         ax.axhline(1, color="#606060", linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+        ax.lines[-1].set_label("the largest there is")
         ax.set(xscale="log", xlabel="step", title=title, ylim=(0.3, 1.03))
     axes[0].set(ylabel="margin over the largest")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(runs), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
 
 

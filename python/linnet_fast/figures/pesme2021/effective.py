@@ -6,7 +6,7 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.pesme2021.courses import SCALE, Course, drawn, follow, task_of
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.plot._style import colors, panels
 
 _STEP_SIZE = 0.03
@@ -91,6 +91,11 @@ def batches(settings: Settings) -> Figure:
     left.set(yscale="log")
     return Figure(
         "batches",
+        About(
+            f"{task.n_ones} of {len(task.target)} inputs count, {task.n_samples} samples",
+            f"predictors $u^2-v^2$ from u = v = {SCALE:g}",
+            f"SGD, step size {_STEP_SIZE:g}",
+        ),
         f"The same with step size {_STEP_SIZE:g} on batches. Every step multiplies the product u v of an input by 1 - 4 (step size times slope)^2, so that noise "
         "shrinks it; its root at the end is the effective start. Descent without noise from there (crosses) comes to the predictor that batches of one come to.",
         figure,

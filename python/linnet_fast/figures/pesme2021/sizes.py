@@ -6,7 +6,7 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.figures.pesme2021.courses import SCALE, drawn, follow, task_of
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.plot._style import colors, panels
 
 _SIZES = (0.01, 0.02, 0.03, 0.04, 0.05)
@@ -76,6 +76,11 @@ def step_sizes(settings: Settings) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(
         "step_sizes",
+        About(
+            f"{task.n_ones} of {len(task.target)} inputs count, {task.n_samples} samples",
+            f"predictors $u^2-v^2$ from u = v = {SCALE:g}",
+            "SGD",
+        ),
         f"Predictors u * u - v * v on {task.n_samples} samples with {len(task.target)} inputs, of which {task.n_ones} count, from u = v = {SCALE:g}. Steps on one sample each end "
         "at predictors that fit all samples, as steps on all do, but at sparser ones, the more so the larger the step size; on all samples it makes no difference. Left: means over data sets, of logarithms.",
         figure,

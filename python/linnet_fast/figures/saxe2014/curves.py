@@ -6,7 +6,7 @@ import numpy as np
 
 from linnet_fast import rank_dynamics as rd
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.initialization.start import Start
 from linnet_fast.methods.flow import GradientFlow
 from linnet_fast.networks.named import Dense
@@ -113,6 +113,11 @@ def curves(settings: Settings) -> Figure:
     )
     return Figure(
         "curves",
+        About(
+            f"power-law teachers of {n_modes} inputs and outputs",
+            f"layers of width {n_modes}, aligned at the start",
+            "gradient flow",
+        ),
         f"Singular values of the end-to-end matrix along the flow, from starts of strength {_START:g} along those of the data, for power laws (columns) and "
         "depths (rows). Dashed: closed form. Strong modes are learned first; the deeper the network, the longer the wait and the steeper the step.",
         figure,

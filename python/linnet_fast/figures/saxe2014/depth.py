@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.initialization.start import Start
 from linnet_fast.methods.descent import GradientDescent
 from linnet_fast.networks.named import Dense
@@ -93,6 +93,11 @@ def depth(settings: Settings) -> Figure:
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center", frameon=False)
     return Figure(
         "depth",
+        About(
+            f"random teachers of {width} inputs and outputs",
+            f"layers of width {width}",
+            "gradient descent",
+        ),
         f"Steps until {100 - 100 * _LEARNED:g} % of the power of a random teacher of width {width} are learned. From orthogonal starts, at the best step size of each depth, "
         "deep networks need hardly more steps than shallow ones; from Gaussian ones their signals are lost, and ever more steps are needed.",
         figure,

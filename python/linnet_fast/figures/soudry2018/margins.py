@@ -8,7 +8,7 @@ import numpy as np
 
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.directional_convergence import max_margin
-from linnet_fast.figures.report import Claim, Figure, Settings, at_least, at_most, near
+from linnet_fast.figures.report import About, Claim, Figure, Settings, at_least, at_most, near
 from linnet_fast.figures.soudry2018.separable import (
     APART,
     LOG_END,
@@ -58,6 +58,11 @@ def two(settings: Settings) -> Figure:
     _dress(axes)
     return Figure(
         "two_classes",
+        About(
+            f"{n_sets} separable sets of {n} samples with {dim} inputs",
+            "one layer from 0",
+            "gradient flow of two losses; dots: gradient descent",
+        ),
         f"One layer from 0 on {n_sets} separable sets of {n} samples with {dim} inputs, until ln t = 1000; samples that are not at "
         f"the largest margin are {100 * APART:g} % beyond it at least. The angle to the "
         "direction of the largest margin and what the margin lacks fall like 1 / ln t; the norm grows as ln t over the margin "
@@ -92,6 +97,11 @@ def several(settings: Settings) -> Figure:
     _dress(axes)
     return Figure(
         "several_classes",
+        About(
+            f"{n_sets} separable sets of {n} samples with 6 inputs",
+            "one layer from 0",
+            "gradient flow of the cross-entropy",
+        ),
         f"The same for the cross-entropy of several classes, on {n_sets} sets of {n} samples with 6 inputs each: the direction is that "
         "of the hard-margin problem of all classes.",
         figure,
@@ -158,6 +168,11 @@ def unseen(settings: Settings) -> Figure:
         ax.set(xscale="log", xlim=(0.1, LOG_END), xlabel=r"$\ln(1 + t)$")
     return Figure(
         "unseen",
+        About(
+            f"{n_sets} separable sets of {n} samples with {dim} inputs",
+            "one layer from 0",
+            "gradient flow of the logistic loss",
+        ),
         "The logistic loss on other samples, of which a tenth are labelled wrongly, grows as ln t although their accuracy "
         "hardly changes: that of a sample on the wrong side grows with the norm.",
         figure,

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from linnet_fast._base.validate import FloatArray
-from linnet_fast.figures.report import Figure, Settings, at_least, at_most
+from linnet_fast.figures.report import About, Figure, Settings, at_least, at_most
 from linnet_fast.figures.woodworth2020.setting import (
     DEPTHS,
     Task,
@@ -99,6 +99,11 @@ def regimes(settings: Settings) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     return Figure(
         "regimes",
+        About(
+            f"{task.n_nonzero} of {task.n_inputs} inputs count, {task.n_samples} samples",
+            "predictors $u^L-v^L$",
+            "gradient descent",
+        ),
         f"Predictors $u^L - v^L$ on {task.n_samples} samples with {task.n_inputs} inputs, of which {task.n_nonzero} count, over the size of "
         f"the start; lines are {task.n_seeds} data sets and their median. Large starts end at the predictor of least norm (kernel regime), small ones at that "
         "with the least sum of magnitudes, which is the teacher (rich regime). Two layers need exponentially small starts for that, more layers do not.",

@@ -9,6 +9,7 @@ from typing import Any
 
 from linnet_fast._base import files, validate, wording
 from linnet_fast.sweeps.derived import Derived
+from linnet_fast.sweeps.file.formula import Formula
 from linnet_fast.sweeps.file.modules import Beside, Unread
 from linnet_fast.sweeps.file.objects import (
     NEEDED,
@@ -48,7 +49,8 @@ _INNER = (  # within objects
     "stop.above",
 )
 _ROOTS = (*OBJECTS, *SCALARS, PHASES)
-_PLOT = ("kind", "of", "x", "y", "by", "select", "title")
+_PLOT = ("kind", "of", "x", "y", "by", "select", "title", "theory")
+_THEORY = ("label", "x", "y", "of")
 
 
 class SweepFileError(ValueError):
@@ -66,7 +68,7 @@ class SweepFile:
     data : tuple of str
         One line on each data set.
     plot : mapping
-        The table ``[plot]``: kind, of, x, y, by, select, title.
+        The table ``[plot]``: kind, of, x, y, by, select, title, theory.
     functions : tuple of Beside
         What is derived by functions of modules beside the file. These are imported when they are
         first called, or by their `load`.
@@ -419,4 +421,27 @@ def _plot(tree: Table) -> Table:
     for key in ("x", "y", "by", "title"):
         as_text(f"plot.{key}", table.get(key, ""))
     as_table("plot.select", table.get("select", {}))
+    theory = table.get("theory", [])
+    if not isinstance(theory, list):
+        msg = f"plot.theory must be a list of tables [[plot.theory]], got {shown(theory)}"
+        raise TypeError(msg)
+    for i, entry in enumerate(theory):
+        formula_of(f"plot.theory[{i}]", as_table(f"plot.theory[{i}]", entry))
     return table
+
+
+def formula_of(where: str, entry: Mapping[str, Any]) -> Formula:
+    """Return the formula of a line of theory, a table [[plot.theory]]; TypeError or ValueError if it has none."""
+    refuse_unknown(where, dict(entry), _THEORY)
+    if not as_text(f"{where}.label", entry.get("label")):
+        msg = f"{where}.label must be a text that is not empty"
+        raise ValueError(msg)
+    as_text(f"{where}.of", entry.get("of", ""))
+    axes = [axis for axis in ("x", "y") if axis in entry]
+    if len(axes) != 1:
+        msg = f"{where} must have one of x and y, got {' and '.join(axes) or 'none'}"
+        raise ValueError(msg)
+    value = entry[axes[0]]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = repr(value)
+    return Formula(f"{where}.{axes[0]}", as_text(f"{where}.{axes[0]}", value))
