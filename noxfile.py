@@ -162,7 +162,7 @@ def wheels(session: nox.Session, machine: str) -> None:
     modules = [name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
     if not modules or not all(name.endswith(env["SETUPTOOLS_EXT_SUFFIX"]) for name in modules):
         session.error(f"modules must end with {env['SETUPTOOLS_EXT_SUFFIX']}, got {modules}")
-    session.run("auditwheel", "repair", f"--wheel-dir={built}/repaired", wheel)
+    session.run("auditwheel", "repair", "-z", "9", f"--wheel-dir={built}/repaired", wheel)
     (repaired,) = (built / "repaired").glob("*.whl")
     if f"manylinux_2_17_{machine}" not in repaired.name:
         session.error(f"it needs a C library that is too new: {repaired.name}")

@@ -173,6 +173,26 @@ class TestSearch:
         many = lf.representation_cost(self.network, self.p, n_starts=32, rng=0)
         assert (many.upper <= few.upper * (1 + 1e-9)).all()
 
+    def test_more_starts_are_for_predictors_whose_bounds_do_not_meet(self, monkeypatch):
+        counts = []
+
+        def counted(function, unit, n_starts, *others, **options):
+            counts.append((len(unit), n_starts))
+            return from_starts(function, unit, n_starts, *others, **options)
+
+        from_starts = search._from_starts
+        monkeypatch.setattr(search, "_from_starts", counted)
+        # With one channel the first costs more than its dual bound, and copies are needed, too.
+        beta = [[1.0, 0.2, -0.7, 0.5, 1.1, -0.4, 0.3], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+        one = lf.representation_cost(lf.Convolution(7, taps=(0, 1, 3)), beta, n_starts=32)
+        assert counts == [(2, 3), (1, 29), (1, 3)]
+        assert_array_equal(one.exact, [False, True])
+        assert_allclose(one.value, [3.04519, 2], rtol=1e-5)
+        counts.clear()
+        network = lf.Convolution(7, taps=(0, 1, 3), channels=3)
+        assert lf.representation_cost(network, beta, n_starts=32).exact.all()
+        assert counts == [(2, 3)]
+
     def test_some_predictors_are_exact_and_others_are_searched(self):
         spd = np.array([[3.0, 1.0], [1.0, 2.0]])
         turn = np.array([[0.0, -1.0], [1.0, 0.0]])

@@ -108,6 +108,11 @@ def test_a_kernel_that_is_not_the_best_has_no_certificate():
 def test_the_nuclear_bound_is_below_the_cost():
     bound = kernels.nuclear_bound(kernels._EXAMPLE, (0, 1, 3))
     assert 3.0135 < bound < 3.01359
+    beta = np.random.default_rng(0).standard_normal((20, 7)) * np.geomspace(1e-3, 1e3, 20)[:, None]
+    cost = balls.representation_cost(Convolution(7, taps=(0, 1, 3), channels=3), beta).value
+    gap = 1 - kernels.nuclear_bound(beta, (0, 1, 3)) / cost
+    assert gap.min() > -1e-12
+    assert gap.max() < 2e-8
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

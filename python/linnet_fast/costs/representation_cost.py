@@ -137,6 +137,7 @@ def representation_cost(
         Deep networks would turn their rounding errors into costs.
     n_starts : int, default 16
         Of the search, for networks whose cost is not known in closed form or as a convex problem.
+        Of networks of two layers some are tried first, the rest where bounds do not meet by then.
     rng : seed or Generator, default 0
         Of that search.
     n_threads : int, optional

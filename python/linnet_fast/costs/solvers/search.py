@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from linnet_fast import initialization, layers
+from linnet_fast._base import algebra
 from linnet_fast._base.patience import awaited
 from linnet_fast._base.validate import FloatArray
 from linnet_fast.costs.solvers import bounds, impossible
@@ -27,6 +28,7 @@ _ROUNDS = ((1e-3, 60.0), (0.03, 40.0), (0.03, 40.0), (0.03, 40.0), (0.01, 60.0))
 _NEWTON_STEPS = 60
 _PATIENCE = 3  # steps of Newton's method in a row that bring nothing
 _POLISHED = 6  # of the starts
+_FIRST_STARTS = 3  # of networks with a dual bound: the others are for where bounds do not meet
 _MORE_ROUNDS = 6  # for predictors that the starts of the first do not reach
 _MORE_STARTS = 8  # times as many in each of them
 _HUGE = 1e50  # weights beyond have diverged
@@ -109,7 +111,8 @@ def _polished(
 
 def _least_norm(symmetric: FloatArray, right: FloatArray) -> FloatArray:
     """Return the least-norm solutions: symmetries of the network make the systems singular."""
-    values, vectors = awaited(np.linalg.eigh, symmetric)
+    # Not NumPy's: its BLAS shares out every small matrix, and waits long if others compute, too.
+    values, vectors = algebra.symmetric_eigenvectors(symmetric)
     size = np.abs(values)
     kept = size > 1e-11 * size.max(axis=-1, keepdims=True)
     parts = divided(np.where(kept, (vectors.mT @ right[..., None])[..., 0], 0.0), values)
@@ -167,11 +170,12 @@ def search(
             missing = missing[why[missing] == ""]
         for first in range(0, len(missing), at_once):
             part = missing[first : first + at_once]
-            upper[part], found[part], dual = _from_starts(
-                function, unit[part], n_now, rng, n_threads, again=again > 0
-            )
-            if degree == 2:
-                lower[part] = np.maximum(lower[part], dual)
+            if again:
+                best = _from_starts(function, unit[part], n_now, rng, n_threads, again=True)
+            else:
+                best = _from_enough(function, unit[part], lower[part], n_now, rng, n_threads)
+            upper[part], found[part], dual = best
+            lower[part] = np.maximum(lower[part], dual)
     why[np.isinf(upper) & (why == "")] = NOT_FOUND
     open_gap = np.flatnonzero(np.isfinite(upper) & (upper - lower > EXACT_GAP * upper))
     if degree == 2 and len(open_gap):
@@ -192,6 +196,28 @@ def search(
         f"search from {n_starts} starts, lower bound by {how}",
         why,
     )
+
+
+def _from_enough(
+    function: Function,
+    unit: FloatArray,
+    lower: FloatArray,
+    n_starts: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return what `_from_starts` does, from a few starts alone where these bring bounds that meet."""
+    certifies = bounds.homogeneous_degree(function.network) == 2
+    first = min(n_starts, _FIRST_STARTS) if certifies else n_starts
+    upper, found, dual = _from_starts(function, unit, first, rng, n_threads)
+    open_gap = np.flatnonzero(~(np.maximum(lower, dual) >= upper * (1 - EXACT_GAP)))
+    if first < n_starts and len(open_gap):
+        rest = _from_starts(function, unit[open_gap], n_starts - first, rng, n_threads)
+        better = rest[0] < upper[open_gap]
+        at = open_gap[better]
+        upper[at], found[at] = rest[0][better], rest[1][better]
+        dual[open_gap] = np.maximum(dual[open_gap], rest[2])
+    return upper, found, dual
 
 
 def _from_starts(
@@ -268,7 +294,8 @@ def _relaxed(
     """Return dual bounds from copies of the network side by side, as many as make it convex."""
     n_copies = math.ceil((math.sqrt(8 * unit.shape[1] + 1) - 1) / 2) + 1
     wide = copies(network, n_copies)
-    _, _, dual = _from_starts(Function(wide), unit, max(2, n_starts // 2), rng, n_threads)
+    most = max(2, n_starts // 2)
+    _, _, dual = _from_enough(Function(wide), unit, np.zeros(len(unit)), most, rng, n_threads)
     # The bound of the copies is one of the network: its z is feasible for both.
     return dual
 
