@@ -51,21 +51,27 @@ def parse(architecture: str) -> Chain:
     validate.nested_text("architecture", text)
     shown = wording.quoted(text)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # such as of calls of numbers
-            tree = ast.parse(text, mode="eval").body
-        network = _evaluated(tree)
+        network = _evaluated(_parsed(text))
     except (RecursionError, MemoryError):
         # Of chains without brackets, such as 1+1+... or many signs, which the parser gives up.
         msg = f"architecture must consist of calls and numbers, got {shown}"
         raise ValueError(msg) from None
-    except (SyntaxError, UnicodeEncodeError) as error:
+    except SyntaxError as error:
         msg = f"architecture must be a text such as 'Diagonal(width=5, n_layers=2)', got {shown}"
         raise ValueError(msg) from error
     if not isinstance(network, Chain):  # a wrong text, so not a TypeError
         msg = f"architecture must be a network, got {shown}"
         raise ValueError(msg)  # noqa: TRY004
     return network
+
+
+def _parsed(text: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # such as of calls of numbers
+        try:
+            return ast.parse(text, mode="eval").body
+        except ValueError as error:  # lone surrogates; a null character, in Python before 3.11.4
+            raise SyntaxError(str(error)) from error
 
 
 def _evaluated(node: ast.expr) -> Any:
