@@ -273,9 +273,8 @@ def reduced(goal: Goal, settings: Settings) -> Iterator[Row]:
     entries |= others
     # What we say of the large weights must be what the others find.
     enter(OURS, {"reduced": run}, expected, batch, settings)
-    if (
-        "n_steps" in goal
-    ):  # what is done before the first step and after the last belongs to so many
+    # What is done before the first step and after the last belongs to so many.
+    if "n_steps" in goal:
         timed = rate_of_steps(run, batch, goal["n_steps"])
         entries[OURS] = replace(entries[OURS], measure=timed)
     case: dict[str, int | str] = {

@@ -1,4 +1,4 @@
-// Where the C++ library is part of the module, its demangler of names would be, too: 4 % of a core, for the names of C++ types in
+// Where the C++ library is part of the module, its demangler of names would be, too, for the names of C++ types in
 // messages that nobody sees. This takes its place, and says that no name can be read: names stay as they are.
 #include <cstddef>
 

@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 from support import ROOT
 
 import linnet_fast as lf
+from linnet_fast.training.file_header import check_network
 
 GOLDEN = ROOT / "tests" / "golden"
 _PIECE = 64  # bytes, of what is lost at once
@@ -207,3 +208,9 @@ def test_a_disk_that_fills_while_hdf5_writes_is_an_os_error(tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["1" + "+1" * 100_000, "-" * 100_000 + "1", "(" * 1000, "a\0"])
+def test_what_cannot_be_read_as_a_network_is_refused(text):
+    with pytest.raises(ValueError, match=r"^the network must be a "):
+        check_network(text, {})

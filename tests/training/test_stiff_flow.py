@@ -142,7 +142,7 @@ def test_errors_are_those_asked_for(rtol):
 def test_a_mode_that_escapes_late_from_a_small_start(seed):
     """Stiff all the while, by the modes before: growth is that of the method of high order.
 
-    The two later seeds turn the fast direction across what stiffness had been measured with once.
+    With the two later seeds the fast direction lies across what stiffness had been measured with.
     """
     loss = lf.SquaredLoss(np.eye(2), np.diag([400.0, 0.1]), 160000.01)
     network = lf.Dense((2, 2, 2))

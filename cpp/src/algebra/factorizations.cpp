@@ -118,7 +118,6 @@ private:
     void reflect(Index j, Index row, Index from, Index to) {
         if (factors_[index(j)] == 0) return;
         double* const rows = some_.data() + row * width;
-        for (; from % 8 != 0 && from < to; ++from) reflect_strip<1>(j, rows + from);
         for (; from + width <= to; from += width) reflect_strip<width>(j, rows + from);
         for (; from + 8 <= to; from += 8) reflect_strip<8>(j, rows + from);
         for (; from < to; ++from) reflect_strip<1>(j, rows + from);

@@ -34,9 +34,10 @@ def title_of(data: Dataset) -> str:
     """Return a title of pictures: data, network and method."""
     spec = json.loads(data.attrs["spec"])
     training = spec["training"]
-    note = json.loads(data.attrs["provenance"]).get("note") or training["loss"]["kind"]
-    teacher = re.match(r"Teacher\('(\w+)'", note)
-    name = f"{teacher[1].replace('_', '-')} teacher" if teacher else re.split(r"[:(]", note)[0]
+    kind = training["loss"]["kind"]
+    note = json.loads(data.attrs["provenance"]).get("note") or kind
+    # A recipe has the name of what it draws; a note begins with that of the data.
+    name = re.split(r"[:(]", note)[0] if kind in LOSSES else f"{kind.replace('_', '-')} teacher"
     lines = _described(training, _axes_of(data, spec), spec["replicates"])
     return "; ".join([name, lines["network"].replace("->", "→"), lines["method"]])
 

@@ -160,7 +160,7 @@ def check_network(text: str, shapes: Mapping[str, Shape]) -> None:
         raise ValueError(msg)
     try:
         tree = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         msg = "the network must be a text such as 'Dense(widths=(3, 2))'"
         raise ValueError(msg) from error
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
